@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import urllib3
@@ -109,6 +109,31 @@ class Rest:
                 )
             )
         return answer
+
+    def get(self, template: str, **options: Any) -> Answer:
+        """Send a GET; the options are those of `call`."""
+        return self.call("GET", template, **options)
+
+    def post(self, template: str, json: Any = None, **options: Any) -> Answer:
+        """Send a POST of a JSON value; the options are those of `call`."""
+        return self.call("POST", template, json=json, **options)
+
+    def put(self, template: str, json: Any = None, **options: Any) -> Answer:
+        """Send a PUT of a JSON value; the options are those of `call`."""
+        return self.call("PUT", template, json=json, **options)
+
+    def delete(self, template: str, **options: Any) -> Answer:
+        """Send a DELETE; the options are those of `call`."""
+        return self.call("DELETE", template, **options)
+
+    @property
+    def silent(self) -> Rest:
+        """The same client. Its requests set the stage and are no part of the transcript."""
+        return replace(self, _noting=False)
+
+    def unique(self, label: str) -> str:
+        """Return the one name with this label, which the first call makes."""
+        return next((made for made, shown in self.names.items() if shown == f"<{label}>"), None) or self.name(label)
 
     def note(self, about: str, value: Any) -> None:
         """Put a finding of the scenario into the transcript."""

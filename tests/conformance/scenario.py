@@ -150,15 +150,9 @@ send = _Stage(lambda rest: rest).send
 """Return the body of a scenario that sends these requests and prepares nothing."""
 
 
-def unnoted(*requests: Request) -> Callable[[Any], None]:
-    """Return a request that sends these behind the scenes."""
-
-    def send_unnoted(prepared: Any) -> None:
-        with getattr(prepared, "rest", prepared).unnoted():
-            for request in requests:
-                request(prepared)
-
-    return send_unnoted
+def each(cases: Mapping[str, Case], body: Callable[[Case], Callable[[Rest], None]]) -> Declared:
+    """Return one scenario for each case, under the names of the cases."""
+    return {name: body(case) for name, case in cases.items()}
 
 
 def _register(function: Callable[..., None], name: str, body: Callable[[Rest], None]) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..rest import Rest
-from ..scenario import Declared, scenario, scenario_for_each, scenario_with, to, unnoted
-from .workflows import StartedWorkflow, on, start_steps
+from ..scenario import Declared, scenario, scenario_for_each, scenario_with, to
+from .workflows import StartedWorkflow, on, one_step, start_steps
 
 DELAYS: dict[str, dict[str, Any]] = {
     # FIXED waits the same each time.
@@ -46,8 +46,7 @@ def delays(rest: Rest, case: dict[str, Any]) -> None:
     on = start_steps(rest, {"retryCount": 5, **case})
     found = []
     for _ in range(4):
-        with rest.unnoted():
-            on.reset_callbacks()
+        on.silent.reset_callbacks()
         on.run("FAILED")
         row = on.row("r0")
         found.append([row["startDelayInSeconds"], row["callbackAfterSeconds"]])
@@ -181,8 +180,7 @@ def a_start_delay_does_not_count(rest: Rest) -> None:
     """`timeoutSeconds` begins after the start delay, even if the task was polled before."""
     limits = {"timeoutSeconds": 1, "responseTimeoutSeconds": 1, "timeoutPolicy": "RETRY"}
     on = start_steps(rest, limits, step_fields={"startDelay": 30})
-    with rest.unnoted():
-        on.reset_callbacks()
+    on.silent.reset_callbacks()
     task = on.take()
     rest.sleep(SECONDS / 2)
     on.finish(task, None, extendLease=True)
@@ -215,9 +213,7 @@ SCENARIOS: Declared = {
     "no_retries": to(_failing, 1, retryCount=0).send(on.read()),
     # A task type that is registered again does not change attempts that are scheduled.
     "retries_are_those_of_the_start": to(start_steps, {"retryCount": 0}).send(
-        unnoted(on.rest.call("POST", "/metadata/taskdefs", json=[{"name": on.task, "retryCount": 9}])),
-        on.run("FAILED"),
-        on.read(),
+        on.silent.rest.post("/metadata/taskdefs", [{"name": on.task, "retryCount": 9}]), on.run("FAILED"), on.read()
     ),
     # A start delay holds back the first attempt.
     "a_step_may_start_later": to(start_steps, step_fields={"startDelay": 1}).send(
@@ -246,11 +242,10 @@ SCENARIOS: Declared = {
     # A workflow's own timeout begins again with a retry.
     "a_retried_workflow_has_its_time_again": to(
         start_steps, {"retryCount": 0}, timeoutSeconds=1, timeoutPolicy="TIME_OUT_WF"
-    ).send(on.run("FAILED"), on.rest.sleep(SECONDS), unnoted(on.retry()), on.decide(), on.read()),
+    ).send(on.run("FAILED"), on.rest.sleep(SECONDS), on.silent.retry(), on.decide(), on.read()),
     # Attempts that were retried stay readable.
-    "an_old_attempt_can_be_read": to(start_steps).send(
-        on.run("FAILED", reasonForIncompletion="boo", outputData={"a": 1}),
-        on.rest.call("GET", "/tasks/{task}", task=on.taken(1)["taskId"]),
+    "an_old_attempt_can_be_read": one_step(
+        on.run("FAILED", reasonForIncompletion="boo", outputData={"a": 1}), on.read_task(on.taken(1))
     ),
     # An overdue attempt that nobody has looked at is still in progress, and its late result counts.
     "a_late_result_before_anybody_looks": to(
@@ -262,6 +257,6 @@ SCENARIOS: Declared = {
     ),
     # A late result of such a workflow is ignored; a retry makes a new attempt.
     "a_workflow_that_took_too_long_is_retried": to(start_steps, timeoutSeconds=1, timeoutPolicy="TIME_OUT_WF").send(
-        on.take(), on.wait(SECONDS), on.update(on.taken(1), "COMPLETED"), on.note_all(), on.retry(), on.note_all()
+        on.take(), on.wait(SECONDS), on.noted.update(on.taken(1), "COMPLETED"), on.noted.retry()
     ),
 }

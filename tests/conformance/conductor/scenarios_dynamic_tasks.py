@@ -61,8 +61,7 @@ def a_type_that_the_input_names(rest: Rest) -> None:
     """A dynamic step is of the type that its input names, but does not have the retries of that type."""
     task = task_type(rest)
     on = start(rest, task, operator("DYNAMIC", "d", dynamicTaskNameParam="tn", inputParameters={"tn": task, "b": 2}))
-    on.run("FAILED", outputData={"n": 1}, reasonForIncompletion="boo")
-    on.note_all()
+    on.noted.run("FAILED", outputData={"n": 1}, reasonForIncompletion="boo")
 
 
 @scenario_for_each({f"a_{name.lower()}_that_the_input_names": name for name in ("NOOP", "WAIT", "JSON_JQ_TRANSFORM")})
@@ -82,10 +81,8 @@ def a_workflow_that_a_step_starts(rest: Rest) -> None:
     name = register_workflow(rest, step(task, "c"), label="started")
     made = system_task("START_WORKFLOW", "s", startWorkflow={"name": name, "input": {"x": 1}})
     on = start(rest, task, operator("NOOP", "nothing"), made)
-    on.settle("COMPLETED")
-    on.note_all()
-    with rest.unnoted():
-        started = rest.call("GET", "/workflow/{id}", id=on.row("s")["outputData"]["workflowId"]).json
+    on.noted.settle("COMPLETED")
+    started = rest.silent.get("/workflow/{id}", id=on.row("s")["outputData"]["workflowId"]).json
     rest.note("the input of what was started", started["input"])
 
 
@@ -113,8 +110,7 @@ BY_NAME: dict[str, Json] = {
 def forks_of_one_type(rest: Rest, case: Json) -> None:
     """A fork of one type runs an operator as such, and fails without a list of inputs."""
     on = start(rest, "none", operator("FORK_JOIN_DYNAMIC", "fork", inputParameters=case), join())
-    on.settle("COMPLETED", "FAILED")
-    on.note_all()
+    on.noted.settle("COMPLETED", "FAILED")
 
 
 WORK: Json = {"name": "TASK", "type": "SIMPLE"}
@@ -167,7 +163,7 @@ def forks_of_lists(rest: Rest, case: Json) -> None:
     task = task_type(rest)
     made = json.loads(json.dumps(operator("FORK_JOIN_DYNAMIC", "fork", **case)).replace("TASK", task))
     name = register_workflow(rest, made, join())
-    started = rest.call("POST", "/workflow", json={"name": name, "input": {}})
+    started = rest.post("/workflow", {"name": name, "input": {}})
     if started.status == 200:
         on = StartedWorkflow(rest, task, name, started.text)
         while rows := [row for row in on.at_rest()["tasks"] if row["status"] == "SCHEDULED"]:
@@ -187,10 +183,9 @@ NAMELESS: dict[str, Json] = {
 def forks_of_nameless_steps(rest: Rest, case: Json) -> None:
     """A start that forks a step without a name is a server error, and leaves no workflow behind."""
     name = register_workflow(rest, operator("FORK_JOIN_DYNAMIC", "fork", **case), join())
-    with rest.unnoted():
-        started = rest.call("POST", "/workflow", json={"name": name, "input": {}})
+    started = rest.silent.post("/workflow", {"name": name, "input": {}})
     rest.note("the status", started.status)
-    rest.call("GET", "/workflow/running/{name}", name=name)
+    rest.get("/workflow/running/{name}", name=name)
 
 
 @scenario
@@ -199,7 +194,7 @@ def a_fork_without_its_parameters(rest: Rest) -> None:
     name = rest.name("workflow")
     for inputs in ({}, {"forkTaskName": "NOOP"}, {"forkTaskType": "NOOP"}, {"forkTaskInputs": [1]}):
         made = operator("FORK_JOIN_DYNAMIC", "fork", inputParameters=inputs)
-        rest.call("POST", "/metadata/workflow", json=definition(name, made, join()))
+        rest.post("/metadata/workflow", definition(name, made, join()))
 
 
 def _note_rows(on: StartedWorkflow) -> None:
@@ -239,5 +234,4 @@ def a_rerun_of_a_fork_of_one_type(rest: Rest) -> None:
     on = start(rest, "none", operator("FORK_JOIN_DYNAMIC", "fork", **fields), join())
     on.settle("COMPLETED")
     on.rerun(on.row("fork"))
-    on.settle("COMPLETED")
-    on.note_all()
+    on.noted.settle("COMPLETED")

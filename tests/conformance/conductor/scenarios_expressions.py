@@ -7,7 +7,7 @@ from typing import Any
 from ..rest import Rest
 from ..scenario import Declared, scenario, scenario_for_each, scenario_with, to
 from .operators import inline, loop, system_task
-from .workflows import Json, StartedWorkflow, on, start, start_steps, start_types, step, task_type
+from .workflows import Json, StartedWorkflow, on, start, start_steps, start_types, step, task_type, two_steps
 
 GIVEN: dict[str, Any] = {
     "x": 5,
@@ -179,8 +179,7 @@ def both_templates_at_once(rest: Rest) -> None:
 def the_status_in_the_output(rest: Rest, case: str) -> None:
     """Output parameters see the status that the workflow has had until now."""
     on = start_steps(rest, outputParameters={"s": "${workflow.status}", "o": "${r0.output.a}"})
-    on.run(case, outputData={"a": {"b": 1}})
-    on.note_all()
+    on.noted.run(case, outputData={"a": {"b": 1}})
 
 
 VALUES: dict[str, Any] = {
@@ -245,8 +244,7 @@ CONDITIONS = {
 def conditions(rest: Rest, case: str) -> None:
     """Only true and numbers above zero keep a loop going."""
     on = start(rest, "none", loop(case, inline("body", "1")))
-    on.settle("COMPLETED")
-    on.note_all()
+    on.noted.settle("COMPLETED")
 
 
 OUTPUTS = {
@@ -264,8 +262,7 @@ def conditions_on_outputs(rest: Rest, case: str) -> None:
     task = task_type(rest)
     on = start(rest, task, loop(case, step(task, "a1"), inputParameters={"limit": 3}))
     on.run(outputData={"again": True})
-    on.run(outputData={"again": False})
-    on.note_all()
+    on.noted.run(outputData={"again": False})
 
 
 BROKEN = {
@@ -301,7 +298,7 @@ SCENARIOS: Declared = {
         start_steps, given={"y": None}, inputTemplate={"x": "template", "y": 2, "z": {"a": 1}}
     ).send(on.read()),
     # Without output parameters the last task's output is the workflow's.
-    "the_output_of_a_workflow_without_parameters": to(start_steps, steps=2).send(
+    "the_output_of_a_workflow_without_parameters": two_steps(
         on.run(outputData={"first": 1}), on.run(outputData={"last": 2}), on.read()
     ),
     # A failed workflow puts out its output parameters, too.
@@ -321,9 +318,9 @@ SCENARIOS: Declared = {
         system_task("SET_VARIABLE", "second", n="${a1.output.n}"),
         variables={"w": "given"},
         outputParameters={"n": "${workflow.variables.n}"},
-    ).send(on.note_all(), on.run(outputData={"n": 7}), on.note_all()),
+    ).send(on.note_all(), on.noted.run(outputData={"n": 7})),
     # A script that fails ends the workflow, whose retry runs it again.
     "a_script_that_fails_is_retried": to(start_types, step("task", "a1"), inline("script", "$.missing.x")).send(
-        on.run(), on.note_all(), on.retry(), on.note_all()
+        on.noted.run(), on.noted.retry()
     ),
 }

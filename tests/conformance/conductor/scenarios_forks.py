@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..rest import Rest
-from ..scenario import Declared, scenario, scenario_with, to, unnoted
+from ..scenario import Declared, scenario, scenario_with, to
 from .operators import fork, join
 from .workflows import Json, StartedWorkflow, on, start, step, task_type
 
@@ -113,8 +113,7 @@ def a_retried_fork_completes(on: StartedWorkflow) -> None:
     on.run(task=_type(on, "b"), outputData={"by": "b"})
     on.run("FAILED", task=_type(on, "a"))
     on.settle("FAILED")
-    with on.rest.unnoted():
-        on.retry()
+    on.silent.retry()
     on.run(task=_type(on, "a"), outputData={"by": "a"})
     on.await_row("last")
     on.note("a", "b", "last")
@@ -138,11 +137,10 @@ def a_fork_with_a_list_of_its_own(rest: Rest) -> None:
     task = task_type(rest)
     branches = [step(task, "a")], [step(task, "b")]
     on = start(rest, task, fork(*branches, joinOn=["b"]), join("a", "b"), step(task, "last"))
-    rest.call("GET", "/metadata/workflow/{name}", name=on.workflow)
+    rest.get("/metadata/workflow/{name}", name=on.workflow)
     on.run()
     on.run()
-    on.await_row("last")
-    on.note_all()
+    on.noted.await_row("last")
 
 
 SCENARIOS: Declared = {
@@ -153,5 +151,5 @@ SCENARIOS: Declared = {
     # A join that waits for a step that was skipped by hand never ends.
     "a_join_of_a_skipped_step": to(_skip_in_a_branch, "c").send(on.wait(1), on.read()),
     # A termination cancels all branches and the join.
-    "a_fork_is_terminated": to(_two).send(unnoted(on.terminate("over")), on.read()),
+    "a_fork_is_terminated": to(_two).send(on.silent.terminate("over"), on.read()),
 }

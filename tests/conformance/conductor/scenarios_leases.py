@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ..rest import Rest
-from ..scenario import Declared, scenario_for_each, scenario_with, to, unnoted
-from .workflows import Json, StartedWorkflow, on, start_steps
+from ..scenario import Declared, scenario_for_each, scenario_with, to
+from .workflows import Json, StartedWorkflow, on, one_step, start_steps, two_steps
 
 
 @scenario_with(start_steps)
@@ -24,7 +24,7 @@ def only_the_update_time_moves(on: StartedWorkflow) -> None:
     on.rest.note("the update is later", after["updateTime"] > before["updateTime"])
     on.rest.note("what changed", sorted(key for key in before if before[key] != after.get(key)))
     on.read()
-    on.rest.call("GET", "/tasks/{task}/log", task=before["taskId"])
+    on.rest.get("/tasks/{task}/log", task=before["taskId"])
 
 
 TAKEN: dict[str, Callable[[StartedWorkflow], Json]] = {
@@ -114,7 +114,7 @@ def a_task_is_given_away(on: StartedWorkflow) -> None:
 
 SCENARIOS: Declared = {
     # With `callbackAfterSeconds` the task is not handed out before.
-    "a_task_is_given_away_later": to(start_steps).send(
+    "a_task_is_given_away_later": one_step(
         on.update(on.take("w1"), "IN_PROGRESS", callbackAfterSeconds=1),
         on.read(),
         on.poll("w2"),
@@ -122,11 +122,11 @@ SCENARIOS: Declared = {
         on.poll("w2"),
     ),
     # The size of the queue counts a task that is parked.
-    "a_parked_task_counts_as_queued": to(start_steps).send(
+    "a_parked_task_counts_as_queued": one_step(
         on.finish(on.take(), "IN_PROGRESS", callbackAfterSeconds=60), on.queue_size()
     ),
     # A delay below zero is accepted, and never passes.
-    "a_negative_delay": to(start_steps).send(
+    "a_negative_delay": one_step(
         on.update(on.take(), "IN_PROGRESS", callbackAfterSeconds=-5),
         on.read(),
         on.rest.sleep(1.2),
@@ -141,21 +141,21 @@ SCENARIOS: Declared = {
         on.finish(on.take(), "IN_PROGRESS", callbackAfterSeconds=-1), on.wait(2.2), on.read()
     ),
     # An ended task is not revived.
-    "in_progress_for_an_ended_task": to(start_steps, steps=2).send(on.update(on.run(), "IN_PROGRESS"), on.read()),
+    "in_progress_for_an_ended_task": two_steps(on.update(on.run(), "IN_PROGRESS"), on.read()),
     # A task that nobody polled stays in the queue.
-    "in_progress_for_a_task_that_was_never_polled": to(start_steps).send(
+    "in_progress_for_a_task_that_was_never_polled": one_step(
         on.update(on.row("r0"), "IN_PROGRESS", callbackAfterSeconds=0), on.read(), on.poll()
     ),
     # A reset of callbacks makes a parked task pollable at once.
-    "a_parked_task_is_reset": to(start_steps).send(
+    "a_parked_task_is_reset": one_step(
         on.finish(on.take(), "IN_PROGRESS", callbackAfterSeconds=30), on.reset_callbacks(), on.poll("w2")
     ),
     # A lease never tells that the workflow has ended.
-    "for_a_terminated_workflow": to(start_steps).send(
-        on.take(), unnoted(on.terminate()), on.update(on.taken(1), None, extendLease=True)
+    "for_a_terminated_workflow": one_step(
+        on.take(), on.silent.terminate(), on.update(on.taken(1), None, extendLease=True)
     ),
     # The lease of an unknown task is a 404.
-    "for_an_unknown_task": to(start_steps).send(
+    "for_an_unknown_task": one_step(
         on.update({"taskId": "unknown", "workflowInstanceId": on.id}, None, extendLease=True)
     ),
     # A task whose lease is extended in time is not timed out.
@@ -167,7 +167,7 @@ SCENARIOS: Declared = {
         start_steps, {"timeoutSeconds": 1, "responseTimeoutSeconds": 1, "timeoutPolicy": "RETRY"}
     ).send(on.take(), on.rest.sleep(0.6), on.update(on.taken(1), None, extendLease=True), on.wait(0.6), on.read()),
     # Another result without a delay below zero queues the task again; an extended lease does not.
-    "a_negative_delay_is_taken_back": to(start_steps).send(
+    "a_negative_delay_is_taken_back": one_step(
         on.take(),
         on.update_v2(on.taken(1), "IN_PROGRESS", callbackAfterSeconds=-1),
         on.update(on.taken(1), "IN_PROGRESS", extendLease=True),
@@ -177,7 +177,7 @@ SCENARIOS: Declared = {
         on.read(),
     ),
     # Who gave a task away can still complete it; the new holder's result is swallowed.
-    "the_previous_holder_can_finish": to(start_steps).send(
+    "the_previous_holder_can_finish": one_step(
         on.take("w1"),
         on.finish(on.taken(1), "IN_PROGRESS"),
         on.take("w2"),
@@ -186,7 +186,7 @@ SCENARIOS: Declared = {
         on.read(),
     ),
     # Who gave a task away can still fail it, and a new attempt is made.
-    "the_previous_holder_can_fail": to(start_steps).send(
+    "the_previous_holder_can_fail": one_step(
         on.take("w1"),
         on.finish(on.taken(1), "IN_PROGRESS"),
         on.take("w2"),
@@ -194,7 +194,7 @@ SCENARIOS: Declared = {
         on.read(),
     ),
     # A result ends a parked task at once.
-    "a_parked_task_can_be_completed": to(start_steps).send(
+    "a_parked_task_can_be_completed": one_step(
         on.take(),
         on.finish(on.taken(1), "IN_PROGRESS", callbackAfterSeconds=60),
         on.update(on.taken(1), "COMPLETED"),

@@ -10,12 +10,14 @@ from .workflows import (
     StartedWorkflow,
     definition,
     on,
+    one_step,
     register_workflow,
     start,
     start_registered,
     start_steps,
     step,
     task_type,
+    two_steps,
 )
 
 SKIP = "/workflow/{workflow}/skiptask/{reference}"
@@ -24,8 +26,7 @@ SKIP = "/workflow/{workflow}/skiptask/{reference}"
 def _paused(rest: Rest, *, steps: int = 1) -> StartedWorkflow:
     """A paused workflow."""
     on = start_steps(rest, steps=steps)
-    with rest.unnoted():
-        on.pause()
+    on.silent.pause()
     return on
 
 
@@ -96,14 +97,13 @@ def a_failure_workflow(rest: Rest) -> None:
     rescue = register_workflow(rest, step(task_type(rest, "rescuing")), label="rescue")
     task, name = task_type(rest, retryCount=0), rest.name("workflow")
     body = definition(name, step(task), failureWorkflow=rescue)
-    if rest.call("POST", "/metadata/workflow", json=body).status != 200:
+    if rest.post("/metadata/workflow", body).status != 200:
         return
     on = start_registered(rest, task, name)
     on.fail()
     on.read()
-    for started in rest.call("GET", "/workflow/running/{name}", name=rescue).json:
-        with rest.unnoted():
-            given = rest.call("GET", "/workflow/{workflow}", workflow=started).json["input"]
+    for started in rest.get("/workflow/running/{name}", name=rescue).json:
+        given = rest.silent.get("/workflow/{workflow}", workflow=started).json["input"]
         rest.note("what it is told", {key: value for key, value in given.items() if key != "failedWorkflow"})
         rest.note("the failed workflow is told whole", given["failedWorkflow"]["workflowId"] == on.id)
 
@@ -118,9 +118,8 @@ def a_failure_workflow_is_told_the_whole_reason(rest: Rest) -> None:
     on = start(rest, task, sub, failureWorkflow=rescue)
     on.run("FAILED", reasonForIncompletion="why" * 200)
     on.settle("FAILED")
-    for started in rest.call("GET", "/workflow/running/{name}", name=rescue).json:
-        with rest.unnoted():
-            given = rest.call("GET", "/workflow/{workflow}", workflow=started).json["input"]
+    for started in rest.get("/workflow/running/{name}", name=rescue).json:
+        given = rest.silent.get("/workflow/{workflow}", workflow=started).json["input"]
         told = given["failedWorkflow"]["tasks"][0]["reasonForIncompletion"]
         rest.note("how often it says why", told.count("why"))
 
@@ -131,13 +130,12 @@ def a_failure_workflow_of_a_workflow_that_took_too_long(rest: Rest) -> None:
     rescue = register_workflow(rest, step(task_type(rest, "rescuing")), label="rescue")
     task, name = task_type(rest), rest.name("workflow")
     body = definition(name, step(task), failureWorkflow=rescue, timeoutSeconds=1, timeoutPolicy="TIME_OUT_WF")
-    rest.call("POST", "/metadata/workflow", json=body)
+    rest.post("/metadata/workflow", body)
     on = start_registered(rest, task, name)
     on.wait(1.2)
     on.settle("TIMED_OUT")
-    for started in rest.call("GET", "/workflow/running/{name}", name=rescue).json:
-        with rest.unnoted():
-            given = rest.call("GET", "/workflow/{workflow}", workflow=started).json["input"]
+    for started in rest.get("/workflow/running/{name}", name=rescue).json:
+        given = rest.silent.get("/workflow/{workflow}", workflow=started).json["input"]
         rest.note("what it is told", sorted(given))
 
 
@@ -149,8 +147,8 @@ def the_shape_of_a_failed_workflow(rest: Rest) -> None:
     on = start(rest, task, step(task), failureWorkflow=rescue, given={"x": None, "y": [1]})
     on.run("FAILED", outputData={"n": None})
     with rest.unnoted():
-        (started,) = rest.call("GET", "/workflow/running/{name}", name=rescue).json
-        failed = rest.call("GET", "/workflow/{workflow}", workflow=started).json["input"]["failedWorkflow"]
+        (started,) = rest.get("/workflow/running/{name}", name=rescue).json
+        failed = rest.get("/workflow/{workflow}", workflow=started).json["input"]["failedWorkflow"]
     rest.note("the failed workflow", failed)
 
 
@@ -172,8 +170,7 @@ def a_failure_workflow_of_a_workflow_that_ends_itself(rest: Rest) -> None:
 def a_failure_workflow_of_a_terminated_workflow(rest: Rest) -> None:
     """A termination starts the workflow for failures, too."""
     on = _rescued(rest, step(task_type(rest)))
-    on.terminate()
-    on.note_all()
+    on.noted.terminate()
 
 
 @scenario
@@ -181,27 +178,25 @@ def a_failure_workflow_that_is_unknown(rest: Rest) -> None:
     """A workflow fails although the one for failures is not there."""
     task = task_type(rest, retryCount=0)
     on = _rescued(rest, step(task), failure_workflow="perago_nobody")
-    on.fail(task)
-    on.note_all()
+    on.noted.fail(task)
 
 
 @scenario
 def a_workflow_that_cannot_be_decided(rest: Rest) -> None:
     """A fork with a branch of no steps passes validation, and its start is a server error; others run on."""
     name = register_workflow(rest, fork([], [inline("script", "1")]), join("script"))
-    rest.call("POST", "/workflow", json={"name": name})
+    rest.post("/workflow", {"name": name})
     on = start(rest, "none", inline("script", "1"))
-    on.settle("COMPLETED")
-    on.note_all()
+    on.noted.settle("COMPLETED")
 
 
 @scenario_with(start_steps)
 def pausing_and_resuming(on: StartedWorkflow) -> None:
     """What succeeded and what did not is told by id."""
     other = on.start_another()
-    on.rest.call("PUT", "/workflow/bulk/pause", json=[on.id, other.id])
+    on.rest.put("/workflow/bulk/pause", [on.id, other.id])
     on.read(query={"includeTasks": "false"})
-    on.rest.call("PUT", "/workflow/bulk/resume", json=[on.id, other.id])
+    on.rest.put("/workflow/bulk/resume", [on.id, other.id])
     on.read(query={"includeTasks": "false"})
 
 
@@ -219,25 +214,25 @@ def mistakes(rest: Rest, case: tuple[str, str]) -> None:
 def terminating(on: StartedWorkflow) -> None:
     """All are terminated with the same reason."""
     other = on.start_another()
-    on.rest.call("POST", "/workflow/bulk/terminate", query={"reason": "over"}, json=[on.id, other.id])
+    on.rest.post("/workflow/bulk/terminate", query={"reason": "over"}, json=[on.id, other.id])
     other.read()
 
 
 SCENARIOS: Declared = {
     # Termination cancels what is open and tells the reason.
-    "termination": to(start_steps, steps=2).send(on.take(), on.terminate("no longer needed"), on.read()),
+    "termination": two_steps(on.take(), on.terminate("no longer needed"), on.read()),
     # A reason need not be given.
-    "termination_without_a_reason": to(start_steps).send(on.terminate(), on.read()),
+    "termination_without_a_reason": one_step(on.terminate(), on.read()),
     # A second termination is fine, and changes nothing.
-    "termination_again": to(start_steps).send(on.terminate("first"), on.terminate("second"), on.read()),
+    "termination_again": one_step(on.terminate("first"), on.terminate("second"), on.read()),
     # A completed workflow cannot be terminated.
-    "termination_of_a_completed_workflow": to(start_steps).send(on.run(), on.terminate(), on.read()),
+    "termination_of_a_completed_workflow": one_step(on.run(), on.terminate(), on.read()),
     # A failed workflow can be terminated.
     "termination_of_a_failed_workflow": to(start_steps, {"retryCount": 0}).send(
         on.fail(), on.terminate("over"), on.read()
     ),
     # A paused workflow's tasks are handed out and completed, but nothing comes next.
-    "a_paused_workflow_still_serves": to(start_steps, steps=2).send(
+    "a_paused_workflow_still_serves": two_steps(
         on.pause(), on.update(on.take(), "COMPLETED", outputData={"a": 1}), on.read(), on.resume(), on.read()
     ),
     # A paused workflow retries after it was resumed.
@@ -249,17 +244,15 @@ SCENARIOS: Declared = {
     # Looking at a paused workflow does not wake it.
     "a_look_at_a_paused_workflow": to(_paused, steps=2).send(on.run(), on.evaluate(), on.read()),
     # A second pause is fine.
-    "a_pause_twice": to(start_steps).send(on.pause(), on.pause()),
+    "a_pause_twice": one_step(on.pause(), on.pause()),
     # A workflow that is not paused cannot be resumed.
-    "resuming_what_is_not_paused": to(start_steps).send(on.resume()),
+    "resuming_what_is_not_paused": one_step(on.resume()),
     # What a skipped step was given and put out need not be told.
-    "skipping_without_a_body": to(start_steps, steps=2).send(
-        on.act("PUT", SKIP, reference="r1", json={}), on.run(), on.read()
-    ),
+    "skipping_without_a_body": two_steps(on.act("PUT", SKIP, reference="r1", json={}), on.run(), on.read()),
     # A running workflow cannot be removed.
-    "removing_a_running_workflow": to(start_steps).send(on.remove(), on.read()),
+    "removing_a_running_workflow": one_step(on.remove(), on.read()),
     # To be archived a workflow must have ended; without an archive it is forgotten while it runs.
-    "removing_a_running_workflow_without_archiving_it": to(start_steps).send(
+    "removing_a_running_workflow_without_archiving_it": one_step(
         on.remove(archiveWorkflow="true"), on.remove(archiveWorkflow="x"), on.remove(archiveWorkflow="false"), on.read()
     ),
     # A reset makes tasks that wait for their delay pollable.
@@ -267,25 +260,17 @@ SCENARIOS: Declared = {
         on.run("FAILED"), on.reset_callbacks(), on.read(), on.poll()
     ),
     # A mistake with one does not keep the others.
-    "an_unknown_one_among_them": to(start_steps).send(
-        on.rest.call("PUT", "/workflow/bulk/pause", json=["unknown", on.id])
-    ),
+    "an_unknown_one_among_them": one_step(on.rest.put("/workflow/bulk/pause", ["unknown", on.id])),
     # A completed workflow is told as a mistake.
-    "terminating_what_has_ended": to(start_steps).send(
-        on.run(), on.rest.call("POST", "/workflow/bulk/terminate", json=[on.id])
-    ),
+    "terminating_what_has_ended": one_step(on.run(), on.rest.post("/workflow/bulk/terminate", [on.id])),
     # All are retried.
     "retrying": to(start_steps, {"retryCount": 0}).send(
-        on.fail(), on.rest.call("POST", "/workflow/bulk/retry", json=[on.id]), on.read()
+        on.fail(), on.rest.post("/workflow/bulk/retry", [on.id]), on.read()
     ),
     # All are restarted.
-    "restarting": to(start_steps).send(
-        on.run(), on.rest.call("POST", "/workflow/bulk/restart", json=[on.id]), on.read()
-    ),
+    "restarting": one_step(on.run(), on.rest.post("/workflow/bulk/restart", [on.id]), on.read()),
     # An empty list is refused.
-    "nothing_at_all": send(rest.call("PUT", "/workflow/bulk/pause", json=[])),
+    "nothing_at_all": send(rest.put("/workflow/bulk/pause", [])),
     # A removed workflow is gone, and its tasks with it.
-    "removing_an_ended_workflow": to(start_steps).send(
-        on.run(), on.remove(), on.read(), on.rest.call("GET", "/tasks/{task}", task=on.taken(1)["taskId"])
-    ),
+    "removing_an_ended_workflow": one_step(on.run(), on.remove(), on.read(), on.read_task(on.taken(1))),
 }

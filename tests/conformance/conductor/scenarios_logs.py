@@ -10,11 +10,11 @@ from .workflows import StartedWorkflow, start_steps
 
 
 def _read(rest: Rest, task: str) -> None:
-    rest.call("GET", "/tasks/{task}/log", task=task)
+    rest.get("/tasks/{task}/log", task=task)
 
 
 def _log(rest: Rest, task: str, text: str) -> None:
-    rest.call("POST", "/tasks/{task}/log", task=task, body=text.encode(), headers={"Content-Type": "application/json"})
+    rest.post("/tasks/{task}/log", task=task, body=text.encode(), headers={"Content-Type": "application/json"})
 
 
 # A JSON text is kept with its quotes.
@@ -54,13 +54,7 @@ def lines_come_in_order(rest: Rest) -> None:
 def a_line_as_plain_text(rest: Rest) -> None:
     """A line may be sent as plain text."""
     task = start_steps(rest).take()["taskId"]
-    rest.call(
-        "POST",
-        "/tasks/{task}/log",
-        task=task,
-        body="ünï".encode(),
-        headers={"Content-Type": "text/plain;charset=UTF-8"},
-    )
+    rest.post("/tasks/{task}/log", task=task, body="ünï".encode(), headers={"Content-Type": "text/plain;charset=UTF-8"})
     _read(rest, task)
 
 
@@ -78,8 +72,7 @@ def only_ten_lines_inside_a_result(on: StartedWorkflow) -> None:
     """Of a result's lines the first ten are kept."""
     task = on.take()
     on.finish(task, logs=[{"log": f"line {n}", "taskId": task["taskId"], "createdTime": n + 1} for n in range(15)])
-    with on.rest.unnoted():
-        found = on.rest.call("GET", "/tasks/{task}/log", task=task["taskId"]).json
+    found = on.silent.rest.get("/tasks/{task}/log", task=task["taskId"]).json
     on.rest.note("the lines", sorted(line["log"] for line in found))
 
 
@@ -90,7 +83,7 @@ def many_single_lines(rest: Rest) -> None:
     with rest.unnoted():
         for number in range(15):
             _log(rest, task, f"line {number}")
-        found = rest.call("GET", "/tasks/{task}/log", task=task).json
+        found = rest.get("/tasks/{task}/log", task=task).json
     rest.note("how many", len(found))
 
 
@@ -100,7 +93,7 @@ def a_long_line(rest: Rest) -> None:
     task = start_steps(rest).take()["taskId"]
     with rest.unnoted():
         _log(rest, task, "x" * 100_000)
-        found = rest.call("GET", "/tasks/{task}/log", task=task).json
+        found = rest.get("/tasks/{task}/log", task=task).json
     rest.note("its length", [len(line["log"]) for line in found])
 
 

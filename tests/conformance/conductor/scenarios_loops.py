@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..rest import Rest
-from ..scenario import Declared, scenario, scenario_with, to, unnoted
+from ..scenario import Declared, scenario, scenario_with, to
 from .operators import TWICE, fork, inline, join, loop, system_task
 from .workflows import Json, StartedWorkflow, on, start, start_types, step, task_type
 
@@ -52,8 +52,7 @@ def what_steps_see_of_the_output_of_their_loop(rest: Rest) -> None:
     on = start(rest, task, loop("$.loop.iteration < 1", *body))
     on.run(outputData={"d": 1})
     on.settle("COMPLETED")
-    with rest.unnoted():
-        shown = on.read()
+    shown = on.silent.read()
     first, second = (shown["variables"][f"whole_{number}"]["1"] for number in (1, 2))
     rest.note("the step before, by its path", [shown["variables"]["path_1"], shown["variables"]["path_2"]])
     rest.note("the steps before, in the whole map", [first["ten"], second["ten"], second["soon"], second["work"]])
@@ -92,7 +91,7 @@ SCENARIOS: Declared = {
         _looping, "if ($.loop['iteration'] < 2 && $.body['n'] > 0) { true; } else { false; }"
     ).send(on.run(outputData={"n": 0}), on.await_row("last"), on.read()),
     # A termination cancels the loop with its turn.
-    "a_loop_is_terminated": to(_looping).send(unnoted(on.terminate()), on.read()),
+    "a_loop_is_terminated": to(_looping).send(on.silent.terminate(), on.read()),
     # A condition may look at the inputs of the loop.
     "a_condition_on_an_input": to(
         start_types,
@@ -112,7 +111,7 @@ SCENARIOS: Declared = {
         on.run(outputData={"n": 1}),
         on.run(outputData={"n": 2}),
         on.await_row("last"),
-        unnoted(on.terminate()),
+        on.silent.terminate(),
         on.rerun(on.taken(1)),
         on.read(),
     ),

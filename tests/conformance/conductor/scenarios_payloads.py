@@ -6,7 +6,7 @@ from typing import Any
 
 from ..rest import Rest
 from ..scenario import Declared, scenario, scenario_for_each, scenario_with, to
-from .workflows import StartedWorkflow, on, register_workflow, result, start_steps, step, task_type
+from .workflows import StartedWorkflow, on, one_step, register_workflow, result, start_steps, step, task_type
 
 OUTPUTS = {
     # Whole numbers of any size and fractions come back as they were.
@@ -39,8 +39,7 @@ def outputs(rest: Rest, case: bytes) -> None:
     task = on.take()
     body = b'{"taskId": "%s", "workflowInstanceId": "%s", "status": "COMPLETED", "outputData": %s}'
     sent = body % (task["taskId"].encode(), on.id.encode(), case)
-    with rest.unnoted():
-        answer = rest.call("POST", "/tasks", body=sent, headers={"Content-Type": "application/json"})
+    answer = rest.silent.post("/tasks", body=sent, headers={"Content-Type": "application/json"})
     rest.note(f"the answer to {case.decode(errors='replace')}", answer.status)
     rest.note("the status", on.row("r0")["status"])
     rest.note("the output", repr(on.row("r0")["outputData"]))
@@ -53,7 +52,7 @@ def a_very_deep_output(on: StartedWorkflow) -> None:
     with on.rest.unnoted():
         deep = b'{"taskId": "%s", "workflowInstanceId": "%s", "status": "COMPLETED", "outputData": {"a": %s}}'
         body = deep % (task["taskId"].encode(), on.id.encode(), b"[" * 1100 + b"]" * 1100)
-        answer = on.rest.call("POST", "/tasks", body=body, headers={"Content-Type": "application/json"})
+        answer = on.rest.post("/tasks", body=body, headers={"Content-Type": "application/json"})
     on.rest.note("the answer", answer.status)
     on.rest.note("the status", on.row("r0")["status"])
 
@@ -61,7 +60,7 @@ def a_very_deep_output(on: StartedWorkflow) -> None:
 @scenario_with(start_steps)
 def a_result_that_is_null(on: StartedWorkflow) -> None:
     """A status of null is a missing one."""
-    on.rest.call("POST", "/tasks", json={**result(on.take(), None), "status": None, "outputData": None})
+    on.rest.post("/tasks", {**result(on.take(), None), "status": None, "outputData": None})
 
 
 KILO = 1024
@@ -102,7 +101,7 @@ def a_workflow_input_that_is_refused(rest: Rest) -> None:
     """A workflow's input above ten megabytes is refused."""
     with rest.unnoted():
         body = {"name": register_workflow(rest, step(task_type(rest))), "input": {"x": "y" * (11_000 * KILO)}}
-        answer = rest.call("POST", "/workflow", json=body)
+        answer = rest.post("/workflow", body)
     rest.note("the answer", answer.status)
     rest.note("its body", answer.json | {"instance": ""} if answer.status >= 400 else "")
 
@@ -115,17 +114,17 @@ def a_long_worker_id(on: StartedWorkflow) -> None:
 
 SCENARIOS: Declared = {
     # A later result of the same attempt replaces the output as a whole.
-    "an_output_is_replaced": to(start_steps).send(
+    "an_output_is_replaced": one_step(
         on.finish(on.take(), "IN_PROGRESS", outputData={"a": 1, "b": 1}),
         on.finish(on.take(), "IN_PROGRESS", outputData={"b": 2}),
         on.read(),
     ),
     # A later result without an output clears it.
-    "an_output_is_cleared": to(start_steps).send(
+    "an_output_is_cleared": one_step(
         on.finish(on.take(), "IN_PROGRESS", outputData={"a": 1}), on.finish(on.take(), "COMPLETED"), on.read()
     ),
     # Who gets a task that was handed back sees what was put out so far.
-    "an_output_is_shown_to_the_next_poller": to(start_steps).send(
+    "an_output_is_shown_to_the_next_poller": one_step(
         on.finish(on.take(), "IN_PROGRESS", outputData={"progress": 1}), on.rest.sleep(0.05), on.poll("w2")
     ),
     # An output above three megabytes is empty in the row, which tells where it is.
@@ -139,7 +138,7 @@ SCENARIOS: Declared = {
     # A workflow's input above three megabytes is moved away, and so is that of a task that gets it.
     "a_workflow_input_that_is_moved_away": to(start_steps, given={"x": "y" * (4000 * KILO)}).send(on.read(), on.poll()),
     # A workflow's output above three megabytes is moved away.
-    "a_workflow_output_that_is_moved_away": to(start_steps).send(
+    "a_workflow_output_that_is_moved_away": one_step(
         on.finish(on.take(), outputData={"a": "x" * (4000 * KILO)}), on.read()
     ),
 }

@@ -36,8 +36,7 @@ def a_branch_of_a_dynamic_fork_fails_for_good(rest: Rest) -> None:
     a, b = _two_types(rest)
     forked = dynamic_fork(_permissive(a, "a"), _permissive(b, "b"))
     on = start(rest, a, forked, join(), step(b, "last"))
-    on.run("FAILED_WITH_TERMINAL_ERROR", reasonForIncompletion="boo")
-    on.note_all()
+    on.noted.run("FAILED_WITH_TERMINAL_ERROR", reasonForIncompletion="boo")
     on.run(task=b, outputData={"n": 2})
     on.await_end()
     on.note_all(without=("b",))
@@ -61,15 +60,12 @@ def a_step_in_the_middle_of_a_branch(rest: Rest) -> None:
     a, b = _two_types(rest)
     second = step(b, "a2", inputParameters={"n": "${a1.output.n}"})
     on = start(rest, a, fork([_permissive(a, "a1"), second], [step(b, "b")]), join("a2", "b"), step(b, "last"))
-    on.fail()
-    on.note_all()
+    on.noted.fail()
     for _ in range(2):
         on.run(task=b)
-    on.await_row("last")
-    on.note_all()
+    on.noted.await_row("last")
     on.run(task=b)
-    on.await_end()
-    on.note_all()
+    on.noted.await_end()
 
 
 def _retried(rest: Rest, **of_first: int) -> StartedWorkflow:
@@ -94,10 +90,8 @@ def a_join_of_a_loop_that_has_failed(rest: Rest) -> None:
     on.fail()
     on.await_row("join__1", "FAILED")
     on.resume()
-    on.await_end()
-    on.note_all()
-    on.retry()
-    on.note_all()
+    on.noted.await_end()
+    on.noted.retry()
 
 
 EARLY: dict[str, tuple[bool, bool]] = {
@@ -126,8 +120,7 @@ def failures_before_their_retry(rest: Rest, case: tuple[bool, bool]) -> None:
             lambda workflow: any(row["status"] == "FAILED" for row in workflow["tasks"] if row["taskType"] == "JOIN")
         )
     on.note_all()
-    on.resume()
-    on.note_all()
+    on.noted.resume()
 
 
 SCENARIOS: Declared = {
@@ -135,46 +128,39 @@ SCENARIOS: Declared = {
     "a_branch_is_retried": to(
         start_types, *_forked("a", "b"), types={"a": {"retryCount": 1}, "b": {"retryCount": 0}}
     ).send(
-        on.fail(),
-        on.note_all(),
+        on.noted.fail(),
         on.run(outputData={"n": 1}),
         on.run(task="b", outputData={"n": 2}),
-        on.await_row("last"),
-        on.note_all(),
-        on.run(task="b"),
-        on.note_all(),
+        on.noted.await_row("last"),
+        on.noted.run(task="b"),
     ),
     # The other branch continues. When it has ended, the JOIN fails, and so does the workflow.
     "a_branch_fails_for_good": to(start_types, *_forked("a", "b"), types=NO_RETRIES).send(
-        on.fail(), on.note_all(), on.run(task="b", outputData={"n": 2}), on.await_end(), on.note_all()
+        on.noted.fail(), on.run(task="b", outputData={"n": 2}), on.noted.await_end()
     ),
     # The JOIN gives both reasons.
     "both_branches_fail_for_good": to(start_types, *_forked("a", "b"), types=NO_RETRIES).send(
-        on.fail(), on.run("FAILED", task="b", reasonForIncompletion="hoo"), on.await_end(), on.note_all()
+        on.fail(), on.run("FAILED", task="b", reasonForIncompletion="hoo"), on.noted.await_end()
     ),
     # A canceled permissive step makes the JOIN CANCELED, which terminates the workflow.
     "a_branch_is_cancelled_by_its_worker": to(start_types, *_forked("a", "b"), types=NO_RETRIES).send(
-        on.run("CANCELED", reasonForIncompletion="boo"),
-        on.note_all(),
-        on.run(task="b"),
-        on.await_end("TERMINATED"),
-        on.note_all(),
+        on.noted.run("CANCELED", reasonForIncompletion="boo"), on.run(task="b"), on.noted.await_end("TERMINATED")
     ),
     # The next step starts with null input. The workflow fails at the moment at which it would complete.
     "a_step_outside_of_a_fork": to(
         start_types, _permissive("a", "a"), step("b", "b", inputParameters={"n": "${a.output.n}"}), types=NO_RETRIES
-    ).send(on.fail(), on.note_all(), on.run(task="b"), on.await_end(), on.note_all()),
+    ).send(on.noted.fail(), on.run(task="b"), on.noted.await_end()),
     # A TERMINATE task cannot complete a workflow in which a permissive step failed.
     "a_termination_after_a_permissive_failure": to(
         start_types,
         _permissive("a", "a"),
         system_task("TERMINATE", "end", terminationStatus="COMPLETED"),
         types={"a": {"retryCount": 0}},
-    ).send(on.fail(), on.await_end(), on.note_all()),
+    ).send(on.fail(), on.noted.await_end()),
     # A step that is optional, too, does not fail the workflow.
     "an_optional_permissive_step": to(
         start_types, _permissive("a", "a", optional=True), step("a", "last"), types={"a": {"retryCount": 0}}
-    ).send(on.fail(), on.run(), on.settle("COMPLETED"), on.note_all()),
+    ).send(on.fail(), on.run(), on.noted.settle("COMPLETED")),
     # A retry makes a new attempt of the failed step only, and the JOIN waits again in its own row.
     "a_failed_fork_is_retried": to(start_types, *_forked("a", "b"), types=NO_RETRIES).send(
         on.fail(),

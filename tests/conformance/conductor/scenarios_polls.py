@@ -5,9 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from ..rest import Rest
-from ..scenario import Declared, rest, scenario, scenario_for_each, scenario_with, send, to, unnoted
+from ..scenario import Declared, rest, scenario, scenario_for_each, scenario_with, send, to
 from .operators import sub_workflow
-from .workflows import Json, StartedWorkflow, on, register_workflow, start_registered, start_steps, step, task_type
+from .workflows import (
+    Json,
+    StartedWorkflow,
+    on,
+    one_step,
+    register_workflow,
+    start_registered,
+    start_steps,
+    step,
+    task_type,
+)
 
 BATCHES: dict[str, Json] = {
     "a_batch": {"count": 1},
@@ -50,8 +60,7 @@ def batches_go_by_creation(rest: Rest) -> None:
     for priority in (0, 5, 1, 5):
         on = start_registered(rest, task, name, priority=priority)
         rest.sleep(0.01)
-    with rest.unnoted():
-        rows = on.batch(count=4).json
+    rows = on.silent.batch(count=4).json
     rest.note("the order", [row["workflowPriority"] for row in rows])
 
 
@@ -137,7 +146,7 @@ def a_domain_of_one_type(on: StartedWorkflow) -> None:
     """A domain may be meant for one task type."""
     with on.rest.unnoted():
         body = {"name": on.workflow, "taskToDomain": {on.task: "d1"}}
-        started = on.rest.call("POST", "/workflow", json=body)
+        started = on.rest.post("/workflow", body)
     StartedWorkflow(on.rest, on.task, on.workflow, started.text).read()
     on.poll(domain="d1")
 
@@ -148,7 +157,7 @@ def a_domain_that_somebody_polls(first: StartedWorkflow) -> None:
     with first.rest.unnoted():
         first.poll(domain="d1")
         body = {"name": first.workflow, "taskToDomain": {"*": "d1,NO_DOMAIN"}}
-        started = first.rest.call("POST", "/workflow", json=body)
+        started = first.rest.post("/workflow", body)
     StartedWorkflow(first.rest, first.task, first.workflow, started.text).read()
 
 
@@ -160,15 +169,12 @@ def a_retry_and_a_child_in_their_domains(rest: Rest) -> None:
     name = register_workflow(rest, step(a, "a1"), sub_workflow(child), step(b, "b1"))
     on = start_registered(rest, a, name, taskToDomain={a: "d1", "*": "d2"})
     on.batch(domain="d2")
-    on.finish(on.take(domain="d1"), "FAILED")
-    on.note_all()
-    on.finish(on.take(domain="d1"))
-    on.note_all()
+    on.noted.finish(on.take(domain="d1"), "FAILED")
+    on.noted.finish(on.take(domain="d1"))
     on.started_by("sub").note_all()
-    on.finish(on.take(task=b, domain="d2"))
-    on.note_all()
-    rest.call("GET", "/tasks/queue/size", query={"taskType": b})
-    rest.call("GET", "/tasks/queue/size", query={"taskType": f"d2:{b}"})
+    on.noted.finish(on.take(task=b, domain="d2"))
+    rest.get("/tasks/queue/size", query={"taskType": b})
+    rest.get("/tasks/queue/size", query={"taskType": f"d2:{b}"})
 
 
 DOMAINS: dict[str, dict[str, str]] = {
@@ -188,8 +194,7 @@ DOMAINS: dict[str, dict[str, str]] = {
 def chosen_domains(rest: Rest, case: dict[str, str]) -> None:
     """A domain counts when it was polled lately; the first of them is taken, or else the last that is named."""
     task = task_type(rest)
-    with rest.unnoted():
-        rest.call("GET", "/tasks/poll/{type}", query={"domain": "d1"}, type=task)
+    rest.silent.get("/tasks/poll/{type}", query={"domain": "d1"}, type=task)
     domains = {task if name == "TYPE" else name: domain for name, domain in case.items()}
     start_registered(rest, task, register_workflow(rest, step(task)), taskToDomain=domains).note_all()
 
@@ -202,8 +207,7 @@ def all_that_wait(rest: Rest, case: tuple[str, str]) -> None:
     """The list of all queues has each type that waits, in detail with its shards."""
     path, about = case
     on = start_steps(rest)
-    with rest.unnoted():
-        found = rest.call("GET", f"/tasks/queue/all{path}").json
+    found = rest.silent.get(f"/tasks/queue/all{path}").json
     rest.note(about, found.get(on.task))
 
 
@@ -213,14 +217,14 @@ def the_attempts_of_a_type_that_have_not_ended(on: StartedWorkflow) -> None:
     on.start_another()
     on.take()
     with on.rest.unnoted():
-        found = on.rest.call("GET", "/admin/task/{name}", name=on.task).json
-        page = on.rest.call("GET", "/admin/task/{name}", name=on.task, query={"start": 1, "count": 1}).json
-        beyond = on.rest.call("GET", "/admin/task/{name}", name=on.task, query={"start": 5, "count": 5}).json
+        found = on.rest.get("/admin/task/{name}", name=on.task).json
+        page = on.rest.get("/admin/task/{name}", name=on.task, query={"start": 1, "count": 1}).json
+        beyond = on.rest.get("/admin/task/{name}", name=on.task, query={"start": 5, "count": 5}).json
     on.rest.note("statuses", sorted(one["status"] for one in found))
     on.rest.note("a page", len(page))
     on.rest.note("beyond the end", beyond)
     on.rest.note("fields", sorted(set[str]().union(*found)))
-    on.rest.call("GET", "/admin/task/{name}", name=on.rest.name("unknown"))
+    on.rest.get("/admin/task/{name}", name=on.rest.name("unknown"))
 
 
 SCENARIOS: Declared = {
@@ -229,39 +233,37 @@ SCENARIOS: Declared = {
         on.poll(show=("workflowTask", "taskDefinition", "executionMetadata"))
     ),
     # A poll makes the task IN_PROGRESS, counts it and notes the worker; the workflow shows it.
-    "what_a_poll_changes": to(start_steps).send(on.read(), on.poll("somebody"), on.read()),
+    "what_a_poll_changes": one_step(on.read(), on.poll("somebody"), on.read()),
     # A poll for a type that nobody knows is a 204.
-    "an_unknown_type": send(rest.call("GET", "/tasks/poll/{type}", type=rest.name("task"))),
+    "an_unknown_type": send(rest.get("/tasks/poll/{type}", type=rest.name("task"))),
     # A worker need not name itself.
-    "without_a_worker_id": to(start_steps).send(on.rest.call("GET", "/tasks/poll/{type}", type=on.task)),
+    "without_a_worker_id": one_step(on.rest.get("/tasks/poll/{type}", type=on.task)),
     # What was polled is not handed out again.
-    "a_task_is_handed_out_once": to(start_steps).send(on.poll("w1"), on.poll("w2"), on.batch(count=5)),
+    "a_task_is_handed_out_once": one_step(on.poll("w1"), on.poll("w2"), on.batch(count=5)),
     # A batch that finds nothing is an empty list, not a 204.
-    "an_empty_batch": to(start_steps).send(on.take(), on.batch(count=3)),
+    "an_empty_batch": one_step(on.take(), on.batch(count=3)),
     # A batch of a type that nobody knows is an empty list.
     "a_batch_of_an_unknown_type": send(
-        rest.call("GET", "/tasks/poll/batch/{type}", query={"timeout": 100}, type=rest.name("task"))
+        rest.get("/tasks/poll/batch/{type}", query={"timeout": 100}, type=rest.name("task"))
     ),
     # A batch of none is empty, and leaves what is there.
-    "a_batch_of_none": to(start_steps).send(on.batch(count=0), on.poll()),
+    "a_batch_of_none": one_step(on.batch(count=0), on.poll()),
     # A batch may wait five seconds at most.
-    "a_batch_that_waits_too_long": to(start_steps).send(on.batch(timeout=5001), on.poll()),
+    "a_batch_that_waits_too_long": one_step(on.batch(timeout=5001), on.poll()),
     # No more tasks of a type are in progress than its limit says; nothing tells why.
     "a_concurrency_limit": to(start_steps, {"concurrentExecLimit": 1}).send(
         on.start_another(), on.take(), on.poll(), on.batch(count=2)
     ),
     # The server remembers who polled for a type last.
-    "who_polled": to(start_steps).send(
-        on.poll("w7"), on.rest.call("GET", "/tasks/queue/polldata", query={"taskType": on.task})
-    ),
+    "who_polled": one_step(on.poll("w7"), on.rest.get("/tasks/queue/polldata", query={"taskType": on.task})),
     # A type that nobody polled for has no poll data.
-    "nobody_polled": send(rest.call("GET", "/tasks/queue/polldata", query={"taskType": rest.name("task")})),
+    "nobody_polled": send(rest.get("/tasks/queue/polldata", query={"taskType": rest.name("task")})),
     # A task in a domain is handed out to pollers of that domain only.
     "a_task_in_a_domain": to(_within, "d1").send(on.poll(), on.poll(domain="d2"), on.poll(domain="d1")),
     # The workflow and its tasks show the domain.
     "a_workflow_shows_its_domains": to(_within, "d1").send(on.read()),
     # A poller of a domain is not given tasks without one.
-    "a_task_without_a_domain": to(start_steps).send(on.poll(domain="d1"), on.poll()),
+    "a_task_without_a_domain": one_step(on.poll(domain="d1"), on.poll()),
     # Batches have domains, too.
     "a_batch_in_a_domain": to(_within, "d1").send(on.batch(count=1), on.batch(count=1, domain="d1")),
     # A domain that is meant for another type does not matter.
@@ -276,28 +278,28 @@ SCENARIOS: Declared = {
     ),
     # A domain has a queue of its own.
     "the_size_of_a_queue_in_a_domain": to(_within, "d1").send(
-        on.queue_size(), on.rest.call("GET", "/tasks/queue/size", query={"taskType": on.task, "domain": "d1"})
+        on.queue_size(), on.rest.get("/tasks/queue/size", query={"taskType": on.task, "domain": "d1"})
     ),
     # Poll data tell the domain.
     "who_polled_in_a_domain": to(_within, "d1").send(
-        on.poll("w7", domain="d1"), on.rest.call("GET", "/tasks/queue/polldata", query={"taskType": on.task})
+        on.poll("w7", domain="d1"), on.rest.get("/tasks/queue/polldata", query={"taskType": on.task})
     ),
     # The size is a bare number, and follows starts and polls.
-    "the_size_of_a_queue": to(start_steps).send(on.start_another(), on.queue_size(), on.take(), on.queue_size()),
+    "the_size_of_a_queue": one_step(on.start_another(), on.queue_size(), on.take(), on.queue_size()),
     # The size is asked for a type.
-    "the_size_without_a_type": send(rest.call("GET", "/tasks/queue/size")),
+    "the_size_without_a_type": send(rest.get("/tasks/queue/size")),
     # Several sizes are a map.
-    "the_sizes_of_several_queues": to(start_steps).send(
-        on.rest.call("GET", "/tasks/queue/sizes", query={"taskType": [on.task, on.rest.name("unknown")]})
+    "the_sizes_of_several_queues": one_step(
+        on.rest.get("/tasks/queue/sizes", query={"taskType": [on.task, on.rest.name("unknown")]})
     ),
     # A retry that waits for its delay counts as queued.
     "a_delayed_retry_counts": to(start_steps, {"retryDelaySeconds": 60}).send(
         on.run("FAILED"), on.queue_size(), on.poll()
     ),
     # The task of a terminated workflow is not queued any more.
-    "termination_empties_the_queue": to(start_steps).send(unnoted(on.terminate()), on.queue_size(), on.poll()),
+    "termination_empties_the_queue": one_step(on.silent.terminate(), on.queue_size(), on.poll()),
     # Requeueing answers with the number of tasks that wait as a text.
-    "requeueing": to(start_steps).send(on.rest.call("POST", "/tasks/queue/requeue/{type}", type=on.task), on.poll()),
+    "requeueing": one_step(on.rest.post("/tasks/queue/requeue/{type}", type=on.task), on.poll()),
     # A rate limit is shown and does not limit anything.
     "a_rate_limit_is_not_kept": to(start_steps, {"rateLimitPerFrequency": 1, "rateLimitFrequencyInSeconds": 60}).send(
         on.start_another(),
@@ -305,7 +307,5 @@ SCENARIOS: Declared = {
         on.rest.note("the second", on.take()["status"]),
     ),
     # A poll acknowledges; there is no call for it.
-    "there_is_no_acknowledgement": to(start_steps).send(
-        on.rest.call("POST", "/tasks/{task}/ack", task=on.take()["taskId"])
-    ),
+    "there_is_no_acknowledgement": one_step(on.rest.post("/tasks/{task}/ack", task=on.take()["taskId"])),
 }

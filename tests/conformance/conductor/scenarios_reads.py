@@ -13,11 +13,13 @@ from .workflows import (
     StartedWorkflow,
     definition,
     on,
+    one_step,
     register_workflow,
     start_registered,
     start_steps,
     step,
     task_type,
+    two_steps,
 )
 
 
@@ -25,7 +27,7 @@ from .workflows import (
 def a_task_in_progress(on: StartedWorkflow) -> None:
     """A task in progress is read as it was polled."""
     polled = on.take()
-    read = on.rest.call("GET", "/tasks/{task}", task=polled["taskId"]).json
+    read = on.read_task(polled)
     on.rest.note("what differs from the poll", sorted(key for key in polled | read if polled.get(key) != read.get(key)))
 
 
@@ -40,29 +42,29 @@ UNKNOWN: dict[str, tuple[str, Json]] = {
 def unknown(rest: Rest, case: tuple[str, Json]) -> None:
     """What is unknown is a 404 whose body says which."""
     template, parts = case
-    rest.call("GET", template, **parts)
+    rest.get(template, **parts)
 
 
 @scenario_with(start_steps, options={"correlationId": "c1"})
 def workflows_by_correlation_id(on: StartedWorkflow) -> None:
     """Workflows are found by name and correlation id; ended ones on request."""
     query = {"includeClosed": "false", "includeTasks": "false"}
-    on.rest.call("GET", "/workflow/{name}/correlated/{id}", name=on.workflow, id="c1", query=query)
-    on.rest.call("GET", "/workflow/{name}/correlated/{id}", name=on.workflow, id="other", query=query)
+    on.rest.get("/workflow/{name}/correlated/{id}", name=on.workflow, id="c1", query=query)
+    on.rest.get("/workflow/{name}/correlated/{id}", name=on.workflow, id="other", query=query)
     on.run()
-    on.rest.call("GET", "/workflow/{name}/correlated/{id}", name=on.workflow, id="c1", query=query)
+    on.rest.get("/workflow/{name}/correlated/{id}", name=on.workflow, id="c1", query=query)
     query["includeClosed"] = "true"
-    on.rest.call("GET", "/workflow/{name}/correlated/{id}", name=on.workflow, id="c1", query=query)
+    on.rest.get("/workflow/{name}/correlated/{id}", name=on.workflow, id="c1", query=query)
 
 
 @scenario
 def what_there_is_of_nothing(rest: Rest) -> None:
     """Lists of workflows and sizes of queues that nobody has used are empty, and no errors."""
     name = rest.name("nothing")
-    rest.call("GET", "/workflow/running/{name}", name=name)
-    rest.call("GET", "/workflow/{name}/correlated/{id}", name=name, id="c")
-    rest.call("GET", "/tasks/queue/sizes", query={"taskType": name})
-    rest.call("GET", "/tasks/queue/sizes", query={"taskType": f"{name},other-{name}"})
+    rest.get("/workflow/running/{name}", name=name)
+    rest.get("/workflow/{name}/correlated/{id}", name=name, id="c")
+    rest.get("/tasks/queue/sizes", query={"taskType": name})
+    rest.get("/tasks/queue/sizes", query={"taskType": f"{name},other-{name}"})
 
 
 _TOLD = ("status", "input", "output", "workflowPriority", "reasonForIncompletion")
@@ -70,7 +72,7 @@ _TOLD = ("status", "input", "output", "workflowPriority", "reasonForIncompletion
 
 def _search(rest: Rest, query: str, where: str = "/tasks/search", **options: Any) -> dict[str, Any]:
     with rest.unnoted():
-        found: dict[str, Any] = rest.call("GET", where, query={"query": query, **options}).json
+        found: dict[str, Any] = rest.get(where, query={"query": query, **options}).json
     return found
 
 
@@ -155,8 +157,7 @@ def workflows_are_found_by_their_names_and_times(on: StartedWorkflow) -> None:
     found = on.read()
     name, started = found["workflowName"], found["startTime"]
     body = {"name": name, "version": 1, "correlationId": f"of {name}"}
-    with on.rest.unnoted():
-        on.rest.call("POST", "/workflow", json=body)
+    on.silent.rest.post("/workflow", body)
     _indexed(on.rest, f"workflowType='{name}'", 2, _WORKFLOWS)
     for text in (
         f"workflowType='{name[:-2]}*'",
@@ -194,11 +195,10 @@ def the_newest_workflows_come_first(rest: Rest) -> None:
 @scenario_with(start_steps)
 def the_versions_of_a_workflow(on: StartedWorkflow) -> None:
     """The lowest first; none of an unknown name."""
-    with on.rest.unnoted():
-        definition = on.rest.call("GET", "/metadata/workflow/{name}", name=on.workflow).json
-    on.rest.call("POST", "/metadata/workflow", json={**definition, "version": 3, "createTime": 0, "updateTime": 0})
-    on.rest.call("GET", "/metadata/workflow/{name}/versions", name=on.workflow)
-    on.rest.call("GET", "/metadata/workflow/{name}/versions", name=on.rest.name("unknown"))
+    definition = on.silent.rest.get("/metadata/workflow/{name}", name=on.workflow).json
+    on.rest.post("/metadata/workflow", {**definition, "version": 3, "createTime": 0, "updateTime": 0})
+    on.rest.get("/metadata/workflow/{name}/versions", name=on.workflow)
+    on.rest.get("/metadata/workflow/{name}/versions", name=on.rest.name("unknown"))
 
 
 EXECUTE = "/workflow/execute/{name}/{version}"
@@ -208,9 +208,7 @@ EXECUTE = "/workflow/execute/{name}/{version}"
 def running_and_waiting_in_vain(rest: Rest) -> None:
     """Run and wait answers after its time, whether the workflow has ended or not."""
     name = register_workflow(rest, step(task_type(rest)))
-    rest.call(
-        "POST", EXECUTE, name=name, version="1", query={"waitForSeconds": 1}, json={"name": name, "input": {"x": 1}}
-    )
+    rest.post(EXECUTE, name=name, version="1", query={"waitForSeconds": 1}, json={"name": name, "input": {"x": 1}})
 
 
 @scenario
@@ -218,15 +216,13 @@ def running_and_waiting_for_the_end(rest: Rest) -> None:
     """Run and wait answers with the output of a workflow that needs no worker."""
     task = {"name": "set", "taskReferenceName": "set", "type": "SET_VARIABLE", "inputParameters": {"v": 1}}
     name = register_workflow(rest, task, outputParameters={"o": "${workflow.input.x}"})
-    rest.call(
-        "POST", EXECUTE, name=name, version="1", query={"waitForSeconds": 2}, json={"name": name, "input": {"x": 1}}
-    )
+    rest.post(EXECUTE, name=name, version="1", query={"waitForSeconds": 2}, json={"name": name, "input": {"x": 1}})
 
 
 @scenario
 def many_workflows_whole(rest: Rest) -> None:
     """Several workflows are read by one call."""
-    rest.call("POST", "/workflow/bulk/search", json=[start_steps(rest).id])
+    rest.post("/workflow/bulk/search", [start_steps(rest).id])
 
 
 @scenario
@@ -236,21 +232,20 @@ def a_dry_run(rest: Rest) -> None:
     name = rest.name("workflow")
     results = {"r0": [{"status": "COMPLETED", "output": {"a": 1}}]}
     body = {"name": name, "version": 1, "workflowDef": definition(name, step(task)), "taskRefToMockOutput": results}
-    rest.call("POST", "/workflow/test", json=body)
+    rest.post("/workflow/test", body)
 
 
 @scenario
 def where_payloads_go(rest: Rest) -> None:
     """The server tells where a large payload is to be stored."""
     query = {"path": "", "operation": "WRITE", "payloadType": "TASK_INPUT"}
-    with rest.unnoted():
-        answer = rest.call("GET", "/tasks/externalstoragelocation", query=query)
+    answer = rest.silent.get("/tasks/externalstoragelocation", query=query)
     rest.note("the answer", [answer.status, sorted(answer.json)])
 
 
 SCENARIOS: Declared = {
     # The tasks may be left out.
-    "a_workflow_without_its_tasks": to(start_steps).send(on.read(query={"includeTasks": "false"})),
+    "a_workflow_without_its_tasks": one_step(on.read(query={"includeTasks": "false"})),
     # A workflow shows the definition that it runs by.
     "a_workflow_with_its_definition": to(
         start_steps, description="d", outputParameters={"o": "${r0.output.o}"}, timeoutSeconds=60
@@ -262,7 +257,7 @@ SCENARIOS: Declared = {
         on.act("GET", "/workflow/{workflow}/status", query={"includeOutput": "true", "includeVariables": "true"}),
     ),
     # The tasks of a workflow can be listed alone.
-    "the_tasks_of_a_workflow": to(start_steps, steps=2).send(on.run(), on.act("GET", "/workflow/{workflow}/tasks")),
+    "the_tasks_of_a_workflow": two_steps(on.run(), on.act("GET", "/workflow/{workflow}/tasks")),
     # The tasks come in pages, and by status.
     "a_page_of_tasks": to(start_steps, steps=3).send(
         on.run(),
@@ -271,33 +266,32 @@ SCENARIOS: Declared = {
         on.act("GET", "/workflow/{workflow}/tasks", query={"status": "SCHEDULED"}),
     ),
     # The running workflows of a name are a list of ids, without those that have ended.
-    "running_workflows": to(start_steps).send(
-        on.run(), on.start_another(), on.rest.call("GET", "/workflow/running/{name}", name=on.workflow)
+    "running_workflows": one_step(
+        on.run(), on.start_another(), on.rest.get("/workflow/running/{name}", name=on.workflow)
     ),
     # The version that is asked for does not matter.
-    "running_workflows_of_a_version": to(start_steps).send(
-        on.rest.call("GET", "/workflow/running/{name}", name=on.workflow, query={"version": 1}),
-        on.rest.call("GET", "/workflow/running/{name}", name=on.workflow, query={"version": 2}),
+    "running_workflows_of_a_version": one_step(
+        on.rest.get("/workflow/running/{name}", name=on.workflow, query={"version": 1}),
+        on.rest.get("/workflow/running/{name}", name=on.workflow, query={"version": 2}),
     ),
     # Several correlation ids are answered as a map.
     "workflows_by_several_correlation_ids": to(start_steps, options={"correlationId": "c1"}).send(
-        on.rest.call("POST", "/workflow/{name}/correlated", name=on.workflow, json=["c1", "c2"])
+        on.rest.post("/workflow/{name}/correlated", name=on.workflow, json=["c1", "c2"])
     ),
     # Running what is not registered is a 404.
     "running_and_waiting_for_an_unknown_workflow": send(
-        rest.call("POST", EXECUTE, name=rest.name("workflow"), version="1", json={"name": "any", "input": {}})
+        rest.post(EXECUTE, name=rest.name("workflow"), version="1", json={"name": "any", "input": {}})
     ),
     # A fresh server has no secrets, variables, handlers of events or queues of them.
-    "short_lists": send(*(rest.call("GET", path) for path in ("/secrets", "/environment", "/event", "/queue/"))),
+    "short_lists": send(*(rest.get(path) for path in ("/secrets", "/environment", "/event", "/queue/"))),
     # The administrator's call shows the tasks of a type that wait.
-    "the_queued_tasks_of_a_type": to(start_steps).send(on.rest.call("GET", "/admin/task/{type}", type=on.task)),
+    "the_queued_tasks_of_a_type": one_step(on.rest.get("/admin/task/{type}", type=on.task)),
     # A task that waits shows no worker and no start.
     "a_scheduled_task": to(start_steps, options={"correlationId": "c", "priority": 4}).send(
-        on.rest.call("GET", "/tasks/{task}", task=on.row("r0")["taskId"], show=("workflowTask", "taskDefinition"))
+        on.read_task(on.row("r0"), show=("workflowTask", "taskDefinition"))
     ),
     # An ended task keeps its output and its reason.
     "an_ended_task": to(start_steps, {"retryCount": 0}).send(
-        on.run("FAILED", outputData={"a": None}, reasonForIncompletion="boo"),
-        on.rest.call("GET", "/tasks/{task}", task=on.taken(1)["taskId"]),
+        on.run("FAILED", outputData={"a": None}, reasonForIncompletion="boo"), on.read_task(on.taken(1))
     ),
 }

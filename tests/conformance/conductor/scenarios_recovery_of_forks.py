@@ -50,14 +50,11 @@ def a_step_is_retried_on_the_way_to_its_join(rest: Rest) -> None:
     branches = [step(a, "a1"), step(a, "a2")], [step(b, "b1"), step(b, "b2")]
     on = start(rest, a, fork(*branches), join("a2", "b2"), last)
     on.run(outputData={"n": 1})
-    on.fail(b)
-    on.note_all()
+    on.noted.fail(b)
     on.run(task=b)
     on.run(task=b)
-    on.run(outputData={"n": 2})
-    on.note_all()
-    on.run()
-    on.note_all()
+    on.noted.run(outputData={"n": 2})
+    on.noted.run()
 
 
 @scenario
@@ -66,8 +63,7 @@ def a_failed_branch_cancels_its_siblings_until_a_retry(rest: Rest) -> None:
     a, b = _two_types(rest)
     branches = [step(a, "a1")], [step(b, "b1")], [step(b, "b2"), step(b, "b3")]
     on = start(rest, a, fork(*branches), join("b1", "b3"), step(a, "last"))
-    on.run(task=b, outputData={"n": 1})
-    on.note_all()
+    on.noted.run(task=b, outputData={"n": 1})
     on.take()
     on.fail(b)
     on.note_all(without=("join",))
@@ -80,10 +76,8 @@ def a_failed_branch_cancels_its_siblings_until_a_retry(rest: Rest) -> None:
     on.retry()
     on.run(task=b)
     on.run(task=b)
-    on.await_row("last")
-    on.note_all()
-    on.run()
-    on.note_all()
+    on.noted.await_row("last")
+    on.noted.run()
 
 
 @scenario
@@ -94,13 +88,10 @@ def a_rerun_of_one_branch_drops_the_others(rest: Rest) -> None:
     on.run()
     on.fail(b)
     on.note_all(without=("join",))
-    on.rerun(first)
-    on.note_all()
+    on.noted.rerun(first)
     on.run()
-    on.run()
-    on.note_all()
-    on.evaluate()
-    on.note_all()
+    on.noted.run()
+    on.noted.evaluate()
 
 
 @scenario_with(_one_by_one)
@@ -108,8 +99,7 @@ def a_rerun_of_the_first_of_two_branches(on: StartedWorkflow) -> None:
     """The JOIN waits for the second branch, which has no row."""
     first = on.row("a")
     on.rerun(first)
-    on.run(task=first["taskType"])
-    on.note_all()
+    on.noted.run(task=first["taskType"])
 
 
 @scenario
@@ -125,10 +115,8 @@ def a_rerun_of_a_branch_that_had_a_retry(rest: Rest) -> None:
     on.run()
     on.settle("COMPLETED")
     on.rerun(on.row("b"))
-    on.run(task=b)
-    on.note_all()
-    on.evaluate()
-    on.note_all()
+    on.noted.run(task=b)
+    on.noted.evaluate()
 
 
 @scenario
@@ -138,8 +126,7 @@ def a_rerun_of_the_second_step_of_a_branch(rest: Rest) -> None:
     tasks = fork([step(a, "a1"), step(a, "a2")], [step(b, "b")]), join("a2", "b"), step(a, "last")
     on = _completed(rest, *tasks, of=(a, b))
     on.rerun(on.row("a2"))
-    on.run()
-    on.note_all()
+    on.noted.run()
 
 
 def _dynamic(rest: Rest, *before: str) -> StartedWorkflow:
@@ -163,57 +150,36 @@ SCENARIOS: Declared = {
     # A retry after a termination makes new attempts of the open steps, and the join waits for them.
     "a_terminated_fork_is_retried": to(
         start_types, fork([step("a", "a1"), step("a", "a2")], [step("b", "b1")]), join("a2", "b1"), types=NO_RETRIES
-    ).send(
-        on.run(),
-        on.terminate("enough"),
-        on.note_all(),
-        on.retry(),
-        on.note_all(),
-        on.run(),
-        on.run(task="b"),
-        on.note_all(),
-    ),
+    ).send(on.run(), on.noted.terminate("enough"), on.noted.retry(), on.run(), on.noted.run(task="b")),
     # After a rerun of a branch the join is passed as it was.
     "a_rerun_of_a_branch_of_a_completed_fork": to(
         start_types, fork([step("a", "a1")], [step("b", "b1")]), join("a1", "b1"), step("a", "last"), types=NO_RETRIES
     ).send(
         on.run(outputData={"n": 1}),
         on.run(task="b", outputData={"n": 1}),
-        on.run(),
-        on.note_all(),
-        on.rerun(on.taken(2)),
-        on.note_all(),
-        on.run(task="b", outputData={"n": 2}),
-        on.note_all(),
-        on.evaluate(),
-        on.note_all(),
+        on.noted.run(),
+        on.noted.rerun(on.taken(2)),
+        on.noted.run(task="b", outputData={"n": 2}),
+        on.noted.evaluate(),
     ),
     # In a paused workflow branches end, and nothing follows in them until it is resumed.
     "a_paused_fork": to(
         start_types, fork([step("a", "a1"), step("a", "a2")], [step("b", "b1")]), join("a2", "b1"), types=NO_RETRIES
-    ).send(on.pause(), on.run(), on.run(task="b"), on.note_all(), on.resume(), on.note_all(), on.run(), on.note_all()),
+    ).send(on.pause(), on.run(), on.noted.run(task="b"), on.noted.resume(), on.noted.run()),
     # A restart begins with new rows, and the old ones are gone.
     "a_restarted_fork": to(start_types, fork([step("a", "a1")], [step("b", "b1")]), join("b1"), types=NO_RETRIES).send(
-        on.fail(),
-        on.restart(),
-        on.note_all(),
-        on.rest.call("GET", "/tasks/{task}", task=on.taken(1)["taskId"]),
-        on.run(),
-        on.run(task="b"),
-        on.note_all(),
+        on.fail(), on.noted.restart(), on.read_task(on.taken(1)), on.run(), on.noted.run(task="b")
     ),
     # What follows a join need not wait for a branch that the join does not name; the end of the workflow must.
     "a_branch_that_no_join_names": to(
         start_types, fork([step("a", "a1")], [step("b", "b1")]), join("a1"), step("a", "last"), types=NO_RETRIES
-    ).send(on.run(), on.note_all(), on.run(), on.note_all(), on.run(task="b"), on.note_all()),
+    ).send(on.noted.run(), on.noted.run(), on.noted.run(task="b")),
     # A fork that no join follows cannot be run.
     "a_fork_without_its_join_is_started": to(
         start_types, fork([step("a", "a1")]), step("a", "last"), types={"a": {"retryCount": 0}}
     ).send(on.note_all()),
     # The row of the fork stays SCHEDULED, and nothing is open.
-    "a_rerun_from_the_row_of_a_fork": to(_one_by_one).send(
-        on.rerun(on.row("fork")), on.note_all(), on.evaluate(), on.note_all()
-    ),
+    "a_rerun_from_the_row_of_a_fork": to(_one_by_one).send(on.noted.rerun(on.row("fork")), on.noted.evaluate()),
     # The row of the JOIN stays SCHEDULED, although every branch has ended.
     "a_rerun_from_the_row_of_a_join": to(_one_by_one).send(
         on.rerun(on.row("join")),
@@ -225,27 +191,18 @@ SCENARIOS: Declared = {
     # The JOIN is scheduled again without the names of the branches. It waits for none, puts out nothing, and the
     # workflow completes without the second branch.
     "a_rerun_of_a_branch_of_a_dynamic_fork_at_the_beginning": to(_dynamic).send(
-        on.rerun(on.row("a")),
-        on.note_all(),
-        on.run(),
-        on.await_row("last"),
-        on.note_all(),
-        on.run(),
-        on.settle("COMPLETED"),
-        on.note_all(),
+        on.noted.rerun(on.row("a")), on.run(), on.noted.await_row("last"), on.run(), on.noted.settle("COMPLETED")
     ),
     # The JOIN is not scheduled again: the workflow is RUNNING, and nothing is open.
     "a_rerun_of_a_branch_of_a_dynamic_fork_after_a_step": to(_dynamic, "before").send(
-        on.rerun(on.row("b")), on.note_all(), on.run(task=on.row("b")["taskType"]), on.evaluate(), on.note_all()
+        on.noted.rerun(on.row("b")), on.run(task=on.row("b")["taskType"]), on.noted.evaluate()
     ),
     # The server makes a new row of the fork and of each branch, and the workflow continues from there.
     "a_rerun_from_the_row_of_a_dynamic_fork": to(_dynamic, "before").send(
-        on.rerun(on.row("fork")),
-        on.note_all(),
+        on.noted.rerun(on.row("fork")),
         on.run(outputData={"n": 1}),
         on.run(task=on.row("b")["taskType"], outputData={"n": 2}),
-        on.await_row("last"),
-        on.note_all(),
+        on.noted.await_row("last"),
     ),
     # A JOIN fails before the last step of the other branch has a row, because the workflow is paused. A retry is then
     # a 500, and a restart works.
@@ -256,11 +213,8 @@ SCENARIOS: Declared = {
         on.fail(),
         on.await_row("join", "FAILED"),
         on.resume(),
-        on.settle("FAILED"),
-        on.note_all(),
-        on.retry(),
-        on.note_all(),
-        on.restart(),
-        on.note_all(),
+        on.noted.settle("FAILED"),
+        on.noted.retry(),
+        on.noted.restart(),
     ),
 }

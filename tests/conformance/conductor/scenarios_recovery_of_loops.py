@@ -34,16 +34,13 @@ def a_fork_and_a_switch_inside_of_a_loop(rest: Rest) -> None:
     on.fail(b)
     on.run(task=b)
     on.run(task=b, outputData={"n": 1})
-    on.run()
-    on.note_all()
+    on.noted.run()
     on.run(task=b)
     on.run(task=b)
     on.run()
+    on.noted.run()
     on.run()
-    on.note_all()
-    on.run()
-    on.run()
-    on.note_all()
+    on.noted.run()
 
 
 @scenario
@@ -52,14 +49,10 @@ def a_failed_fork_inside_of_a_loop_is_retried(rest: Rest) -> None:
     a, b = task_type(rest, "a", retryCount=0), task_type(rest, "b", retryCount=0)
     forked = fork([step(a, "a1")], [step(b, "b1"), step(b, "b2")])
     on = start(rest, a, loop(TWICE, forked, join("a1", "b2")))
-    on.run()
-    on.note_all()
-    on.fail(b)
-    on.note_all()
-    on.retry()
-    on.note_all()
-    on.run(task=b)
-    on.note_all()
+    on.noted.run()
+    on.noted.fail(b)
+    on.noted.retry()
+    on.noted.run(task=b)
 
 
 @scenario
@@ -72,66 +65,50 @@ def steps_see_their_iteration(rest: Rest) -> None:
     on.note_all()
     on.run(outputData={"n": 1})
     on.fail(b)
-    on.run(task=b, outputData={"m": 1})
-    on.note_all()
+    on.noted.run(task=b, outputData={"m": 1})
     on.run(outputData={"n": 2})
-    on.run(task=b)
-    on.note_all()
-    on.run()
-    on.note_all()
+    on.noted.run(task=b)
+    on.noted.run()
 
 
 SCENARIOS: Declared = {
     # A retry goes on with the step that failed, in its iteration.
     "a_failed_iteration_of_two_steps_is_retried": to(_two_steps, "$.loop.iteration < 3").send(
         *[on.run(outputData={"n": 1})] * 3,
-        on.fail(),
-        on.note_all(),
-        on.retry(),
-        on.note_all(),
+        on.noted.fail(),
+        on.noted.retry(),
         *[on.run(outputData={"n": 2})] * 3,
         on.note_all(),
-        on.run(),
-        on.note_all(),
+        on.noted.run(),
     ),
     # A retry after a termination goes on in the open iteration, and the loop ends as if nothing had happened.
     "a_terminated_loop_is_retried": to(_one_step).send(
-        on.run(), on.terminate(), on.note_all(), on.retry(), on.note_all(), on.run(), on.run(), on.note_all()
+        on.run(), on.noted.terminate(), on.noted.retry(), on.run(), on.noted.run()
     ),
     # A restart begins with the first iteration and new rows.
-    "a_restarted_loop": to(_one_step).send(
-        on.run(), on.fail(), on.restart(), on.note_all(), on.run(), on.run(), on.note_all()
-    ),
+    "a_restarted_loop": to(_one_step).send(on.run(), on.fail(), on.noted.restart(), on.run(), on.noted.run()),
     # A rerun from a step of the iteration that failed keeps the iterations before.
     "a_rerun_within_the_last_iteration": to(_two_steps).send(
         on.run(),
         on.run(),
         on.run(),
-        on.fail(),
-        on.note_all(),
-        on.rerun(on.taken(3)),
-        on.note_all(),
+        on.noted.fail(),
+        on.noted.rerun(on.taken(3)),
         on.run(outputData={"n": 2}),
-        on.run(),
-        on.note_all(),
+        on.noted.run(),
     ),
     # A rerun from an iteration before the one that failed.
     "a_rerun_from_an_earlier_iteration": to(_one_step).send(
-        on.run(outputData={"n": 1}),
-        on.fail(),
-        on.rerun(on.taken(1)),
-        on.note_all(),
-        on.run(outputData={"n": 2}),
-        on.note_all(),
+        on.run(outputData={"n": 1}), on.fail(), on.noted.rerun(on.taken(1)), on.noted.run(outputData={"n": 2})
     ),
     # A rerun from a step of a loop that was completed, as was the workflow.
     "a_rerun_into_a_completed_loop": to(_one_step).send(
-        on.run(), on.run(), on.run(), on.rerun(on.taken(2)), on.note_all(), on.run(outputData={"n": 2}), on.note_all()
+        on.run(), on.run(), on.run(), on.noted.rerun(on.taken(2)), on.noted.run(outputData={"n": 2})
     ),
     # A rerun from the loop begins with its first iteration, and keeps what came before.
     "a_rerun_of_the_loop_itself": to(
         start_types, step("a", "first"), loop(TWICE, step("a", "a1")), step("a", "last"), types={"a": {"retryCount": 0}}
-    ).send(on.run(), on.run(), on.fail(), on.rerun(on.row("loop")), on.note_all(), on.run(), on.run(), on.note_all()),
+    ).send(on.run(), on.run(), on.fail(), on.noted.rerun(on.row("loop")), on.run(), on.noted.run()),
     # A join waits for a loop as for any other step.
     "a_loop_as_a_branch_of_a_fork": to(
         start_types,
@@ -139,9 +116,9 @@ SCENARIOS: Declared = {
         join("loop", "b1"),
         step("a", "last"),
         types=NO_RETRIES,
-    ).send(on.run(), on.run(task="b"), on.run(), on.note_all()),
+    ).send(on.run(), on.run(task="b"), on.noted.run()),
     # The next iteration follows an optional step that failed.
     "an_optional_step_of_a_loop_fails": to(
         start_types, loop(TWICE, step("a", "a1", optional=True)), types={"a": {"retryCount": 0}}
-    ).send(on.fail(), on.note_all(), on.run(), on.note_all()),
+    ).send(on.noted.fail(), on.noted.run()),
 }

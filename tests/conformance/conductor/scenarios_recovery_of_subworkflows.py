@@ -32,15 +32,12 @@ def a_retry_of_the_parent_starts_another_child(rest: Rest) -> None:
     on.fail()
     first.note_all()
     on.note_all()
-    on.retry()
-    on.note_all()
+    on.noted.retry()
     first.note_all()
     on.started_by("sub").note_all()
     on.run()
-    on.run()
-    on.note_all()
-    first.retry()
-    first.note_all()
+    on.noted.run()
+    first.noted.retry()
     on.note_all()
 
 
@@ -49,18 +46,13 @@ def a_retry_of_the_child_revives_its_parent(rest: Rest) -> None:
     """The child goes on where it failed, the parent with it; the logs of the step tell of it."""
     on, child, outer = _then(rest, steps=2)
     on.run()
-    on.fail()
+    on.noted.fail()
+    child.noted.retry()
     on.note_all()
-    child.retry()
-    child.note_all()
-    on.note_all()
-    with rest.unnoted():
-        logs = rest.call("GET", "/tasks/{task}/log", task=on.row("sub")["taskId"]).json
+    logs = rest.silent.get("/tasks/{task}/log", task=on.row("sub")["taskId"]).json
     rest.note("the logs of the step", sorted(entry["log"] for entry in logs))
-    on.run()
-    on.note_all()
-    on.run(task=outer)
-    on.note_all()
+    on.noted.run()
+    on.noted.run(task=outer)
 
 
 @scenario
@@ -70,16 +62,13 @@ def a_retry_of_the_parent_resumes_a_child_of_its_child(rest: Rest) -> None:
     middle = register_workflow(rest, sub_workflow(_child_of(rest, inner, 2)), label="middle")
     on = start(rest, inner, sub_workflow(middle), step(outer, "last"))
     on.run()
-    on.fail()
-    on.note_all()
-    on.retry(resumeSubworkflowTasks="true")
-    on.note_all()
+    on.noted.fail()
+    on.noted.retry(resumeSubworkflowTasks="true")
     child = on.started_by("sub")
     child.note_all()
     child.started_by("sub").note_all()
     on.run()
-    on.run(task=outer)
-    on.note_all()
+    on.noted.run(task=outer)
 
 
 @scenario
@@ -93,19 +82,16 @@ def the_end_of_a_parent_is_the_end_of_all_below(rest: Rest) -> None:
     on.terminate("enough")
     for ended in (on, child, grandchild):
         ended.note_all()
-    on.retry()
-    on.note_all()
+    on.noted.retry()
 
 
 @scenario
 def a_terminated_child_is_retried(rest: Rest) -> None:
     """The termination of a child terminates the parent; a retry of the child revives both."""
     on, child, _ = _then(rest)
-    child.terminate("enough")
-    child.note_all()
+    child.noted.terminate("enough")
     on.note_all()
-    child.retry()
-    child.note_all()
+    child.noted.retry()
     on.note_all()
 
 
@@ -123,21 +109,17 @@ def a_failed_child_terminates_the_one_beside_it(rest: Rest) -> None:
     for revived in all_three:
         revived.note_all()
     on.run()
-    on.run(task=right)
-    on.note_all()
+    on.noted.run(task=right)
 
 
 @scenario
 def a_rerun_of_the_step_of_a_failed_child(rest: Rest) -> None:
     """A rerun from the step starts the child again."""
     on, _, _ = _then(rest)
-    on.fail()
-    on.note_all()
-    on.rerun(on.row("sub"))
-    on.note_all()
+    on.noted.fail()
+    on.noted.rerun(on.row("sub"))
     on.started_by("sub").note_all()
-    on.run()
-    on.note_all()
+    on.noted.run()
 
 
 @scenario
@@ -145,12 +127,9 @@ def a_rerun_of_the_step_of_a_completed_child(rest: Rest) -> None:
     """A rerun from the step of a child that was completed repeats nothing in it."""
     on, _, outer = _then(rest)
     on.run(outputData={"n": 1})
-    on.fail(outer)
-    on.note_all()
-    on.rerun(on.row("sub"))
-    on.note_all()
-    on.run(task=outer)
-    on.note_all()
+    on.noted.fail(outer)
+    on.noted.rerun(on.row("sub"))
+    on.noted.run(task=outer)
 
 
 @scenario
@@ -158,20 +137,16 @@ def a_rerun_of_a_step_inside_of_a_child(rest: Rest) -> None:
     """A rerun from a step of the child, asked of the child or of the parent, revives the parent."""
     on, child, _ = _then(rest, steps=2)
     first = on.run(outputData={"n": 1})
-    on.fail()
-    on.note_all()
-    child.rerun(first)
-    child.note_all()
+    on.noted.fail()
+    child.noted.rerun(first)
     on.note_all()
     on.run()
-    on.fail()
-    on.note_all()
+    on.noted.fail()
     on.rerun(first)
     child.note_all()
     on.note_all()
     on.run()
-    on.run()
-    on.note_all()
+    on.noted.run()
 
 
 @scenario
@@ -181,12 +156,9 @@ def a_rerun_of_the_step_before_a_child(rest: Rest) -> None:
     on = start(rest, inner, step(outer, "first"), sub_workflow(_child_of(rest, inner)))
     first = on.run(task=outer)
     old = on.started_by("sub")
-    on.fail()
-    on.note_all()
-    on.rerun(first)
-    on.note_all()
-    on.run(task=outer)
-    on.note_all()
+    on.noted.fail()
+    on.noted.rerun(first)
+    on.noted.run(task=outer)
     old.note_all()
     old.retry()
     on.note_all()
@@ -196,13 +168,10 @@ def a_rerun_of_the_step_before_a_child(rest: Rest) -> None:
 def a_restart_of_the_child_revives_its_parent(rest: Rest) -> None:
     """A child that is restarted does all steps again, and the parent goes on after it."""
     on, child, _ = _then(rest)
-    on.fail()
+    on.noted.fail()
+    child.noted.restart()
     on.note_all()
-    child.restart()
-    child.note_all()
-    on.note_all()
-    on.run()
-    on.note_all()
+    on.noted.run()
 
 
 @scenario
@@ -211,13 +180,10 @@ def a_restart_of_the_parent_starts_another_child(rest: Rest) -> None:
     inner, _ = _types(rest)
     on = start(rest, inner, sub_workflow(_child_of(rest, inner)))
     old = on.started_by("sub")
-    on.fail()
-    on.note_all()
-    on.restart()
-    on.note_all()
+    on.noted.fail()
+    on.noted.restart()
     old.note_all()
-    on.run()
-    on.note_all()
+    on.noted.run()
 
 
 @scenario
@@ -225,10 +191,8 @@ def a_child_has_the_retries_of_the_task_definition_of_its_step(rest: Rest) -> No
     """A sub-workflow whose step has the name of a task type is retried as that says, each time with a new child."""
     inner, again = task_type(rest, "inner", retryCount=0), task_type(rest, "again", retryCount=1)
     on = start(rest, inner, {**sub_workflow(_child_of(rest, inner)), "name": again})
-    on.fail()
-    on.note_all()
-    on.fail()
-    on.note_all()
+    on.noted.fail()
+    on.noted.fail()
 
 
 @scenario
@@ -237,8 +201,7 @@ def an_optional_child_fails(rest: Rest) -> None:
     inner, outer = _types(rest)
     on = start(rest, inner, sub_workflow(_child_of(rest, inner), optional=True), step(outer, "last"))
     child = on.started_by("sub")
-    on.fail()
-    on.note_all()
+    on.noted.fail()
     child.retry()
     on.note_all()
 
@@ -249,14 +212,11 @@ def a_child_in_each_iteration_of_a_loop(rest: Rest) -> None:
     inner, _ = _types(rest)
     on = start(rest, inner, loop(TWICE, sub_workflow(_child_of(rest, inner))))
     first = on.started_by("sub__1")
-    on.run(outputData={"n": 1})
-    on.note_all()
-    on.fail()
-    on.note_all()
+    on.noted.run(outputData={"n": 1})
+    on.noted.fail()
     on.started_by("sub__2").retry()
     on.note_all()
-    on.run()
-    on.note_all()
+    on.noted.run()
     first.note_all()
 
 
@@ -266,6 +226,5 @@ def a_parent_that_takes_too_long(rest: Rest) -> None:
     inner, _ = _types(rest)
     on = start(rest, inner, sub_workflow(_child_of(rest, inner)), timeoutSeconds=2, timeoutPolicy="TIME_OUT_WF")
     child = on.started_by("sub")
-    on.wait(2.5)
-    on.note_all()
+    on.noted.wait(2.5)
     child.note_all()

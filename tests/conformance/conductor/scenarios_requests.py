@@ -21,7 +21,7 @@ def a_content_type_with_a_charset(rest: Rest) -> None:
     """The content type may name its character set."""
     name = rest.name("task")
     headers = {"Content-Type": "application/json;charset=UTF-8"}
-    rest.call("POST", "/metadata/taskdefs", body=f'[{{"name": "{name}"}}]'.encode(), headers=headers)
+    rest.post("/metadata/taskdefs", body=f'[{{"name": "{name}"}}]'.encode(), headers=headers)
 
 
 TRUTHS = {
@@ -38,8 +38,7 @@ TRUTHS = {
 def truths(rest: Rest, case: str) -> None:
     """Several words in a query are true or false, others are a server error."""
     on = start_steps(rest)
-    with rest.unnoted():
-        answer = on.act("GET", "/workflow/{workflow}", query={"includeTasks": case})
+    answer = on.silent.act("GET", "/workflow/{workflow}", query={"includeTasks": case})
     rest.note("status and tasks", [answer.status, len(answer.json.get("tasks", []))])
 
 
@@ -49,8 +48,7 @@ def numbers(rest: Rest, case: str) -> None:
     on = start_steps(rest)
     for _ in range(2):
         start_registered(rest, on.task, on.workflow)
-    with rest.unnoted():
-        answer = on.batch(count=case)
+    answer = on.silent.batch(count=case)
     rest.note("status and tasks", [answer.status, len(answer.json)])
 
 
@@ -58,43 +56,38 @@ def numbers(rest: Rest, case: str) -> None:
 def content_types(rest: Rest, case: str) -> None:
     """A body may be of any media type that is JSON."""
     body = f'[{{"name": "{rest.name("task")}"}}]'.encode()
-    rest.call("POST", "/metadata/taskdefs", body=body, headers={"Content-Type": case})
+    rest.post("/metadata/taskdefs", body=body, headers={"Content-Type": case})
 
 
 @scenario
 def options_of_a_call(rest: Rest) -> None:
     """OPTIONS names the methods of a path."""
     for method in ("OPTIONS", "HEAD"):
-        with rest.unnoted():
-            answer = rest.call(method, "/metadata/taskdefs")
+        answer = rest.silent.call(method, "/metadata/taskdefs")
         rest.note(method, [answer.status, sorted((answer.headers.get("allow") or "").replace(" ", "").split(","))])
 
 
 SCENARIOS: Declared = {
     # What is no JSON is a server error.
-    "malformed_json": send(rest.call("POST", "/tasks", body=b'{"taskId": ', headers=JSON)),
+    "malformed_json": send(rest.post("/tasks", body=b'{"taskId": ', headers=JSON)),
     # An unknown path is a 404 in the form of every error.
-    "an_unknown_path": send(rest.call("GET", "/perago"), rest.call("POST", "/tasks/a/b/c/d", json={})),
+    "an_unknown_path": send(rest.get("/perago"), rest.post("/tasks/a/b/c/d", {})),
     # The open-source server has no schemas, no tokens and no users.
     "there_are_no_schemas": send(
-        rest.call("GET", "/schema"),
-        rest.call("POST", "/token", json={"keyId": "k", "keySecret": "s"}),
-        rest.call("GET", "/token/userInfo"),
+        rest.get("/schema"), rest.post("/token", {"keyId": "k", "keySecret": "s"}), rest.get("/token/userInfo")
     ),
     # A path that does not have the method is a 405.
-    "a_wrong_method": send(rest.call("DELETE", "/metadata/taskdefs"), rest.call("PUT", "/workflow", json={})),
+    "a_wrong_method": send(rest.delete("/metadata/taskdefs"), rest.put("/workflow", {})),
     # A query that is needed and missing is a server error.
-    "a_missing_query": send(rest.call("GET", "/tasks/queue/polldata")),
+    "a_missing_query": send(rest.get("/tasks/queue/polldata")),
     # A version in a query is a number.
-    "a_version_that_is_no_number": send(
-        rest.call("GET", "/metadata/workflow/{name}", name="any", query={"version": "one"})
-    ),
+    "a_version_that_is_no_number": send(rest.get("/metadata/workflow/{name}", name="any", query={"version": "one"})),
     # A result has ids.
-    "an_empty_object_as_result": send(rest.call("POST", "/tasks", json={}, unordered=True)),
+    "an_empty_object_as_result": send(rest.post("/tasks", {}, unordered=True)),
     # A result is an object.
-    "a_list_as_result": send(rest.call("POST", "/tasks", json=[])),
+    "a_list_as_result": send(rest.post("/tasks", [])),
     # Events have handlers, none at first.
-    "event_handlers": send(rest.call("GET", "/event/{event}", event=rest.name("event"))),
+    "event_handlers": send(rest.get("/event/{event}", event=rest.name("event"))),
     # A server tells its version and its health.
-    "the_server_itself": send(rest.call("GET", "/version"), rest.call("GET", "/health")),
+    "the_server_itself": send(rest.get("/version"), rest.get("/health")),
 }

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..rest import Rest
-from ..scenario import Declared, rest, scenario_for_each, scenario_with, send, to, unnoted
-from .workflows import Json, StartedWorkflow, definition, on, start_steps, step
+from ..scenario import Declared, rest, scenario_for_each, scenario_with, send, to
+from .workflows import Json, StartedWorkflow, definition, on, one_step, start_steps, step, two_steps
 
 RERUN = "/workflow/{workflow}/rerun"
 RESTART = "/workflow/{workflow}/restart"
@@ -29,7 +29,7 @@ def a_rerun_of_an_earlier_task(on: StartedWorkflow) -> None:
     first, second = on.run(outputData={"a": 1}), on.run()
     on.act("POST", RERUN, json={"reRunFromTaskId": first["taskId"]})
     on.read()
-    on.rest.call("GET", "/tasks/{task}", task=second["taskId"])
+    on.read_task(second)
 
 
 @scenario_with(start_steps, steps=2)
@@ -51,10 +51,10 @@ def a_restart(on: StartedWorkflow) -> None:
     with on.rest.unnoted():
         before = on.read()["createTime"]
         on.rest.sleep(0.02)
-    on.act("POST", RESTART)
+    on.restart()
     after = on.read()["createTime"]
     on.rest.note("the workflow is younger than before", after > before)
-    on.rest.call("GET", "/tasks/{task}", task=task["taskId"])
+    on.read_task(task)
 
 
 DEFINITIONS: dict[str, Json | None] = {
@@ -68,8 +68,7 @@ def definitions_of_a_restart(rest: Rest, case: Json | None) -> None:
     """A restart runs by the definition of the start, unless it asks for the one of today."""
     on = start_steps(rest)
     on.run()
-    with rest.unnoted():
-        rest.call("PUT", "/metadata/workflow", json=[definition(on.workflow, step(on.task, "new"))])
+    rest.silent.put("/metadata/workflow", [definition(on.workflow, step(on.task, "new"))])
     on.act("POST", RESTART, query=case)
     on.read()
 
@@ -80,8 +79,7 @@ def a_rerun_revives_failed_attempts_of_earlier_steps(on: StartedWorkflow) -> Non
     on.fail()
     on.run()
     last = on.run()
-    on.rerun(last)
-    on.note_all()
+    on.noted.rerun(last)
     taken = sorted((on.take() for _ in range(2)), key=lambda task: str(task["referenceTaskName"]))
     on.rest.note("what is handed out", [(task["referenceTaskName"], task["retryCount"]) for task in taken])
     for task in taken:
@@ -94,71 +92,56 @@ RETRY = "/workflow/{workflow}/retry"
 
 SCENARIOS: Declared = {
     # A rerun without a task begins at the beginning.
-    "a_rerun_without_a_task": to(start_steps, steps=2).send(
-        on.run(), on.run(), on.act("POST", RERUN, json={}), on.read()
-    ),
+    "a_rerun_without_a_task": two_steps(on.run(), on.run(), on.act("POST", RERUN, json={}), on.read()),
     # A rerun needs a task of the workflow.
-    "a_rerun_from_an_unknown_task": to(start_steps).send(
-        on.run(), on.act("POST", RERUN, json={"reRunFromTaskId": "unknown"})
-    ),
+    "a_rerun_from_an_unknown_task": one_step(on.run(), on.act("POST", RERUN, json={"reRunFromTaskId": "unknown"})),
     # An unknown workflow is a 404.
-    "a_rerun_of_an_unknown_workflow": send(
-        rest.call("POST", RERUN, workflow="unknown", json={"reRunFromTaskId": "any"})
-    ),
+    "a_rerun_of_an_unknown_workflow": send(rest.post(RERUN, workflow="unknown", json={"reRunFromTaskId": "any"})),
     # A restart of a failed workflow does not forget the names of what failed.
-    "a_restart_of_a_failed_workflow": to(start_steps, {"retryCount": 0}).send(
-        on.fail(), on.act("POST", RESTART), on.read()
-    ),
+    "a_restart_of_a_failed_workflow": to(start_steps, {"retryCount": 0}).send(on.fail(), on.restart(), on.read()),
     # A running workflow is not restarted.
-    "a_restart_of_a_running_workflow": to(start_steps).send(on.act("POST", RESTART)),
+    "a_restart_of_a_running_workflow": one_step(on.restart()),
     # An unknown workflow is a 404.
-    "a_restart_of_an_unknown_workflow": send(rest.call("POST", RESTART, workflow="unknown")),
+    "a_restart_of_an_unknown_workflow": send(rest.post(RESTART, workflow="unknown")),
     # A workflow may be registered as not restartable.
-    "a_restart_of_what_is_not_restartable": to(start_steps, restartable=False).send(
-        on.run(), on.act("POST", RESTART), on.read()
-    ),
+    "a_restart_of_what_is_not_restartable": to(start_steps, restartable=False).send(on.run(), on.restart(), on.read()),
     # A restart runs by the task definitions of the start, too.
     "a_restart_with_the_old_task_definition": to(start_steps, {"retryCount": 0}).send(
         on.fail(),
-        unnoted(on.rest.call("POST", "/metadata/taskdefs", json=[{"name": on.task, "retryCount": 7}])),
+        on.silent.rest.post("/metadata/taskdefs", [{"name": on.task, "retryCount": 7}]),
         on.restart(),
         on.read(show=("taskDefinition",)),
-        on.fail(),
-        on.note_all(),
+        on.noted.fail(),
     ),
     # A retry makes a new attempt with a new id, one retry more, and no reason.
     "a_failed_workflow": to(start_steps, {"retryCount": 0}).send(
-        on.run("FAILED", reasonForIncompletion="boo", outputData={"a": 1}), on.act("POST", RETRY), on.read()
+        on.run("FAILED", reasonForIncompletion="boo", outputData={"a": 1}), on.retry(), on.read()
     ),
     # A retry by hand counts as one.
     "a_retry_eats_the_automatic_retries": to(start_steps, {"retryCount": 2}).send(
-        on.run("FAILED_WITH_TERMINAL_ERROR"), on.act("POST", RETRY), on.run("FAILED"), on.run("FAILED"), on.read()
+        on.run("FAILED_WITH_TERMINAL_ERROR"), on.retry(), on.run("FAILED"), on.run("FAILED"), on.read()
     ),
     # A running workflow has nothing to retry.
-    "a_running_workflow": to(start_steps).send(on.act("POST", RETRY)),
+    "a_running_workflow": one_step(on.retry()),
     # A completed workflow cannot be retried.
-    "a_completed_workflow": to(start_steps).send(on.run(), on.act("POST", RETRY)),
+    "a_completed_workflow": one_step(on.run(), on.retry()),
     # A retry after a termination makes a new attempt of what was cancelled.
-    "a_terminated_workflow": to(start_steps).send(
-        on.take(), unnoted(on.terminate("over")), on.act("POST", RETRY), on.read()
-    ),
+    "a_terminated_workflow": one_step(on.take(), on.silent.terminate("over"), on.retry(), on.read()),
     # A retry revives an attempt that nobody had.
-    "a_workflow_that_was_terminated_before_anybody_polled": to(start_steps).send(
-        unnoted(on.terminate()), on.act("POST", RETRY), on.read(), on.poll()
+    "a_workflow_that_was_terminated_before_anybody_polled": one_step(
+        on.silent.terminate(), on.retry(), on.read(), on.poll()
     ),
     # An unknown workflow is a 404.
-    "an_unknown_workflow": send(rest.call("POST", RETRY, workflow="unknown")),
+    "an_unknown_workflow": send(rest.post(RETRY, workflow="unknown")),
     # A task that its worker cancelled can be retried.
-    "a_cancelled_task": to(start_steps).send(
-        on.run("CANCELED", reasonForIncompletion="boo"), on.act("POST", RETRY), on.read()
-    ),
+    "a_cancelled_task": one_step(on.run("CANCELED", reasonForIncompletion="boo"), on.retry(), on.read()),
     # A retry goes on where it failed, with the outputs there were.
     "the_second_step": to(
         start_steps, {"retryCount": 0}, steps=3, step_fields={"inputParameters": {"a": "${r0.output.a}"}}
-    ).send(on.run(outputData={"a": 1}), on.run("FAILED"), on.act("POST", RETRY), on.run(), on.read()),
+    ).send(on.run(outputData={"a": 1}), on.run("FAILED"), on.retry(), on.run(), on.read()),
     # A retried workflow can complete; the names of what failed stay.
     "a_retry_is_completed": to(start_steps, {"retryCount": 0}).send(
-        on.fail(), unnoted(on.act("POST", RETRY)), on.run(outputData={"a": 1}), on.read()
+        on.fail(), on.silent.retry(), on.run(outputData={"a": 1}), on.read()
     ),
     # A retry leaves alone what failed and was done in the end.
     "a_retry_after_an_automatic_one": to(start_steps, {"retryCount": 1}, steps=2).send(
@@ -166,42 +149,37 @@ SCENARIOS: Declared = {
     ),
     # A retry by hand does not wait for the retry's delay.
     "a_retry_does_not_wait": to(start_steps, {"retryCount": 0, "retryDelaySeconds": 60}).send(
-        on.run("FAILED"), unnoted(on.act("POST", RETRY)), on.poll()
+        on.run("FAILED"), on.silent.retry(), on.poll()
     ),
     # A task that runs again and whose type has a `concurrentExecLimit` is never handed out.
     "a_rerun_under_a_limit": to(start_steps, {"concurrentExecLimit": 5}).send(
-        on.run(), on.act("POST", RERUN, json={"reRunFromTaskId": on.taken(1)["taskId"]}), on.poll(), on.queue_size()
+        on.run(), on.rerun(on.taken(1)), on.poll(), on.queue_size()
     ),
     # A rerun keeps the number of the retry.
-    "a_rerun_of_a_failed_task": to(start_steps).send(
+    "a_rerun_of_a_failed_task": one_step(
         on.run("FAILED", reasonForIncompletion="one"),
         on.run("FAILED", reasonForIncompletion="two"),
-        on.act("POST", RERUN, json={"reRunFromTaskId": on.taken(2)["taskId"]}),
+        on.rerun(on.taken(2)),
         on.read(),
     ),
     # A running workflow is not rerun.
-    "a_rerun_of_a_running_workflow": to(start_steps).send(
-        on.act("POST", RERUN, json={"reRunFromTaskId": on.take()["taskId"]})
-    ),
+    "a_rerun_of_a_running_workflow": one_step(on.rerun(on.take())),
     # A rerun revives a cancelled task.
-    "a_rerun_of_a_terminated_workflow": to(start_steps, steps=2).send(
-        on.run(),
-        on.take(),
-        unnoted(on.terminate("over")),
-        on.act("POST", RERUN, json={"reRunFromTaskId": on.taken(2)["taskId"]}),
-        on.read(),
+    "a_rerun_of_a_terminated_workflow": two_steps(
+        on.run(), on.take(), on.silent.terminate("over"), on.rerun(on.taken(2)), on.read()
     ),
     # After a rerun the result of the earlier holder counts: nothing tells them apart.
-    "the_result_of_the_time_before": to(start_steps).send(
+    "the_result_of_the_time_before": one_step(
         on.take("w1"),
-        unnoted(on.terminate(), on.act("POST", RERUN, json={"reRunFromTaskId": on.taken(1)["taskId"]})),
+        on.silent.terminate(),
+        on.silent.rerun(on.taken(1)),
         on.take("w2"),
         on.update(on.taken(1), "COMPLETED", outputData={"by": "w1"}),
         on.read(),
     ),
     # The result of a task from before a restart is a 404.
-    "a_result_from_before_the_restart": to(start_steps).send(
-        on.take(), unnoted(on.terminate(), on.act("POST", RESTART)), on.update(on.taken(1), "COMPLETED")
+    "a_result_from_before_the_restart": one_step(
+        on.take(), on.silent.terminate(), on.silent.restart(), on.update(on.taken(1), "COMPLETED")
     ),
     # A rerun from the beginning of a workflow that was terminated, and rerun before.
     "a_rerun_of_a_terminated_workflow_without_a_task": to(start_steps, {"retryCount": 0}, steps=2).send(
@@ -209,23 +187,20 @@ SCENARIOS: Declared = {
         on.fail(),
         on.rerun(on.taken(2)),
         on.run(outputData={"b": 1}),
-        on.rerun(on.taken(1), taskInput={"new": 1}, workflowInput={"x": 7}),
-        on.note_all(),
-        on.rest.call("GET", "/tasks/{task}", task=on.taken(2)["taskId"]),
-        on.run(),
-        on.note_all(),
+        on.noted.rerun(on.taken(1), taskInput={"new": 1}, workflowInput={"x": 7}),
+        on.read_task(on.taken(2)),
+        on.noted.run(),
         on.terminate(),
-        on.rerun(),
-        on.note_all(),
+        on.noted.rerun(),
     ),
     # A retry keeps the input that a rerun was given.
-    "a_retry_after_a_rerun_with_an_input": to(start_steps).send(
+    "a_retry_after_a_rerun_with_an_input": one_step(
         on.rerun(on.run(), taskInput={"x": "given", "new": 1}),
         on.run("FAILED"),
         on.rest.note("what the new attempt is given", on.take()["inputData"]),
     ),
     # The result of an attempt that was retried by hand is ignored.
     "the_old_attempt_after_a_retry": to(start_steps, {"retryCount": 0}).send(
-        on.run("FAILED"), unnoted(on.act("POST", RETRY)), on.update(on.taken(1), "COMPLETED"), on.read()
+        on.run("FAILED"), on.silent.retry(), on.update(on.taken(1), "COMPLETED"), on.read()
     ),
 }

@@ -32,7 +32,7 @@ def by_a_body(rest: Rest) -> None:
     task = task_type(rest)
     name = register_workflow(rest, step(task))
     body = {"name": name, "version": 1, "input": {"x": 5}, "correlationId": "c", "priority": 3}
-    _started(rest, rest.call("POST", "/workflow", json=body), show=("workflowDefinition", "workflowTask"))
+    _started(rest, rest.post("/workflow", body), show=("workflowDefinition", "workflowTask"))
 
 
 @scenario
@@ -40,27 +40,27 @@ def by_name(rest: Rest) -> None:
     """The workflow in the path, its input the body."""
     name = register_workflow(rest, step(task_type(rest)))
     query = {"version": 1, "correlationId": "c", "priority": 7}
-    _started(rest, rest.call("POST", "/workflow/{name}", name=name, query=query, json={"x": 5}))
+    _started(rest, rest.post("/workflow/{name}", name=name, query=query, json={"x": 5}))
 
 
 @scenario
 def by_name_needs_a_body(rest: Rest) -> None:
     """Without a body, a start by name is a 500."""
     name = register_workflow(rest, step(task_type(rest)))
-    rest.call("POST", "/workflow/{name}", name=name, headers={"Content-Type": "application/json"})
+    rest.post("/workflow/{name}", name=name, headers={"Content-Type": "application/json"})
 
 
 @scenario
 def by_name_with_a_list(rest: Rest) -> None:
     """The input is a map."""
-    rest.call("POST", "/workflow/{name}", name=register_workflow(rest, step(task_type(rest))), json=[1])
+    rest.post("/workflow/{name}", name=register_workflow(rest, step(task_type(rest))), json=[1])
 
 
 @scenario
 def without_input(rest: Rest) -> None:
     """A start needs no input; what refers to it is null."""
     name = register_workflow(rest, step(task_type(rest)))
-    _started(rest, rest.call("POST", "/workflow", json={"name": name}))
+    _started(rest, rest.post("/workflow", {"name": name}))
 
 
 REFUSED: dict[str, Json] = {
@@ -75,7 +75,7 @@ REFUSED: dict[str, Json] = {
 @scenario_for_each(REFUSED)
 def refused(rest: Rest, case: Json) -> None:
     """A start with this member is refused: priorities are 0 to 99, and an input is a map."""
-    rest.call("POST", "/workflow", json={"name": register_workflow(rest, step("any")), **case})
+    rest.post("/workflow", {"name": register_workflow(rest, step("any")), **case})
 
 
 @scenario
@@ -83,9 +83,8 @@ def the_highest_version_is_started(rest: Rest) -> None:
     """Without a version the highest is started, even if it was registered first."""
     task = task_type(rest)
     name = register_workflow(rest, step(task, "of_seven"), version=7)
-    with rest.unnoted():
-        rest.call("POST", "/metadata/workflow", json=definition(name, step(task, "of_three"), version=3))
-    _started(rest, rest.call("POST", "/workflow", json={"name": name}))
+    rest.silent.post("/metadata/workflow", definition(name, step(task, "of_three"), version=3))
+    _started(rest, rest.post("/workflow", {"name": name}))
 
 
 @scenario
@@ -93,9 +92,8 @@ def a_version_is_started(rest: Rest) -> None:
     """A version can be chosen."""
     task = task_type(rest)
     name = register_workflow(rest, step(task, "of_two"), version=2)
-    with rest.unnoted():
-        rest.call("POST", "/metadata/workflow", json=definition(name, step(task, "of_one")))
-    _started(rest, rest.call("POST", "/workflow", json={"name": name, "version": 1}))
+    rest.silent.post("/metadata/workflow", definition(name, step(task, "of_one")))
+    _started(rest, rest.post("/workflow", {"name": name, "version": 1}))
 
 
 @scenario
@@ -103,10 +101,10 @@ def a_definition_in_the_request(rest: Rest) -> None:
     """A start may bring its own definition, which is used and not registered."""
     task, name = task_type(rest), rest.name("workflow")
     body = {"name": name, "input": {"x": 5}, "workflowDef": definition(name, step(task), outputParameters={"o": 1})}
-    on = _started(rest, rest.call("POST", "/workflow", json=body), task, name, show=("workflowDefinition",))
+    on = _started(rest, rest.post("/workflow", body), task, name, show=("workflowDefinition",))
     on.run()
     on.read()
-    rest.call("GET", "/metadata/workflow/{name}", name=name)
+    rest.get("/metadata/workflow/{name}", name=name)
 
 
 @scenario
@@ -114,16 +112,14 @@ def a_definition_in_the_request_goes_first(rest: Rest) -> None:
     """A definition in the request is taken although the name is registered."""
     task = task_type(rest)
     name = register_workflow(rest, step(task, "registered"))
-    _started(
-        rest, rest.call("POST", "/workflow", json={"name": name, "workflowDef": definition(name, step(task, "sent"))})
-    )
+    _started(rest, rest.post("/workflow", {"name": name, "workflowDef": definition(name, step(task, "sent"))}))
 
 
 @scenario
 def a_definition_in_the_request_is_checked(rest: Rest) -> None:
     """A bad definition in the request is refused."""
     name = rest.name("workflow")
-    rest.call("POST", "/workflow", json={"name": name, "workflowDef": definition(name)})
+    rest.post("/workflow", {"name": name, "workflowDef": definition(name)})
 
 
 @scenario
@@ -131,7 +127,7 @@ def a_task_definition_in_the_request(rest: Rest) -> None:
     """A task of a definition in the request may bring its task definition."""
     task, name = rest.name("task"), rest.name("workflow")
     brought = step(task, taskDefinition={"name": task, "retryCount": 0, "responseTimeoutSeconds": 77})
-    answer = rest.call("POST", "/workflow", json={"name": name, "workflowDef": definition(name, brought)})
+    answer = rest.post("/workflow", {"name": name, "workflowDef": definition(name, brought)})
     _started(rest, answer, show=("taskDefinition",))
 
 
@@ -149,7 +145,7 @@ def an_idempotency_key_is_ignored(rest: Rest) -> None:
     """The same key twice starts two workflows."""
     name = register_workflow(rest, step(task_type(rest)))
     body = {"name": name, "idempotencyKey": "k", "idempotencyStrategy": "RETURN_EXISTING"}
-    one, two = (rest.call("POST", "/workflow", json=body).text for _ in range(2))
+    one, two = (rest.post("/workflow", body).text for _ in range(2))
     rest.note("they are two", one != two)
 
 
@@ -166,9 +162,7 @@ def a_correlation_id_is_not_unique(rest: Rest) -> None:
 @scenario
 def unknown_members_are_ignored(rest: Rest) -> None:
     """A member of the request that the server does not know is dropped."""
-    _started(
-        rest, rest.call("POST", "/workflow", json={"name": register_workflow(rest, step(task_type(rest))), "perago": 1})
-    )
+    _started(rest, rest.post("/workflow", {"name": register_workflow(rest, step(task_type(rest))), "perago": 1}))
 
 
 @scenario
@@ -179,8 +173,7 @@ def a_template_of_the_input(rest: Rest) -> None:
     cases: tuple[Json, ...] = ({}, {"x": 1}, {"a": None, "b": 3})
     for given in cases:
         on = start_registered(rest, task, name, given=given)
-        with rest.unnoted():
-            found = on.read()["input"]
+        found = on.silent.read()["input"]
         rest.note(f"the input, given {given}", found)
 
 
@@ -190,28 +183,26 @@ def a_definition_in_the_request_lives_on(rest: Rest) -> None:
     task, name = task_type(rest), rest.name("workflow")
     brought = {"name": name, "version": 3, "tasks": [step(task)], "inputTemplate": {"y": 1}}
     body = {"name": "another", "version": 9, "input": {"x": 1}, "workflowDef": brought}
-    on = StartedWorkflow(rest, task, name, rest.call("POST", "/workflow", json=body).text)
+    on = StartedWorkflow(rest, task, name, rest.post("/workflow", body).text)
     on.note_all()
-    with rest.unnoted():
-        shown = on.read()
+    shown = on.silent.read()
     rest.note("what runs", [shown["workflowName"], shown["workflowVersion"]])
     kept = ("version", "schemaVersion", "inputTemplate", "timeoutPolicy")
     rest.note("its definition", {key: shown["workflowDefinition"][key] for key in kept})
     on.run("FAILED")
     on.run("FAILED")
-    on.restart()
-    on.note_all()
+    on.noted.restart()
     body = {"name": "another", "input": {}, "workflowDef": brought}
-    StartedWorkflow(rest, task, name, rest.call("POST", "/workflow", json=body).text).note_all()
+    StartedWorkflow(rest, task, name, rest.post("/workflow", body).text).note_all()
 
 
 SCENARIOS: Declared = {
     # Starting what is not registered is a 404.
-    "an_unknown_workflow": send(rest.call("POST", "/workflow", json={"name": rest.name("workflow"), "input": {}})),
+    "an_unknown_workflow": send(rest.post("/workflow", {"name": rest.name("workflow"), "input": {}})),
     # Starting what is not registered is a 404.
-    "an_unknown_workflow_by_name": send(rest.call("POST", "/workflow/{name}", name=rest.name("workflow"), json={})),
+    "an_unknown_workflow_by_name": send(rest.post("/workflow/{name}", name=rest.name("workflow"), json={})),
     # A start names the workflow.
-    "a_missing_name": send(rest.call("POST", "/workflow", json={"input": {}})),
+    "a_missing_name": send(rest.post("/workflow", {"input": {}})),
     # A workflow's priority is that of its tasks.
     "a_priority_is_seen_by_the_task": to(start_steps, options={"priority": 42}).send(on.poll()),
 }

@@ -91,8 +91,7 @@ def _begun_again(rest: Rest, task_of_child: str, beside: str) -> tuple[StartedWo
     on.take(task=beside)
     first.run("FAILED")
     on.settle("FAILED")
-    with rest.unnoted():
-        on.retry()
+    on.silent.retry()
     child = on.child("sub")
     on.run(task=beside, outputData={"o": "retry"})
     inner = child.run()
@@ -215,8 +214,7 @@ def a_parent_is_retried_without_its_child(rest: Rest) -> None:
     on, child = _nested(rest, retryCount=0)
     child.run("FAILED")
     on.settle("FAILED")
-    with rest.unnoted():
-        child.remove()
+    child.silent.remove()
     on.retry(resumeSubworkflowTasks="true")
 
 
@@ -224,8 +222,7 @@ def a_parent_is_retried_without_its_child(rest: Rest) -> None:
 def a_parent_is_paused(rest: Rest) -> None:
     """A paused parent does not go on when its child completes."""
     on, child = _nested(rest)
-    with rest.unnoted():
-        on.pause()
+    on.silent.pause()
     child.run()
     child.settle("COMPLETED")
     on.await_row("sub", "COMPLETED")
@@ -274,12 +271,10 @@ def a_child_without_a_version(rest: Rest) -> None:
     """Without a version the newest definition of the child is run, as of the start of the parent."""
     task = task_type(rest)
     name = register_workflow(rest, step(task, "first"), label="inner")
-    with rest.unnoted():
-        rest.call("POST", "/metadata/workflow", json=definition(name, step(task, "second"), version=2))
+    rest.silent.post("/metadata/workflow", definition(name, step(task, "second"), version=2))
     sub = operator("SUB_WORKFLOW", "sub", subWorkflowParam={"name": name})
     on = start(rest, task, step(task, "before"), sub)
-    with rest.unnoted():
-        rest.call("POST", "/metadata/workflow", json=definition(name, step(task, "third"), version=3))
+    rest.silent.post("/metadata/workflow", definition(name, step(task, "third"), version=3))
     on.run()
     on.child("sub").read()
 
@@ -296,10 +291,8 @@ def what_a_child_is_given(rest: Rest) -> None:
     on.note_all()
     on.started_by("sub").note_all()
     on.run()
-    on.run(outputData={"n": 2})
-    on.note_all()
-    on.run(task=outer)
-    on.note_all()
+    on.noted.run(outputData={"n": 2})
+    on.noted.run(task=outer)
 
 
 @scenario
@@ -315,4 +308,4 @@ def a_child_without_an_input_of_its_own(rest: Rest) -> None:
 def a_child_that_is_unknown_when_its_parent_starts(rest: Rest) -> None:
     """Without a version the child must be there when the parent starts."""
     name = register_workflow(rest, sub_workflow(rest.name("nobody")))
-    rest.call("POST", "/workflow", json={"name": name})
+    rest.post("/workflow", {"name": name})

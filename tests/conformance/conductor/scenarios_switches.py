@@ -24,10 +24,7 @@ CHOICES: dict[str, tuple[Any, Json]] = {
     "no_case_fits": ("nothing", {}),
     "a_missing_value": (None, {}),
     "an_expression": (5, {"evaluatorType": "javascript", "expression": "$.case > 3 ? 'two' : 'one'"}),
-    "a_statement": (
-        5,
-        {"evaluatorType": "javascript", "expression": "if ($.case == 5) { 'two'; } else { 'one'; }"},
-    ),
+    "a_statement": (5, {"evaluatorType": "javascript", "expression": "if ($.case == 5) { 'two'; } else { 'one'; }"}),
 }
 
 
@@ -58,8 +55,7 @@ GRAALJS = {
 def graaljs(rest: Rest, case: str) -> None:
     """The evaluator `graaljs` is one for JavaScript, too; a number chooses the case of its digits."""
     on = _switched(rest, 3, evaluatorType="graaljs", expression=case)
-    on.settle("RUNNING", "FAILED")
-    on.note_all()
+    on.noted.settle("RUNNING", "FAILED")
 
 
 @scenario
@@ -71,12 +67,9 @@ def a_switch_as_the_last_step_and_inside_of_others(rest: Rest) -> None:
     on = start(rest, a, switch({"one": case}, reference="outer"), given={"x": "one"})
     on.note_all()
     on.run()
-    on.run()
-    on.note_all()
-    on.run(task=b)
-    on.note_all()
-    on.run(task=b)
-    on.note_all()
+    on.noted.run()
+    on.noted.run(task=b)
+    on.noted.run(task=b)
 
 
 @scenario
@@ -87,13 +80,10 @@ def a_failed_case_is_rerun(rest: Rest) -> None:
     on = start(rest, a, step(a, "first"), chosen, step(a, "last"), given={"x": "one"})
     on.run()
     first = on.run()
+    on.noted.fail()
+    on.noted.retry()
     on.fail()
-    on.note_all()
-    on.retry()
-    on.note_all()
-    on.fail()
-    on.rerun(first)
-    on.note_all()
+    on.noted.rerun(first)
     for _ in range(3):
         on.run()
     on.note_all()

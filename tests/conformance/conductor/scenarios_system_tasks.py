@@ -32,10 +32,8 @@ def a_wait_is_updated_before_its_end(rest: Rest) -> None:
     on = start(rest, task, system_task("WAIT", "wait"), last)
     on.note_all()
     row = on.row("wait")
-    on.update(row, "IN_PROGRESS", outputData={"n": 1})
-    on.note_all()
-    on.update(row, "COMPLETED", outputData={"n": 2})
-    on.note_all()
+    on.noted.update(row, "IN_PROGRESS", outputData={"n": 1})
+    on.noted.update(row, "COMPLETED", outputData={"n": 2})
 
 
 WAITS = {
@@ -98,12 +96,12 @@ def bad_waits(rest: Rest, case: Json) -> None:
 def bad_waits_at_the_start(rest: Rest, case: Json) -> None:
     """A WAIT that cannot read its time, as the first step of a workflow: no running workflow is left behind."""
     name = register_workflow(rest, system_task("WAIT", "wait", **case))
-    started = rest.call("POST", "/workflow", json={"name": name, "input": {"x": "soon"}})
+    started = rest.post("/workflow", {"name": name, "input": {"x": "soon"}})
     if started.status == 200:
         on = StartedWorkflow(rest, "none", name, started.text)
         on.settle("FAILED")
         on.note_all(without=("wait",))
-    rest.call("GET", "/workflow/running/{name}", name=name)
+    rest.get("/workflow/running/{name}", name=name)
 
 
 @scenario
@@ -111,19 +109,18 @@ def a_start_that_is_refused(rest: Rest) -> None:
     """A start that fails in its first decision leaves no workflow behind."""
     child = sub_workflow(rest.name("nobody"))
     name = register_workflow(rest, operator("NOOP", "nothing"), fork([], [inline("script", "1")]), join("script"))
-    rest.call("POST", "/workflow", json={"name": name})
-    rest.call("GET", "/workflow/running/{name}", name=name)
+    rest.post("/workflow", {"name": name})
+    rest.get("/workflow/running/{name}", name=name)
     name = register_workflow(rest, operator("NOOP", "nothing"), child)
-    rest.call("POST", "/workflow", json={"name": name})
-    rest.call("GET", "/workflow/running/{name}", name=name)
+    rest.post("/workflow", {"name": name})
+    rest.get("/workflow/running/{name}", name=name)
 
 
 @scenario_for_each({"a_large_variable": 200_000, "a_variable_that_is_too_large": 300_000})
 def sizes_of_variables(rest: Rest, case: int) -> None:
     """All variables of a workflow together may have 256 KiB; a step that would exceed that fails."""
     on = start(rest, "none", system_task("SET_VARIABLE", "set", v="${workflow.input.x}", w=1), given={"x": "v" * case})
-    with rest.unnoted():
-        shown = on.at_rest()
+    shown = on.silent.at_rest()
     rest.note("the status", shown["status"])
     rest.note("the names of the variables", sorted(shown["variables"]))
     reason = shown["tasks"][0].get("reasonForIncompletion", "").replace(on.id, "<id>")
@@ -137,8 +134,7 @@ def an_end_within_a_loop(rest: Rest) -> None:
     end = system_task("TERMINATE", "end", terminationStatus="COMPLETED", workflowOutput={"o": "${work.output.n}"})
     on = start(rest, task, loop(TWICE, step(task, "work"), end), step(task, "never"))
     on.run(outputData={"n": 1})
-    on.settle("COMPLETED")
-    on.note_all()
+    on.noted.settle("COMPLETED")
 
 
 @scenario
@@ -148,8 +144,7 @@ def a_choice_of_an_end_within_a_loop(rest: Rest) -> None:
     end = system_task("TERMINATE", "end", terminationStatus="FAILED", terminationReason="enough")
     on = start(rest, task, loop(TWICE, step(task, "work"), switch({"1": [end]})), step(task, "never"))
     on.run(outputData={"n": 1})
-    on.settle("FAILED")
-    on.note_all()
+    on.noted.settle("FAILED")
 
 
 OLDER: dict[str, Json] = {
@@ -195,11 +190,11 @@ def decisions(rest: Rest, case: Json) -> None:
 def a_decision_without_cases(rest: Rest) -> None:
     """DECISION needs cases and a way to choose one."""
     name = rest.name("workflow")
-    rest.call("POST", "/metadata/workflow", json=definition(name, operator("DECISION", "d", caseValueParam="x")))
+    rest.post("/metadata/workflow", definition(name, operator("DECISION", "d", caseValueParam="x")))
     task = step("a", "a")
     made = operator("DECISION", "d", decisionCases={"1": [task]})
-    rest.call("POST", "/metadata/workflow", json=definition(name, made))
-    rest.call("POST", "/metadata/workflow", json=definition(name, operator("LAMBDA", "d")))
+    rest.post("/metadata/workflow", definition(name, made))
+    rest.post("/metadata/workflow", definition(name, operator("LAMBDA", "d")))
 
 
 @scenario_for_each(
@@ -211,8 +206,7 @@ def a_decision_without_cases(rest: Rest) -> None:
 def requests(rest: Rest, case: Json) -> None:
     """HTTP without an address or a method fails with a reason that is also its output."""
     on = start(rest, "none", system_task("HTTP", "step", **case))
-    on.settle("FAILED")
-    on.note_all()
+    on.noted.settle("FAILED")
 
 
 BY_NAME: dict[str, Json] = {
@@ -232,8 +226,7 @@ BY_NAME: dict[str, Json] = {
 def operators_by_name(rest: Rest, case: Json) -> None:
     """The server works on a task of a worker that has the name of an operator."""
     on = start(rest, "none", {"taskReferenceName": "step", "type": "SIMPLE", **case})
-    on.settle("COMPLETED")
-    on.note_all()
+    on.noted.settle("COMPLETED")
 
 
 OPEN: dict[str, Json] = {

@@ -45,7 +45,7 @@ NUMBERED: dict[str, Any] = {**UNNUMBERED, "version": 3}
 
 
 def _read(rest: Rest, name: str) -> None:
-    rest.call("GET", "/metadata/taskdefs/{name}", name=name)
+    rest.get("/metadata/taskdefs/{name}", name=name)
 
 
 FIELDS: dict[str, dict[str, Any]] = {
@@ -85,7 +85,7 @@ FIELDS: dict[str, dict[str, Any]] = {
 def fields(rest: Rest, case: dict[str, Any]) -> None:
     """What becomes of a definition with these fields."""
     name = rest.name("task")
-    rest.call("POST", "/metadata/taskdefs", json=[{"name": name, **case}])
+    rest.post("/metadata/taskdefs", [{"name": name, **case}])
     _read(rest, case.get("name") or name)
 
 
@@ -93,7 +93,7 @@ def fields(rest: Rest, case: dict[str, Any]) -> None:
 def a_name_may_have_blanks_and_any_letters(rest: Rest) -> None:
     """Names are not checked."""
     name = rest.name("with blank: ünï {x}")
-    rest.call("POST", "/metadata/taskdefs", json=[{"name": name}])
+    rest.post("/metadata/taskdefs", [{"name": name}])
     _read(rest, name)
 
 
@@ -101,7 +101,7 @@ def a_name_may_have_blanks_and_any_letters(rest: Rest) -> None:
 def a_list_registers_several(rest: Rest) -> None:
     """One call registers all definitions of its list."""
     names = [rest.name("one"), rest.name("two")]
-    rest.call("POST", "/metadata/taskdefs", json=[{"name": name, "retryCount": 0} for name in names])
+    rest.post("/metadata/taskdefs", [{"name": name, "retryCount": 0} for name in names])
     for name in names:
         _read(rest, name)
 
@@ -110,7 +110,7 @@ def a_list_registers_several(rest: Rest) -> None:
 def one_object_is_no_list(rest: Rest) -> None:
     """Registering one object instead of a list is a 500, and stores nothing."""
     name = rest.name("task")
-    rest.call("POST", "/metadata/taskdefs", json={"name": name})
+    rest.post("/metadata/taskdefs", {"name": name})
     _read(rest, name)
 
 
@@ -118,7 +118,7 @@ def one_object_is_no_list(rest: Rest) -> None:
 def registering_again_replaces_everything(rest: Rest) -> None:
     """A second registration keeps nothing of the first."""
     name = task_type(rest, **EVERYTHING)
-    rest.call("POST", "/metadata/taskdefs", json=[{"name": name, "description": "other"}])
+    rest.post("/metadata/taskdefs", [{"name": name, "description": "other"}])
     _read(rest, name)
 
 
@@ -126,11 +126,10 @@ def registering_again_replaces_everything(rest: Rest) -> None:
 def an_update_replaces_everything_but_the_create_time(rest: Rest) -> None:
     """PUT takes one object, keeps the time of creation and sets the time of the update."""
     name = task_type(rest, **EVERYTHING)
-    with rest.unnoted():
-        before = rest.call("GET", "/metadata/taskdefs/{name}", name=name).json
+    before = rest.silent.get("/metadata/taskdefs/{name}", name=name).json
     rest.sleep(0.01)
-    rest.call("PUT", "/metadata/taskdefs", json={"name": name, "retryCount": 7})
-    after = rest.call("GET", "/metadata/taskdefs/{name}", name=name).json
+    rest.put("/metadata/taskdefs", {"name": name, "retryCount": 7})
+    after = rest.get("/metadata/taskdefs/{name}", name=name).json
     rest.note("the create time is kept", after["createTime"] == before["createTime"])
     rest.note("the update is later", after["updateTime"] > before["createTime"])
 
@@ -139,7 +138,7 @@ def an_update_replaces_everything_but_the_create_time(rest: Rest) -> None:
 def an_update_of_an_unknown_type_is_refused(rest: Rest) -> None:
     """PUT creates nothing."""
     name = rest.name("task")
-    rest.call("PUT", "/metadata/taskdefs", json={"name": name})
+    rest.put("/metadata/taskdefs", {"name": name})
     _read(rest, name)
 
 
@@ -147,14 +146,14 @@ def an_update_of_an_unknown_type_is_refused(rest: Rest) -> None:
 def an_update_takes_no_list(rest: Rest) -> None:
     """PUT with a list is a 500."""
     name = task_type(rest)
-    rest.call("PUT", "/metadata/taskdefs", json=[{"name": name}])
+    rest.put("/metadata/taskdefs", [{"name": name}])
 
 
 @scenario
 def an_update_is_validated(rest: Rest) -> None:
     """PUT refuses what POST refuses, and keeps what was stored."""
     name = task_type(rest)
-    rest.call("PUT", "/metadata/taskdefs", json={"name": name, "retryCount": -1})
+    rest.put("/metadata/taskdefs", {"name": name, "retryCount": -1})
     _read(rest, name)
 
 
@@ -162,7 +161,7 @@ def an_update_is_validated(rest: Rest) -> None:
 def a_deleted_type_is_gone(rest: Rest) -> None:
     """DELETE answers 200 without a body; afterwards the definition is a 404."""
     name = task_type(rest)
-    rest.call("DELETE", "/metadata/taskdefs/{name}", name=name)
+    rest.delete("/metadata/taskdefs/{name}", name=name)
     _read(rest, name)
 
 
@@ -170,8 +169,7 @@ def a_deleted_type_is_gone(rest: Rest) -> None:
 def all_types_are_listed(rest: Rest) -> None:
     """The list of definitions has each of them whole."""
     name = task_type(rest, description="listed")
-    with rest.unnoted():
-        found = rest.call("GET", "/metadata/taskdefs").json
+    found = rest.silent.get("/metadata/taskdefs").json
     rest.note("the listed definition", [one for one in found if one["name"] == name])
 
 
@@ -180,8 +178,8 @@ def a_deleted_type_is_not_listed(rest: Rest) -> None:
     """The list of definitions follows a deletion."""
     name = task_type(rest)
     with rest.unnoted():
-        rest.call("DELETE", "/metadata/taskdefs/{name}", name=name)
-        found = rest.call("GET", "/metadata/taskdefs").json
+        rest.delete("/metadata/taskdefs/{name}", name=name)
+        found = rest.get("/metadata/taskdefs").json
     rest.note("it is listed", any(one["name"] == name for one in found))
 
 
@@ -223,9 +221,8 @@ COERCED: dict[str, dict[str, Any]] = {
 def coerced(rest: Rest, case: dict[str, Any]) -> None:
     """Values of another type are converted where that is possible."""
     name = rest.name("task")
-    rest.call("POST", "/metadata/taskdefs", json=[{"name": name, **case}])
-    with rest.unnoted():
-        answer = rest.call("GET", "/metadata/taskdefs/{name}", name=name)
+    rest.post("/metadata/taskdefs", [{"name": name, **case}])
+    answer = rest.silent.get("/metadata/taskdefs/{name}", name=name)
     (member,) = case
     rest.note(member, answer.json.get(member) if answer.status == 200 else answer.status)
 
@@ -235,11 +232,11 @@ def who_created_and_changed_a_definition(rest: Rest) -> None:
     """Names of authors that are sent are kept or replaced."""
     name = rest.name("task")
     authors = {"createdBy": "me", "updatedBy": "you"}
-    rest.call("POST", "/metadata/taskdefs", json=[{"name": name, **authors}])
+    rest.post("/metadata/taskdefs", [{"name": name, **authors}])
     _read(rest, name)
-    rest.call("PUT", "/metadata/taskdefs", json={"name": name, **authors})
+    rest.put("/metadata/taskdefs", {"name": name, **authors})
     _read(rest, name)
-    rest.call("POST", "/metadata/taskdefs", json=[{"name": name}])
+    rest.post("/metadata/taskdefs", [{"name": name}])
     _read(rest, name)
 
 
@@ -299,27 +296,25 @@ REFUSED: dict[str, dict[str, Any]] = {
 def refused_fields(rest: Rest, case: dict[str, Any]) -> None:
     """A definition with these fields is refused, and not stored."""
     name = rest.name("task")
-    rest.call("POST", "/metadata/taskdefs", json=[{"name": name, **case}])
-    rest.call("GET", "/metadata/taskdefs/{name}", name=name)
+    rest.post("/metadata/taskdefs", [{"name": name, **case}])
+    rest.get("/metadata/taskdefs/{name}", name=name)
 
 
 @scenario
 def one_mistake_refuses_the_whole_list(rest: Rest) -> None:
     """Nothing of a list with one bad definition is stored, and the error says which it is."""
     good = rest.name("good")
-    rest.call("POST", "/metadata/taskdefs", json=[{"name": good}, {"name": rest.name("bad"), "retryCount": -1}])
-    rest.call("GET", "/metadata/taskdefs/{name}", name=good)
+    rest.post("/metadata/taskdefs", [{"name": good}, {"name": rest.name("bad"), "retryCount": -1}])
+    rest.get("/metadata/taskdefs/{name}", name=good)
 
 
 SCENARIOS: Declared = {
     # Registering nothing is a 400.
-    "an_empty_list_is_refused": send(rest.call("POST", "/metadata/taskdefs", json=[])),
+    "an_empty_list_is_refused": send(rest.post("/metadata/taskdefs", [])),
     # DELETE of an unknown type is a server error, not a 404.
-    "deleting_what_is_not_there_is_a_500": send(
-        rest.call("DELETE", "/metadata/taskdefs/{name}", name=rest.name("task"))
-    ),
+    "deleting_what_is_not_there_is_a_500": send(rest.delete("/metadata/taskdefs/{name}", name=rest.name("task"))),
     # A definition needs a name.
-    "a_missing_name": send(rest.call("POST", "/metadata/taskdefs", json=[{"retryCount": 1}])),
+    "a_missing_name": send(rest.post("/metadata/taskdefs", [{"retryCount": 1}])),
     # An empty name is none.
-    "an_empty_name": send(rest.call("POST", "/metadata/taskdefs", json=[{"name": ""}])),
+    "an_empty_name": send(rest.post("/metadata/taskdefs", [{"name": ""}])),
 }

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..rest import Rest
-from ..scenario import Declared, rest, scenario_for_each, scenario_with, send, to, unnoted
-from .workflows import StartedWorkflow, on, start_steps
+from ..scenario import Declared, rest, scenario_for_each, scenario_with, send, to
+from .workflows import StartedWorkflow, on, one_step, start_steps, two_steps
 
 RESULTS: dict[str, tuple[dict[str, Any], str | None, dict[str, Any]]] = {
     # A result is answered with the task id as text; the last one completes the workflow.
@@ -111,7 +111,7 @@ def times_of_an_attempt(on: StartedWorkflow) -> None:
         polled = on.take()
         on.rest.sleep(0.02)
         on.update(polled, "COMPLETED")
-        ended = on.rest.call("GET", "/tasks/{task}", task=polled["taskId"]).json
+        ended = on.read_task(polled)
     on.rest.note("started after it was scheduled", polled["startTime"] > polled["scheduledTime"])
     on.rest.note("ended after its start", ended["endTime"] > ended["startTime"])
     on.rest.note("the update stays", ended["updateTime"] == polled["updateTime"])
@@ -158,109 +158,95 @@ def unknown(rest: Rest, case: tuple[str, str]) -> None:
 
 SCENARIOS: Declared = {
     # A result schedules what comes next at once.
-    "the_next_task_is_scheduled": to(start_steps, steps=2).send(on.update(on.take(), "COMPLETED"), on.read()),
+    "the_next_task_is_scheduled": two_steps(on.update(on.take(), "COMPLETED"), on.read()),
     # An optional task has its retries like any other; after them it stays FAILED and the workflow goes on.
     "an_optional_task_is_retried_first": to(start_steps, {"retryCount": 1}, step_fields={"optional": True}).send(
         on.run("FAILED"), on.read(), on.run("FAILED"), on.read()
     ),
     # A result needs a task id.
-    "a_missing_task_id": to(start_steps).send(
-        on.rest.call("POST", "/tasks", json={"workflowInstanceId": on.id, "status": "COMPLETED"})
-    ),
+    "a_missing_task_id": one_step(on.rest.post("/tasks", {"workflowInstanceId": on.id, "status": "COMPLETED"})),
     # A result for an unknown task is a 404.
-    "an_unknown_task": to(start_steps).send(on.update({"taskId": "unknown", "workflowInstanceId": on.id}, "COMPLETED")),
+    "an_unknown_task": one_step(on.update({"taskId": "unknown", "workflowInstanceId": on.id}, "COMPLETED")),
     # For a task that has ended not even the status is missed.
-    "a_result_without_status_for_an_ended_task": to(start_steps, steps=2).send(on.update(on.run(), None)),
+    "a_result_without_status_for_an_ended_task": two_steps(on.update(on.run(), None)),
     # After a retry the result of the old attempt changes nothing.
-    "a_result_of_an_old_attempt_is_ignored": to(start_steps).send(
+    "a_result_of_an_old_attempt_is_ignored": one_step(
         on.update(on.fail(), "COMPLETED", outputData={"late": True}), on.read()
     ),
     # A result for a task that nobody polled is accepted; the task is not handed out any more.
-    "a_task_that_was_never_polled": to(start_steps, steps=2).send(
-        on.update(on.row("r0"), "COMPLETED"), on.read(), on.queue_size()
-    ),
+    "a_task_that_was_never_polled": two_steps(on.update(on.row("r0"), "COMPLETED"), on.read(), on.queue_size()),
     # A member that the server does not know is dropped.
-    "unknown_members_of_a_result": to(start_steps).send(on.update(on.take(), "COMPLETED", perago=1, task_id="other")),
+    "unknown_members_of_a_result": one_step(on.update(on.take(), "COMPLETED", perago=1, task_id="other")),
     # The number of retries in the workflow goes before that of the task type.
     "the_step_overrides_the_retries": to(start_steps, {"retryCount": 5}, step_fields={"retryCount": 0}).send(
         on.run("FAILED"), on.read()
     ),
     # Without a further task the answer is a 204.
-    "nothing_more_to_do": to(start_steps).send(on.update_v2(on.take(), "COMPLETED", outputData={"a": 1}), on.read()),
+    "nothing_more_to_do": one_step(on.update_v2(on.take(), "COMPLETED", outputData={"a": 1}), on.read()),
     # The answer is the next task of the same type, already in progress for this worker.
-    "a_further_task_is_handed_out": to(start_steps, steps=2).send(
-        on.update_v2(on.take(), "COMPLETED", workerId="w7"), on.read()
-    ),
+    "a_further_task_is_handed_out": two_steps(on.update_v2(on.take(), "COMPLETED", workerId="w7"), on.read()),
     # The next task may belong to another workflow.
-    "a_task_of_another_workflow_is_handed_out": to(start_steps).send(
+    "a_task_of_another_workflow_is_handed_out": one_step(
         on.start_another(), on.rest.sleep(0.05), on.update_v2(on.take(), "COMPLETED")
     ),
     # A result that does not end the task takes no further one.
-    "in_progress_hands_out_nothing": to(start_steps).send(on.update_v2(on.take(), "IN_PROGRESS"), on.read()),
+    "in_progress_hands_out_nothing": one_step(on.update_v2(on.take(), "IN_PROGRESS"), on.read()),
     # Extending a lease is a 204, even with a task waiting.
-    "a_lease_hands_out_nothing": to(start_steps).send(
+    "a_lease_hands_out_nothing": one_step(
         on.start_another(), on.update_v2(on.take(), "COMPLETED", extendLease=True), on.queue_size()
     ),
     # A missing id is a server error here.
-    "a_missing_id_v2": send(
-        rest.call("POST", "/tasks/update-v2", json={"workflowInstanceId": "any", "status": "COMPLETED"})
-    ),
+    "a_missing_id_v2": send(rest.post("/tasks/update-v2", {"workflowInstanceId": "any", "status": "COMPLETED"})),
     # A result for an unknown task is a 404.
-    "an_unknown_task_v2": to(start_steps).send(
-        on.update_v2({"taskId": "unknown", "workflowInstanceId": on.id}, "COMPLETED")
-    ),
+    "an_unknown_task_v2": one_step(on.update_v2({"taskId": "unknown", "workflowInstanceId": on.id}, "COMPLETED")),
     # A result without a status is a 500.
-    "a_missing_status_v2": to(start_steps).send(on.update_v2(on.take(), None)),
+    "a_missing_status_v2": one_step(on.update_v2(on.take(), None)),
     # The next task is of the domain of the one before.
     "a_further_task_in_a_domain": to(start_steps, steps=2, options={"taskToDomain": {"*": "d1"}}).send(
         on.update_v2(on.take(domain="d1"), "COMPLETED"), on.poll(domain="d1")
     ),
     # The body is the output, the answer the task id; nobody need have polled.
-    "a_task_is_completed": to(start_steps, steps=2).send(
-        on.report("r0", "COMPLETED", {"a": 1}, workerid="w5"), on.read()
-    ),
+    "a_task_is_completed": two_steps(on.report("r0", "COMPLETED", {"a": 1}, workerid="w5"), on.read()),
     # A reference without a pending task is answered by nothing.
-    "nothing_is_pending": to(start_steps, steps=2).send(
+    "nothing_is_pending": two_steps(
         on.report("r1", "COMPLETED", {}), on.run(), on.report("r0", "COMPLETED", {}), on.read()
     ),
     # An unknown workflow is answered by nothing.
     "a_reference_in_an_unknown_workflow": send(
-        rest.call("POST", "/tasks/{workflow}/{reference}/COMPLETED", workflow="unknown", reference="r0", json={})
+        rest.post("/tasks/{workflow}/{reference}/COMPLETED", workflow="unknown", reference="r0", json={})
     ),
     # The output must be sent.
-    "without_an_output": to(start_steps).send(
+    "without_an_output": one_step(
         on.act("POST", "/tasks/{workflow}/r0/COMPLETED", body=b"", headers={"Content-Type": "application/json"})
     ),
     # The synchronous form answers with the workflow.
-    "and_the_workflow_is_answered": to(start_steps).send(on.report("r0", "COMPLETED", {"a": 1}, path="/sync")),
+    "and_the_workflow_is_answered": one_step(on.report("r0", "COMPLETED", {"a": 1}, path="/sync")),
     # The body is added to the output that the task has, and the worker's name stays.
-    "an_output_is_added_to": to(start_steps).send(
+    "an_output_is_added_to": one_step(
         on.finish(on.take(), "IN_PROGRESS", outputData={"a": 1, "b": 1}),
         on.report("r0", "COMPLETED", {"b": 2}),
         on.read(),
     ),
     # TIMED_OUT, SCHEDULED and SKIPPED are no statuses of a result.
-    "a_status_of_the_server": to(start_steps).send(
+    "a_status_of_the_server": one_step(
         on.take(), *(on.update(on.taken(1), status) for status in ("TIMED_OUT", "SCHEDULED", "SKIPPED")), on.read()
     ),
     # A result needs a workflow id.
-    "a_missing_workflow_id": to(start_steps).send(
-        on.rest.call("POST", "/tasks", json={"taskId": on.take()["taskId"], "status": "COMPLETED"})
-    ),
+    "a_missing_workflow_id": one_step(on.rest.post("/tasks", {"taskId": on.take()["taskId"], "status": "COMPLETED"})),
     # A result for a workflow that was removed is a 404.
-    "a_removed_workflow": to(start_steps).send(
-        on.take(), unnoted(on.terminate(), on.remove()), on.update(on.taken(1), "COMPLETED")
+    "a_removed_workflow": one_step(
+        on.take(), on.silent.terminate(), on.silent.remove(), on.update(on.taken(1), "COMPLETED")
     ),
     # After termination the result changes nothing.
-    "a_result_after_termination_is_ignored": to(start_steps).send(
-        on.take(), unnoted(on.terminate()), on.update(on.taken(1), "COMPLETED", outputData={"late": True}), on.read()
+    "a_result_after_termination_is_ignored": one_step(
+        on.take(), on.silent.terminate(), on.update(on.taken(1), "COMPLETED", outputData={"late": True}), on.read()
     ),
     # A result that changes nothing still takes a further task.
-    "an_ignored_result_hands_out_a_task": to(start_steps, steps=2).send(
+    "an_ignored_result_hands_out_a_task": two_steps(
         on.run(), on.rest.sleep(0.05), on.update_v2(on.taken(1), "FAILED"), on.read()
     ),
     # A result for a terminated workflow is a 204 that changes nothing.
-    "a_result_after_termination": to(start_steps).send(
-        on.take(), unnoted(on.terminate()), on.update_v2(on.taken(1), "COMPLETED"), on.read()
+    "a_result_after_termination": one_step(
+        on.take(), on.silent.terminate(), on.update_v2(on.taken(1), "COMPLETED"), on.read()
     ),
 }

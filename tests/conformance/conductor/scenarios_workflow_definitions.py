@@ -12,12 +12,12 @@ from .workflows import Json, definition, register_workflow, step
 
 def _posted(rest: Rest, tasks: list[dict[str, Any]], **fields: Any) -> str:
     name = rest.name("workflow")
-    rest.call("POST", "/metadata/workflow", json=definition(name, *tasks, **fields))
+    rest.post("/metadata/workflow", definition(name, *tasks, **fields))
     return name
 
 
 def _read(rest: Rest, name: str, **query: Any) -> None:
-    rest.call("GET", "/metadata/workflow/{name}", query=query, name=name)
+    rest.get("/metadata/workflow/{name}", query=query, name=name)
 
 
 @scenario
@@ -25,7 +25,7 @@ def a_definition_gets_defaults(rest: Rest) -> None:
     """What is left out of a definition and its tasks is stored with defaults."""
     name = rest.name("workflow")
     tasks = [{"name": "any", "taskReferenceName": "r", "type": "SIMPLE"}]
-    rest.call("POST", "/metadata/workflow", json={"name": name, "version": 1, "tasks": tasks})
+    rest.post("/metadata/workflow", {"name": name, "version": 1, "tasks": tasks})
     _read(rest, name)
 
 
@@ -96,7 +96,7 @@ def a_workflow_for_failures_is_kept(rest: Rest) -> None:
 def the_same_version_twice_is_a_conflict(rest: Rest) -> None:
     """Creating a version that exists is a 409 and changes nothing."""
     name = register_workflow(rest, step("any"))
-    rest.call("POST", "/metadata/workflow", json=definition(name, step("other")))
+    rest.post("/metadata/workflow", definition(name, step("other")))
     _read(rest, name)
 
 
@@ -104,7 +104,7 @@ def the_same_version_twice_is_a_conflict(rest: Rest) -> None:
 def overwriting_a_version(rest: Rest) -> None:
     """With `overwrite` an existing version is replaced."""
     name = register_workflow(rest, step("any"))
-    rest.call("POST", "/metadata/workflow", query={"overwrite": "true"}, json=definition(name, step("other")))
+    rest.post("/metadata/workflow", query={"overwrite": "true"}, json=definition(name, step("other")))
     _read(rest, name)
 
 
@@ -112,7 +112,7 @@ def overwriting_a_version(rest: Rest) -> None:
 def an_upsert_tells_what_succeeded(rest: Rest) -> None:
     """PUT takes a list, creates or replaces, and answers with names."""
     old, new = register_workflow(rest, step("any"), label="old"), rest.name("new")
-    rest.call("PUT", "/metadata/workflow", json=[definition(name, step("other")) for name in (old, new)])
+    rest.put("/metadata/workflow", [definition(name, step("other")) for name in (old, new)])
     _read(rest, old)
     _read(rest, new)
 
@@ -120,14 +120,14 @@ def an_upsert_tells_what_succeeded(rest: Rest) -> None:
 @scenario
 def an_upsert_takes_no_object(rest: Rest) -> None:
     """PUT with one object is a 500."""
-    rest.call("PUT", "/metadata/workflow", json=definition(rest.name("workflow"), step("any")))
+    rest.put("/metadata/workflow", definition(rest.name("workflow"), step("any")))
 
 
 @scenario
 def an_upsert_with_a_mistake(rest: Rest) -> None:
     """PUT refuses the whole list when one definition is bad."""
     good, bad = rest.name("good"), rest.name("bad")
-    rest.call("PUT", "/metadata/workflow", json=[definition(good, step("any")), definition(bad)])
+    rest.put("/metadata/workflow", [definition(good, step("any")), definition(bad)])
     _read(rest, good)
 
 
@@ -135,8 +135,7 @@ def an_upsert_with_a_mistake(rest: Rest) -> None:
 def the_highest_version_is_read(rest: Rest) -> None:
     """Without a version the highest is meant, not the latest."""
     name = register_workflow(rest, step("any"), version=7)
-    with rest.unnoted():
-        rest.call("POST", "/metadata/workflow", json=definition(name, step("any"), version=3))
+    rest.silent.post("/metadata/workflow", definition(name, step("any"), version=3))
     _read(rest, name)
 
 
@@ -144,8 +143,7 @@ def the_highest_version_is_read(rest: Rest) -> None:
 def a_version_is_read(rest: Rest) -> None:
     """A version can be chosen."""
     name = register_workflow(rest, step("any"))
-    with rest.unnoted():
-        rest.call("POST", "/metadata/workflow", json=definition(name, step("any"), version=2))
+    rest.silent.post("/metadata/workflow", definition(name, step("any"), version=2))
     _read(rest, name, version=1)
 
 
@@ -153,9 +151,8 @@ def a_version_is_read(rest: Rest) -> None:
 def a_deleted_version_is_gone(rest: Rest) -> None:
     """DELETE takes one version away, others stay."""
     name = register_workflow(rest, step("any"))
-    with rest.unnoted():
-        rest.call("POST", "/metadata/workflow", json=definition(name, step("any"), version=2))
-    rest.call("DELETE", "/metadata/workflow/{name}/{version}", name=name, version="2")
+    rest.silent.post("/metadata/workflow", definition(name, step("any"), version=2))
+    rest.delete("/metadata/workflow/{name}/{version}", name=name, version="2")
     _read(rest, name, version=2)
     _read(rest, name)
 
@@ -165,8 +162,8 @@ def all_workflows_are_listed(rest: Rest) -> None:
     """The list has every version whole."""
     name = register_workflow(rest, step("any"))
     with rest.unnoted():
-        rest.call("POST", "/metadata/workflow", json=definition(name, step("any"), version=2))
-        found = rest.call("GET", "/metadata/workflow").json
+        rest.post("/metadata/workflow", definition(name, step("any"), version=2))
+        found = rest.get("/metadata/workflow").json
     mine = sorted((one for one in found if one["name"] == name), key=lambda one: one["version"])
     rest.note("the listed versions", mine)
 
@@ -180,7 +177,7 @@ def an_unregistered_task_type_is_accepted(rest: Rest) -> None:
 @scenario
 def a_list_is_no_workflow(rest: Rest) -> None:
     """POST takes one object."""
-    rest.call("POST", "/metadata/workflow", json=[definition(rest.name("workflow"), step("any"))])
+    rest.post("/metadata/workflow", [definition(rest.name("workflow"), step("any"))])
 
 
 @scenario
@@ -188,10 +185,10 @@ def who_created_and_changed_a_workflow(rest: Rest) -> None:
     """Names of authors that are sent are kept or replaced."""
     name = rest.name("workflow")
     made = definition(name, step("a"), createdBy="me", updatedBy="you")
-    rest.call("POST", "/metadata/workflow", json=made)
-    rest.call("GET", "/metadata/workflow/{name}", name=name)
-    rest.call("PUT", "/metadata/workflow", json=[made])
-    rest.call("GET", "/metadata/workflow/{name}", name=name)
+    rest.post("/metadata/workflow", made)
+    rest.get("/metadata/workflow/{name}", name=name)
+    rest.put("/metadata/workflow", [made])
+    rest.get("/metadata/workflow/{name}", name=name)
 
 
 A1 = step("any", "a1")
@@ -213,9 +210,7 @@ DEFINITIONS: dict[str, list[Json]] = {
     ],
     "a_sub_workflow_of_nothing": [operator("SUB_WORKFLOW", "sub")],
     "an_end_without_a_status": [operator("TERMINATE", "end")],
-    "an_end_with_an_unknown_status": [
-        system_task("TERMINATE", "end", terminationStatus="PAUSED") | {"optional": True},
-    ],
+    "an_end_with_an_unknown_status": [system_task("TERMINATE", "end", terminationStatus="PAUSED") | {"optional": True}],
     "a_wait_for_no_duration": [system_task("WAIT", "wait", duration="soon")],
     "a_reference_into_a_loop": [
         loop("false", A1),
@@ -246,7 +241,7 @@ DEFINITIONS: dict[str, list[Json]] = {
 @scenario_for_each(DEFINITIONS)
 def definitions(rest: Rest, case: list[Json]) -> None:
     """A definition of these steps is sent, and no workflow of it is started."""
-    rest.call("POST", "/metadata/workflow", json=definition(rest.name("workflow"), *case))
+    rest.post("/metadata/workflow", definition(rest.name("workflow"), *case))
 
 
 MEMBERS: dict[str, Json] = {
@@ -260,7 +255,7 @@ MEMBERS: dict[str, Json] = {
 @scenario_for_each(MEMBERS)
 def members(rest: Rest, case: Json) -> None:
     """A definition with this member is sent."""
-    rest.call("POST", "/metadata/workflow", json={**definition(rest.name("workflow"), A1), **case})
+    rest.post("/metadata/workflow", {**definition(rest.name("workflow"), A1), **case})
 
 
 BROUGHT: dict[str, Json] = {
@@ -279,20 +274,18 @@ BROUGHT: dict[str, Json] = {
 def brought_definitions(rest: Rest, case: Json) -> None:
     """A start request brings this definition of its own."""
     body: dict[str, Any] = {"name": "x", "workflowDef": {**definition("w", A1), **case}}
-    rest.call("POST", "/workflow", json=body)
+    rest.post("/workflow", body)
 
 
 SCENARIOS: Declared = {
     # DELETE of what is not there is a server error.
     "deleting_an_unknown_workflow_is_a_500": send(
-        rest.call("DELETE", "/metadata/workflow/{name}/{version}", name=rest.name("workflow"), version="1")
+        rest.delete("/metadata/workflow/{name}/{version}", name=rest.name("workflow"), version="1")
     ),
     # A workflow has a name.
-    "a_missing_workflow_name": send(
-        rest.call("POST", "/metadata/workflow", json={"version": 1, "tasks": [step("any")]})
-    ),
+    "a_missing_workflow_name": send(rest.post("/metadata/workflow", {"version": 1, "tasks": [step("any")]})),
     # The name in the request may be empty where a definition brings one.
     "a_brought_definition_without_a_name_in_the_request": send(
-        rest.call("POST", "/workflow", json={"name": "", "workflowDef": definition("w", A1)})
+        rest.post("/workflow", {"name": "", "workflowDef": definition("w", A1)})
     ),
 }

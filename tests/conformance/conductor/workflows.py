@@ -8,7 +8,7 @@ from typing import Any
 
 from ...http_answer import Answer
 from ..rest import Rest
-from ..scenario import Requests
+from ..scenario import Requests, to
 
 Json = dict[str, Any]
 
@@ -103,6 +103,16 @@ class StartedWorkflow:
     """Task types by their labels."""
     _taken: list[Json] = field(default_factory=list)
 
+    @property
+    def silent(self) -> StartedWorkflow:
+        """The same workflow, of which nothing is noted."""
+        return replace(self, rest=self.rest.silent)
+
+    @property
+    def noted(self) -> Any:
+        """The same workflow, which is noted with all its tasks after each call: `on.noted.retry()`."""
+        return _Noted(self)
+
     def take(self, worker: str = "w1", task: str | None = None, **query: Any) -> Json:
         """Poll until there is a task, unnoted. `task` is a type or its label."""
         name = self.types.get(task or "", task or self.task)
@@ -183,6 +193,19 @@ class StartedWorkflow:
     def act(self, method: str, template: str, **options: Any) -> Answer:
         """Something with the workflow, whose id is `{workflow}` in the path."""
         return self.rest.call(method, template, workflow=self.id, **options)
+
+    def read_task(self, task: Json, **options: Any) -> Json:
+        """Read an attempt."""
+        return self.rest.get("/tasks/{task}", task=task["taskId"], **options).json  # type: ignore[no-any-return]
+
+    def log(self, task: Json, text: str, kind: str = "application/json") -> None:
+        """Add a line to the log of an attempt."""
+        headers = {"Content-Type": kind}
+        self.rest.call("POST", "/tasks/{task}/log", task=task["taskId"], body=text.encode(), headers=headers)
+
+    def logs(self, task: Json) -> list[Json]:
+        """Read the log of an attempt."""
+        return self.rest.get("/tasks/{task}/log", task=task["taskId"]).json  # type: ignore[no-any-return]
 
     def read(self, **options: Any) -> Json:
         """Read the workflow with its tasks."""
@@ -308,6 +331,19 @@ class StartedWorkflow:
             _until(self.rest, look, lambda answer: reached(answer.json))
 
 
+@dataclass(frozen=True)
+class _Noted:
+    _workflow: StartedWorkflow
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def call_and_note(*arguments: Any, **options: Any) -> Any:
+            answer = getattr(self._workflow, name)(*arguments, **options)
+            self._workflow.note_all()
+            return answer
+
+        return call_and_note
+
+
 def _brief(row: Json) -> Json:
     left_out = NOT_BRIEF | ({"reasonForIncompletion"} if _ended_elsewhere(row) else set())
     return {key: value for key, value in row.items() if key not in left_out and value not in (0, "", None, {}, [])}
@@ -386,6 +422,12 @@ def start_steps(
     name = task_type(rest, **(task or {}))
     steps_made = [step(name, f"r{number}", **(step_fields or {})) for number in range(steps)]
     return start_registered(rest, name, register_workflow(rest, *steps_made, **fields), given, **(options or {}))
+
+
+one_step = to(start_steps).send
+"""Return the body of a scenario that sends requests to a workflow of one step."""
+two_steps = to(start_steps, steps=2).send
+"""Return the body of a scenario that sends requests to a workflow of two steps."""
 
 
 def _until(rest: Rest, look: Callable[[], Answer], reached: Callable[[Answer], bool]) -> Answer:

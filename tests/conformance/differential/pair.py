@@ -54,10 +54,7 @@ class Pair:
     @classmethod
     def of(cls, embedded: Target, real: Target, compared_by: Rules | None = None) -> Pair:
         """A new conversation with two running servers of one kind, compared by the rules of scenarios or by others."""
-        pair = cls(
-            Rest(embedded.url, embedded.sleep, embedded.headers),
-            Rest(real.url, real.sleep, real.headers),
-        )
+        pair = cls(Rest(embedded.url, embedded.sleep, embedded.headers), Rest(real.url, real.sleep, real.headers))
         chosen = compared_by or rules(embedded.server)
         pair._normals = (Normal(chosen, pair.names), Normal(chosen, pair.names))
         return pair

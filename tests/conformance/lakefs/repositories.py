@@ -13,7 +13,7 @@ from perago.attempt.publication import EXPECTED_HEAD
 
 from ...http_answer import Answer
 from ..rest import Rest
-from ..scenario import Requests
+from ..scenario import Requests, to
 
 Files = Mapping[str, str | None]
 """Paths and contents; None: deleted."""
@@ -30,6 +30,11 @@ class Repository:
 
     rest: Rest
     name: str
+
+    @property
+    def silent(self) -> Repository:
+        """The same repository, of which nothing is noted."""
+        return Repository(self.rest.silent, self.name)
 
     def call(self, method: str, template: str, **options: Any) -> Answer:
         """One request below this repository; the options are those of `Rest.call`."""
@@ -181,6 +186,12 @@ def repository(rest: Rest, files: Files | None = None, **body: Any) -> Repositor
     if files:
         made.commit_files(files, message="base")
     return made
+
+
+empty = to(repository).send
+"""Return the body of a scenario that sends requests to a repository without objects."""
+one_file = to(repository, {"a": "1"}).send
+"""Return the body of a scenario that sends requests to a repository that holds `a`."""
 
 
 def diverged(rest: Rest, base: Files, *, main: Files | None = None, side: Files | None = None) -> Repository:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..rest import Rest
-from ..scenario import Declared, scenario, scenario_with, to, unnoted
-from .repositories import Repository, diverged, repo, repository
+from ..scenario import Declared, scenario, scenario_with, to
+from .repositories import Repository, diverged, empty, one_file, repo, repository
 
 
 @scenario_with(repository)
@@ -19,8 +19,7 @@ def a_commit_has_metadata(repo: Repository) -> None:
 @scenario_with(repository, {"a": "1"})
 def a_commit_to_something_else(repo: Repository) -> None:
     """A tag, a commit id or an expression cannot be committed to."""
-    with repo.rest.unnoted():
-        repo.tag("v1")
+    repo.silent.tag("v1")
     for place in ("v1", repo.head(), "main~"):
         repo.commit(place)
 
@@ -42,8 +41,7 @@ def a_large_commit_message_and_metadata(repo: Repository) -> None:
     """Half a megabyte of metadata is kept."""
     text = "x" * 500_000
     repo.commit(allow_empty=True, metadata={"result": text})
-    with repo.rest.unnoted():
-        kept = repo.show().json["metadata"]
+    kept = repo.silent.show().json["metadata"]
     repo.rest.note("kept whole", kept == {"result": text})
 
 
@@ -51,8 +49,7 @@ def line(rest: Rest) -> tuple[Repository, list[str]]:
     """Five commits in a line, the newest first, dated a minute apart from one another."""
     repo = repository(rest)
     made = [repo.commit_files({f"{n}": "1"}, message=f"number {n}", date=1_000_000 + 60 * n) for n in range(1, 5)]
-    with rest.unnoted():
-        first = repo.show("main~4").json["id"]
+    first = repo.silent.show("main~4").json["id"]
     return repo, [*reversed(made), first]
 
 
@@ -61,8 +58,7 @@ def diamond(rest: Rest) -> Repository:
     repo = diverged(rest, {"base": ""}, main={"m1": "1"}, side={"s1": "1"})
     repo.commit_files({"m2": "1"}, "main", "main again")
     repo.commit_files({"s2": "1"}, "side", "side again")
-    with rest.unnoted():
-        repo.merge("side", message="merged")
+    repo.silent.merge("side", message="merged")
     return repo
 
 
@@ -115,8 +111,7 @@ def a_limited_log(rest: Rest) -> None:
 def a_log_of_anything(rest: Rest) -> None:
     """A log starts at a tag, a commit id or an expression as well."""
     repo, ids = line(rest)
-    with rest.unnoted():
-        repo.tag("v1", ids[3])
+    repo.silent.tag("v1", ids[3])
     repo.log("v1")
     repo.log(ids[3])
     repo.log("main~3")
@@ -124,7 +119,7 @@ def a_log_of_anything(rest: Rest) -> None:
 
 SCENARIOS: Declared = {
     # A commit answers itself, is the new head, and leaves nothing staged.
-    "a_commit_takes_over_what_is_staged": to(repository, {"a": "1"}).send(
+    "a_commit_takes_over_what_is_staged": one_file(
         repo.stage_files({"a": None, "b": "2"}),
         repo.commit(message="second"),
         repo.get("/branches/main"),
@@ -134,13 +129,13 @@ SCENARIOS: Declared = {
         repo.log(),
     ),
     # Without changes there is nothing to commit.
-    "a_commit_of_nothing": to(repository, {"a": "1"}).send(repo.commit(), repo.log()),
+    "a_commit_of_nothing": one_file(repo.commit(), repo.log()),
     # `allow_empty` commits the same tree again.
-    "an_empty_commit_on_request": to(repository, {"a": "1"}).send(
+    "an_empty_commit_on_request": one_file(
         repo.commit(message="empty", allow_empty=True), repo.log(), repo.tree("main@")
     ),
     # `allow_empty` with an identical upload keeps the tree and clears what is staged.
-    "an_empty_commit_drops_an_unchanged_upload": to(repository, {"a": "1"}).send(
+    "an_empty_commit_drops_an_unchanged_upload": one_file(
         repo.stat("a"),
         repo.stage_files({"a": "1"}),
         repo.commit(allow_empty=True),
@@ -148,13 +143,13 @@ SCENARIOS: Declared = {
         repo.diff("main~", "main", type="two_dot"),
     ),
     # Metadata maps text to text and is not null.
-    "metadata_holds_text_only": to(repository).send(
+    "metadata_holds_text_only": empty(
         repo.stage_files({"a": "1"}),
         *(repo.commit(metadata=metadata) for metadata in ({"k": 1}, {"k": None}, {"k": ["v"]}, ["k"], "k", None)),
         repo.log(),
     ),
     # The message is required, and may be empty.
-    "a_commit_needs_a_message": to(repository).send(
+    "a_commit_needs_a_message": empty(
         repo.stage_files({"a": "1"}),
         repo.post("/branches/main/commits", {}),
         repo.post("/branches/main/commits", {"message": None}),
@@ -162,29 +157,29 @@ SCENARIOS: Declared = {
         repo.commit(message=""),
     ),
     # A message of several lines and scripts comes back as it was.
-    "messages_are_kept": to(repository).send(
+    "messages_are_kept": empty(
         repo.commit(message='Line 1\n\n  Line <3> & "ä" 日本 \U0001f600\t\n', allow_empty=True), repo.show()
     ),
     # A commit to an unknown branch is a 404 in the words of a hook.
-    "a_commit_to_a_branch_that_is_not_there": to(repository).send(repo.commit("nope"), repo.commit("no.pe")),
+    "a_commit_to_a_branch_that_is_not_there": empty(repo.commit("nope"), repo.commit("no.pe")),
     # The id of a tree depends on what it holds; that of a commit is always another.
-    "the_same_tree_has_the_same_id": to(repository, {"a": "1"}).send(
+    "the_same_tree_has_the_same_id": one_file(
         repo.commit_files({"b": "2"}), repo.commit_files({"b": None}), repo.show(), repo.show("main~2")
     ),
     # A commit's generation is one above the highest of its parents.
-    "the_generation_counts_the_longest_line": to(repository, {"a": "1"}).send(
+    "the_generation_counts_the_longest_line": one_file(
         repo.add_branch(),
         repo.commit_files({"b": "1"}, "side"),
         repo.commit_files({"b": "2"}, "side"),
-        unnoted(repo.merge("side")),
+        repo.silent.merge("side"),
         repo.show(),
         repo.show("main~"),
         repo.show("side"),
     ),
     # A commit's body may hold more than the server knows.
-    "unknown_members_are_ignored": to(repository).send(repo.commit(allow_empty=True, author="me", force=False)),
+    "unknown_members_are_ignored": empty(repo.commit(allow_empty=True, author="me", force=False)),
     # `source_metarange` is taken without a look, and afterwards the branch cannot be read.
-    "a_commit_of_an_unknown_tree": to(repository, {"a": "1"}).send(
+    "a_commit_of_an_unknown_tree": one_file(
         repo.post("/branches/main/commits", {"message": "m"}, query={"source_metarange": "no-such-tree"}),
         repo.tree(),
         repo.commit(allow_empty=True),
@@ -192,7 +187,7 @@ SCENARIOS: Declared = {
         repo.tree(),
     ),
     # Unknown commits are a 404.
-    "commits_that_are_not_there": to(repository).send(
+    "commits_that_are_not_there": empty(
         repo.show("nope"), repo.show("0" * 64), repo.show("f" * 63), repo.show("g" * 64)
     ),
     # Behind a merge, both lines of history are mixed by the time of their commits.
@@ -205,7 +200,7 @@ SCENARIOS: Declared = {
     "dates_decide_the_order": to(diverged, {"base": ""}).send(
         repo.commit_files({"s": "1"}, "side", "old", date=1_000),
         repo.commit_files({"m": "1"}, "main", "new", date=2_000_000_000),
-        unnoted(repo.merge("side", message="merged")),
+        repo.silent.merge("side", message="merged"),
         repo.log(),
     ),
     # Pages go along first parents, too, and a commit of another line is no place to go on from.
@@ -245,12 +240,10 @@ SCENARIOS: Declared = {
     ),
     # A merge commit is never among the commits that changed an object; what it merged is.
     "a_merge_that_changed_an_object": to(diverged, {"a": "0"}, main={"m": "1"}, side={"a": "1"}).send(
-        unnoted(repo.merge("side", message="merged")), repo.log(objects="a"), repo.log(objects="a", first_parent="true")
+        repo.silent.merge("side", message="merged"), repo.log(objects="a"), repo.log(objects="a", first_parent="true")
     ),
     # No amount, 0 and -1 mean the default; above 1,000 is refused.
-    "amounts_of_commits": to(repository, {"a": "1"}).send(
-        *(repo.log(amount=amount) for amount in ("0", "-1", "1000", "1001", "-2", "x"))
-    ),
+    "amounts_of_commits": one_file(*(repo.log(amount=amount) for amount in ("0", "-1", "1000", "1001", "-2", "x"))),
     # Staged changes do not show in a log.
-    "what_is_staged_is_no_history": to(repository, {"a": "1"}).send(repo.stage_files({"b": "2"}), repo.log()),
+    "what_is_staged_is_no_history": one_file(repo.stage_files({"b": "2"}), repo.log()),
 }

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..rest import Rest
-from ..scenario import Declared, scenario_for_each, scenario_with, to, unnoted
-from .repositories import Files, Repository, diverged, repo, repository
+from ..scenario import Declared, scenario_for_each, scenario_with, to
+from .repositories import Files, Repository, diverged, one_file, repo
 
 BASE: Files = {"both": "0", "changed": "0", "gone": "0", "kept": "0"}
 
@@ -84,11 +84,11 @@ SCENARIOS: Declared = {
         diverged, BASE, main={"both": None, "changed": "1"}, side={"both": "2", "changed": None}
     ).send(repo.diff("main", "side"), repo.diff("side", "main")),
     # A diff of a ref with itself is empty.
-    "a_ref_does_not_differ_from_itself": to(repository, {"a": "1"}).send(
+    "a_ref_does_not_differ_from_itself": one_file(
         repo.diff("main", "main"), repo.diff("main", "main@", type="two_dot")
     ),
     # A diff compares committed states, unless a ref is written with `$`.
-    "what_is_staged_is_no_part_of_a_diff": to(repository, {"a": "1"}).send(
+    "what_is_staged_is_no_part_of_a_diff": one_file(
         repo.stage_files({"a": "2", "b": "3"}),
         repo.diff("main~", "main", type="two_dot"),
         repo.diff("main", "main$", type="two_dot"),
@@ -96,7 +96,7 @@ SCENARIOS: Declared = {
         repo.diff("main$", "main", type="two_dot"),
     ),
     # A diff along one line of history shows what lies between, and nothing backwards with three dots.
-    "a_diff_of_two_commits": to(repository, {"a": "1"}).send(
+    "a_diff_of_two_commits": one_file(
         repo.commit_files({"b": "2"}),
         repo.commit_files({"a": None, "c": "3"}),
         repo.diff("main~2", "main"),
@@ -104,12 +104,12 @@ SCENARIOS: Declared = {
         repo.diff("main", "main~2", type="two_dot"),
     ),
     # There are two types of diff.
-    "a_type_of_diff_that_is_not_there": to(repository, {"a": "1"}).send(
+    "a_type_of_diff_that_is_not_there": one_file(
         repo.diff("main~", "main", type="four_dot"), repo.diff("main~", "main", type="")
     ),
     # A merge moves the merge base, so only what came later is a difference.
     "a_diff_after_a_merge": to(diverged, {"a": "1"}, side={"b": "2"}).send(
-        unnoted(repo.merge("side")),
+        repo.silent.merge("side"),
         repo.diff("main", "side"),
         repo.diff("side", "main"),
         repo.commit_files({"c": "3"}, "side"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..rest import Rest
-from ..scenario import Declared, scenario_for_each, scenario_with, to, unnoted
-from .repositories import Repository, repo, repository
+from ..scenario import Declared, scenario_for_each, scenario_with, to
+from .repositories import Repository, empty, one_file, repo, repository
 
 KEYS: dict[str, Iterable[str]] = {
     # Leading, doubled and trailing slashes are kept.
@@ -51,8 +51,7 @@ def keys(rest: Rest, case: Iterable[str]) -> None:
     repo = repository(rest)
     for number, key in enumerate(case):
         repo.upload(key, f"content {number}")
-    with rest.unnoted():
-        repo.commit()
+    repo.silent.commit()
     repo.tree("main@")
     for key in case:
         repo.stat(key)
@@ -79,19 +78,18 @@ def a_page_holds_a_hundred(repo: Repository) -> None:
         for number in range(101):
             repo.upload(f"{number:03}", "")
     repo.tree(after="097")
-    with repo.rest.unnoted():
-        page = repo.tree().json
+    page = repo.silent.tree().json
     repo.rest.note("the first page", {"pagination": page["pagination"], "last": page["results"][-1]["path"]})
 
 
 SCENARIOS: Declared = {
     # A key has at most 1,024 bytes, however many characters these are.
-    "the_longest_key": to(repository).send(
+    "the_longest_key": empty(
         *repo.upload.each("a" * 1024, "a" * 1025, "é" * 512, "é" * 513, "\U0001f600" * 256, "\U0001f600" * 257),
         repo.tree(),
     ),
     # In a query a bare `+` is a blank, and an escaped one is itself.
-    "a_plus_in_the_address": to(repository).send(
+    "a_plus_in_the_address": empty(
         repo.call("POST", "/branches/main/objects?path=a+b", body=b"blank", headers={"Content-Type": "text/plain"}),
         repo.call("POST", "/branches/main/objects?path=a%2Bb", body=b"plus", headers={"Content-Type": "text/plain"}),
         repo.tree(),
@@ -101,7 +99,7 @@ SCENARIOS: Declared = {
         repo.get("/refs/main/objects?path=a/b"), repo.get("/refs/main/objects?path=a%2Fb")
     ),
     # Bytes that are no UTF-8 become the replacement character.
-    "bytes_that_are_no_text": to(repository).send(
+    "bytes_that_are_no_text": empty(
         repo.call("POST", "/branches/main/objects?path=a%FFb", body=b"1", headers={"Content-Type": "text/plain"}),
         repo.tree(),
         repo.stat("a\ufffdb"),
@@ -111,10 +109,10 @@ SCENARIOS: Declared = {
         repository, {"a": "1", "/a": "1", "a/": "1", "e\u0301": "1", "\u00e9": "1", "a\nb": "1", "%61": "1"}
     ).send(repo.post("/branches/main/objects/delete", {"paths": ["/a", "\u00e9", "a\nb", "%61"]}), repo.tree()),
     # A diff names keys as they are.
-    "hostile_keys_in_a_diff": to(repository, {"a": "1"}).send(
+    "hostile_keys_in_a_diff": one_file(
         repo.stage_files({"a\x00b": "", "../x": "", "\U0001f600": "", "a": None, "//": ""}),
         repo.staged(),
-        unnoted(repo.commit()),
+        repo.silent.commit(),
         repo.diff("main~", "main"),
     ),
     # A listing is in the order of UTF-8 bytes, with what is staged among the committed.
@@ -122,7 +120,7 @@ SCENARIOS: Declared = {
         repo.stage_files({"a-": "", "ab": "", "z": None, "\U0001f600": "", "\uffee": ""}), repo.tree()
     ),
     # A repository without objects, and a prefix that nothing has, list nothing.
-    "an_empty_listing": to(repository).send(repo.tree(), repo.stage_files({"a": ""}), repo.tree(prefix="b")),
+    "an_empty_listing": empty(repo.tree(), repo.stage_files({"a": ""}), repo.tree(prefix="b")),
     # With a delimiter, common prefixes stand where their first object would.
     "folders_stand_among_objects": to(repository, FOLDERS).send(repo.tree(delimiter="/")),
     # With a prefix, the delimiter is looked for behind it.

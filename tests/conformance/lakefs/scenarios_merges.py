@@ -8,8 +8,8 @@ base by content alone.
 from __future__ import annotations
 
 from ..rest import Rest
-from ..scenario import Declared, scenario_for_each, scenario_with, to, unnoted
-from .repositories import Files, Repository, diverged, repo, repository
+from ..scenario import Declared, scenario_for_each, scenario_with, to
+from .repositories import Files, Repository, diverged, empty, one_file, repo, repository
 
 BASE: Files = {"a": "0", "b": "0", "c": "0"}
 
@@ -38,8 +38,7 @@ def the_same_bytes_of_another_type_are_a_conflict(repo: Repository) -> None:
 @scenario_with(diverged, BASE, side={"a": "1"})
 def targets_of_the_wrong_kind(repo: Repository) -> None:
     """Only a branch can be merged into."""
-    with repo.rest.unnoted():
-        repo.tag("v1")
+    repo.silent.tag("v1")
     for target in ("nope", "v1", repo.head(), "main~", "main@"):
         repo.merge("side", target)
 
@@ -137,7 +136,9 @@ SCENARIOS: Declared = {
     "both_uploaded_the_same_bytes": to(diverged, BASE).send(
         repo.upload("d", "1", "main"),
         repo.upload("d", "1", "side"),
-        unnoted(repo.commit("main"), repo.commit("side"), repo.merge()),
+        repo.silent.commit("main"),
+        repo.silent.commit("side"),
+        repo.silent.merge(),
         repo.stat("d"),
     ),
     # A source that did nothing is refused.
@@ -172,7 +173,7 @@ SCENARIOS: Declared = {
     "sources_of_every_kind": to(diverged, BASE, side={"a": "1"}).send(
         repo.commit_files({"b": "1"}, "side"),
         repo.commit_files({"c": "1"}, "side"),
-        unnoted(repo.tag("v1", "side~")),
+        repo.silent.tag("v1", "side~"),
         repo.merge("side~2"),
         repo.merge("v1"),
         repo.merge(repo.head("side")),
@@ -203,7 +204,7 @@ SCENARIOS: Declared = {
     # What was merged and reverted on the target is not merged again.
     "a_merge_of_a_reverted_merge": to(diverged, BASE, side={"d": "1"}).send(
         repo.merge(),
-        unnoted(repo.revert("main", parent=1)),
+        repo.silent.revert("main", parent=1),
         repo.merge(),
         repo.commit_files({"e": "1"}, "side"),
         repo.merge(),
@@ -218,7 +219,7 @@ SCENARIOS: Declared = {
         repo.merge(), repo.tree("main@"), repo.show()
     ),
     # The first commit, which has no tree, is a merge base like any other.
-    "a_merge_into_an_empty_repository": to(repository).send(
+    "a_merge_into_an_empty_repository": empty(
         repo.add_branch(),
         repo.commit_files({"s": "1"}, "side"),
         repo.commit_files({"m": "1"}),
@@ -267,7 +268,7 @@ SCENARIOS: Declared = {
     # `force` lifts the refusal of an empty merge as `allow_empty` does.
     "force_merges_nothing_too": to(diverged, BASE).send(repo.merge(force=True), repo.log()),
     # An empty merge of a head into its own branch moves the head and keeps the tree.
-    "a_branch_merges_itself": to(repository, {"a": "1"}).send(
+    "a_branch_merges_itself": one_file(
         repo.show(), repo.merge(repo.head(), allow_empty=True, metadata={"k": "v"}), repo.show()
     ),
     # A squash merge takes over the tree in a commit with the target as its only parent.

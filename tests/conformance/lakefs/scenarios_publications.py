@@ -10,8 +10,8 @@ from functools import partial
 
 from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
 
-from ..scenario import Declared, scenario_with, to, unnoted
-from .repositories import Repository, diverged, repo, repository
+from ..scenario import Declared, scenario_with, to
+from .repositories import Repository, diverged, empty, repo, repository
 
 OTHER = """\
 name: other
@@ -55,8 +55,7 @@ def an_empty_merge_is_fenced(repo: Repository) -> None:
 def the_source_of_a_deleted_branch_is_fenced(repo: Repository) -> None:
     """A merge by commit id runs the hook, though the source's branch is gone."""
     source = repo.head("side")
-    with repo.rest.unnoted():
-        repo.delete("/branches/side")
+    repo.silent.delete("/branches/side")
     repo.publish("0" * 64, source)
     repo.publish(repo.head(), source)
     repo.show()
@@ -133,8 +132,7 @@ def an_answer_that_was_lost(repo: Repository) -> None:
     head = repo.head()
     repo.add_branch("perago-1", head, hidden=True)
     staged = repo.commit_files({"out": "1"}, "perago-1", "staged")
-    with repo.rest.unnoted():
-        repo.publish(head, staged)
+    repo.silent.publish(head, staged)
     repo.publish(head, staged)
     repo.log(stop_at=head, first_parent="true")
 
@@ -226,8 +224,7 @@ def many_merges_without_a_fence(repo: Repository) -> None:
         repo.commit_files({f"{number}": f"content {number}"}, f"side-{number}")
     repo.rest.race("other sources", [partial(repo.merge, f"side-{number}") for number in range(4)])
     repo.tree()
-    with repo.rest.unnoted():
-        merged = repo.log(first_parent="true").json["results"]
+    merged = repo.silent.log(first_parent="true").json["results"]
     repo.rest.note("commits along first parents", len(merged))
 
 
@@ -288,11 +285,11 @@ SCENARIOS: Declared = {
         diverged, {"a": "0"}, side={"x/" + FENCE_PATH: FENCE_TEXT, "_lakefs_actions.yaml": FENCE_TEXT}
     ).send(repo.publish("0" * 64), repo.log(amount=1)),
     # A file in a folder below `_lakefs_actions/` makes the commit a 404, for the folder is taken for an action.
-    "a_folder_among_the_actions": to(repository).send(
+    "a_folder_among_the_actions": empty(
         repo.stage_files({"_lakefs_actions/deep/f.yaml": FENCE_TEXT}), repo.commit(), repo.log()
     ),
     # Another pre-merge hook's refusal has the same shape as the fence's.
-    "the_refusal_of_somebody_else": to(repository).send(
+    "the_refusal_of_somebody_else": empty(
         repo.stage_files({"_lakefs_actions/other.yaml": OTHER, "a": "0"}),
         repo.commit(message="base"),
         repo.add_branch(),
@@ -301,7 +298,7 @@ SCENARIOS: Declared = {
         repo.log(),
     ),
     # An action that names branches is about merges into those.
-    "a_hook_for_other_branches": to(repository).send(
+    "a_hook_for_other_branches": empty(
         repo.stage_files({"_lakefs_actions/other.yaml": OTHER, "a": "0"}),
         repo.commit(message="base"),
         repo.add_branch("release"),
@@ -311,24 +308,20 @@ SCENARIOS: Declared = {
         repo.log("release", amount=1),
     ),
     # An action file that is no YAML makes the commit a 500, and the change stays staged.
-    "an_action_that_cannot_be_read": to(repository).send(
+    "an_action_that_cannot_be_read": empty(
         repo.stage_files({"_lakefs_actions/notes.txt": "Dear\tdiary: no: yaml", "a": "1"}),
         repo.commit(),
         repo.staged(),
         repo.log(),
     ),
     # Two action files with the same name make the commit a 500.
-    "two_actions_of_one_name": to(repository).send(
+    "two_actions_of_one_name": empty(
         repo.stage_files({FENCE_PATH: FENCE_TEXT, "_lakefs_actions/second.yaml": FENCE_TEXT}), repo.commit(), repo.log()
     ),
     # Where no hook ran there are no runs.
-    "no_runs_of_hooks": to(diverged, {"a": "0"}, side={"s": "1"}).send(
-        unnoted(repo.merge()), repo.get("/actions/runs")
-    ),
+    "no_runs_of_hooks": to(diverged, {"a": "0"}, side={"s": "1"}).send(repo.silent.merge(), repo.get("/actions/runs")),
     # An unknown run is a 404.
-    "a_run_that_is_not_there": to(repository).send(
-        repo.get("/actions/runs/nope"), repo.get("/actions/runs/nope/hooks")
-    ),
+    "a_run_that_is_not_there": empty(repo.get("/actions/runs/nope"), repo.get("/actions/runs/nope/hooks")),
     # A transaction is a branch, its uploads, a commit, a merge and a deletion.
     "a_transaction": to(repository, {"a": "0"}).send(
         repo.branch("tx-1", hidden=True),
@@ -348,5 +341,5 @@ SCENARIOS: Declared = {
         repo.branches(show_hidden="true"),
     ),
     # `exist_ok` is a creation whose conflict does not matter.
-    "checking_for_a_branch": to(repository).send(repo.branch("side"), repo.branch("side"), repo.get("/branches/side")),
+    "checking_for_a_branch": empty(repo.branch("side"), repo.branch("side"), repo.get("/branches/side")),
 }

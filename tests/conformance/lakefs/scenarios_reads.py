@@ -5,8 +5,8 @@ from __future__ import annotations
 from email.utils import parsedate_to_datetime
 
 from ..rest import Rest
-from ..scenario import Declared, scenario_for_each, scenario_with, to, unnoted
-from .repositories import Files, Repository, repo, repository
+from ..scenario import Declared, scenario_for_each, scenario_with, to
+from .repositories import Files, Repository, empty, one_file, repo, repository
 
 TAG = '"9a0364b9e99bb480dd25e1f0284c8555"'
 """The ETag of an object that holds `content`."""
@@ -18,8 +18,7 @@ def the_disposition_depends_on_the_type(repo: Repository) -> None:
     for number, kind in enumerate(
         ("text/plain", "text/html", "image/png", "image/svg+xml", "application/json", "application/pdf", "text/csv")
     ):
-        with repo.rest.unnoted():
-            repo.upload(f"{number}", "x", headers={"Content-Type": kind})
+        repo.silent.upload(f"{number}", "x", headers={"Content-Type": kind})
         repo.read(f"{number}")
         repo.call("HEAD", "/refs/main/objects", query={"path": f"{number}"})
 
@@ -109,7 +108,7 @@ SCENARIOS: Declared = {
     # The bytes come with their type, a quoted MD5 as ETag, a date, and an order not to store them.
     "reading_an_object": to(repository, {"a": "content"}).send(repo.read("a")),
     # A range of an unknown object is a 404.
-    "a_range_that_is_not_there": to(repository).send(repo.read("nope", headers={"Range": "bytes=0-1"})),
+    "a_range_that_is_not_there": empty(repo.read("nope", headers={"Range": "bytes=0-1"})),
     # `If-Modified-Since`, `If-Match` and `If-Range` are not looked at.
     "conditions_that_are_ignored": to(repository, {"a": "content"}).send(
         repo.read("a", headers={"If-Modified-Since": "Fri, 01 Jan 2100 00:00:00 GMT"}),
@@ -132,37 +131,38 @@ SCENARIOS: Declared = {
         *(repo.head_object("a", headers={"Range": asked}) for asked in ("bytes=1-2", "bytes=99-", "nonsense"))
     ),
     # Address and time of an object stay what they were when it is committed, merged and branched from.
-    "a_description_outlives_commits": to(repository).send(
+    "a_description_outlives_commits": empty(
         repo.add_branch(),
         repo.upload("a", "1", "side"),
-        unnoted(repo.commit("side")),
+        repo.silent.commit("side"),
         repo.stat("a", "side"),
-        unnoted(repo.merge("side"), repo.branch("other")),
+        repo.silent.merge("side"),
+        repo.silent.branch("other"),
         repo.stat("a"),
         repo.stat("a", "other@"),
     ),
     # The same bytes twice are two addresses with one checksum.
-    "every_upload_has_an_address_of_its_own": to(repository).send(
+    "every_upload_has_an_address_of_its_own": empty(
         repo.upload("a", "1"), repo.upload("b", "1"), repo.upload("a", "1")
     ),
     # A presigned address is a 400 on a local store.
-    "presigned_reads_are_not_supported": to(repository, {"a": "1"}).send(
+    "presigned_reads_are_not_supported": one_file(
         repo.read("a", query={"presign": "true"}),
         repo.stat("a", presign="true"),
         repo.tree(presign="true"),
         repo.read("a", query={"presign": "false"}),
     ),
     # A boolean parameter is `true` or `false` in one of several spellings; anything else is refused.
-    "flags_are_read_as_go_reads_them": to(repository, {"a": "1"}).send(
+    "flags_are_read_as_go_reads_them": one_file(
         *(repo.read("a", query={"presign": text}) for text in ("False", "0", "f", "FALSE", "no", ""))
     ),
     # A local store knows no storage class.
-    "underlying_properties": to(repository, {"a": "1"}).send(
+    "underlying_properties": one_file(
         repo.get("/refs/main/objects/underlyingProperties", query={"path": "a"}),
         repo.get("/refs/main/objects/underlyingProperties", query={"path": "nope"}),
     ),
     # What is deleted in the staging area is gone from the branch at once, and still there in its commit.
-    "reading_a_deleted_object": to(repository, {"a": "1"}).send(
+    "reading_a_deleted_object": one_file(
         repo.stage_files({"a": None}), repo.read("a"), repo.stat("a"), repo.read("a", "main@")
     ),
 }

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from ..rest import Rest
-from ..scenario import Declared, scenario_for_each, scenario_with, to, unnoted
-from .repositories import Repository, diverged, repo, repository
+from ..scenario import Declared, scenario_for_each, scenario_with
+from .repositories import Repository, diverged, one_file, repo, repository
 
 
 def merged(rest: Rest) -> Repository:
     """A merge commit on `main` over two lines of history."""
     repo = diverged(rest, {"base": ""}, main={"m": "1"}, side={"s": "1"})
-    with rest.unnoted():
-        repo.merge("side", message="merged")
+    repo.silent.merge("side", message="merged")
     return repo
 
 
@@ -116,8 +115,7 @@ def a_branch_does_not_shadow_a_whole_commit_id(repo: Repository) -> None:
 def one_digit_is_enough(repo: Repository) -> None:
     """The first digit of a commit id is a ref while no other commit begins with it."""
     first = repo.head()
-    with repo.rest.unnoted():
-        answer = repo.show(first[0])
+    answer = repo.silent.show(first[0])
     repo.rest.note("the commit is found", answer.json["id"] == first)
 
 
@@ -134,20 +132,20 @@ def a_digit_of_many_commits(repo: Repository) -> None:
 
 SCENARIOS: Declared = {
     # `^2` of an ordinary commit is refused: 400 for a listing, 500 for the commit.
-    "a_second_parent_that_is_not_there": to(repository, {"a": "1"}).send(
+    "a_second_parent_that_is_not_there": one_file(
         repo.tree("main^2"), repo.show("main^2"), repo.log("main^2"), repo.diff("main^2", "main")
     ),
     # More steps than there are commits lead nowhere.
-    "a_step_beyond_the_first_commit": to(repository, {"a": "1"}).send(
+    "a_step_beyond_the_first_commit": one_file(
         *repo.show.each("main~1", "main~2", "main~99"),
         repo.tree("main~99"),
         repo.log("main~99"),
         repo.branch("side", "main~99"),
     ),
     # `~-1` is accepted and stays where it is.
-    "a_negative_step_is_none": to(repository, {"a": "1"}).send(repo.show("main~-1"), repo.show()),
+    "a_negative_step_is_none": one_file(repo.show("main~-1"), repo.show()),
     # What is no branch, tag or commit is a 404, in the words of each operation.
-    "refs_that_are_not_there": to(repository, {"a": "1"}).send(
+    "refs_that_are_not_there": one_file(
         repo.show("nope"),
         repo.tree("nope"),
         repo.log("nope"),
@@ -159,15 +157,13 @@ SCENARIOS: Declared = {
         repo.tree("0" * 64),
     ),
     # A branch name may hold dashes and digits next to its steps.
-    "a_dash_belongs_to_a_name": to(repository, {"a": "1"}).send(
-        repo.add_branch("b-1"), repo.show("b-1~1"), repo.show("b-1^")
-    ),
+    "a_dash_belongs_to_a_name": one_file(repo.add_branch("b-1"), repo.show("b-1~1"), repo.show("b-1^")),
     # Steps start at a tag as well; a tag has no staging area.
-    "a_tag_takes_steps_but_no_suffix": to(repository, {"a": "1"}).send(
-        unnoted(repo.tag("v1.0")), repo.show("v1.0~"), repo.tree("v1.0@"), repo.tree("v1.0$")
+    "a_tag_takes_steps_but_no_suffix": one_file(
+        repo.silent.tag("v1.0"), repo.show("v1.0~"), repo.tree("v1.0@"), repo.tree("v1.0$")
     ),
     # `main@` has a commit; `main$` has none.
-    "the_commit_of_a_staging_area": to(repository, {"a": "1"}).send(
+    "the_commit_of_a_staging_area": one_file(
         repo.show("main@"), repo.show("main$"), repo.log("main@"), repo.log("main$")
     ),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..rest import Rest
 from ..scenario import Declared, rest, scenario, scenario_with, send, to
-from .repositories import Repository, repo, repository
+from .repositories import Repository, empty, one_file, repo, repository
 
 ONE = "/repositories/{repository}"
 
@@ -13,47 +13,47 @@ ONE = "/repositories/{repository}"
 def a_new_repository_has_one_empty_commit(rest: Rest) -> None:
     """A new repository has a default branch with one commit that has no parents, no committer and no objects."""
     name = rest.name("repo")
-    rest.call("POST", "/repositories", json={"name": name, "storage_namespace": f"local://{name}"})
-    rest.call("GET", ONE, repository=name)
-    rest.call("GET", ONE + "/branches", repository=name)
-    rest.call("GET", ONE + "/refs/main/commits", repository=name)
-    rest.call("GET", ONE + "/refs/main/objects/ls", repository=name)
-    rest.call("DELETE", ONE, repository=name)
+    rest.post("/repositories", {"name": name, "storage_namespace": f"local://{name}"})
+    rest.get(ONE, repository=name)
+    rest.get(ONE + "/branches", repository=name)
+    rest.get(ONE + "/refs/main/commits", repository=name)
+    rest.get(ONE + "/refs/main/objects/ls", repository=name)
+    rest.delete(ONE, repository=name)
 
 
 @scenario_with(repository)
 def a_repository_name_is_taken(repo: Repository) -> None:
     """A second repository of a name is a conflict."""
-    repo.rest.call("POST", "/repositories", json={"name": repo.name, "storage_namespace": f"local://{repo.name}-2"})
+    repo.rest.post("/repositories", {"name": repo.name, "storage_namespace": f"local://{repo.name}-2"})
 
 
 @scenario_with(repository)
 def a_storage_namespace_is_taken(repo: Repository) -> None:
     """Two repositories cannot share a storage namespace."""
     body = {"name": repo.rest.name("other"), "storage_namespace": f"local://{repo.name}"}
-    repo.rest.call("POST", "/repositories", json=body)
+    repo.rest.post("/repositories", body)
 
 
 @scenario_with(repository)
 def a_storage_namespace_stays_used_after_a_delete(repo: Repository) -> None:
     """Deleting a repository leaves its data, so its namespace is never free again."""
     repo.delete("")
-    repo.rest.call("POST", "/repositories", json={"name": repo.name, "storage_namespace": f"local://{repo.name}"})
+    repo.rest.post("/repositories", {"name": repo.name, "storage_namespace": f"local://{repo.name}"})
 
 
 @scenario_with(repository)
 def a_namespace_inside_another_is_accepted(repo: Repository) -> None:
     """A namespace may lie inside that of another repository."""
     name = repo.rest.name("inner")
-    repo.rest.call("POST", "/repositories", json={"name": name, "storage_namespace": f"local://{repo.name}/inner"})
-    repo.rest.afterwards(lambda: repo.rest.call("DELETE", ONE, repository=name))
+    repo.rest.post("/repositories", {"name": name, "storage_namespace": f"local://{repo.name}/inner"})
+    repo.rest.afterwards(lambda: repo.rest.delete(ONE, repository=name))
 
 
 @scenario
 def a_namespace_outside_of_the_storage_is_refused(rest: Rest) -> None:
     """A namespace that is the whole storage, or leads out of it, cannot be used."""
     for namespace in ("local://", "local:///", "local://.", "local://..", "local://../other", "local://a/../../b"):
-        rest.call("POST", "/repositories", json={"name": rest.name("repo"), "storage_namespace": namespace})
+        rest.post("/repositories", {"name": rest.name("repo"), "storage_namespace": namespace})
 
 
 @scenario
@@ -61,14 +61,14 @@ def a_namespace_by_another_way_is_the_same(rest: Rest) -> None:
     """A namespace that another repository has is taken, however the way there is written."""
     name = repository(rest).name
     for way in (f"/{name}", f"{name}/.", f"other/../{name}", f"./{name}//"):
-        rest.call("POST", "/repositories", json={"name": rest.name("other"), "storage_namespace": f"local://{way}"})
+        rest.post("/repositories", {"name": rest.name("other"), "storage_namespace": f"local://{way}"})
 
 
 @scenario
 def repository_names_that_are_refused(rest: Rest) -> None:
     """Upper case, underscores, dots, a leading dash, and fewer than three or more than 63 characters are refused."""
     for name in ("Upper", "under_score", "do.t", "-dash", "ab", "a" * 64, "", "späti"):
-        rest.call("POST", "/repositories", json={"name": name, "storage_namespace": "local://unused"})
+        rest.post("/repositories", {"name": name, "storage_namespace": "local://unused"})
 
 
 @scenario
@@ -76,8 +76,8 @@ def the_longest_name_of_a_repository(rest: Rest) -> None:
     """A repository's name may have 63 characters, and may end in a dash."""
     start = rest.name("r")
     name = start + "-" * (63 - len(start))
-    rest.call("POST", "/repositories", json={"name": name, "storage_namespace": f"local://{name}"})
-    rest.afterwards(lambda: rest.call("DELETE", ONE, repository=name))
+    rest.post("/repositories", {"name": name, "storage_namespace": f"local://{name}"})
+    rest.afterwards(lambda: rest.delete(ONE, repository=name))
 
 
 @scenario
@@ -117,10 +117,10 @@ def a_list_of_repositories_starts_behind_a_name(rest: Rest) -> None:
     prefix = rest.name("r")
     for number in range(3):
         repository_of(rest, f"{prefix}-{number}")
-    rest.call("GET", "/repositories", query={"prefix": prefix})
-    rest.call("GET", "/repositories", query={"prefix": prefix, "amount": 2})
-    rest.call("GET", "/repositories", query={"prefix": prefix, "after": f"{prefix}-0", "amount": 1})
-    rest.call("GET", "/repositories", query={"prefix": prefix, "after": f"{prefix}-2"})
+    rest.get("/repositories", query={"prefix": prefix})
+    rest.get("/repositories", query={"prefix": prefix, "amount": 2})
+    rest.get("/repositories", query={"prefix": prefix, "after": f"{prefix}-0", "amount": 1})
+    rest.get("/repositories", query={"prefix": prefix, "after": f"{prefix}-2"})
 
 
 @scenario_with(repository)
@@ -128,7 +128,7 @@ def repositories_are_searched_by_a_part_of_their_name(made: Repository) -> None:
     """`search` finds a name by any part of it."""
     part = made.name.removeprefix("repo-")
     made.rest.names[part] = "<part>"
-    made.rest.call("GET", "/repositories", query={"search": part})
+    made.rest.get("/repositories", query={"search": part})
 
 
 @scenario_with(repository, read_only=True)
@@ -156,22 +156,21 @@ def a_bare_repository_has_no_branch(rest: Rest) -> None:
     """With `bare` a repository starts without any branch or commit."""
     name = rest.name("repo")
     body = {"name": name, "storage_namespace": f"local://{name}"}
-    rest.call("POST", "/repositories", query={"bare": "true"}, json=body)
-    rest.call("GET", ONE + "/branches", repository=name)
-    rest.call("GET", ONE + "/refs/main/objects/ls", repository=name)
-    rest.call("DELETE", ONE, repository=name)
+    rest.post("/repositories", query={"bare": "true"}, json=body)
+    rest.get(ONE + "/branches", repository=name)
+    rest.get(ONE + "/refs/main/objects/ls", repository=name)
+    rest.delete(ONE, repository=name)
 
 
 def repository_of(rest: Rest, name: str) -> None:
     """A repository of this name, behind the scenes."""
-    with rest.unnoted():
-        rest.call("POST", "/repositories", json={"name": name, "storage_namespace": f"local://{name}"})
-    rest.afterwards(lambda: rest.call("DELETE", ONE, repository=name))
+    rest.silent.post("/repositories", {"name": name, "storage_namespace": f"local://{name}"})
+    rest.afterwards(lambda: rest.delete(ONE, repository=name))
 
 
 SCENARIOS: Declared = {
     # An unknown repository is a 404.
-    "a_repository_that_is_not_there": send(rest.call("GET", ONE, repository=rest.name("nope"))),
+    "a_repository_that_is_not_there": send(rest.get(ONE, repository=rest.name("nope"))),
     # The default branch has the name that was asked for, and `main` does not exist then.
     "the_default_branch_is_chosen": to(repository, default_branch="trunk").send(
         repo.get(""), repo.get("/branches/trunk"), repo.get("/branches/main"), repo.delete("/branches/trunk")
@@ -182,17 +181,17 @@ SCENARIOS: Declared = {
     ),
     # The storage namespace must be of the server's kind of storage.
     "a_namespace_of_another_kind_is_refused": send(
-        rest.call("POST", "/repositories", json={"name": rest.name("repo"), "storage_namespace": "s3://bucket"})
+        rest.post("/repositories", {"name": rest.name("repo"), "storage_namespace": "s3://bucket"})
     ),
     # A repository without a namespace is refused by the schema.
-    "a_namespace_is_required": send(rest.call("POST", "/repositories", json={"name": rest.name("repo")})),
+    "a_namespace_is_required": send(rest.post("/repositories", {"name": rest.name("repo")})),
     # What cannot be a repository's name is refused where it is asked for, too.
     "repositories_that_cannot_be_there": send(
-        *(rest.call("GET", ONE, repository=name) for name in ("Upper", "ab", "a" * 63, "a" * 64, "a.b", "-abc"))
+        *(rest.get(ONE, repository=name) for name in ("Upper", "ab", "a" * 63, "a" * 64, "a.b", "-abc"))
     ),
     # Deleting answers 204 once and 404 afterwards, and the list is without it.
-    "a_deleted_repository_is_gone": to(repository, {"a": "1"}).send(
-        repo.delete(""), repo.delete(""), repo.rest.call("GET", "/repositories", query={"prefix": repo.name})
+    "a_deleted_repository_is_gone": one_file(
+        repo.delete(""), repo.delete(""), repo.rest.get("/repositories", query={"prefix": repo.name})
     ),
     # A read-only repository can be read, and every write to it is forbidden.
     "a_read_only_repository_is_never_written": to(repository, read_only=True).send(
@@ -207,7 +206,7 @@ SCENARIOS: Declared = {
         repo.delete("", query={"force": "true"}),
     ),
     # Metadata of a repository is set and removed key by key.
-    "a_repository_has_metadata": to(repository).send(
+    "a_repository_has_metadata": empty(
         repo.get("/metadata"),
         repo.post("/metadata", {"metadata": {"team": "a", "stage": "b"}}),
         repo.post("/metadata", {"metadata": {"stage": "c"}}),

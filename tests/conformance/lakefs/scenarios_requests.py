@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ..rest import Rest
 from ..scenario import Declared, scenario, scenario_for_each, scenario_with, to
-from .repositories import Repository, diverged, repo, repository
+from .repositories import Repository, diverged, empty, one_file, repo, repository
 
 
 def posing(rest: Rest, authorization: str | None) -> Rest:
@@ -77,14 +77,14 @@ TOLD_TO_STRANGERS = {
 @scenario_for_each(TOLD_TO_STRANGERS)
 def told_to_strangers(rest: Rest, case: str) -> None:
     """What a user asks, and a stranger."""
-    rest.call("GET", case)
+    rest.get(case)
     posing(rest, None).call("GET", case)
 
 
 @scenario
 def the_storage(rest: Rest) -> None:
     """The kind of storage."""
-    rest.call("GET", "/config/storage")
+    rest.get("/config/storage")
 
 
 JSON = {"Content-Type": "application/json"}
@@ -101,68 +101,66 @@ def members_of_a_repository_of_the_wrong_type(rest: Rest) -> None:
         {"name": "abc", "storage_namespace": "x"},
         {},
     ):
-        rest.call("POST", "/repositories", json=body)
+        rest.post("/repositories", body)
 
 
 @scenario
 def a_repository_whose_name_none_can_have(rest: Rest) -> None:
     """It is a 400, and a 500 where a commit is read."""
     for path in ("", "/branches/main", "/commits/main", "/refs/main/commits", "/refs/main/objects/ls", "/branches"):
-        rest.call("GET", f"/repositories/Not_One{path}")
-    rest.call("DELETE", "/repositories/Not_One")
+        rest.get(f"/repositories/Not_One{path}")
+    rest.delete("/repositories/Not_One")
 
 
 SCENARIOS: Declared = {
     # An unknown route is a 404 that says so, below a repository or not.
-    "a_route_that_is_not_there": to(repository).send(
-        repo.rest.call("GET", "/nope"), repo.get("/nope"), repo.get("/branches/main/nope"), repo.get("/branches/")
+    "a_route_that_is_not_there": empty(
+        repo.rest.get("/nope"), repo.get("/nope"), repo.get("/branches/main/nope"), repo.get("/branches/")
     ),
     # A wrong method on a known route is the same 404.
-    "a_method_that_is_not_there": to(repository).send(
+    "a_method_that_is_not_there": empty(
         repo.call("PUT", ""),
         repo.call("PATCH", "/branches/main"),
         repo.get("/branches/main/commits"),
         repo.post("/refs/main/objects/ls", {}),
-        repo.rest.call("DELETE", "/repositories"),
+        repo.rest.delete("/repositories"),
     ),
     # A body that cannot be parsed is a 400.
-    "a_body_that_is_no_json": to(repository).send(
+    "a_body_that_is_no_json": empty(
         repo.call("POST", COMMITS, body=b"nonsense", headers=JSON),
         repo.call("POST", COMMITS, body=b'{"message": "m"', headers=JSON),
         repo.call("POST", COMMITS, body=b'{"message": "m",}', headers=JSON),
     ),
     # A body that is JSON but no object is a 400.
-    "a_body_of_another_shape": to(repository).send(
+    "a_body_of_another_shape": empty(
         *(repo.call("POST", COMMITS, body=body, headers=JSON) for body in (b"[]", b"null", b'"m"', b"1", b"true"))
     ),
     # A required body that is missing or empty is a 400.
-    "a_body_that_is_missing": to(repository).send(
+    "a_body_that_is_missing": empty(
         repo.call("POST", COMMITS),
         repo.call("POST", COMMITS, headers=JSON),
         repo.call("POST", COMMITS, body=b"", headers=JSON),
         repo.call("POST", "/branches"),
-        repo.rest.call("POST", "/repositories"),
+        repo.rest.post("/repositories"),
     ),
     # A branch's members are checked by the schema.
-    "members_of_a_branch_of_the_wrong_type": to(repository).send(
+    "members_of_a_branch_of_the_wrong_type": empty(
         repo.branch("side", hidden="yes"),
         repo.branch("side", force=1),
         repo.post("/branches", {"name": 1, "source": "main"}),
         repo.post("/branches", {"name": "side", "source": None}),
     ),
     # A commit's flags are booleans.
-    "flags_of_a_commit_of_the_wrong_type": to(repository).send(
+    "flags_of_a_commit_of_the_wrong_type": empty(
         repo.commit(allow_empty="true"),
         repo.commit(allow_empty=1),
         repo.commit(allow_empty=None),
         repo.commit(force="true"),
     ),
     # An unknown parameter is ignored.
-    "parameters_that_nobody_knows": to(repository, {"a": "1"}).send(repo.tree(unknown="1"), repo.branches(unknown="1")),
+    "parameters_that_nobody_knows": one_file(repo.tree(unknown="1"), repo.branches(unknown="1")),
     # A flag in the query must be a boolean, in one of several spellings.
-    "flags_of_the_wrong_type": to(repository, {"a": "1"}).send(
-        *(repo.log(first_parent=text) for text in ("yes", "1", "TRUE", "t", ""))
-    ),
+    "flags_of_the_wrong_type": one_file(*(repo.log(first_parent=text) for text in ("yes", "1", "TRUE", "t", ""))),
     # An empty object is a body without members.
     "an_empty_object_is_a_body": to(diverged, {"a": "0"}, side={"a": "1"}).send(
         repo.call("POST", "/refs/side/merge/main", body=b"{}", headers=JSON)

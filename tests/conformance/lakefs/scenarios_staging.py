@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..rest import Rest
-from ..scenario import Declared, scenario_for_each, scenario_with, to, unnoted
-from .repositories import Repository, repo, repository
+from ..scenario import Declared, scenario_for_each, scenario_with, to
+from .repositories import Repository, empty, one_file, repo, repository
 
 DETAILS = {
     "another_type_is_a_change": {"Content-Type": "text/csv"},
@@ -42,9 +42,9 @@ SCENARIOS: Declared = {
         repo.stage_files({"added": "22", "changed": "333", "removed": None}), repo.staged()
     ),
     # Uploading the same content again is no change, but shows a new address until the next commit.
-    "the_same_content_again": to(repository).send(
+    "the_same_content_again": empty(
         repo.upload("a", "1"),
-        unnoted(repo.commit()),
+        repo.silent.commit(),
         repo.upload("a", "1"),
         repo.stat("a"),
         repo.staged(),
@@ -53,9 +53,9 @@ SCENARIOS: Declared = {
         repo.stat("a", "main@"),
     ),
     # A commit of something else drops the copy of an unchanged object: its old address is back.
-    "the_same_content_again_is_dropped_by_a_commit": to(repository).send(
+    "the_same_content_again_is_dropped_by_a_commit": empty(
         repo.upload("a", "1"),
-        unnoted(repo.commit()),
+        repo.silent.commit(),
         repo.upload("a", "1"),
         repo.upload("b", "2"),
         repo.staged(),
@@ -63,7 +63,7 @@ SCENARIOS: Declared = {
         repo.stat("a"),
     ),
     # A copy of an unchanged object does not make a branch dirty, and the merge drops it.
-    "the_same_content_again_does_not_hinder_a_merge": to(repository, {"a": "1"}).send(
+    "the_same_content_again_does_not_hinder_a_merge": one_file(
         repo.add_branch(),
         repo.commit_files({"b": "2"}, "side"),
         repo.stat("a"),
@@ -73,7 +73,7 @@ SCENARIOS: Declared = {
         repo.staged(),
     ),
     # Staged changes come page by page, behind a path, below a prefix.
-    "pages_of_what_is_staged": to(repository).send(
+    "pages_of_what_is_staged": empty(
         repo.stage_files(dict.fromkeys(("a/1", "a/2", "b/1", "b/2", "c"), "")),
         repo.staged(amount=2),
         repo.staged(amount=2, after="a/2"),
@@ -115,14 +115,14 @@ SCENARIOS: Declared = {
         repo.staged(),
     ),
     # Resetting an unknown object or prefix, or a clean branch, is fine.
-    "resetting_what_is_not_staged": to(repository, {"a": "1"}).send(
+    "resetting_what_is_not_staged": one_file(
         repo.reset(type="object", path="nope"),
         repo.reset(type="common_prefix", path="nope/"),
         repo.reset(type="reset"),
         repo.tree(),
     ),
     # A reset needs a known type, that of an object a path; that of a prefix without one drops everything.
-    "a_reset_of_no_kind": to(repository, {"a": "1"}).send(
+    "a_reset_of_no_kind": one_file(
         repo.stage_files({"a": "2"}),
         repo.reset(),
         repo.reset(type="all"),
@@ -131,7 +131,7 @@ SCENARIOS: Declared = {
         repo.staged(),
     ),
     # What is staged on one branch does not show on another.
-    "staging_areas_are_apart": to(repository, {"a": "1"}).send(
+    "staging_areas_are_apart": one_file(
         repo.add_branch(),
         repo.stage_files({"a": "2", "b": "3"}),
         repo.stage_files({"a": None}, "side"),
@@ -149,13 +149,13 @@ SCENARIOS: Declared = {
         repo.remove("a"), repo.commit(), repo.tree("main@"), repo.tree("main~")
     ),
     # Deleting what is not there is fine and stages nothing.
-    "a_missing_object_is_deleted": to(repository, {"a": "1"}).send(repo.remove("nope"), repo.staged(), repo.commit()),
+    "a_missing_object_is_deleted": one_file(repo.remove("nope"), repo.staged(), repo.commit()),
     # Adding and deleting is no change.
-    "a_staged_object_is_deleted": to(repository, {"a": "1"}).send(
+    "a_staged_object_is_deleted": one_file(
         repo.stage_files({"b": "2"}), repo.remove("b"), repo.tree(), repo.staged(), repo.commit()
     ),
     # Deleting and uploading the same content again is no change.
-    "a_deleted_object_comes_back": to(repository, {"a": "1"}).send(
+    "a_deleted_object_comes_back": one_file(
         repo.stage_files({"a": None}), repo.upload("a", "1"), repo.staged(), repo.tree(), repo.commit()
     ),
     # Deleting a prefix deletes none of its objects.
@@ -163,7 +163,7 @@ SCENARIOS: Declared = {
         repo.remove("dir"), repo.remove("dir/"), repo.tree()
     ),
     # A missing or empty path is a 400, an unknown branch a 404.
-    "deleting_needs_a_path_and_a_branch": to(repository, {"a": "1"}).send(
+    "deleting_needs_a_path_and_a_branch": one_file(
         repo.delete("/branches/main/objects"), repo.remove(""), repo.remove("a", "nope"), repo.tree()
     ),
     # A batch deletes what is there and does not mind what is not.
@@ -171,7 +171,7 @@ SCENARIOS: Declared = {
         repo.post(BATCH, {"paths": ["a", "nope", "dir/c", "a"]}), repo.tree(), repo.staged()
     ),
     # An empty batch is fine; a missing or misspelt one is not.
-    "a_batch_of_nothing": to(repository, {"a": "1"}).send(
+    "a_batch_of_nothing": one_file(
         repo.post(BATCH, {"paths": []}),
         repo.post(BATCH, {}),
         repo.post(BATCH, {"path": ["a"]}),
@@ -180,17 +180,15 @@ SCENARIOS: Declared = {
         repo.tree(),
     ),
     # A batch on an unknown branch answers 200 without an error.
-    "a_batch_on_a_branch_that_is_not_there": to(repository, {"a": "1"}).send(
+    "a_batch_on_a_branch_that_is_not_there": one_file(
         repo.post("/branches/nope/objects/delete", {"paths": ["a"]}),
         repo.post("/branches/no.pe/objects/delete", {"paths": ["a"]}),
         repo.tree(),
     ),
     # What a batch says about a path that is empty or too long.
-    "a_batch_with_an_empty_path": to(repository, {"a": "1"}).send(
+    "a_batch_with_an_empty_path": one_file(
         repo.post(BATCH, {"paths": ["", "a"]}), repo.tree(), repo.post(BATCH, {"paths": ["é" * 600]})
     ),
     # A branch can be emptied, and its commit has a tree of nothing.
-    "everything_is_deleted": to(repository, {"a": "1"}).send(
-        repo.remove("a"), repo.commit(), repo.tree("main@"), repo.diff("main~", "main")
-    ),
+    "everything_is_deleted": one_file(repo.remove("a"), repo.commit(), repo.tree("main@"), repo.diff("main~", "main")),
 }

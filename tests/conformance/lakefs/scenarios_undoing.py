@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..scenario import Declared, scenario_with, to, unnoted
+from ..scenario import Declared, scenario_with, to
 from .repositories import Files, Repository, diverged, repo, repository
 
 BASE: Files = {"a": "0", "b": "0"}
@@ -101,7 +101,7 @@ SCENARIOS: Declared = {
     ),
     # A revert of a merge needs to be told which parent stays.
     "a_merge_is_reverted_by_parent": to(diverged, BASE, main={"m": "1"}, side={"s": "1"}).send(
-        unnoted(repo.merge()),
+        repo.silent.merge(),
         repo.revert("main"),
         repo.revert("main", parent=3),
         repo.revert("main", parent=1),
@@ -109,7 +109,7 @@ SCENARIOS: Declared = {
     ),
     # With the second parent, the target's own changes are taken back.
     "a_merge_is_reverted_to_its_second_parent": to(diverged, BASE, main={"m": "1"}, side={"s": "1"}).send(
-        unnoted(repo.merge()), repo.revert("main", parent=2), repo.tree()
+        repo.silent.merge(), repo.revert("main", parent=2), repo.tree()
     ),
     # An ordinary commit has one parent.
     "a_parent_that_is_not_there": to(repository, BASE).send(
@@ -139,9 +139,9 @@ SCENARIOS: Declared = {
     # Reverting two merges, newest first, on a branch from the head gives the first tree exactly.
     "two_publications_are_superseded": to(diverged, BASE, side={"s": "1", "a": "1"}).send(
         repo.show(),
-        unnoted(repo.merge()),
+        repo.silent.merge(),
         repo.commit_files({"t": "1", "a": "2"}, "side"),
-        unnoted(repo.merge()),
+        repo.silent.merge(),
         repo.add_branch("undo"),
         repo.revert("main", "undo", 1),
         repo.revert("main~", "undo", 1),
@@ -171,14 +171,14 @@ SCENARIOS: Declared = {
     # Metadata of its own replaces that of the picked commit, and does not add to it.
     "a_pick_says_something_else": to(diverged, BASE).send(
         repo.stage_files({"s": "1"}, "side"),
-        unnoted(repo.commit("side", metadata={"a": "1", "k": "0"})),
+        repo.silent.commit("side", metadata={"a": "1", "k": "0"}),
         repo.pick("side", commit_overrides={"metadata": {"k": "v"}}),
         repo.show(),
     ),
     # A cherry-pick of a merge needs to be told against which parent.
     "a_merge_is_picked_by_parent": to(diverged, BASE, main={"m": "1"}, side={"s": "1"}).send(
         repo.add_branch("other", "main~"),
-        unnoted(repo.merge()),
+        repo.silent.merge(),
         repo.pick("main", "other"),
         repo.pick("main", "other", parent_number=3),
         repo.pick("main", "other", parent_number=1),

@@ -20,13 +20,7 @@ from perago.settings import LakeFSSettings
 from ...transfers import download
 from .. import targets
 from . import conductor_scenarios, lakefs_scenarios
-from .lakefs_scenarios import (
-    LakeFSScenarios,
-    LakeFSScenariosOverHttp,
-    commit_on_new_branch,
-    refusal_of,
-    write,
-)
+from .lakefs_scenarios import LakeFSScenarios, LakeFSScenariosOverHttp, commit_on_new_branch, refusal_of, write
 from .lakefs_services import LakeFSService, embedded, on_the_model, settings_of
 
 
