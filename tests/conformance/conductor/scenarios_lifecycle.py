@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from ..rest import Rest
-from ..scenario import Declared, rest, scenario, scenario_for_each, scenario_with, send, to
-from .operators import fork, inline, join, system_task
+from ..scenario import Declared, rest, scenario, scenario_with, send, to
+from .operators import fork, inline, join, operator, system_task
 from .workflows import (
     Json,
     StartedWorkflow,
@@ -20,8 +22,6 @@ from .workflows import (
     two_steps,
 )
 
-SKIP = "/workflow/{workflow}/skiptask/{reference}"
-
 
 def _paused(rest: Rest, *, steps: int = 1) -> StartedWorkflow:
     """A paused workflow."""
@@ -30,80 +30,27 @@ def _paused(rest: Rest, *, steps: int = 1) -> StartedWorkflow:
     return on
 
 
-UNKNOWN = {
-    "termination_of_an_unknown_workflow": ("DELETE", "/workflow/{workflow}"),
-    "a_pause_of_an_unknown_workflow": ("PUT", "/workflow/{workflow}/pause"),
-    "removing_an_unknown_workflow": ("DELETE", "/workflow/{workflow}/remove"),
-    "looking_at_an_unknown_workflow": ("PUT", "/workflow/decide/{workflow}"),
-}
+def _rescue(rest: Rest) -> str:
+    """Register a workflow for failures."""
+    return register_workflow(rest, step(task_type(rest, "rescuing")), label="rescue")
 
 
-@scenario_for_each(UNKNOWN)
-def an_unknown_workflow(rest: Rest, case: tuple[str, str]) -> None:
-    """An unknown workflow is a 404."""
-    rest.call(*case, workflow="unknown")
-
-
-ENDED = {
-    "a_pause_of_an_ended_workflow": ("PUT", "/workflow/{workflow}/pause"),
-    "resuming_an_ended_workflow": ("PUT", "/workflow/{workflow}/resume"),
-    "resetting_the_callbacks_of_an_ended_workflow": ("POST", "/workflow/{workflow}/resetcallbacks"),
-}
-
-
-@scenario_for_each(ENDED)
-def an_ended_workflow(rest: Rest, case: tuple[str, str]) -> None:
-    """An ended workflow can be neither paused nor resumed, and has no callbacks."""
-    on = start_steps(rest)
-    on.run()
-    on.act(*case)
-
-
-PAUSED: dict[str, tuple[str, str, Json]] = {
-    "termination_of_a_paused_workflow": ("DELETE", "/workflow/{workflow}", {"query": {"reason": "over"}}),
-    "removing_a_paused_workflow": ("DELETE", "/workflow/{workflow}/remove", {}),
-    "skipping_a_step_of_a_paused_workflow": ("PUT", SKIP, {"reference": "r1", "json": {}}),
-}
-
-
-@scenario_for_each(PAUSED)
-def a_paused_workflow(rest: Rest, case: tuple[str, str, Json]) -> None:
-    """A paused workflow can be terminated. It cannot be removed, and none of its steps can be skipped."""
-    method, path, options = case
-    on = _paused(rest, steps=2 if path == SKIP else 1)
-    on.act(method, path, **options)
-    on.read()
-
-
-@scenario_with(start_steps, steps=3)
-def skipping_a_step(on: StartedWorkflow) -> None:
-    """A step that has not run can be skipped, with an input and an output."""
-    body = {"taskInput": {"i": 1}, "taskOutput": {"o": 2}}
-    on.act("PUT", SKIP, reference="r1", json=body)
-    on.run()
-    on.read()
-
-
-@scenario_for_each({"skipping_a_step_that_ran": (2, "r0"), "skipping_an_unknown_step": (1, "nobody")})
-def skipping_what_cannot_be_skipped(rest: Rest, case: tuple[int, str]) -> None:
-    """A step that has begun, or is not in the definition, cannot be skipped."""
-    steps, reference = case
-    start_steps(rest, steps=steps).act("PUT", SKIP, reference=reference, json={})
+def _told(rest: Rest, rescue: str) -> Iterator[Json]:
+    """The input of each workflow for failures that was started."""
+    for started in rest.get("/workflow/running/{name}", name=rescue).json:
+        yield rest.silent.get("/workflow/{workflow}", workflow=started).json["input"]
 
 
 @scenario
 def a_failure_workflow(rest: Rest) -> None:
     """A failed workflow starts the workflow that is named for failures, and tells it what failed."""
-    rescue = register_workflow(rest, step(task_type(rest, "rescuing")), label="rescue")
+    rescue = _rescue(rest)
     task, name = task_type(rest, retryCount=0), rest.name("workflow")
-    body = definition(name, step(task), failureWorkflow=rescue)
-    if rest.post("/metadata/workflow", body).status != 200:
-        return
+    rest.post("/metadata/workflow", definition(name, step(task), failureWorkflow=rescue))
     on = start_registered(rest, task, name)
     on.fail()
     on.read()
-    for started in rest.get("/workflow/running/{name}", name=rescue).json:
-        given = rest.silent.get("/workflow/{workflow}", workflow=started).json["input"]
+    for given in _told(rest, rescue):
         rest.note("what it is told", {key: value for key, value in given.items() if key != "failedWorkflow"})
         rest.note("the failed workflow is told whole", given["failedWorkflow"]["workflowId"] == on.id)
 
@@ -111,15 +58,13 @@ def a_failure_workflow(rest: Rest) -> None:
 @scenario
 def a_failure_workflow_is_told_the_whole_reason(rest: Rest) -> None:
     """The workflow for failures is told all of a reason of which answers show 500 characters."""
-    rescue = register_workflow(rest, step(task_type(rest, "rescuing")), label="rescue")
+    rescue = _rescue(rest)
     task = task_type(rest, retryCount=0)
     inner = register_workflow(rest, step(task), label="inner")
-    sub = {"name": "sub", "taskReferenceName": "sub", "type": "SUB_WORKFLOW", "subWorkflowParam": {"name": inner}}
-    on = start(rest, task, sub, failureWorkflow=rescue)
+    on = start(rest, task, operator("SUB_WORKFLOW", "sub", subWorkflowParam={"name": inner}), failureWorkflow=rescue)
     on.run("FAILED", reasonForIncompletion="why" * 200)
     on.settle("FAILED")
-    for started in rest.get("/workflow/running/{name}", name=rescue).json:
-        given = rest.silent.get("/workflow/{workflow}", workflow=started).json["input"]
+    for given in _told(rest, rescue):
         told = given["failedWorkflow"]["tasks"][0]["reasonForIncompletion"]
         rest.note("how often it says why", told.count("why"))
 
@@ -127,29 +72,26 @@ def a_failure_workflow_is_told_the_whole_reason(rest: Rest) -> None:
 @scenario
 def a_failure_workflow_of_a_workflow_that_took_too_long(rest: Rest) -> None:
     """The workflow for failures is told of no task where none is to blame."""
-    rescue = register_workflow(rest, step(task_type(rest, "rescuing")), label="rescue")
+    rescue = _rescue(rest)
     task, name = task_type(rest), rest.name("workflow")
     body = definition(name, step(task), failureWorkflow=rescue, timeoutSeconds=1, timeoutPolicy="TIME_OUT_WF")
     rest.post("/metadata/workflow", body)
     on = start_registered(rest, task, name)
     on.wait(1.2)
     on.settle("TIMED_OUT")
-    for started in rest.get("/workflow/running/{name}", name=rescue).json:
-        given = rest.silent.get("/workflow/{workflow}", workflow=started).json["input"]
+    for given in _told(rest, rescue):
         rest.note("what it is told", sorted(given))
 
 
 @scenario
 def the_shape_of_a_failed_workflow(rest: Rest) -> None:
     """The workflow for failures is given the failed one in the shape in which the server stores it."""
-    rescue = register_workflow(rest, step(task_type(rest, "rescuing")), label="rescue")
+    rescue = _rescue(rest)
     task = task_type(rest, retryCount=0)
     on = start(rest, task, step(task), failureWorkflow=rescue, given={"x": None, "y": [1]})
     on.run("FAILED", outputData={"n": None})
-    with rest.unnoted():
-        (started,) = rest.get("/workflow/running/{name}", name=rescue).json
-        failed = rest.get("/workflow/{workflow}", workflow=started).json["input"]["failedWorkflow"]
-    rest.note("the failed workflow", failed)
+    (told,) = _told(rest.silent, rescue)
+    rest.note("the failed workflow", told["failedWorkflow"])
 
 
 def _rescued(rest: Rest, *tasks: Json, failure_workflow: str | None = None) -> StartedWorkflow:
@@ -160,25 +102,16 @@ def _rescued(rest: Rest, *tasks: Json, failure_workflow: str | None = None) -> S
 
 
 @scenario
-def a_failure_workflow_of_a_workflow_that_ends_itself(rest: Rest) -> None:
-    """TERMINATE as a failure starts the workflow for failures, whose id the output tells."""
-    end = {"terminationStatus": "FAILED", "workflowOutput": {"n": 1}}
-    _rescued(rest, system_task("TERMINATE", "end", **end)).note_all()
-
-
-@scenario
 def a_failure_workflow_of_a_terminated_workflow(rest: Rest) -> None:
     """A termination starts the workflow for failures, too."""
-    on = _rescued(rest, step(task_type(rest)))
-    on.noted.terminate()
+    _rescued(rest, step(task_type(rest))).noted.terminate()
 
 
 @scenario
 def a_failure_workflow_that_is_unknown(rest: Rest) -> None:
     """A workflow fails although the one for failures is not there."""
     task = task_type(rest, retryCount=0)
-    on = _rescued(rest, step(task), failure_workflow="perago_nobody")
-    on.noted.fail(task)
+    _rescued(rest, step(task), failure_workflow="perago_nobody").noted.fail(task)
 
 
 @scenario
@@ -186,8 +119,7 @@ def a_workflow_that_cannot_be_decided(rest: Rest) -> None:
     """A fork with a branch of no steps passes validation, and its start is a server error; others run on."""
     name = register_workflow(rest, fork([], [inline("script", "1")]), join("script"))
     rest.post("/workflow", {"name": name})
-    on = start(rest, "none", inline("script", "1"))
-    on.noted.settle("COMPLETED")
+    start(rest, "none", inline("script", "1")).noted.settle("COMPLETED")
 
 
 @scenario_with(start_steps)
@@ -200,16 +132,6 @@ def pausing_and_resuming(on: StartedWorkflow) -> None:
     on.read(query={"includeTasks": "false"})
 
 
-MISTAKES = {"resuming_many_that_are_not_paused": ("PUT", "resume"), "restarting_what_runs": ("POST", "restart")}
-
-
-@scenario_for_each(MISTAKES)
-def mistakes(rest: Rest, case: tuple[str, str]) -> None:
-    """A workflow for which the action makes no sense is reported as a mistake."""
-    method, action = case
-    rest.call(method, f"/workflow/bulk/{action}", json=[start_steps(rest).id])
-
-
 @scenario_with(start_steps)
 def terminating(on: StartedWorkflow) -> None:
     """All are terminated with the same reason."""
@@ -219,6 +141,33 @@ def terminating(on: StartedWorkflow) -> None:
 
 
 SCENARIOS: Declared = {
+    # An unknown workflow is a 404.
+    "termination_of_an_unknown_workflow": send(rest.delete("/workflow/{workflow}", workflow="unknown")),
+    "a_pause_of_an_unknown_workflow": send(rest.put("/workflow/{workflow}/pause", workflow="unknown")),
+    "removing_an_unknown_workflow": send(rest.delete("/workflow/{workflow}/remove", workflow="unknown")),
+    "looking_at_an_unknown_workflow": send(rest.put("/workflow/decide/{workflow}", workflow="unknown")),
+    # An ended workflow can be neither paused nor resumed, and has no callbacks.
+    "a_pause_of_an_ended_workflow": one_step(on.run(), on.pause()),
+    "resuming_an_ended_workflow": one_step(on.run(), on.resume()),
+    "resetting_the_callbacks_of_an_ended_workflow": one_step(on.run(), on.reset_callbacks()),
+    # A paused workflow can be terminated. It cannot be removed, and none of its steps can be skipped.
+    "termination_of_a_paused_workflow": to(_paused).send(on.terminate("over"), on.read()),
+    "removing_a_paused_workflow": to(_paused).send(on.remove(), on.read()),
+    "skipping_a_step_of_a_paused_workflow": to(_paused, steps=2).send(on.skip("r1"), on.read()),
+    # A step that has not run can be skipped, with an input and an output.
+    "skipping_a_step": to(start_steps, steps=3).send(
+        on.skip("r1", taskInput={"i": 1}, taskOutput={"o": 2}), on.run(), on.read()
+    ),
+    # A step that has begun, or is not in the definition, cannot be skipped.
+    "skipping_a_step_that_ran": two_steps(on.skip("r0")),
+    "skipping_an_unknown_step": one_step(on.skip("nobody")),
+    # TERMINATE as a failure starts the workflow for failures, whose id the output tells.
+    "a_failure_workflow_of_a_workflow_that_ends_itself": to(
+        _rescued, system_task("TERMINATE", "end", terminationStatus="FAILED", workflowOutput={"n": 1})
+    ).send(on.note_all()),
+    # A workflow for which the action makes no sense is reported as a mistake.
+    "resuming_many_that_are_not_paused": one_step(on.rest.put("/workflow/bulk/resume", [on.id])),
+    "restarting_what_runs": one_step(on.rest.post("/workflow/bulk/restart", [on.id])),
     # Termination cancels what is open and tells the reason.
     "termination": two_steps(on.take(), on.terminate("no longer needed"), on.read()),
     # A reason need not be given.
@@ -248,7 +197,7 @@ SCENARIOS: Declared = {
     # A workflow that is not paused cannot be resumed.
     "resuming_what_is_not_paused": one_step(on.resume()),
     # What a skipped step was given and put out need not be told.
-    "skipping_without_a_body": two_steps(on.act("PUT", SKIP, reference="r1", json={}), on.run(), on.read()),
+    "skipping_without_a_body": two_steps(on.skip("r1"), on.run(), on.read()),
     # A running workflow cannot be removed.
     "removing_a_running_workflow": one_step(on.remove(), on.read()),
     # To be archived a workflow must have ended; without an archive it is forgotten while it runs.

@@ -2,69 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..rest import Rest
-from ..scenario import scenario, scenario_for_each, scenario_with
-from .workflows import StartedWorkflow, start_steps
+from ..scenario import Declared, each, scenario, scenario_with
+from .workflows import StartedWorkflow, on, one_step, start_steps
 
-
-def _read(rest: Rest, task: str) -> None:
-    rest.get("/tasks/{task}/log", task=task)
-
-
-def _log(rest: Rest, task: str, text: str) -> None:
-    rest.post("/tasks/{task}/log", task=task, body=text.encode(), headers={"Content-Type": "application/json"})
-
-
-# A JSON text is kept with its quotes.
-@scenario_for_each({"a_line_is_kept": "one line", "a_line_in_quotes": '"quoted \\n ü"'})
-def lines(rest: Rest, case: str) -> None:
-    """A posted line is read back with its time."""
-    task = start_steps(rest).take()["taskId"]
-    _log(rest, task, case)
-    _read(rest, task)
+LINES = {"a_line_is_kept": "one line", "a_line_in_quotes": '"quoted \\n ü"'}
 
 
 @scenario
 def lines_of_an_unknown_task(rest: Rest) -> None:
     """A line of an unknown task is accepted and kept."""
     task = rest.name("unknown")
-    _log(rest, task, "line")
-    _read(rest, task)
-
-
-@scenario
-def an_empty_line(rest: Rest) -> None:
-    """An empty line is no body."""
-    _log(rest, start_steps(rest).take()["taskId"], "")
-
-
-@scenario
-def lines_come_in_order(rest: Rest) -> None:
-    """Lines are read in the order of their posting."""
-    task = start_steps(rest).take()["taskId"]
-    for number in range(3):
-        _log(rest, task, f"line {number}")
-        rest.sleep(0.01)
-    _read(rest, task)
-
-
-@scenario
-def a_line_as_plain_text(rest: Rest) -> None:
-    """A line may be sent as plain text."""
-    task = start_steps(rest).take()["taskId"]
-    rest.post("/tasks/{task}/log", task=task, body="ünï".encode(), headers={"Content-Type": "text/plain;charset=UTF-8"})
-    _read(rest, task)
+    rest.post("/tasks/{task}/log", task=task, body=b"line", headers={"Content-Type": "application/json"})
+    rest.get("/tasks/{task}/log", task=task)
 
 
 @scenario_with(start_steps)
-def lines_inside_a_result(on: StartedWorkflow) -> None:
-    """Lines of a result are kept with the times they were given."""
+def lines_come_in_order(on: StartedWorkflow) -> None:
+    """Lines are read in the order of their posting."""
     task = on.take()
-    logs: list[dict[str, Any]] = [{"log": "one", "taskId": task["taskId"], "createdTime": 5}, {"log": "two"}]
-    on.update(task, "COMPLETED", logs=logs)
-    _read(on.rest, task["taskId"])
+    for number in range(3):
+        on.log(task, f"line {number}")
+        on.rest.sleep(0.01)
+    on.logs(task)
 
 
 @scenario_with(start_steps)
@@ -72,42 +32,48 @@ def only_ten_lines_inside_a_result(on: StartedWorkflow) -> None:
     """Of a result's lines the first ten are kept."""
     task = on.take()
     on.finish(task, logs=[{"log": f"line {n}", "taskId": task["taskId"], "createdTime": n + 1} for n in range(15)])
-    found = on.silent.rest.get("/tasks/{task}/log", task=task["taskId"]).json
-    on.rest.note("the lines", sorted(line["log"] for line in found))
-
-
-@scenario
-def many_single_lines(rest: Rest) -> None:
-    """Lines that are posted one by one are all kept."""
-    task = start_steps(rest).take()["taskId"]
-    with rest.unnoted():
-        for number in range(15):
-            _log(rest, task, f"line {number}")
-        found = rest.get("/tasks/{task}/log", task=task).json
-    rest.note("how many", len(found))
-
-
-@scenario
-def a_long_line(rest: Rest) -> None:
-    """A line is not cut."""
-    task = start_steps(rest).take()["taskId"]
-    with rest.unnoted():
-        _log(rest, task, "x" * 100_000)
-        found = rest.get("/tasks/{task}/log", task=task).json
-    rest.note("its length", [len(line["log"]) for line in found])
-
-
-@scenario
-def lines_of_an_ended_task(rest: Rest) -> None:
-    """A line may come after the end."""
-    task = start_steps(rest).run()["taskId"]
-    _log(rest, task, "late")
-    _read(rest, task)
+    on.rest.note("the lines", sorted(line["log"] for line in on.silent.logs(task).json))
 
 
 @scenario_with(start_steps)
-def lines_of_an_ignored_result(on: StartedWorkflow) -> None:
-    """The lines of a result that is ignored are lost."""
-    task = on.run()
-    on.finish(task, logs=[{"log": "late", "taskId": task["taskId"], "createdTime": 1}])
-    _read(on.rest, task["taskId"])
+def many_single_lines(on: StartedWorkflow) -> None:
+    """Lines that are posted one by one are all kept."""
+    task = on.take()
+    for number in range(15):
+        on.silent.log(task, f"line {number}")
+    on.rest.note("how many", len(on.silent.logs(task).json))
+
+
+@scenario_with(start_steps)
+def a_long_line(on: StartedWorkflow) -> None:
+    """A line is not cut."""
+    on.silent.log(on.take(), "x" * 100_000)
+    on.rest.note("its length", [len(line["log"]) for line in on.silent.logs(on.taken(1)).json])
+
+
+SCENARIOS: Declared = {
+    # A posted line is read back with its time. A JSON text is kept with its quotes.
+    **each(LINES, lambda case: one_step(on.log(on.take(), case), on.logs(on.taken(1)))),
+    # An empty line is no body.
+    "an_empty_line": one_step(on.log(on.take(), "")),
+    # A line may be sent as plain text.
+    "a_line_as_plain_text": one_step(on.log(on.take(), "ünï", "text/plain;charset=UTF-8"), on.logs(on.taken(1))),
+    # Lines of a result are kept with the times they were given.
+    "lines_inside_a_result": one_step(
+        on.take(),
+        on.update(
+            on.taken(1),
+            "COMPLETED",
+            logs=[{"log": "one", "taskId": on.taken(1)["taskId"], "createdTime": 5}, {"log": "two"}],
+        ),
+        on.logs(on.taken(1)),
+    ),
+    # A line may come after the end.
+    "lines_of_an_ended_task": one_step(on.log(on.run(), "late"), on.logs(on.taken(1))),
+    # The lines of a result that is ignored are lost.
+    "lines_of_an_ignored_result": one_step(
+        on.run(),
+        on.finish(on.taken(1), logs=[{"log": "late", "taskId": on.taken(1)["taskId"], "createdTime": 1}]),
+        on.logs(on.taken(1)),
+    ),
+}

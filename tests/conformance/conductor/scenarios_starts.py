@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from ...http_answer import Answer
 from ..rest import Rest
-from ..scenario import Declared, rest, scenario, scenario_for_each, send, to
+from ..scenario import Declared, each, rest, scenario, send, to
 from .workflows import (
     Json,
     StartedWorkflow,
+    at,
     definition,
     on,
     register_workflow,
+    registered,
     start_registered,
     start_steps,
     step,
     task_type,
+    unregistered,
 )
-
-
-def _started(rest: Rest, answer: Answer, task: str = "", workflow: str = "", **options: Any) -> StartedWorkflow:
-    on = StartedWorkflow(rest, task, workflow, answer.text)
-    on.read(**options)
-    return on
-
-
-@scenario
-def by_a_body(rest: Rest) -> None:
-    """A start answers with the bare workflow id as text; the first task is scheduled."""
-    task = task_type(rest)
-    name = register_workflow(rest, step(task))
-    body = {"name": name, "version": 1, "input": {"x": 5}, "correlationId": "c", "priority": 3}
-    _started(rest, rest.post("/workflow", body), show=("workflowDefinition", "workflowTask"))
 
 
 @scenario
@@ -40,29 +25,15 @@ def by_name(rest: Rest) -> None:
     """The workflow in the path, its input the body."""
     name = register_workflow(rest, step(task_type(rest)))
     query = {"version": 1, "correlationId": "c", "priority": 7}
-    _started(rest, rest.post("/workflow/{name}", name=name, query=query, json={"x": 5}))
+    answer = rest.post("/workflow/{name}", {"x": 5}, name=name, query=query)
+    StartedWorkflow(rest, "", name, answer.text).read()
 
 
-@scenario
-def by_name_needs_a_body(rest: Rest) -> None:
-    """Without a body, a start by name is a 500."""
-    name = register_workflow(rest, step(task_type(rest)))
-    rest.post("/workflow/{name}", name=name, headers={"Content-Type": "application/json"})
-
-
-@scenario
-def by_name_with_a_list(rest: Rest) -> None:
-    """The input is a map."""
-    rest.post("/workflow/{name}", name=register_workflow(rest, step(task_type(rest))), json=[1])
-
-
-@scenario
-def without_input(rest: Rest) -> None:
-    """A start needs no input; what refers to it is null."""
-    name = register_workflow(rest, step(task_type(rest)))
-    _started(rest, rest.post("/workflow", {"name": name}))
-
-
+stored = to(registered, step("task")).send
+BROUGHT = step(
+    at.rest.unique("task"),
+    taskDefinition={"name": at.rest.unique("task"), "retryCount": 0, "responseTimeoutSeconds": 77},
+)
 REFUSED: dict[str, Json] = {
     "with_null_as_input": {"input": None},
     "an_unknown_version": {"version": 4},
@@ -72,63 +43,15 @@ REFUSED: dict[str, Json] = {
 }
 
 
-@scenario_for_each(REFUSED)
-def refused(rest: Rest, case: Json) -> None:
-    """A start with this member is refused: priorities are 0 to 99, and an input is a map."""
-    rest.post("/workflow", {"name": register_workflow(rest, step("any")), **case})
-
-
-@scenario
-def the_highest_version_is_started(rest: Rest) -> None:
-    """Without a version the highest is started, even if it was registered first."""
-    task = task_type(rest)
-    name = register_workflow(rest, step(task, "of_seven"), version=7)
-    rest.silent.post("/metadata/workflow", definition(name, step(task, "of_three"), version=3))
-    _started(rest, rest.post("/workflow", {"name": name}))
-
-
-@scenario
-def a_version_is_started(rest: Rest) -> None:
-    """A version can be chosen."""
-    task = task_type(rest)
-    name = register_workflow(rest, step(task, "of_two"), version=2)
-    rest.silent.post("/metadata/workflow", definition(name, step(task, "of_one")))
-    _started(rest, rest.post("/workflow", {"name": name, "version": 1}))
-
-
 @scenario
 def a_definition_in_the_request(rest: Rest) -> None:
     """A start may bring its own definition, which is used and not registered."""
-    task, name = task_type(rest), rest.name("workflow")
-    body = {"name": name, "input": {"x": 5}, "workflowDef": definition(name, step(task), outputParameters={"o": 1})}
-    on = _started(rest, rest.post("/workflow", body), task, name, show=("workflowDefinition",))
+    made = unregistered(rest, "task")
+    own = definition(made.name, step(made.task), outputParameters={"o": 1})
+    on = made.start(input={"x": 5}, workflowDef=own, show=("workflowDefinition",))
     on.run()
     on.read()
-    rest.get("/metadata/workflow/{name}", name=name)
-
-
-@scenario
-def a_definition_in_the_request_goes_first(rest: Rest) -> None:
-    """A definition in the request is taken although the name is registered."""
-    task = task_type(rest)
-    name = register_workflow(rest, step(task, "registered"))
-    _started(rest, rest.post("/workflow", {"name": name, "workflowDef": definition(name, step(task, "sent"))}))
-
-
-@scenario
-def a_definition_in_the_request_is_checked(rest: Rest) -> None:
-    """A bad definition in the request is refused."""
-    name = rest.name("workflow")
-    rest.post("/workflow", {"name": name, "workflowDef": definition(name)})
-
-
-@scenario
-def a_task_definition_in_the_request(rest: Rest) -> None:
-    """A task of a definition in the request may bring its task definition."""
-    task, name = rest.name("task"), rest.name("workflow")
-    brought = step(task, taskDefinition={"name": task, "retryCount": 0, "responseTimeoutSeconds": 77})
-    answer = rest.post("/workflow", {"name": name, "workflowDef": definition(name, brought)})
-    _started(rest, answer, show=("taskDefinition",))
+    made.read()
 
 
 @scenario
@@ -160,12 +83,6 @@ def a_correlation_id_is_not_unique(rest: Rest) -> None:
 
 
 @scenario
-def unknown_members_are_ignored(rest: Rest) -> None:
-    """A member of the request that the server does not know is dropped."""
-    _started(rest, rest.post("/workflow", {"name": register_workflow(rest, step(task_type(rest))), "perago": 1}))
-
-
-@scenario
 def a_template_of_the_input(rest: Rest) -> None:
     """The template of a definition fills what is missing or null in an input that is not empty."""
     task = task_type(rest)
@@ -173,8 +90,7 @@ def a_template_of_the_input(rest: Rest) -> None:
     cases: tuple[Json, ...] = ({}, {"x": 1}, {"a": None, "b": 3})
     for given in cases:
         on = start_registered(rest, task, name, given=given)
-        found = on.silent.read()["input"]
-        rest.note(f"the input, given {given}", found)
+        rest.note(f"the input, given {given}", on.silent.read()["input"])
 
 
 @scenario
@@ -197,6 +113,45 @@ def a_definition_in_the_request_lives_on(rest: Rest) -> None:
 
 
 SCENARIOS: Declared = {
+    # A start answers with the bare workflow id as text; the first task is scheduled.
+    "by_a_body": stored(
+        at.start(version=1, input={"x": 5}, correlationId="c", priority=3, show=("workflowDefinition", "workflowTask"))
+    ),
+    # Without a body, a start by name is a 500.
+    "by_name_needs_a_body": stored(
+        at.rest.post("/workflow/{name}", name=at.name, headers={"Content-Type": "application/json"})
+    ),
+    # The input is a map.
+    "by_name_with_a_list": stored(at.rest.post("/workflow/{name}", [1], name=at.name)),
+    # A start needs no input; what refers to it is null.
+    "without_input": stored(at.start()),
+    # A start with this member is refused: priorities are 0 to 99, and an input is a map.
+    **each(
+        REFUSED,
+        lambda case: to(registered, step("any"), types={}).send(at.rest.post("/workflow", {"name": at.name, **case})),
+    ),
+    # Without a version the highest is started, even if it was registered first.
+    "the_highest_version_is_started": to(registered, step("task", "of_seven"), version=7).send(
+        at.silent.post(step("task", "of_three"), version=3), at.start()
+    ),
+    # A version can be chosen.
+    "a_version_is_started": to(registered, step("task", "of_two"), version=2).send(
+        at.silent.post(step("task", "of_one")), at.start(version=1)
+    ),
+    # A definition in the request is taken although the name is registered.
+    "a_definition_in_the_request_goes_first": to(registered, step("task", "registered")).send(
+        at.start(workflowDef=definition(at.name, step(at.task, "sent")))
+    ),
+    # A bad definition in the request is refused.
+    "a_definition_in_the_request_is_checked": to(unregistered).send(
+        at.rest.post("/workflow", {"name": at.name, "workflowDef": definition(at.name)})
+    ),
+    # A task of a definition in the request may bring its task definition.
+    "a_task_definition_in_the_request": to(unregistered).send(
+        at.start(workflowDef=definition(at.name, BROUGHT), show=("taskDefinition",))
+    ),
+    # A member of the request that the server does not know is dropped.
+    "unknown_members_are_ignored": stored(at.start(perago=1)),
     # Starting what is not registered is a 404.
     "an_unknown_workflow": send(rest.post("/workflow", {"name": rest.name("workflow"), "input": {}})),
     # Starting what is not registered is a 404.

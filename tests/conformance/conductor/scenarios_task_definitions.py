@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
+from ...http_answer import Answer
 from ..rest import Rest
-from ..scenario import Declared, rest, scenario, scenario_for_each, send
+from ..scenario import Declared, Requests, each, rest, scenario, scenario_for_each, send, to
 from .workflows import start_steps, task_type
 
 EVERYTHING: dict[str, Any] = {
@@ -42,10 +44,41 @@ SCHEMA: dict[str, Any] = {
 }
 UNNUMBERED: dict[str, Any] = {"name": "s", "type": "JSON", "data": {}}
 NUMBERED: dict[str, Any] = {**UNNUMBERED, "version": 3}
+AUTHORS = {"createdBy": "me", "updatedBy": "you"}
+URL, ONE = "/metadata/taskdefs", "/metadata/taskdefs/{name}"
+
+kind = Requests()
+"""Requests of a scenario that prepares a `TaskType`."""
 
 
-def _read(rest: Rest, name: str) -> None:
-    rest.get("/metadata/taskdefs/{name}", name=name)
+@dataclass(frozen=True)
+class TaskType:
+    """A task type by its name."""
+
+    rest: Rest
+    name: str
+
+    def post(self, **fields: Any) -> None:
+        """Register it with these fields."""
+        self.rest.post(URL, [{"name": self.name, **fields}])
+
+    def put(self, **fields: Any) -> None:
+        """Update it to these fields."""
+        self.rest.put(URL, {"name": self.name, **fields})
+
+    def read(self, name: str | None = None) -> Answer:
+        """Read its definition, or another one."""
+        return self.rest.get(ONE, name=name or self.name)
+
+
+def named(rest: Rest, label: str = "task") -> TaskType:
+    """A task type that is not registered."""
+    return TaskType(rest, rest.name(label))
+
+
+def registered(rest: Rest, label: str = "task", **fields: Any) -> TaskType:
+    """A registered task type."""
+    return TaskType(rest, task_type(rest, label, **fields))
 
 
 FIELDS: dict[str, dict[str, Any]] = {
@@ -81,95 +114,23 @@ FIELDS: dict[str, dict[str, Any]] = {
 }
 
 
-@scenario_for_each(FIELDS)
-def fields(rest: Rest, case: dict[str, Any]) -> None:
-    """What becomes of a definition with these fields."""
-    name = rest.name("task")
-    rest.post("/metadata/taskdefs", [{"name": name, **case}])
-    _read(rest, case.get("name") or name)
-
-
-@scenario
-def a_name_may_have_blanks_and_any_letters(rest: Rest) -> None:
-    """Names are not checked."""
-    name = rest.name("with blank: ünï {x}")
-    rest.post("/metadata/taskdefs", [{"name": name}])
-    _read(rest, name)
-
-
-@scenario
-def a_list_registers_several(rest: Rest) -> None:
-    """One call registers all definitions of its list."""
-    names = [rest.name("one"), rest.name("two")]
-    rest.post("/metadata/taskdefs", [{"name": name, "retryCount": 0} for name in names])
-    for name in names:
-        _read(rest, name)
-
-
-@scenario
-def one_object_is_no_list(rest: Rest) -> None:
-    """Registering one object instead of a list is a 500, and stores nothing."""
-    name = rest.name("task")
-    rest.post("/metadata/taskdefs", {"name": name})
-    _read(rest, name)
-
-
-@scenario
-def registering_again_replaces_everything(rest: Rest) -> None:
-    """A second registration keeps nothing of the first."""
-    name = task_type(rest, **EVERYTHING)
-    rest.post("/metadata/taskdefs", [{"name": name, "description": "other"}])
-    _read(rest, name)
-
-
 @scenario
 def an_update_replaces_everything_but_the_create_time(rest: Rest) -> None:
     """PUT takes one object, keeps the time of creation and sets the time of the update."""
-    name = task_type(rest, **EVERYTHING)
-    before = rest.silent.get("/metadata/taskdefs/{name}", name=name).json
+    kind = registered(rest, **EVERYTHING)
+    before = rest.silent.get(ONE, name=kind.name).json
     rest.sleep(0.01)
-    rest.put("/metadata/taskdefs", {"name": name, "retryCount": 7})
-    after = rest.get("/metadata/taskdefs/{name}", name=name).json
+    kind.put(retryCount=7)
+    after = kind.read().json
     rest.note("the create time is kept", after["createTime"] == before["createTime"])
     rest.note("the update is later", after["updateTime"] > before["createTime"])
-
-
-@scenario
-def an_update_of_an_unknown_type_is_refused(rest: Rest) -> None:
-    """PUT creates nothing."""
-    name = rest.name("task")
-    rest.put("/metadata/taskdefs", {"name": name})
-    _read(rest, name)
-
-
-@scenario
-def an_update_takes_no_list(rest: Rest) -> None:
-    """PUT with a list is a 500."""
-    name = task_type(rest)
-    rest.put("/metadata/taskdefs", [{"name": name}])
-
-
-@scenario
-def an_update_is_validated(rest: Rest) -> None:
-    """PUT refuses what POST refuses, and keeps what was stored."""
-    name = task_type(rest)
-    rest.put("/metadata/taskdefs", {"name": name, "retryCount": -1})
-    _read(rest, name)
-
-
-@scenario
-def a_deleted_type_is_gone(rest: Rest) -> None:
-    """DELETE answers 200 without a body; afterwards the definition is a 404."""
-    name = task_type(rest)
-    rest.delete("/metadata/taskdefs/{name}", name=name)
-    _read(rest, name)
 
 
 @scenario
 def all_types_are_listed(rest: Rest) -> None:
     """The list of definitions has each of them whole."""
     name = task_type(rest, description="listed")
-    found = rest.silent.get("/metadata/taskdefs").json
+    found = rest.silent.get(URL).json
     rest.note("the listed definition", [one for one in found if one["name"] == name])
 
 
@@ -178,16 +139,9 @@ def a_deleted_type_is_not_listed(rest: Rest) -> None:
     """The list of definitions follows a deletion."""
     name = task_type(rest)
     with rest.unnoted():
-        rest.delete("/metadata/taskdefs/{name}", name=name)
-        found = rest.get("/metadata/taskdefs").json
+        rest.delete(ONE, name=name)
+        found = rest.get(URL).json
     rest.note("it is listed", any(one["name"] == name for one in found))
-
-
-@scenario
-def a_definition_with_dots_is_found(rest: Rest) -> None:
-    """A dotted name is no file extension."""
-    name = task_type(rest, "features.build.json")
-    _read(rest, name)
 
 
 COERCED: dict[str, dict[str, Any]] = {
@@ -221,23 +175,10 @@ COERCED: dict[str, dict[str, Any]] = {
 def coerced(rest: Rest, case: dict[str, Any]) -> None:
     """Values of another type are converted where that is possible."""
     name = rest.name("task")
-    rest.post("/metadata/taskdefs", [{"name": name, **case}])
-    answer = rest.silent.get("/metadata/taskdefs/{name}", name=name)
+    rest.post(URL, [{"name": name, **case}])
+    answer = rest.silent.get(ONE, name=name)
     (member,) = case
     rest.note(member, answer.json.get(member) if answer.status == 200 else answer.status)
-
-
-@scenario
-def who_created_and_changed_a_definition(rest: Rest) -> None:
-    """Names of authors that are sent are kept or replaced."""
-    name = rest.name("task")
-    authors = {"createdBy": "me", "updatedBy": "you"}
-    rest.post("/metadata/taskdefs", [{"name": name, **authors}])
-    _read(rest, name)
-    rest.put("/metadata/taskdefs", {"name": name, **authors})
-    _read(rest, name)
-    rest.post("/metadata/taskdefs", [{"name": name}])
-    _read(rest, name)
 
 
 @scenario
@@ -292,29 +233,50 @@ REFUSED: dict[str, dict[str, Any]] = {
 }
 
 
-@scenario_for_each(REFUSED)
-def refused_fields(rest: Rest, case: dict[str, Any]) -> None:
-    """A definition with these fields is refused, and not stored."""
-    name = rest.name("task")
-    rest.post("/metadata/taskdefs", [{"name": name, **case}])
-    rest.get("/metadata/taskdefs/{name}", name=name)
-
-
-@scenario
-def one_mistake_refuses_the_whole_list(rest: Rest) -> None:
-    """Nothing of a list with one bad definition is stored, and the error says which it is."""
-    good = rest.name("good")
-    rest.post("/metadata/taskdefs", [{"name": good}, {"name": rest.name("bad"), "retryCount": -1}])
-    rest.get("/metadata/taskdefs/{name}", name=good)
-
-
 SCENARIOS: Declared = {
+    # What becomes of a definition with these fields.
+    **each(FIELDS, lambda case: to(named).send(kind.post(**case), kind.read(case.get("name")))),
+    # A definition with these fields is refused, and not stored.
+    **each(REFUSED, lambda case: to(named).send(kind.post(**case), kind.read())),
+    # Names are not checked.
+    "a_name_may_have_blanks_and_any_letters": to(named, "with blank: ünï {x}").send(kind.post(), kind.read()),
+    # A dotted name is no file extension.
+    "a_definition_with_dots_is_found": to(registered, "features.build.json").send(kind.read()),
+    # One call registers all definitions of its list.
+    "a_list_registers_several": send(
+        rest.post(URL, [{"name": rest.unique("one"), "retryCount": 0}, {"name": rest.unique("two"), "retryCount": 0}]),
+        rest.get(ONE, name=rest.unique("one")),
+        rest.get(ONE, name=rest.unique("two")),
+    ),
+    # Nothing of a list with one bad definition is stored, and the error says which it is.
+    "one_mistake_refuses_the_whole_list": send(
+        rest.post(URL, [{"name": rest.unique("good")}, {"name": rest.name("bad"), "retryCount": -1}]),
+        rest.get(ONE, name=rest.unique("good")),
+    ),
+    # Registering one object instead of a list is a 500, and stores nothing.
+    "one_object_is_no_list": to(named).send(kind.rest.post(URL, {"name": kind.name}), kind.read()),
+    # A second registration keeps nothing of the first.
+    "registering_again_replaces_everything": to(registered, **EVERYTHING).send(
+        kind.post(description="other"), kind.read()
+    ),
+    # PUT creates nothing.
+    "an_update_of_an_unknown_type_is_refused": to(named).send(kind.put(), kind.read()),
+    # PUT with a list is a 500.
+    "an_update_takes_no_list": to(registered).send(kind.rest.put(URL, [{"name": kind.name}])),
+    # PUT refuses what POST refuses, and keeps what was stored.
+    "an_update_is_validated": to(registered).send(kind.put(retryCount=-1), kind.read()),
+    # DELETE answers 200 without a body; afterwards the definition is a 404.
+    "a_deleted_type_is_gone": to(registered).send(kind.rest.delete(ONE, name=kind.name), kind.read()),
+    # Names of authors that are sent are kept or replaced.
+    "who_created_and_changed_a_definition": to(named).send(
+        kind.post(**AUTHORS), kind.read(), kind.put(**AUTHORS), kind.read(), kind.post(), kind.read()
+    ),
     # Registering nothing is a 400.
-    "an_empty_list_is_refused": send(rest.post("/metadata/taskdefs", [])),
+    "an_empty_list_is_refused": send(rest.post(URL, [])),
     # DELETE of an unknown type is a server error, not a 404.
-    "deleting_what_is_not_there_is_a_500": send(rest.delete("/metadata/taskdefs/{name}", name=rest.name("task"))),
+    "deleting_what_is_not_there_is_a_500": send(rest.delete(ONE, name=rest.name("task"))),
     # A definition needs a name.
-    "a_missing_name": send(rest.post("/metadata/taskdefs", [{"retryCount": 1}])),
+    "a_missing_name": send(rest.post(URL, [{"retryCount": 1}])),
     # An empty name is none.
-    "an_empty_name": send(rest.post("/metadata/taskdefs", [{"name": ""}])),
+    "an_empty_name": send(rest.post(URL, [{"name": ""}])),
 }

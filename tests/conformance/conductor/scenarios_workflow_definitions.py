@@ -5,30 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from ..rest import Rest
-from ..scenario import Declared, rest, scenario, scenario_for_each, send
+from ..scenario import Declared, each, rest, scenario, send, to
 from .operators import fork, join, loop, operator, sub_workflow, system_task
-from .workflows import Json, definition, register_workflow, step
+from .workflows import Json, at, definition, registered, step, unregistered
 
-
-def _posted(rest: Rest, tasks: list[dict[str, Any]], **fields: Any) -> str:
-    name = rest.name("workflow")
-    rest.post("/metadata/workflow", definition(name, *tasks, **fields))
-    return name
-
-
-def _read(rest: Rest, name: str, **query: Any) -> None:
-    rest.get("/metadata/workflow/{name}", query=query, name=name)
-
-
-@scenario
-def a_definition_gets_defaults(rest: Rest) -> None:
-    """What is left out of a definition and its tasks is stored with defaults."""
-    name = rest.name("workflow")
-    tasks = [{"name": "any", "taskReferenceName": "r", "type": "SIMPLE"}]
-    rest.post("/metadata/workflow", {"name": name, "version": 1, "tasks": tasks})
-    _read(rest, name)
-
-
+URL, ONE = "/metadata/workflow", "/metadata/workflow/{name}"
+ANY, OTHER = step("any"), step("other")
+AUTHORS = {"createdBy": "me", "updatedBy": "you"}
 EVERYTHING: dict[str, Any] = {
     "description": "What it does.",
     "ownerEmail": "data@example.com",
@@ -59,12 +42,6 @@ ACCEPTED: dict[str, dict[str, Any]] = {
 }
 
 
-@scenario_for_each(ACCEPTED)
-def accepted(rest: Rest, case: dict[str, Any]) -> None:
-    """A definition with these members is stored and read back."""
-    _read(rest, _posted(rest, **{"tasks": [step("any")], **case}))
-
-
 REFUSED: dict[str, dict[str, Any]] = {
     "no_tasks": {"tasks": []},
     "the_same_reference_twice": {"tasks": [step("any", "r"), step("other", "r")]},
@@ -80,115 +57,14 @@ REFUSED: dict[str, dict[str, Any]] = {
 }
 
 
-@scenario_for_each(REFUSED)
-def refused(rest: Rest, case: dict[str, Any]) -> None:
-    """A definition with these members is refused."""
-    _posted(rest, **{"tasks": [step("any")], **case})
-
-
-@scenario
-def a_workflow_for_failures_is_kept(rest: Rest) -> None:
-    """A definition may name a workflow for failures, which nobody looks for."""
-    _read(rest, _posted(rest, [step("any")], failureWorkflow=rest.name("unknown")))
-
-
-@scenario
-def the_same_version_twice_is_a_conflict(rest: Rest) -> None:
-    """Creating a version that exists is a 409 and changes nothing."""
-    name = register_workflow(rest, step("any"))
-    rest.post("/metadata/workflow", definition(name, step("other")))
-    _read(rest, name)
-
-
-@scenario
-def overwriting_a_version(rest: Rest) -> None:
-    """With `overwrite` an existing version is replaced."""
-    name = register_workflow(rest, step("any"))
-    rest.post("/metadata/workflow", query={"overwrite": "true"}, json=definition(name, step("other")))
-    _read(rest, name)
-
-
-@scenario
-def an_upsert_tells_what_succeeded(rest: Rest) -> None:
-    """PUT takes a list, creates or replaces, and answers with names."""
-    old, new = register_workflow(rest, step("any"), label="old"), rest.name("new")
-    rest.put("/metadata/workflow", [definition(name, step("other")) for name in (old, new)])
-    _read(rest, old)
-    _read(rest, new)
-
-
-@scenario
-def an_upsert_takes_no_object(rest: Rest) -> None:
-    """PUT with one object is a 500."""
-    rest.put("/metadata/workflow", definition(rest.name("workflow"), step("any")))
-
-
-@scenario
-def an_upsert_with_a_mistake(rest: Rest) -> None:
-    """PUT refuses the whole list when one definition is bad."""
-    good, bad = rest.name("good"), rest.name("bad")
-    rest.put("/metadata/workflow", [definition(good, step("any")), definition(bad)])
-    _read(rest, good)
-
-
-@scenario
-def the_highest_version_is_read(rest: Rest) -> None:
-    """Without a version the highest is meant, not the latest."""
-    name = register_workflow(rest, step("any"), version=7)
-    rest.silent.post("/metadata/workflow", definition(name, step("any"), version=3))
-    _read(rest, name)
-
-
-@scenario
-def a_version_is_read(rest: Rest) -> None:
-    """A version can be chosen."""
-    name = register_workflow(rest, step("any"))
-    rest.silent.post("/metadata/workflow", definition(name, step("any"), version=2))
-    _read(rest, name, version=1)
-
-
-@scenario
-def a_deleted_version_is_gone(rest: Rest) -> None:
-    """DELETE takes one version away, others stay."""
-    name = register_workflow(rest, step("any"))
-    rest.silent.post("/metadata/workflow", definition(name, step("any"), version=2))
-    rest.delete("/metadata/workflow/{name}/{version}", name=name, version="2")
-    _read(rest, name, version=2)
-    _read(rest, name)
-
-
 @scenario
 def all_workflows_are_listed(rest: Rest) -> None:
     """The list has every version whole."""
-    name = register_workflow(rest, step("any"))
-    with rest.unnoted():
-        rest.post("/metadata/workflow", definition(name, step("any"), version=2))
-        found = rest.get("/metadata/workflow").json
-    mine = sorted((one for one in found if one["name"] == name), key=lambda one: one["version"])
+    made = registered(rest, ANY, types={})
+    made.silent.post(ANY, version=2)
+    found = rest.silent.get(URL).json
+    mine = sorted((one for one in found if one["name"] == made.name), key=lambda one: one["version"])
     rest.note("the listed versions", mine)
-
-
-@scenario
-def an_unregistered_task_type_is_accepted(rest: Rest) -> None:
-    """A workflow may name a task type that nobody has registered."""
-    _read(rest, _posted(rest, [step(rest.name("task"))]))
-
-
-@scenario
-def a_list_is_no_workflow(rest: Rest) -> None:
-    """POST takes one object."""
-    rest.post("/metadata/workflow", [definition(rest.name("workflow"), step("any"))])
-
-
-@scenario
-def who_created_and_changed_a_workflow(rest: Rest) -> None:
-    """Names of authors that are sent are kept or replaced."""
-    name = rest.name("workflow")
-    made = definition(name, step("a"), createdBy="me", updatedBy="you")
-    rest.post("/metadata/workflow", made)
-    rest.get("/metadata/workflow/{name}", name=name)
-    rest.put("/metadata/workflow", [made])
-    rest.get("/metadata/workflow/{name}", name=name)
 
 
 A1 = step("any", "a1")
@@ -238,24 +114,12 @@ DEFINITIONS: dict[str, list[Json]] = {
 }
 
 
-@scenario_for_each(DEFINITIONS)
-def definitions(rest: Rest, case: list[Json]) -> None:
-    """A definition of these steps is sent, and no workflow of it is started."""
-    rest.post("/metadata/workflow", definition(rest.name("workflow"), *case))
-
-
 MEMBERS: dict[str, Json] = {
     "a_name_of_null": {"name": None},
     "an_empty_name": {"name": ""},
     "a_version_of_null": {"version": None},
     "a_schema_version_of_null": {"schemaVersion": None},
 }
-
-
-@scenario_for_each(MEMBERS)
-def members(rest: Rest, case: Json) -> None:
-    """A definition with this member is sent."""
-    rest.post("/metadata/workflow", {**definition(rest.name("workflow"), A1), **case})
 
 
 BROUGHT: dict[str, Json] = {
@@ -270,20 +134,75 @@ BROUGHT: dict[str, Json] = {
 }
 
 
-@scenario_for_each(BROUGHT)
-def brought_definitions(rest: Rest, case: Json) -> None:
-    """A start request brings this definition of its own."""
-    body: dict[str, Any] = {"name": "x", "workflowDef": {**definition("w", A1), **case}}
-    rest.post("/workflow", body)
-
-
 SCENARIOS: Declared = {
+    # A definition with these members is stored and read back.
+    **each(ACCEPTED, lambda case: to(unregistered).send(at.post(ANY, **case), at.read())),
+    # A definition with these members is refused.
+    **each(REFUSED, lambda case: to(unregistered).send(at.post(ANY, **case))),
+    # A definition of these steps is sent, and no workflow of it is started.
+    **each(DEFINITIONS, lambda case: to(unregistered).send(at.post(*case))),
+    # A definition with this member is sent.
+    **each(MEMBERS, lambda case: to(unregistered).send(at.post(A1, **case))),
+    # A start request brings this definition of its own.
+    **each(
+        BROUGHT,
+        lambda case: send(rest.post("/workflow", {"name": "x", "workflowDef": {**definition("w", A1), **case}})),
+    ),
+    # What is left out of a definition and its tasks is stored with defaults.
+    "a_definition_gets_defaults": to(unregistered).send(
+        at.rest.post(
+            URL, {"name": at.name, "version": 1, "tasks": [{"name": "any", "taskReferenceName": "r", "type": "SIMPLE"}]}
+        ),
+        at.read(),
+    ),
+    # A definition may name a workflow for failures, which nobody looks for.
+    "a_workflow_for_failures_is_kept": to(unregistered).send(
+        at.post(ANY, failureWorkflow=at.rest.name("unknown")), at.read()
+    ),
+    # Creating a version that exists is a 409 and changes nothing.
+    "the_same_version_twice_is_a_conflict": to(registered, ANY, types={}).send(at.post(OTHER), at.read()),
+    # With `overwrite` an existing version is replaced.
+    "overwriting_a_version": to(registered, ANY, types={}).send(at.post(OTHER, query={"overwrite": "true"}), at.read()),
+    # PUT takes a list, creates or replaces, and answers with names.
+    "an_upsert_tells_what_succeeded": to(registered, ANY, types={}, label="old").send(
+        at.rest.put(URL, [definition(at.name, OTHER), definition(at.rest.unique("new"), OTHER)]),
+        at.read(),
+        at.rest.get(ONE, name=at.rest.unique("new")),
+    ),
+    # PUT with one object is a 500.
+    "an_upsert_takes_no_object": send(rest.put(URL, definition(rest.name("workflow"), ANY))),
+    # PUT refuses the whole list when one definition is bad.
+    "an_upsert_with_a_mistake": send(
+        rest.put(URL, [definition(rest.unique("good"), ANY), definition(rest.name("bad"))]),
+        rest.get(ONE, name=rest.unique("good")),
+    ),
+    # Without a version the highest is meant, not the latest.
+    "the_highest_version_is_read": to(registered, ANY, types={}, version=7).send(
+        at.silent.post(ANY, version=3), at.read()
+    ),
+    # A version can be chosen.
+    "a_version_is_read": to(registered, ANY, types={}).send(at.silent.post(ANY, version=2), at.read(version=1)),
+    # DELETE takes one version away, others stay.
+    "a_deleted_version_is_gone": to(registered, ANY, types={}).send(
+        at.silent.post(ANY, version=2),
+        at.rest.delete(ONE + "/{version}", name=at.name, version="2"),
+        at.read(version=2),
+        at.read(),
+    ),
+    # A workflow may name a task type that nobody has registered.
+    "an_unregistered_task_type_is_accepted": to(unregistered).send(at.post(step(at.rest.name("task"))), at.read()),
+    # POST takes one object.
+    "a_list_is_no_workflow": send(rest.post(URL, [definition(rest.name("workflow"), ANY)])),
+    # Names of authors that are sent are kept or replaced.
+    "who_created_and_changed_a_workflow": to(unregistered).send(
+        at.post(step("a"), **AUTHORS), at.read(), at.put(step("a"), **AUTHORS), at.read()
+    ),
     # DELETE of what is not there is a server error.
     "deleting_an_unknown_workflow_is_a_500": send(
-        rest.delete("/metadata/workflow/{name}/{version}", name=rest.name("workflow"), version="1")
+        rest.delete(ONE + "/{version}", name=rest.name("workflow"), version="1")
     ),
     # A workflow has a name.
-    "a_missing_workflow_name": send(rest.post("/metadata/workflow", {"version": 1, "tasks": [step("any")]})),
+    "a_missing_workflow_name": send(rest.post(URL, {"version": 1, "tasks": [step("any")]})),
     # The name in the request may be empty where a definition brings one.
     "a_brought_definition_without_a_name_in_the_request": send(
         rest.post("/workflow", {"name": "", "workflowDef": definition("w", A1)})

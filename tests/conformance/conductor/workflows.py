@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...http_answer import Answer
 from ..rest import Rest
-from ..scenario import Requests, to
+from ..scenario import Request, Requests, to
 
 Json = dict[str, Any]
+Name = str | Request | Requests
+"""A name, or the request that will find it."""
 
 on = Requests()
 """Requests of a scenario that prepares a `StartedWorkflow`."""
@@ -71,13 +73,13 @@ def task_type(rest: Rest, label: str = "task", **fields: Any) -> str:
     return name
 
 
-def step(task: str, reference: str = "r0", **fields: Any) -> Json:
+def step(task: Name, reference: str = "r0", **fields: Any) -> Json:
     """A simple task of a workflow definition that passes the workflow's `x` on."""
     given = {"inputParameters": {"x": "${workflow.input.x}"}, **fields}
     return {"name": task, "taskReferenceName": reference, "type": "SIMPLE", **given}
 
 
-def definition(name: str, *tasks: Json, **fields: Any) -> Json:
+def definition(name: Name, *tasks: Json, **fields: Any) -> Json:
     """A workflow definition."""
     return {"name": name, "version": 1, "schemaVersion": 2, "tasks": list(tasks), **fields}
 
@@ -203,9 +205,9 @@ class StartedWorkflow:
         headers = {"Content-Type": kind}
         self.rest.call("POST", "/tasks/{task}/log", task=task["taskId"], body=text.encode(), headers=headers)
 
-    def logs(self, task: Json) -> list[Json]:
+    def logs(self, task: Json) -> Answer:
         """Read the log of an attempt."""
-        return self.rest.get("/tasks/{task}/log", task=task["taskId"]).json  # type: ignore[no-any-return]
+        return self.rest.get("/tasks/{task}/log", task=task["taskId"])
 
     def read(self, **options: Any) -> Json:
         """Read the workflow with its tasks."""
@@ -261,6 +263,10 @@ class StartedWorkflow:
         """Run again from a task on, or from the beginning."""
         given = {"reRunFromTaskId": task["taskId"], **body} if task else body
         self.act("POST", "/workflow/{workflow}/rerun", json=given)
+
+    def skip(self, reference: str, **body: Any) -> None:
+        """Skip the step of this reference name; `body` is its input and output."""
+        self.act("PUT", "/workflow/{workflow}/skiptask/{reference}", reference=reference, json=body)
 
     def pause(self) -> None:
         """Pause the workflow."""
@@ -373,16 +379,76 @@ def start(
     return start_registered(rest, task, register_workflow(rest, *tasks, label=label, **fields), given)
 
 
-def start_types(
-    rest: Rest, *tasks: Json, types: Mapping[str, Json] | None = None, given: Json | None = None, **fields: Any
-) -> StartedWorkflow:
-    """Register task types by their labels, and start a workflow of tasks that have a label in place of their name.
+@dataclass(frozen=True)
+class Definition:
+    """The definition of a workflow by its name, be it registered or not."""
 
-    By default there is one type, `task`. The first one is the type that workers poll for.
+    rest: Rest
+    name: str
+    types: Mapping[str, str] = field(default_factory=dict)
+    """Task types by their labels."""
+
+    @property
+    def task(self) -> str:
+        """The first task type."""
+        return next(iter(self.types.values()), "none")
+
+    @property
+    def silent(self) -> Definition:
+        """The same definition, of which nothing is noted."""
+        return replace(self, rest=self.rest.silent)
+
+    def post(self, *tasks: Json, query: Json | None = None, **fields: Any) -> Answer:
+        """Create it with these tasks and fields."""
+        return self.rest.post("/metadata/workflow", self._body(tasks, fields), query=query)
+
+    def put(self, *tasks: Json, **fields: Any) -> Answer:
+        """Create or replace it."""
+        return self.rest.put("/metadata/workflow", [self._body(tasks, fields)])
+
+    def read(self, **query: Any) -> Answer:
+        """Read it."""
+        return self.rest.get("/metadata/workflow/{name}", query=query, name=self.name)
+
+    def start(self, *, show: Collection[str] = (), **members: Any) -> StartedWorkflow:
+        """Start it by a request with these members, and read the workflow."""
+        answer = self.rest.post("/workflow", {"name": self.name, **members})
+        started = StartedWorkflow(self.rest, self.task, self.name, answer.text, self.types)
+        started.read(show=show)
+        return started
+
+    def _body(self, tasks: Sequence[Json], fields: Json) -> Json:
+        return {**definition(self.name, *(_with_names(task, self.types) for task in tasks)), **fields}
+
+
+at = Requests()
+"""Requests of a scenario that prepares a `Definition`."""
+
+
+def unregistered(rest: Rest, *types: str) -> Definition:
+    """The definition of a workflow that is not registered, and registered task types with these labels."""
+    names = {label: task_type(rest, label) for label in types}
+    return Definition(rest, rest.name("workflow"), names)
+
+
+def registered(
+    rest: Rest, *tasks: Json, types: Mapping[str, Json] | None = None, label: str = "workflow", **fields: Any
+) -> Definition:
+    """Register task types by their labels, and a workflow of tasks that have a label in place of their name.
+
+    By default there is one type, `task`.
     """
-    names = {label: task_type(rest, label, **changes) for label, changes in (types or {"task": {}}).items()}
-    name = register_workflow(rest, *(_with_names(task, names) for task in tasks), **fields)
-    return replace(start_registered(rest, next(iter(names.values())), name, given), types=names)
+    names = {
+        key: task_type(rest, key, **changes) for key, changes in ({"task": {}} if types is None else types).items()
+    }
+    name = register_workflow(rest, *(_with_names(task, names) for task in tasks), label=label, **fields)
+    return Definition(rest, name, names)
+
+
+def start_types(rest: Rest, *tasks: Json, given: Json | None = None, **options: Any) -> StartedWorkflow:
+    """Start a workflow that is `registered` with these options. Workers poll for the first task type."""
+    made = registered(rest, *tasks, **options)
+    return replace(start_registered(rest, made.task, made.name, given), types=made.types)
 
 
 def _with_names(value: Any, names: Mapping[str, str]) -> Any:
