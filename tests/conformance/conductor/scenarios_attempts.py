@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..rest import Rest
-from ..scenario import Declared, scenario, scenario_for_each, scenario_with, to
+from ..scenario import Declared, each, scenario, scenario_for_each, scenario_with, to
 from .workflows import StartedWorkflow, on, one_step, start_steps
 
 DELAYS: dict[str, dict[str, Any]] = {
@@ -80,54 +80,28 @@ SECONDS = 1.2
 """A little more than the shortest timeout there is."""
 
 
+NO_RESPONSE = {"responseTimeoutSeconds": 1}
+TOO_LONG = {"timeoutSeconds": 1, "responseTimeoutSeconds": 1}
+
 OVERDUE: dict[str, dict[str, Any]] = {
     # A response timeout makes a new attempt.
-    "no_response_with_the_policy_retry": {"responseTimeoutSeconds": 1, "timeoutPolicy": "RETRY"},
+    "no_response_with_the_policy_retry": NO_RESPONSE | {"timeoutPolicy": "RETRY"},
     # A response timeout makes a new attempt under this policy, too.
-    "no_response_with_the_policy_time_out_wf": {"responseTimeoutSeconds": 1, "timeoutPolicy": "TIME_OUT_WF"},
+    "no_response_with_the_policy_time_out_wf": NO_RESPONSE | {"timeoutPolicy": "TIME_OUT_WF"},
     # A response timeout makes a new attempt under this policy, too.
-    "no_response_with_the_policy_alert_only": {"responseTimeoutSeconds": 1, "timeoutPolicy": "ALERT_ONLY"},
+    "no_response_with_the_policy_alert_only": NO_RESPONSE | {"timeoutPolicy": "ALERT_ONLY"},
     # Without retries a response timeout times the workflow out.
-    "no_response_and_no_retries": {"responseTimeoutSeconds": 1, "retryCount": 0},
+    "no_response_and_no_retries": NO_RESPONSE | {"retryCount": 0},
     # The new attempt waits for the retry's delay.
-    "no_response_after_a_delay": {"responseTimeoutSeconds": 1, "retryDelaySeconds": 60},
-    # There is no response timeout for a task that nobody has.
-    "a_task_that_waits_does_not_respond": {"polled": False, "responseTimeoutSeconds": 1},
+    "no_response_after_a_delay": NO_RESPONSE | {"retryDelaySeconds": 60},
     # `timeoutSeconds` makes a new attempt under RETRY.
-    "too_long_with_the_policy_retry": {"timeoutSeconds": 1, "responseTimeoutSeconds": 1, "timeoutPolicy": "RETRY"},
+    "too_long_with_the_policy_retry": TOO_LONG | {"timeoutPolicy": "RETRY"},
     # `timeoutSeconds` ends the workflow under TIME_OUT_WF, although retries are left.
-    "too_long_with_the_policy_time_out_wf": {
-        "timeoutSeconds": 1,
-        "responseTimeoutSeconds": 1,
-        "timeoutPolicy": "TIME_OUT_WF",
-    },
+    "too_long_with_the_policy_time_out_wf": TOO_LONG | {"timeoutPolicy": "TIME_OUT_WF"},
     # `timeoutSeconds` does nothing under ALERT_ONLY; the response is missed then.
-    "too_long_with_the_policy_alert_only": {
-        "timeoutSeconds": 1,
-        "responseTimeoutSeconds": 1,
-        "timeoutPolicy": "ALERT_ONLY",
-    },
+    "too_long_with_the_policy_alert_only": TOO_LONG | {"timeoutPolicy": "ALERT_ONLY"},
     # Without retries the policy RETRY times the workflow out.
-    "too_long_and_no_retries": {
-        "timeoutSeconds": 1,
-        "responseTimeoutSeconds": 1,
-        "timeoutPolicy": "RETRY",
-        "retryCount": 0,
-    },
-    # A poll timeout makes a new attempt under RETRY.
-    "nobody_polls_with_the_policy_retry": {"polled": False, "pollTimeoutSeconds": 1, "timeoutPolicy": "RETRY"},
-    # A poll timeout ends the workflow under TIME_OUT_WF.
-    "nobody_polls_with_the_policy_time_out_wf": {
-        "polled": False,
-        "pollTimeoutSeconds": 1,
-        "timeoutPolicy": "TIME_OUT_WF",
-    },
-    # A poll timeout does nothing under ALERT_ONLY.
-    "nobody_polls_with_the_policy_alert_only": {
-        "polled": False,
-        "pollTimeoutSeconds": 1,
-        "timeoutPolicy": "ALERT_ONLY",
-    },
+    "too_long_and_no_retries": TOO_LONG | {"timeoutPolicy": "RETRY", "retryCount": 0},
     # The time of all attempts ends the workflow under RETRY, too.
     "the_total_with_the_policy_retry": {"totalTimeoutSeconds": 1, "timeoutPolicy": "RETRY"},
     # The time of all attempts ends the workflow under TIME_OUT_WF.
@@ -136,33 +110,25 @@ OVERDUE: dict[str, dict[str, Any]] = {
     "the_total_with_the_policy_alert_only": {"totalTimeoutSeconds": 1, "timeoutPolicy": "ALERT_ONLY"},
 }
 
-
-@scenario_for_each(OVERDUE)
-def overdue(rest: Rest, case: dict[str, Any]) -> None:
-    """A task of this definition is polled, unless the case says otherwise, and its time passes."""
-    polled = case.get("polled", True)
-    on = start_steps(rest, {name: value for name, value in case.items() if name != "polled"})
-    if polled:
-        on.take()
-    on.wait(SECONDS)
-    on.read()
-
+UNPOLLED: dict[str, dict[str, Any]] = {
+    # There is no response timeout for a task that nobody has.
+    "a_task_that_waits_does_not_respond": NO_RESPONSE,
+    # A poll timeout makes a new attempt under RETRY.
+    "nobody_polls_with_the_policy_retry": {"pollTimeoutSeconds": 1, "timeoutPolicy": "RETRY"},
+    # A poll timeout ends the workflow under TIME_OUT_WF.
+    "nobody_polls_with_the_policy_time_out_wf": {"pollTimeoutSeconds": 1, "timeoutPolicy": "TIME_OUT_WF"},
+    # A poll timeout does nothing under ALERT_ONLY.
+    "nobody_polls_with_the_policy_alert_only": {"pollTimeoutSeconds": 1, "timeoutPolicy": "ALERT_ONLY"},
+}
 
 PARKED: dict[str, dict[str, Any]] = {
     # There is no response timeout for a task that is parked.
-    "a_parked_task_need_not_respond": {"responseTimeoutSeconds": 1},
+    "a_parked_task_need_not_respond": NO_RESPONSE,
     # `timeoutSeconds` counts while a task is parked.
-    "a_parked_task_takes_too_long": {"timeoutSeconds": 1, "responseTimeoutSeconds": 1, "timeoutPolicy": "RETRY"},
+    "a_parked_task_takes_too_long": TOO_LONG | {"timeoutPolicy": "RETRY"},
 }
 
-
-@scenario_for_each(PARKED)
-def parked(rest: Rest, case: dict[str, Any]) -> None:
-    """A task of this definition is parked for longer than its time."""
-    on = start_steps(rest, case)
-    on.finish(on.take(), "IN_PROGRESS", callbackAfterSeconds=60)
-    on.wait(SECONDS)
-    on.read()
+park = on.finish(on.take(), "IN_PROGRESS", callbackAfterSeconds=60)
 
 
 @scenario_with(start_steps, {"totalTimeoutSeconds": 1, "retryCount": 5, "timeoutPolicy": "ALERT_ONLY"})
@@ -178,8 +144,7 @@ def the_total_of_two_attempts(on: StartedWorkflow) -> None:
 @scenario
 def a_start_delay_does_not_count(rest: Rest) -> None:
     """`timeoutSeconds` begins after the start delay, even if the task was polled before."""
-    limits = {"timeoutSeconds": 1, "responseTimeoutSeconds": 1, "timeoutPolicy": "RETRY"}
-    on = start_steps(rest, limits, step_fields={"startDelay": 30})
+    on = start_steps(rest, TOO_LONG | {"timeoutPolicy": "RETRY"}, step_fields={"startDelay": 30})
     on.silent.reset_callbacks()
     task = on.take()
     rest.sleep(SECONDS / 2)
@@ -188,17 +153,20 @@ def a_start_delay_does_not_count(rest: Rest) -> None:
     on.read()
 
 
-@scenario_for_each({f"no_second_response_with_the_policy_{policy.lower()}": policy for policy in POLICIES})
-def no_second_response(rest: Rest, case: str) -> None:
-    """The attempt that follows a response timeout may miss its own; then no retries are left."""
-    on = start_steps(rest, {"responseTimeoutSeconds": 1, "timeoutPolicy": case})
-    for _ in range(2):
-        on.take()
-        on.wait(SECONDS)
-    on.note_all()
-
-
 SCENARIOS: Declared = {
+    # A task of this definition is polled, and its time passes.
+    **each(OVERDUE, lambda case: to(start_steps, case).send(on.take(), on.wait(SECONDS), on.read())),
+    # Nobody polls for a task of this definition, and its time passes.
+    **each(UNPOLLED, lambda case: to(start_steps, case).send(on.wait(SECONDS), on.read())),
+    # A task of this definition is parked for longer than its time.
+    **each(PARKED, lambda case: to(start_steps, case).send(park, on.wait(SECONDS), on.read())),
+    # The attempt that follows a response timeout may miss its own; then no retries are left.
+    **each(
+        {f"no_second_response_with_the_policy_{policy.lower()}": policy for policy in POLICIES},
+        lambda case: to(start_steps, NO_RESPONSE | {"timeoutPolicy": case}).send(
+            on.take(), on.wait(SECONDS), on.take(), on.wait(SECONDS), on.note_all()
+        ),
+    ),
     # A retry is in the workflow at once, and handed out after its delay.
     "a_delay_is_waited_for": to(start_steps, {"retryDelaySeconds": 1}).send(
         on.fail(), on.read(), on.poll(), on.rest.sleep(1.2), on.poll()
@@ -237,7 +205,7 @@ SCENARIOS: Declared = {
     ),
     # The time in which a task is parked does not count for the poll timeout.
     "nobody_polls_a_parked_task": to(start_steps, {"pollTimeoutSeconds": 1, "timeoutPolicy": "RETRY"}).send(
-        on.finish(on.take(), "IN_PROGRESS", callbackAfterSeconds=60), on.wait(SECONDS), on.read()
+        park, on.wait(SECONDS), on.read()
     ),
     # A workflow's own timeout begins again with a retry.
     "a_retried_workflow_has_its_time_again": to(

@@ -5,12 +5,10 @@ A sign of life extends the lease of a task. An IN_PROGRESS result gives the task
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from ..rest import Rest
-from ..scenario import Declared, scenario_for_each, scenario_with, to
-from .workflows import Json, StartedWorkflow, on, one_step, start_steps, two_steps
+from ..scenario import Declared, each, scenario_with, to
+from .workflows import StartedWorkflow, on, one_step, start_steps, two_steps
 
 
 @scenario_with(start_steps)
@@ -25,30 +23,6 @@ def only_the_update_time_moves(on: StartedWorkflow) -> None:
     on.rest.note("what changed", sorted(key for key in before if before[key] != after.get(key)))
     on.read()
     on.rest.get("/tasks/{task}/log", task=before["taskId"])
-
-
-TAKEN: dict[str, Callable[[StartedWorkflow], Json]] = {
-    # A lease is extended without a status.
-    "no_status_is_needed": lambda on: on.take(),
-    # A lease never tells that the task was lost.
-    "for_an_ended_task": lambda on: on.run(),
-    # The lease of an old attempt changes nothing.
-    "for_an_old_attempt": lambda on: on.run("FAILED"),
-}
-
-
-@scenario_for_each(TAKEN)
-def attempts(rest: Rest, case: Callable[[StartedWorkflow], Json]) -> None:
-    """Extend the lease of this attempt."""
-    on = start_steps(rest)
-    on.update(case(on), None, extendLease=True)
-    on.read()
-
-
-@scenario_with(start_steps)
-def under_an_unknown_workflow(on: StartedWorkflow) -> None:
-    """Nobody looks at the workflow of a lease."""
-    on.update({**on.take(), "workflowInstanceId": "unknown"}, None, extendLease=True)
 
 
 @scenario_with(start_steps)
@@ -90,14 +64,6 @@ HANDED_BACK: dict[str, dict[str, Any]] = {
 }
 
 
-@scenario_for_each(HANDED_BACK)
-def handed_back(rest: Rest, case: dict[str, Any]) -> None:
-    """A task is given back by a result with these fields."""
-    on = start_steps(rest)
-    on.update(on.take(), "IN_PROGRESS", **case)
-    on.read()
-
-
 @scenario_with(start_steps)
 def a_task_is_given_away(on: StartedWorkflow) -> None:
     """An IN_PROGRESS result makes the task SCHEDULED: anybody may have it at once, with the same id."""
@@ -113,6 +79,18 @@ def a_task_is_given_away(on: StartedWorkflow) -> None:
 
 
 SCENARIOS: Declared = {
+    # A lease is extended without a status.
+    "no_status_is_needed": one_step(on.update(on.take(), None, extendLease=True), on.read()),
+    # A lease never tells that the task was lost.
+    "for_an_ended_task": one_step(on.update(on.run(), None, extendLease=True), on.read()),
+    # The lease of an old attempt changes nothing.
+    "for_an_old_attempt": one_step(on.update(on.run("FAILED"), None, extendLease=True), on.read()),
+    # Nobody looks at the workflow of a lease.
+    "under_an_unknown_workflow": one_step(
+        on.update({"taskId": on.take()["taskId"], "workflowInstanceId": "unknown"}, None, extendLease=True)
+    ),
+    # A task is given back by a result with these fields.
+    **each(HANDED_BACK, lambda case: one_step(on.update(on.take(), "IN_PROGRESS", **case), on.read())),
     # With `callbackAfterSeconds` the task is not handed out before.
     "a_task_is_given_away_later": one_step(
         on.update(on.take("w1"), "IN_PROGRESS", callbackAfterSeconds=1),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..rest import Rest
-from ..scenario import Declared, rest, scenario, scenario_for_each, scenario_with, send, to
+from ..scenario import Declared, each, rest, scenario, scenario_for_each, scenario_with, send, to
 from .operators import sub_workflow
 from .workflows import (
     Json,
@@ -15,6 +15,7 @@ from .workflows import (
     register_workflow,
     start_registered,
     start_steps,
+    start_types,
     step,
     task_type,
 )
@@ -28,10 +29,50 @@ BATCHES: dict[str, Json] = {
 }
 
 
-@scenario_for_each(BATCHES)
-def batches(rest: Rest, case: Json) -> None:
-    """A batch is a list."""
-    start_steps(rest).batch(**case)
+def _queued(rest: Rest, *starts: Json) -> list[StartedWorkflow]:
+    """Workflows of one step that were started by these requests, one after the other."""
+    task = task_type(rest)
+    name = register_workflow(rest, step(task))
+    ons = []
+    for members in starts:
+        ons.append(start_registered(rest, task, name, **members))
+        rest.sleep(0.01)
+    return ons
+
+
+PRIORITIES = [{"priority": priority} for priority in (0, 5, 1, 5)]
+NUMBERS = [{"given": {"x": number}} for number in range(4)]
+
+
+@scenario
+def batches_go_by_creation(rest: Rest) -> None:
+    """A batch is in the order of creation, whatever the priorities."""
+    rows = _queued(rest, *PRIORITIES)[0].silent.batch(count=4).json
+    rest.note("the order", [row["workflowPriority"] for row in rows])
+
+
+@scenario
+def batches_go_by_the_last_result(rest: Rest) -> None:
+    """A result for a task that still waits puts it behind the others."""
+    ons = _queued(rest, *NUMBERS[:3])
+    ons[0].act("POST", "/tasks/{workflow}/{reference}/IN_PROGRESS", reference="r0", json={})
+    rest.sleep(0.01)
+    order = [row["workflowInstanceId"] for row in ons[0].silent.batch(count=3).json]
+    rest.note("the order", [order.index(on.id) for on in ons])
+
+
+@scenario
+def by_priority(rest: Rest) -> None:
+    """Single polls take the highest priority first, then the oldest."""
+    on = _queued(rest, *({"given": {"x": each["priority"]}, **each} for each in PRIORITIES))[0]
+    rest.note("the order", [on.take()["workflowPriority"] for _ in range(4)])
+
+
+@scenario
+def the_oldest_first(rest: Rest) -> None:
+    """Without priorities single polls take the oldest first."""
+    on = _queued(rest, *NUMBERS)[0]
+    rest.note("the order", [on.take()["inputData"]["x"] for _ in range(4)])
 
 
 @scenario_with(start_steps)
@@ -52,70 +93,11 @@ def a_batch_of_several(on: StartedWorkflow) -> None:
     on.rest.note("how many of four are polled, three at a time", found)
 
 
-@scenario
-def batches_go_by_creation(rest: Rest) -> None:
-    """A batch is in the order of creation, whatever the priorities."""
-    task = task_type(rest)
-    name = register_workflow(rest, step(task))
-    for priority in (0, 5, 1, 5):
-        on = start_registered(rest, task, name, priority=priority)
-        rest.sleep(0.01)
-    rows = on.silent.batch(count=4).json
-    rest.note("the order", [row["workflowPriority"] for row in rows])
-
-
-@scenario
-def batches_go_by_the_last_result(rest: Rest) -> None:
-    """A result for a task that still waits puts it behind the others."""
-    task = task_type(rest)
-    name = register_workflow(rest, step(task))
-    ons = [start_registered(rest, task, name, given={"x": number}) for number in range(3)]
-    rest.sleep(0.01)
-    ons[0].act("POST", "/tasks/{workflow}/{reference}/IN_PROGRESS", reference="r0", json={})
-    rest.sleep(0.01)
-    with rest.unnoted():
-        rows = ons[0].batch(count=3).json
-    order = [row["workflowInstanceId"] for row in rows]
-    rest.note("the order", [order.index(on.id) for on in ons])
-
-
 @scenario_with(start_steps)
 def a_batch_that_does_not_wait(on: StartedWorkflow) -> None:
     """A timeout of 0 takes what is there."""
     on.rest.sleep(0.1)
     on.rest.note("how many", len(on.batch(count=2, timeout=0).json))
-
-
-@scenario
-def by_priority(rest: Rest) -> None:
-    """Single polls take the highest priority first, then the oldest."""
-    task = task_type(rest)
-    name = register_workflow(rest, step(task))
-    for priority in (0, 5, 1, 5):
-        on = start_registered(rest, task, name, {"x": priority}, priority=priority)
-        rest.sleep(0.01)
-    rest.note("the order", [on.take()["workflowPriority"] for _ in range(4)])
-
-
-@scenario
-def the_oldest_first(rest: Rest) -> None:
-    """Without priorities single polls take the oldest first."""
-    task = task_type(rest)
-    name = register_workflow(rest, step(task))
-    for number in range(4):
-        on = start_registered(rest, task, name, {"x": number})
-        rest.sleep(0.01)
-    rest.note("the order", [on.take()["inputData"]["x"] for _ in range(4)])
-
-
-@scenario
-def two_types_have_two_queues(rest: Rest) -> None:
-    """A poll gets tasks of its type only."""
-    task, other = task_type(rest), task_type(rest, "other")
-    on = start_registered(rest, task, register_workflow(rest, step(other, "first"), step(task, "second")))
-    on.poll()
-    on.run(task=other)
-    on.poll()
 
 
 @scenario_with(start_steps, {"concurrentExecLimit": 2})
@@ -130,13 +112,6 @@ def a_limit_of_two(on: StartedWorkflow) -> None:
     on.rest.note("how many of four", found)
 
 
-@scenario
-def a_name_with_a_blank_is_polled(rest: Rest) -> None:
-    """A type whose name needs quoting is polled like any other."""
-    task = task_type(rest, "with a blank")
-    start_registered(rest, task, register_workflow(rest, step(task))).poll()
-
-
 def _within(rest: Rest, domain: str, **options: Any) -> StartedWorkflow:
     return start_steps(rest, options={"taskToDomain": {"*": domain}}, **options)
 
@@ -145,8 +120,7 @@ def _within(rest: Rest, domain: str, **options: Any) -> StartedWorkflow:
 def a_domain_of_one_type(on: StartedWorkflow) -> None:
     """A domain may be meant for one task type."""
     with on.rest.unnoted():
-        body = {"name": on.workflow, "taskToDomain": {on.task: "d1"}}
-        started = on.rest.post("/workflow", body)
+        started = on.rest.post("/workflow", {"name": on.workflow, "taskToDomain": {on.task: "d1"}})
     StartedWorkflow(on.rest, on.task, on.workflow, started.text).read()
     on.poll(domain="d1")
 
@@ -156,8 +130,7 @@ def a_domain_that_somebody_polls(first: StartedWorkflow) -> None:
     """Of several domains the first that was polled lately is taken."""
     with first.rest.unnoted():
         first.poll(domain="d1")
-        body = {"name": first.workflow, "taskToDomain": {"*": "d1,NO_DOMAIN"}}
-        started = first.rest.post("/workflow", body)
+        started = first.rest.post("/workflow", {"name": first.workflow, "taskToDomain": {"*": "d1,NO_DOMAIN"}})
     StartedWorkflow(first.rest, first.task, first.workflow, started.text).read()
 
 
@@ -228,6 +201,14 @@ def the_attempts_of_a_type_that_have_not_ended(on: StartedWorkflow) -> None:
 
 
 SCENARIOS: Declared = {
+    # A batch is a list.
+    **each(BATCHES, lambda case: one_step(on.batch(**case))),
+    # A poll gets tasks of its type only.
+    "two_types_have_two_queues": to(
+        start_types, step("other", "first"), step("task", "second"), types={"task": {}, "other": {}}
+    ).send(on.poll(), on.run(task="other"), on.poll()),
+    # A type whose name needs quoting is polled like any other.
+    "a_name_with_a_blank_is_polled": to(start_types, step("with a blank"), types={"with a blank": {}}).send(on.poll()),
     # A poll hands out the task whole, with its definitions.
     "one_task": to(start_steps, options={"correlationId": "c"}).send(
         on.poll(show=("workflowTask", "taskDefinition", "executionMetadata"))

@@ -6,19 +6,19 @@ import time
 from typing import Any
 
 from ..rest import Rest
-from ..scenario import Declared, rest, scenario, scenario_for_each, scenario_with, send, to
+from ..scenario import Declared, Request, rest, scenario, scenario_with, send, to
+from .operators import system_task
 from .workflows import (
     PATIENCE_SECONDS,
-    Json,
     StartedWorkflow,
+    at,
     definition,
     on,
     one_step,
-    register_workflow,
+    registered,
     start_registered,
     start_steps,
     step,
-    task_type,
     two_steps,
 )
 
@@ -29,32 +29,6 @@ def a_task_in_progress(on: StartedWorkflow) -> None:
     polled = on.take()
     read = on.read_task(polled)
     on.rest.note("what differs from the poll", sorted(key for key in polled | read if polled.get(key) != read.get(key)))
-
-
-UNKNOWN: dict[str, tuple[str, Json]] = {
-    "an_unknown_task": ("/tasks/{task}", {"task": "no-such-task"}),
-    "an_unknown_workflow": ("/workflow/{workflow}", {"workflow": "no-such-workflow"}),
-    "the_status_of_an_unknown_workflow": ("/workflow/{workflow}/status", {"workflow": "no-such-workflow"}),
-}
-
-
-@scenario_for_each(UNKNOWN)
-def unknown(rest: Rest, case: tuple[str, Json]) -> None:
-    """What is unknown is a 404 whose body says which."""
-    template, parts = case
-    rest.get(template, **parts)
-
-
-@scenario_with(start_steps, options={"correlationId": "c1"})
-def workflows_by_correlation_id(on: StartedWorkflow) -> None:
-    """Workflows are found by name and correlation id; ended ones on request."""
-    query = {"includeClosed": "false", "includeTasks": "false"}
-    on.rest.get("/workflow/{name}/correlated/{id}", name=on.workflow, id="c1", query=query)
-    on.rest.get("/workflow/{name}/correlated/{id}", name=on.workflow, id="other", query=query)
-    on.run()
-    on.rest.get("/workflow/{name}/correlated/{id}", name=on.workflow, id="c1", query=query)
-    query["includeClosed"] = "true"
-    on.rest.get("/workflow/{name}/correlated/{id}", name=on.workflow, id="c1", query=query)
 
 
 @scenario
@@ -204,35 +178,14 @@ def the_versions_of_a_workflow(on: StartedWorkflow) -> None:
 EXECUTE = "/workflow/execute/{name}/{version}"
 
 
-@scenario
-def running_and_waiting_in_vain(rest: Rest) -> None:
-    """Run and wait answers after its time, whether the workflow has ended or not."""
-    name = register_workflow(rest, step(task_type(rest)))
-    rest.post(EXECUTE, name=name, version="1", query={"waitForSeconds": 1}, json={"name": name, "input": {"x": 1}})
+def _execute(seconds: int) -> Request:
+    body = {"name": at.name, "input": {"x": 1}}
+    return at.rest.post(EXECUTE, body, name=at.name, version="1", query={"waitForSeconds": seconds})
 
 
-@scenario
-def running_and_waiting_for_the_end(rest: Rest) -> None:
-    """Run and wait answers with the output of a workflow that needs no worker."""
-    task = {"name": "set", "taskReferenceName": "set", "type": "SET_VARIABLE", "inputParameters": {"v": 1}}
-    name = register_workflow(rest, task, outputParameters={"o": "${workflow.input.x}"})
-    rest.post(EXECUTE, name=name, version="1", query={"waitForSeconds": 2}, json={"name": name, "input": {"x": 1}})
-
-
-@scenario
-def many_workflows_whole(rest: Rest) -> None:
-    """Several workflows are read by one call."""
-    rest.post("/workflow/bulk/search", [start_steps(rest).id])
-
-
-@scenario
-def a_dry_run(rest: Rest) -> None:
-    """A definition can be tried with made-up results."""
-    task = rest.name("task")
-    name = rest.name("workflow")
-    results = {"r0": [{"status": "COMPLETED", "output": {"a": 1}}]}
-    body = {"name": name, "version": 1, "workflowDef": definition(name, step(task)), "taskRefToMockOutput": results}
-    rest.post("/workflow/test", body)
+def _correlated(identity: str, closed: str = "false") -> Request:
+    query = {"includeClosed": closed, "includeTasks": "false"}
+    return on.rest.get("/workflow/{name}/correlated/{id}", name=on.workflow, id=identity, query=query)
 
 
 @scenario
@@ -244,6 +197,34 @@ def where_payloads_go(rest: Rest) -> None:
 
 
 SCENARIOS: Declared = {
+    # What is unknown is a 404 whose body says which.
+    "an_unknown_task": send(rest.get("/tasks/{task}", task="no-such-task")),
+    "an_unknown_workflow": send(rest.get("/workflow/{workflow}", workflow="no-such-workflow")),
+    "the_status_of_an_unknown_workflow": send(rest.get("/workflow/{workflow}/status", workflow="no-such-workflow")),
+    # Workflows are found by name and correlation id; ended ones on request.
+    "workflows_by_correlation_id": to(start_steps, options={"correlationId": "c1"}).send(
+        _correlated("c1"), _correlated("other"), on.run(), _correlated("c1"), _correlated("c1", closed="true")
+    ),
+    # Run and wait answers after its time, whether the workflow has ended or not.
+    "running_and_waiting_in_vain": to(registered, step("task")).send(_execute(seconds=1)),
+    # Run and wait answers with the output of a workflow that needs no worker.
+    "running_and_waiting_for_the_end": to(
+        registered, system_task("SET_VARIABLE", "set", v=1), types={}, outputParameters={"o": "${workflow.input.x}"}
+    ).send(_execute(seconds=2)),
+    # Several workflows are read by one call.
+    "many_workflows_whole": one_step(on.rest.post("/workflow/bulk/search", [on.id])),
+    # A definition can be tried with made-up results.
+    "a_dry_run": send(
+        rest.post(
+            "/workflow/test",
+            {
+                "name": rest.unique("workflow"),
+                "version": 1,
+                "workflowDef": definition(rest.unique("workflow"), step(rest.unique("task"))),
+                "taskRefToMockOutput": {"r0": [{"status": "COMPLETED", "output": {"a": 1}}]},
+            },
+        )
+    ),
     # The tasks may be left out.
     "a_workflow_without_its_tasks": one_step(on.read(query={"includeTasks": "false"})),
     # A workflow shows the definition that it runs by.

@@ -10,13 +10,6 @@ JSON = {"Content-Type": "application/json"}
 
 
 @scenario
-def a_missing_body(rest: Rest) -> None:
-    """A missing body is a server error."""
-    for method, path in (("POST", "/tasks"), ("POST", "/metadata/taskdefs"), ("POST", "/workflow")):
-        rest.call(method, path, headers=JSON)
-
-
-@scenario
 def a_content_type_with_a_charset(rest: Rest) -> None:
     """The content type may name its character set."""
     name = rest.name("task")
@@ -68,6 +61,8 @@ def options_of_a_call(rest: Rest) -> None:
 
 
 SCENARIOS: Declared = {
+    # A missing body is a server error.
+    "a_missing_body": send(*(rest.post(path, headers=JSON) for path in ("/tasks", "/metadata/taskdefs", "/workflow"))),
     # What is no JSON is a server error.
     "malformed_json": send(rest.post("/tasks", body=b'{"taskId": ', headers=JSON)),
     # An unknown path is a 404 in the form of every error.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from ..rest import Rest
-from ..scenario import Declared, rest, scenario_for_each, scenario_with, send, to
+from ..scenario import Declared, each, rest, scenario_with, send, to
 from .workflows import Json, StartedWorkflow, definition, on, one_step, start_steps, step, two_steps
 
 RERUN = "/workflow/{workflow}/rerun"
@@ -21,26 +20,6 @@ def a_rerun_keeps_the_task_id(on: StartedWorkflow) -> None:
     on.rest.note("the same task", again["taskId"] == task["taskId"])
     on.rest.note("polls", again["pollCount"])
     on.rest.note("another start", again["startTime"] > task["startTime"])
-
-
-@scenario_with(start_steps, steps=2)
-def a_rerun_of_an_earlier_task(on: StartedWorkflow) -> None:
-    """The tasks that came later are gone."""
-    first, second = on.run(outputData={"a": 1}), on.run()
-    on.act("POST", RERUN, json={"reRunFromTaskId": first["taskId"]})
-    on.read()
-    on.read_task(second)
-
-
-@scenario_with(start_steps, steps=2)
-def a_rerun_with_other_inputs(on: StartedWorkflow) -> None:
-    """A rerun may change the input of the task and of the workflow."""
-    task = on.run()
-    on.run()
-    body = {"reRunFromTaskId": task["taskId"], "taskInput": {"new": 1}, "workflowInput": {"x": 9}}
-    on.act("POST", RERUN, json=body)
-    on.run()
-    on.read()
 
 
 @scenario_with(start_steps, steps=2)
@@ -63,16 +42,6 @@ DEFINITIONS: dict[str, Json | None] = {
 }
 
 
-@scenario_for_each(DEFINITIONS)
-def definitions_of_a_restart(rest: Rest, case: Json | None) -> None:
-    """A restart runs by the definition of the start, unless it asks for the one of today."""
-    on = start_steps(rest)
-    on.run()
-    rest.silent.put("/metadata/workflow", [definition(on.workflow, step(on.task, "new"))])
-    on.act("POST", RESTART, query=case)
-    on.read()
-
-
 @scenario_with(start_steps, steps=2)
 def a_rerun_revives_failed_attempts_of_earlier_steps(on: StartedWorkflow) -> None:
     """A rerun from a later step hands out a failed attempt of an earlier one again, beside that step."""
@@ -91,6 +60,24 @@ RETRY = "/workflow/{workflow}/retry"
 
 
 SCENARIOS: Declared = {
+    # The tasks that came later are gone.
+    "a_rerun_of_an_earlier_task": two_steps(
+        on.run(outputData={"a": 1}), on.run(), on.rerun(on.taken(1)), on.read(), on.read_task(on.taken(2))
+    ),
+    # A rerun may change the input of the task and of the workflow.
+    "a_rerun_with_other_inputs": two_steps(
+        on.run(), on.run(), on.rerun(on.taken(1), taskInput={"new": 1}, workflowInput={"x": 9}), on.run(), on.read()
+    ),
+    # A restart runs by the definition of the start, unless it asks for the one of today.
+    **each(
+        DEFINITIONS,
+        lambda case: one_step(
+            on.run(),
+            on.silent.rest.put("/metadata/workflow", [definition(on.workflow, step(on.task, "new"))]),
+            on.act("POST", RESTART, query=case),
+            on.read(),
+        ),
+    ),
     # A rerun without a task begins at the beginning.
     "a_rerun_without_a_task": two_steps(on.run(), on.run(), on.act("POST", RERUN, json={}), on.read()),
     # A rerun needs a task of the workflow.

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..rest import Rest
-from ..scenario import Declared, rest, scenario_for_each, scenario_with, send, to
+from ..scenario import Declared, each, rest, scenario_with, send, to
 from .workflows import StartedWorkflow, on, one_step, start_steps, two_steps
 
 RESULTS: dict[str, tuple[dict[str, Any], str | None, dict[str, Any]]] = {
@@ -43,36 +42,15 @@ RESULTS: dict[str, tuple[dict[str, Any], str | None, dict[str, Any]]] = {
 }
 
 
-@scenario_for_each(RESULTS)
-def results(rest: Rest, case: tuple[dict[str, Any], str | None, dict[str, Any]]) -> None:
-    """A task of this definition is polled, and gets a result of this status with these fields."""
-    definition, status, fields = case
-    on = start_steps(rest, definition)
-    on.update(on.take(), status, **fields)
-    on.read()
-
+WORKERS: dict[str, str | None] = {"a_result_of_another_worker": "w2", "a_result_without_a_worker": None}
+ELSEWHERE = {"taskId": on.take()["taskId"], "workflowInstanceId": "unknown"}
+"""An attempt that was taken, under an unknown workflow."""
 
 OPTIONAL: dict[str, tuple[dict[str, Any], str]] = {
     # An optional task that failed for good is COMPLETED_WITH_ERRORS, and the workflow goes on.
     "an_optional_task_may_fail": ({"retryCount": 0}, "FAILED"),
     "a_terminal_failure_of_an_optional_task": ({}, "FAILED_WITH_TERMINAL_ERROR"),
 }
-
-
-@scenario_for_each(OPTIONAL)
-def optional_tasks(rest: Rest, case: tuple[dict[str, Any], str]) -> None:
-    """A failure of an optional task does not end the workflow."""
-    task, status = case
-    on = start_steps(rest, task, steps=2, step_fields={"optional": True})
-    on.update(on.take(), status, reasonForIncompletion="boo")
-    on.read()
-
-
-@scenario_with(start_steps)
-def an_unknown_workflow(on: StartedWorkflow) -> None:
-    """A result for an unknown workflow is a 404."""
-    on.update({**on.take(), "workflowInstanceId": "unknown"}, "COMPLETED")
-    on.read()
 
 
 @scenario_with(start_steps)
@@ -85,22 +63,6 @@ def a_result_under_another_workflow(on: StartedWorkflow) -> None:
     mine.read()
     mine.decide()
     mine.read()
-
-
-@scenario_with(start_steps, steps=2)
-def a_second_result_is_ignored(on: StartedWorkflow) -> None:
-    """A result for a task that has ended is answered like any other, and changes nothing."""
-    task = on.run(outputData={"a": 1})
-    on.update(task, "FAILED", outputData={"a": 2}, reasonForIncompletion="boo", workerId="other")
-    on.read()
-
-
-@scenario_for_each({"a_result_of_another_worker": "w2", "a_result_without_a_worker": None})
-def names_of_workers(rest: Rest, case: str | None) -> None:
-    """Nobody checks whose result it is; the worker's name is overwritten, or taken away."""
-    on = start_steps(rest)
-    on.update(on.take("w1"), "COMPLETED", workerId=case)
-    on.read()
 
 
 @scenario_with(start_steps)
@@ -125,38 +87,38 @@ FAILURES = {
 }
 
 
-@scenario_for_each(FAILURES)
-def failures(rest: Rest, case: str) -> None:
-    """A failure asks for the next task, too."""
-    on = start_steps(rest)
-    on.update_v2(on.take(), case, reasonForIncompletion="boo")
-    on.read()
-
-
-@scenario_with(start_steps)
-def an_unknown_workflow_v2(on: StartedWorkflow) -> None:
-    """A result for an unknown workflow is a 404, and takes no further task."""
-    on.start_another()
-    on.update_v2({**on.take(), "workflowInstanceId": "unknown"}, "COMPLETED")
-    on.queue_size()
-
-
-@scenario_for_each({"a_task_fails": "FAILED", "in_progress": "IN_PROGRESS"})
-def statuses(rest: Rest, case: str) -> None:
-    """A failure is retried like any other, and a task may be given back this way."""
-    on = start_steps(rest)
-    on.take()
-    on.report("r0", case, {"a": 1})
-    on.read()
-
-
-@scenario_for_each({"an_unknown_reference": ("nobody", "COMPLETED"), "an_unknown_status": ("r0", "DONE")})
-def unknown(rest: Rest, case: tuple[str, str]) -> None:
-    """An unknown reference is answered by nothing, and a status that is none by a server error."""
-    start_steps(rest).report(*case, {})
-
-
 SCENARIOS: Declared = {
+    # A task of this definition is polled, and gets a result of this status with these fields.
+    **each(RESULTS, lambda case: to(start_steps, case[0]).send(on.update(on.take(), case[1], **case[2]), on.read())),
+    # A failure of an optional task does not end the workflow.
+    **each(
+        OPTIONAL,
+        lambda case: to(start_steps, case[0], steps=2, step_fields={"optional": True}).send(
+            on.update(on.take(), case[1], reasonForIncompletion="boo"), on.read()
+        ),
+    ),
+    # Nobody checks whose result it is; the worker's name is overwritten, or taken away.
+    **each(WORKERS, lambda case: one_step(on.update(on.take("w1"), "COMPLETED", workerId=case), on.read())),
+    # A failure asks for the next task, too.
+    **each(FAILURES, lambda case: one_step(on.update_v2(on.take(), case, reasonForIncompletion="boo"), on.read())),
+    # A failure is retried like any other, and a task may be given back this way.
+    **each(
+        {"a_task_fails": "FAILED", "in_progress": "IN_PROGRESS"},
+        lambda case: one_step(on.take(), on.report("r0", case, {"a": 1}), on.read()),
+    ),
+    # An unknown reference is answered by nothing, and a status that is none by a server error.
+    "an_unknown_reference": one_step(on.report("nobody", "COMPLETED", {})),
+    "an_unknown_status": one_step(on.report("r0", "DONE", {})),
+    # A result for an unknown workflow is a 404.
+    "an_unknown_workflow": one_step(on.update(ELSEWHERE, "COMPLETED"), on.read()),
+    # A result for an unknown workflow is a 404, and takes no further task.
+    "an_unknown_workflow_v2": one_step(on.start_another(), on.update_v2(ELSEWHERE, "COMPLETED"), on.queue_size()),
+    # A result for a task that has ended is answered like any other, and changes nothing.
+    "a_second_result_is_ignored": two_steps(
+        on.run(outputData={"a": 1}),
+        on.update(on.taken(1), "FAILED", outputData={"a": 2}, reasonForIncompletion="boo", workerId="other"),
+        on.read(),
+    ),
     # A result schedules what comes next at once.
     "the_next_task_is_scheduled": two_steps(on.update(on.take(), "COMPLETED"), on.read()),
     # An optional task has its retries like any other; after them it stays FAILED and the workflow goes on.
