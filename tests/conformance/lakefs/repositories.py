@@ -6,7 +6,7 @@ What these functions prepare is no part of a transcript; what a `Repository` is 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from perago.attempt.publication import EXPECTED_HEAD
@@ -19,6 +19,7 @@ Files = Mapping[str, str | None]
 """Paths and contents; None: deleted."""
 
 TEXT = {"Content-Type": "text/plain"}
+MULTIPART = {"Content-Type": "multipart/form-data; boundary=boundary"}
 
 repo = Requests()
 """Requests of a scenario that prepares a `Repository`."""
@@ -30,15 +31,25 @@ class Repository:
 
     rest: Rest
     name: str
+    _commits: list[str] = field(default_factory=list)
+
+    def commit_id(self, number: int) -> str:
+        """Return the id that `commit_files` or `head` found first (1), second (2), and so on."""
+        return self._commits[number - 1]
 
     @property
     def silent(self) -> Repository:
         """The same repository, of which nothing is noted."""
-        return Repository(self.rest.silent, self.name)
+        return replace(self, rest=self.rest.silent)
 
     def call(self, method: str, template: str, **options: Any) -> Answer:
         """One request below this repository; the options are those of `Rest.call`."""
         return self.rest.call(method, "/repositories/{repository}" + template, repository=self.name, **options)
+
+    def create(self, **body: Any) -> Answer:
+        """Create it."""
+        given = {"name": self.name, "storage_namespace": f"local://{self.name}", **body}
+        return self.rest.post("/repositories", given)
 
     def get(self, template: str, **options: Any) -> Answer:
         """A GET below this repository."""
@@ -71,6 +82,14 @@ class Repository:
         headers = options.pop("headers", TEXT)
         template = "/branches/{branch}/objects"
         return self.call("POST", template, branch=branch, query=query, body=data, headers=headers, **options)
+
+    def set_metadata(self, path: str, **body: Any) -> Answer:
+        """Replace the metadata of an object."""
+        return self.call("PUT", "/branches/main/objects/stat/user_metadata", query={"path": path}, json=body)
+
+    def form(self, path: str, body: bytes, headers: Mapping[str, str] = MULTIPART) -> Answer:
+        """Stage an object by a form."""
+        return self.call("POST", "/branches/main/objects", query={"path": path}, body=body, headers=headers)
 
     def remove(self, path: str, branch: str = "main") -> Answer:
         """Stage a deletion."""
@@ -152,8 +171,8 @@ class Repository:
     def head(self, branch: str = "main") -> str:
         """The commit id of a branch, looked up behind the scenes."""
         with self.rest.unnoted():
-            found: str = self.get("/branches/{branch}", branch=branch).json["commit_id"]
-        return found
+            self._commits.append(self.get("/branches/{branch}", branch=branch).json["commit_id"])
+        return self._commits[-1]
 
     def commit_files(self, files: Files, branch: str = "main", message: str = "m", **body: Any) -> str:
         """Commit these files behind the scenes, even none; the commit's id."""
@@ -162,8 +181,8 @@ class Repository:
             answer = self.commit(branch, message, allow_empty=True, **body)
         if answer.status != 201:
             raise RuntimeError(f"the stage could not be set: the commit answered {answer.status} {answer.text}")
-        found: str = answer.json["id"]
-        return found
+        self._commits.append(answer.json["id"])
+        return self._commits[-1]
 
     def add_branch(self, name: str = "side", source: str = "main", **body: Any) -> None:
         """Create a branch behind the scenes."""
@@ -178,11 +197,9 @@ class Repository:
 
 def repository(rest: Rest, files: Files | None = None, **body: Any) -> Repository:
     """A new repository with these files committed as one commit, if any are given."""
-    name = rest.name("repo")
-    with rest.unnoted():
-        rest.call("POST", "/repositories", json={"name": name, "storage_namespace": f"local://{name}", **body})
-    rest.afterwards(lambda: rest.call("DELETE", "/repositories/{name}", name=name, query={"force": "true"}))
-    made = Repository(rest, name)
+    made = Repository(rest, rest.name("repo"))
+    made.silent.create(**body)
+    made.rest.afterwards(lambda: made.delete("", query={"force": "true"}))
     if files:
         made.commit_files(files, message="base")
     return made

@@ -11,18 +11,6 @@ from .repositories import Repository, empty, one_file, repo, repository
 
 
 @scenario_with(repository, {"a": "1"})
-def the_commits_of_a_deleted_branch_stay(repo: Repository) -> None:
-    """The commits of a deleted branch can still be read and merged by id."""
-    repo.add_branch("side")
-    kept = repo.commit_files({"b": "2"}, "side", "kept")
-    repo.delete("/branches/side")
-    repo.show(kept)
-    repo.tree(kept)
-    repo.merge(kept)
-    repo.tree()
-
-
-@scenario_with(repository, {"a": "1"})
 def writing_to_a_commit_or_a_tag_is_refused(repo: Repository) -> None:
     """Only a branch can be written to."""
     repo.silent.tag("v1")
@@ -40,6 +28,16 @@ def protected(rest: Rest, pattern: str = "main") -> Repository:
 
 
 SCENARIOS: Declared = {
+    # The commits of a deleted branch can still be read and merged by id.
+    "the_commits_of_a_deleted_branch_stay": one_file(
+        repo.add_branch("side"),
+        repo.commit_files({"b": "2"}, "side", "kept"),
+        repo.delete("/branches/side"),
+        repo.show(repo.commit_id(2)),
+        repo.tree(repo.commit_id(2)),
+        repo.merge(repo.commit_id(2)),
+        repo.tree(),
+    ),
     # The answer to a new branch is the bare commit id, which is no JSON.
     "creating_a_branch_answers_a_bare_commit_id": one_file(
         repo.branch("side"), repo.get("/branches/side"), repo.show()

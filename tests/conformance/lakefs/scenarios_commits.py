@@ -3,25 +3,8 @@
 from __future__ import annotations
 
 from ..rest import Rest
-from ..scenario import Declared, scenario, scenario_with, to
+from ..scenario import Declared, scenario_with, to
 from .repositories import Repository, diverged, empty, one_file, repo, repository
-
-
-@scenario_with(repository)
-def a_commit_has_metadata(repo: Repository) -> None:
-    """Metadata is kept word by word, with any key."""
-    repo.stage_files({"a": "1"})
-    metadata = {"k": "v", "": "empty key", "perago.Key": "", "ä": "日本", ".lakefs.x": "y", "a b/c": "line\nline"}
-    repo.commit(metadata=metadata)
-    repo.show()
-
-
-@scenario_with(repository, {"a": "1"})
-def a_commit_to_something_else(repo: Repository) -> None:
-    """A tag, a commit id or an expression cannot be committed to."""
-    repo.silent.tag("v1")
-    for place in ("v1", repo.head(), "main~"):
-        repo.commit(place)
 
 
 @scenario_with(repository)
@@ -45,12 +28,16 @@ def a_large_commit_message_and_metadata(repo: Repository) -> None:
     repo.rest.note("kept whole", kept == {"result": text})
 
 
-def line(rest: Rest) -> tuple[Repository, list[str]]:
-    """Five commits in a line, the newest first, dated a minute apart from one another."""
+METADATA = {"k": "v", "": "empty key", "perago.Key": "", "ä": "日本", ".lakefs.x": "y", "a b/c": "line\nline"}
+
+
+def line(rest: Rest) -> Repository:
+    """Five commits in a line, dated a minute apart from one another. All of their ids are known."""
     repo = repository(rest)
-    made = [repo.commit_files({f"{n}": "1"}, message=f"number {n}", date=1_000_000 + 60 * n) for n in range(1, 5)]
-    first = repo.silent.show("main~4").json["id"]
-    return repo, [*reversed(made), first]
+    repo.head()
+    for n in range(1, 5):
+        repo.commit_files({f"{n}": "1"}, message=f"number {n}", date=1_000_000 + 60 * n)
+    return repo
 
 
 def diamond(rest: Rest) -> Repository:
@@ -62,62 +49,38 @@ def diamond(rest: Rest) -> Repository:
     return repo
 
 
-@scenario
-def newest_first(rest: Rest) -> None:
-    """A log goes back from the ref to the first commit."""
-    repo, _ = line(rest)
-    repo.log("main~")
-
-
-@scenario
-def pages_of_a_log(rest: Rest) -> None:
-    """`next_offset` of a page is the `after` of the next; `after` is exclusive."""
-    repo, ids = line(rest)
-    repo.log(amount=2)
-    repo.log(amount=2, after=ids[1])
-    repo.log(amount=2, after=ids[3])
-    repo.log(after=ids[4])
-
-
-@scenario
-def a_log_stops_at_a_commit(rest: Rest) -> None:
-    """`stop_at` is the last commit shown."""
-    repo, ids = line(rest)
-    repo.log(stop_at=ids[2])
-    repo.log(stop_at="main~1")
-    repo.log(stop_at=ids[0])
-    repo.log(stop_at=ids[2], amount=1)
-    repo.log(stop_at=ids[2], after=ids[0])
-
-
-@scenario
-def a_log_since_a_time(rest: Rest) -> None:
-    """`since` leaves out commits from before a time."""
-    repo, _ = line(rest)
-    repo.log(since="1970-01-12T13:49:00Z")
-    repo.log(since="2100-01-01T00:00:00Z")
-    repo.log(since="yesterday")
-
-
-@scenario
-def a_limited_log(rest: Rest) -> None:
-    """With `limit` the amount is all there is: no more is promised."""
-    repo, _ = line(rest)
-    repo.log(limit="true", amount=2)
-    repo.log(limit="false", amount=2)
-
-
-@scenario
-def a_log_of_anything(rest: Rest) -> None:
-    """A log starts at a tag, a commit id or an expression as well."""
-    repo, ids = line(rest)
-    repo.silent.tag("v1", ids[3])
-    repo.log("v1")
-    repo.log(ids[3])
-    repo.log("main~3")
-
-
 SCENARIOS: Declared = {
+    # Metadata is kept word by word, with any key.
+    "a_commit_has_metadata": empty(repo.stage_files({"a": "1"}), repo.commit(metadata=METADATA), repo.show()),
+    # A tag, a commit id or an expression cannot be committed to.
+    "a_commit_to_something_else": one_file(repo.silent.tag("v1"), *repo.commit.each("v1", repo.head(), "main~")),
+    # A log goes back from the ref to the first commit.
+    "newest_first": to(line).send(repo.log("main~")),
+    # `next_offset` of a page is the `after` of the next; `after` is exclusive.
+    "pages_of_a_log": to(line).send(
+        repo.log(amount=2),
+        repo.log(amount=2, after=repo.commit_id(4)),
+        repo.log(amount=2, after=repo.commit_id(2)),
+        repo.log(after=repo.commit_id(1)),
+    ),
+    # `stop_at` is the last commit shown.
+    "a_log_stops_at_a_commit": to(line).send(
+        repo.log(stop_at=repo.commit_id(3)),
+        repo.log(stop_at="main~1"),
+        repo.log(stop_at=repo.commit_id(5)),
+        repo.log(stop_at=repo.commit_id(3), amount=1),
+        repo.log(stop_at=repo.commit_id(3), after=repo.commit_id(5)),
+    ),
+    # `since` leaves out commits from before a time.
+    "a_log_since_a_time": to(line).send(
+        *(repo.log(since=since) for since in ("1970-01-12T13:49:00Z", "2100-01-01T00:00:00Z", "yesterday"))
+    ),
+    # With `limit` the amount is all there is: no more is promised.
+    "a_limited_log": to(line).send(repo.log(limit="true", amount=2), repo.log(limit="false", amount=2)),
+    # A log starts at a tag, a commit id or an expression as well.
+    "a_log_of_anything": to(line).send(
+        repo.silent.tag("v1", repo.commit_id(2)), *repo.log.each("v1", repo.commit_id(2), "main~3")
+    ),
     # A commit answers itself, is the new head, and leaves nothing staged.
     "a_commit_takes_over_what_is_staged": one_file(
         repo.stage_files({"a": None, "b": "2"}),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from ..rest import Rest
-from ..scenario import Declared, scenario_for_each, scenario_with, to
+from ..scenario import Declared, each, scenario_with, to
 from .repositories import Files, Repository, diverged, one_file, repo
 
 BASE: Files = {"both": "0", "changed": "0", "gone": "0", "kept": "0"}
@@ -17,27 +16,6 @@ BOTH_SIDES: dict[str, tuple[Files, Files]] = {
     # What both sides did alike is no difference.
     "both_sides_did_the_same": ({"both": "1", "gone": None}, {"both": "1", "gone": None}),
 }
-
-
-@scenario_for_each(BOTH_SIDES)
-def changes_of_both_sides(rest: Rest, case: tuple[Files, Files]) -> None:
-    """What both sides did to a path, with three dots and with two."""
-    main, side = case
-    repo = diverged(rest, BASE, main=main, side=side)
-    repo.diff("main", "side")
-    repo.diff("main", "side", type="two_dot")
-
-
-@scenario_with(diverged, {"a/1": "", "z": ""}, side={"a/1": "1", "a/2": "", "b/1": "", "b/2": "", "z": None})
-def pages_of_a_diff(repo: Repository) -> None:
-    """Differences come page by page, behind a path, below a prefix."""
-    repo.diff("main", "side", amount=2)
-    repo.diff("main", "side", amount=2, after="a/2")
-    repo.diff("main", "side", amount=5)
-    repo.diff("main", "side", prefix="b/")
-    repo.diff("main", "side", prefix="b/", after="b/1", type="two_dot")
-    repo.diff("main", "side", after="z")
-    repo.diff("main", "side", amount="1001")
 
 
 @scenario_with(diverged, {"a/1": "", "z": ""}, side={"a/1": None, "b/1": "", "b/2": "", "c": "", "cc": "", "d/e/f": ""})
@@ -62,15 +40,34 @@ def the_type_of_an_object_is_a_difference(repo: Repository) -> None:
     repo.diff("main", "side")
 
 
-@scenario_with(diverged, BASE, main={"both": "1"}, side={"new": "22", "changed": "333", "gone": None, "both": "2"})
-def a_diff_with_the_right_side(repo: Repository) -> None:
-    """`include_right_stats` tells what lies on the right side."""
-    repo.diff("main", "side", include_right_stats="true")
-    repo.diff("main", "side", include_right_stats="true", type="two_dot")
-    repo.diff("main", "side", include_right_stats="false", amount=1)
-
-
 SCENARIOS: Declared = {
+    # What both sides did to a path, with three dots and with two.
+    **each(
+        BOTH_SIDES,
+        lambda case: to(diverged, BASE, main=case[0], side=case[1]).send(
+            repo.diff("main", "side"), repo.diff("main", "side", type="two_dot")
+        ),
+    ),
+    # Differences come page by page, behind a path, below a prefix.
+    "pages_of_a_diff": to(
+        diverged, {"a/1": "", "z": ""}, side={"a/1": "1", "a/2": "", "b/1": "", "b/2": "", "z": None}
+    ).send(
+        repo.diff("main", "side", amount=2),
+        repo.diff("main", "side", amount=2, after="a/2"),
+        repo.diff("main", "side", amount=5),
+        repo.diff("main", "side", prefix="b/"),
+        repo.diff("main", "side", prefix="b/", after="b/1", type="two_dot"),
+        repo.diff("main", "side", after="z"),
+        repo.diff("main", "side", amount="1001"),
+    ),
+    # `include_right_stats` tells what lies on the right side.
+    "a_diff_with_the_right_side": to(
+        diverged, BASE, main={"both": "1"}, side={"new": "22", "changed": "333", "gone": None, "both": "2"}
+    ).send(
+        repo.diff("main", "side", include_right_stats="true"),
+        repo.diff("main", "side", include_right_stats="true", type="two_dot"),
+        repo.diff("main", "side", include_right_stats="false", amount=1),
+    ),
     # By default a diff shows what the right side did since both parted.
     "three_dots_start_at_the_merge_base": to(
         diverged, BASE, main={"new-main": "1", "kept": "1"}, side={"new": "22", "changed": "333", "gone": None}

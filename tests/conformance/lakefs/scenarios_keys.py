@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..rest import Rest
-from ..scenario import Declared, scenario_for_each, scenario_with, to
+from ..scenario import Declared, each, scenario_with, to
 from .repositories import Repository, empty, one_file, repo, repository
 
 KEYS: dict[str, Iterable[str]] = {
@@ -45,29 +44,7 @@ KEYS: dict[str, Iterable[str]] = {
 }
 
 
-@scenario_for_each(KEYS)
-def keys(rest: Rest, case: Iterable[str]) -> None:
-    """Store these keys, list them, and read each by its name."""
-    repo = repository(rest)
-    for number, key in enumerate(case):
-        repo.upload(key, f"content {number}")
-    repo.silent.commit()
-    repo.tree("main@")
-    for key in case:
-        repo.stat(key)
-
-
-@scenario_with(repository)
-def reading_a_key_that_is_too_long(repo: Repository) -> None:
-    """A key that cannot be stored is refused or not found, depending on who asks."""
-    key = "a" * 1025
-    repo.stat(key)
-    repo.read(key)
-    repo.remove(key)
-    repo.tree(prefix=key)
-    repo.tree(after=key)
-
-
+TOO_LONG = "a" * 1025
 FOLDERS = dict.fromkeys(("a", "a-b", "a.b", "a/1", "a/2", "a/b/3", "a0", "b/4", "c"), "")
 
 
@@ -83,9 +60,27 @@ def a_page_holds_a_hundred(repo: Repository) -> None:
 
 
 SCENARIOS: Declared = {
+    # Store these keys, list them, and read each by its name.
+    **each(
+        KEYS,
+        lambda case: empty(
+            *(repo.upload(key, f"content {number}") for number, key in enumerate(case)),
+            repo.silent.commit(),
+            repo.tree("main@"),
+            *repo.stat.each(*case),
+        ),
+    ),
+    # A key that cannot be stored is refused or not found, depending on who asks.
+    "reading_a_key_that_is_too_long": empty(
+        repo.stat(TOO_LONG),
+        repo.read(TOO_LONG),
+        repo.remove(TOO_LONG),
+        repo.tree(prefix=TOO_LONG),
+        repo.tree(after=TOO_LONG),
+    ),
     # A key has at most 1,024 bytes, however many characters these are.
     "the_longest_key": empty(
-        *repo.upload.each("a" * 1024, "a" * 1025, "é" * 512, "é" * 513, "\U0001f600" * 256, "\U0001f600" * 257),
+        *repo.upload.each("a" * 1024, TOO_LONG, "é" * 512, "é" * 513, "\U0001f600" * 256, "\U0001f600" * 257),
         repo.tree(),
     ),
     # In a query a bare `+` is a blank, and an escaped one is itself.

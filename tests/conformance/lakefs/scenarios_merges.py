@@ -7,40 +7,10 @@ base by content alone.
 
 from __future__ import annotations
 
-from ..rest import Rest
-from ..scenario import Declared, scenario_for_each, scenario_with, to
+from ..scenario import Declared, each, scenario_with, to
 from .repositories import Files, Repository, diverged, empty, one_file, repo, repository
 
 BASE: Files = {"a": "0", "b": "0", "c": "0"}
-
-
-@scenario_with(diverged, BASE, main={"a": "1", "m": "1"}, side={"b": "2", "c": None, "s": "2"})
-def a_merge_takes_over_the_changes(repo: Repository) -> None:
-    """A merge adds, changes and deletes what the source did, and keeps what the target did."""
-    repo.merge("side", "main", message="merged", metadata={"k": "v"})
-    repo.tree("main@")
-    repo.show()
-    repo.log(amount=2)
-    repo.get("/branches/side")
-
-
-@scenario_with(diverged, BASE)
-def the_same_bytes_of_another_type_are_a_conflict(repo: Repository) -> None:
-    """Content type and metadata belong to what both sides compare."""
-    with repo.rest.unnoted():
-        repo.upload("d", "1", "main")
-        repo.upload("d", "1", "side", headers={"Content-Type": "text/csv"})
-        repo.commit("main")
-        repo.commit("side")
-    repo.merge()
-
-
-@scenario_with(diverged, BASE, side={"a": "1"})
-def targets_of_the_wrong_kind(repo: Repository) -> None:
-    """Only a branch can be merged into."""
-    repo.silent.tag("v1")
-    for target in ("nope", "v1", repo.head(), "main~", "main@"):
-        repo.merge("side", target)
 
 
 @scenario_with(diverged, BASE, main={"a": "1"}, side={"b": "1"})
@@ -66,16 +36,6 @@ STRATEGIES: dict[str, tuple[str, Files, Files]] = {
 }
 
 
-@scenario_for_each(STRATEGIES)
-def strategies(rest: Rest, case: tuple[str, Files, Files]) -> None:
-    """Merge what both sides did with this strategy."""
-    strategy, main, side = case
-    repo = diverged(rest, BASE, main=main, side=side)
-    repo.merge(strategy=strategy)
-    repo.tree()
-    repo.show()
-
-
 LOSSES: dict[str, tuple[Files, Files, Files]] = {
     # Both added `q`; the target's has the content of the next base entry and is overwritten without a conflict.
     "the_addition_of_the_target_is_overwritten": ({"a": "", "t": "same"}, {"q": "same"}, {"q": "other"}),
@@ -96,24 +56,46 @@ LOSSES: dict[str, tuple[Files, Files, Files]] = {
 }
 
 
-@scenario_for_each(LOSSES)
-def losses(rest: Rest, case: tuple[Files, Files, Files]) -> None:
-    """What the diff says, what the merge answers, and what is left."""
-    base, main, side = case
-    repo = diverged(rest, base, main=main, side=side)
-    repo.diff("main", "side")
-    repo.merge()
-    repo.tree()
-
-
-@scenario_with(diverged, {"a": "1", "z": ""}, side={"m": "", "z": None})
-def an_unmoved_target_is_safe(repo: Repository) -> None:
-    """With an unmoved target the source's tree is taken as it is, renames included."""
-    repo.merge()
-    repo.tree()
-
-
 SCENARIOS: Declared = {
+    # A merge adds, changes and deletes what the source did, and keeps what the target did.
+    "a_merge_takes_over_the_changes": to(
+        diverged, BASE, main={"a": "1", "m": "1"}, side={"b": "2", "c": None, "s": "2"}
+    ).send(
+        repo.merge("side", "main", message="merged", metadata={"k": "v"}),
+        repo.tree("main@"),
+        repo.show(),
+        repo.log(amount=2),
+        repo.get("/branches/side"),
+    ),
+    # Content type and metadata belong to what both sides compare.
+    "the_same_bytes_of_another_type_are_a_conflict": to(diverged, BASE).send(
+        repo.silent.upload("d", "1", "main"),
+        repo.silent.upload("d", "1", "side", headers={"Content-Type": "text/csv"}),
+        *repo.silent.commit.each("main", "side"),
+        repo.merge(),
+    ),
+    # Only a branch can be merged into.
+    "targets_of_the_wrong_kind": to(diverged, BASE, side={"a": "1"}).send(
+        repo.silent.tag("v1"), *(repo.merge("side", target) for target in ("nope", "v1", repo.head(), "main~", "main@"))
+    ),
+    # Merge what both sides did with this strategy.
+    **each(
+        STRATEGIES,
+        lambda case: to(diverged, BASE, main=case[1], side=case[2]).send(
+            repo.merge(strategy=case[0]), repo.tree(), repo.show()
+        ),
+    ),
+    # What the diff says, what the merge answers, and what is left.
+    **each(
+        LOSSES,
+        lambda case: to(diverged, case[0], main=case[1], side=case[2]).send(
+            repo.diff("main", "side"), repo.merge(), repo.tree()
+        ),
+    ),
+    # With an unmoved target the source's tree is taken as it is, renames included.
+    "an_unmoved_target_is_safe": to(diverged, {"a": "1", "z": ""}, side={"m": "", "z": None}).send(
+        repo.merge(), repo.tree()
+    ),
     # A merge into an unmoved target is a merge commit whose tree is the source's.
     "a_merge_is_never_a_fast_forward": to(diverged, BASE, side={"a": "1", "b": None, "d": "1"}).send(
         repo.show(), repo.show("side"), repo.merge(), repo.show(), repo.tree()

@@ -26,63 +26,8 @@ hooks:
       script: |
         require("hook").fail("not on my watch")
 """
+ONLY_NEW = {"If-None-Match": "*", "Content-Type": "text/plain"}
 BASE = {FENCE_PATH: FENCE_TEXT, "a": "0", "b": "0"}
-
-
-@scenario_with(diverged, BASE, side={"s": "1"})
-def one_of_two_publishers_wins(repo: Repository) -> None:
-    """Of two merges that name the same head the second is refused, and passes with the new head."""
-    repo.add_branch("late")
-    repo.commit_files({"l": "1"}, "late")
-    head = repo.head()
-    repo.publish(head, "side")
-    repo.publish(head, "late")
-    repo.publish(repo.head(), "late")
-    repo.log(first_parent="true")
-
-
-@scenario_with(repository, BASE)
-def an_empty_merge_is_fenced(repo: Repository) -> None:
-    """The merge of a head into its own branch is fenced like any other."""
-    head = repo.head()
-    repo.publish("0" * 64, head, allow_empty=True)
-    repo.publish(head, head, allow_empty=True)
-    repo.publish(head, head, allow_empty=True)
-    repo.log()
-
-
-@scenario_with(diverged, BASE, side={"s": "1"})
-def the_source_of_a_deleted_branch_is_fenced(repo: Repository) -> None:
-    """A merge by commit id runs the hook, though the source's branch is gone."""
-    source = repo.head("side")
-    repo.silent.delete("/branches/side")
-    repo.publish("0" * 64, source)
-    repo.publish(repo.head(), source)
-    repo.show()
-
-
-@scenario_with(diverged, BASE, side={"s": "1"})
-def other_ways_to_move_a_head_are_free(repo: Repository) -> None:
-    """Commits, reverts, cherry-picks and hard resets run no pre-merge hook."""
-    picked = repo.head("side")
-    repo.stage_files({"m": "1"})
-    repo.commit()
-    repo.revert("main")
-    repo.pick(picked)
-    repo.hard_reset("main~")
-    repo.log()
-
-
-@scenario_with(diverged, BASE, side={"s": "1"})
-def a_reverted_publication(repo: Repository) -> None:
-    """Reverting a fenced merge moves the head, so the next publisher has to name the revert."""
-    repo.publish(repo.head())
-    merged = repo.head()
-    repo.revert(merged, parent=1)
-    repo.commit_files({"t": "1"}, "side")
-    repo.publish(merged)
-    repo.publish(repo.head())
-    repo.tree()
 
 
 @scenario_with(repository)
@@ -127,17 +72,6 @@ def an_attempt_is_published(repo: Repository) -> None:
 
 
 @scenario_with(repository, BASE)
-def an_answer_that_was_lost(repo: Repository) -> None:
-    """A publisher that did not get its answer finds its commit among the parents of the head, and no changes left."""
-    head = repo.head()
-    repo.add_branch("perago-1", head, hidden=True)
-    staged = repo.commit_files({"out": "1"}, "perago-1", "staged")
-    repo.silent.publish(head, staged)
-    repo.publish(head, staged)
-    repo.log(stop_at=head, first_parent="true")
-
-
-@scenario_with(repository, BASE)
 def a_publication_on_a_moved_head(repo: Repository) -> None:
     """A refused publisher picks its commit onto the new head, compares, and publishes that."""
     head = repo.head()
@@ -153,22 +87,6 @@ def a_publication_on_a_moved_head(repo: Repository) -> None:
     repo.publish(moved, rebased)
     repo.tree()
     repo.log(first_parent="true")
-
-
-@scenario_with(repository)
-def writing_only_what_is_new(repo: Repository) -> None:
-    """Mode `x` asks for the head of an object and then uploads it if there is none."""
-    for _ in range(2):
-        repo.head_object("a")
-        repo.upload("a", "1", headers={"If-None-Match": "*", "Content-Type": "text/plain"})
-
-
-@scenario_with(repository, {"a": "0123456789"})
-def reading_in_pieces(repo: Repository) -> None:
-    """A reader asks for one range after the other until there is no more."""
-    repo.stat("a")
-    for start in (0, 4, 8, 12):
-        repo.read("a", headers={"Range": f"bytes={start}-{start + 3}"}, query={"presign": "false"})
 
 
 @scenario_with(repository)
@@ -188,7 +106,7 @@ def one_branch_of_many(repo: Repository) -> None:
 @scenario_with(repository)
 def one_upload_of_many(repo: Repository) -> None:
     """Of many conditional uploads to one path at the same time one is stored."""
-    upload = partial(repo.upload, "lock", "1", headers={"If-None-Match": "*", "Content-Type": "text/plain"})
+    upload = partial(repo.upload, "lock", "1", headers=ONLY_NEW)
     repo.rest.race("the same path if there is nothing", [upload] * 8)
     repo.tree()
 
@@ -229,6 +147,64 @@ def many_merges_without_a_fence(repo: Repository) -> None:
 
 
 SCENARIOS: Declared = {
+    # Of two merges that name the same head the second is refused, and passes with the new head.
+    "one_of_two_publishers_wins": to(diverged, BASE, side={"s": "1"}).send(
+        repo.add_branch("late"),
+        repo.commit_files({"l": "1"}, "late"),
+        repo.publish(repo.head(), "side"),
+        repo.publish(repo.commit_id(4), "late"),
+        repo.publish(repo.head(), "late"),
+        repo.log(first_parent="true"),
+    ),
+    # The merge of a head into its own branch is fenced like any other.
+    "an_empty_merge_is_fenced": to(repository, BASE).send(
+        repo.publish("0" * 64, repo.head(), allow_empty=True),
+        *[repo.publish(repo.commit_id(2), repo.commit_id(2), allow_empty=True)] * 2,
+        repo.log(),
+    ),
+    # Mode `x` asks for the head of an object and then uploads it if there is none.
+    "writing_only_what_is_new": empty(*[repo.head_object("a"), repo.upload("a", "1", headers=ONLY_NEW)] * 2),
+    # A reader asks for one range after the other until there is no more.
+    "reading_in_pieces": to(repository, {"a": "0123456789"}).send(
+        repo.stat("a"),
+        *(
+            repo.read("a", headers={"Range": f"bytes={start}-{start + 3}"}, query={"presign": "false"})
+            for start in (0, 4, 8, 12)
+        ),
+    ),
+    # Commits, reverts, cherry-picks and hard resets run no pre-merge hook.
+    "other_ways_to_move_a_head_are_free": to(diverged, BASE, side={"s": "1"}).send(
+        repo.stage_files({"m": "1"}),
+        repo.commit(),
+        repo.revert("main"),
+        repo.pick(repo.head("side")),
+        repo.hard_reset("main~"),
+        repo.log(),
+    ),
+    # A merge by commit id runs the hook, though the source's branch is gone.
+    "the_source_of_a_deleted_branch_is_fenced": to(diverged, BASE, side={"s": "1"}).send(
+        repo.silent.delete("/branches/side"),
+        repo.publish("0" * 64, repo.commit_id(2)),
+        repo.publish(repo.head(), repo.commit_id(2)),
+        repo.show(),
+    ),
+    # A publisher that did not get its answer finds its commit among the parents of the head, and no changes left.
+    "an_answer_that_was_lost": to(repository, BASE).send(
+        repo.add_branch("perago-1", repo.commit_id(1), hidden=True),
+        repo.commit_files({"out": "1"}, "perago-1", "staged"),
+        repo.silent.publish(repo.commit_id(1), repo.commit_id(2)),
+        repo.publish(repo.commit_id(1), repo.commit_id(2)),
+        repo.log(stop_at=repo.commit_id(1), first_parent="true"),
+    ),
+    # Reverting a fenced merge moves the head, so the next publisher has to name the revert.
+    "a_reverted_publication": to(diverged, BASE, side={"s": "1"}).send(
+        repo.publish(repo.head()),
+        repo.revert(repo.head(), parent=1),
+        repo.commit_files({"t": "1"}, "side"),
+        repo.publish(repo.commit_id(4)),
+        repo.publish(repo.head()),
+        repo.tree(),
+    ),
     # A merge that names the head of the target passes.
     "the_expected_head": to(diverged, BASE, side={"s": "1"}).send(
         repo.publish(repo.head()), repo.show(), repo.tree(prefix="s")

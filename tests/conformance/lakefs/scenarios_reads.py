@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from email.utils import parsedate_to_datetime
 
-from ..rest import Rest
-from ..scenario import Declared, scenario_for_each, scenario_with, to
-from .repositories import Files, Repository, empty, one_file, repo, repository
+from ..scenario import Declared, each, scenario_with, to
+from .repositories import Repository, empty, one_file, repo, repository
 
 TAG = '"9a0364b9e99bb480dd25e1f0284c8555"'
 """The ETag of an object that holds `content`."""
@@ -23,62 +22,22 @@ def the_disposition_depends_on_the_type(repo: Repository) -> None:
         repo.call("HEAD", "/refs/main/objects", query={"path": f"{number}"})
 
 
-@scenario_with(repository, {"dir/a": "1"})
-def objects_that_are_not_there(repo: Repository) -> None:
-    """An unknown path is a 404 to read and to describe; a folder is no object."""
-    for path in ("nope", "dir", "dir/", "dir/a/"):
-        repo.read(path)
-        repo.stat(path)
-
-
-@scenario_with(repository, {"a": "1"})
-def reading_needs_a_path(repo: Repository) -> None:
-    """A missing or empty path is refused."""
-    for template in ("/refs/main/objects", "/refs/main/objects/stat"):
-        repo.get(template)
-        repo.get(template, query={"path": ""})
-
-
-RANGES: dict[str, tuple[Files, tuple[str, ...]]] = {
+RANGES: dict[str, tuple[str, tuple[str, ...]]] = {
     # Ranges from, to and at the end are a 206 that says what it holds.
     "a_range_of_bytes": (
-        {"a": "content"},
+        "content",
         ("bytes=0-0", "bytes=1-2", "bytes=3-", "bytes=-2", "bytes=0-6", "bytes=5-99", "bytes=-99"),
     ),
     # A range behind the end, and several ranges at once, are a 416.
-    "a_range_outside_the_object": ({"a": "content"}, ("bytes=7-", "bytes=99-100", "bytes=0-1,3-4")),
+    "a_range_outside_the_object": ("content", ("bytes=7-", "bytes=99-100", "bytes=0-1,3-4")),
     # A range that does not look like one is a 400, one that makes no sense a 416.
     "a_range_that_cannot_be_read": (
-        {"a": "content"},
+        "content",
         ("bytes=2-1", "bytes=x-y", "bytes", "1-2", "lines=1-2", "bytes=-", "bytes=--1"),
     ),
     # An empty object has no first byte.
-    "a_range_of_an_empty_object": ({"a": ""}, ("bytes=0-", "bytes=0-0", "bytes=-1")),
+    "a_range_of_an_empty_object": ("", ("bytes=0-", "bytes=0-0", "bytes=-1")),
 }
-
-
-@scenario_for_each(RANGES)
-def ranges(rest: Rest, case: tuple[Files, tuple[str, ...]]) -> None:
-    """Read these ranges of an object."""
-    files, asked = case
-    repo = repository(rest, files)
-    for each in asked:
-        repo.read("a", headers={"Range": each})
-
-
-@scenario_with(repository, {"a": "content"})
-def a_range_of_many_digits(repo: Repository) -> None:
-    """A number of more than 64 bits is no range at all."""
-    for asked in ("bytes=9223372036854775807-", "bytes=9223372036854775808-", "bytes=0-9223372036854775808"):
-        repo.read("a", headers={"Range": asked})
-        repo.head_object("a", headers={"Range": asked})
-
-
-@scenario_with(repository, {"a": "content"})
-def reading_if_it_changed(repo: Repository) -> None:
-    """`If-None-Match` with the quoted ETag is a 304 without a body; any other value reads."""
-    for tag in (TAG, TAG.strip('"'), '"other"', "*", f'"other", {TAG}', f"W/{TAG}"):
-        repo.read("a", headers={"If-None-Match": tag})
 
 
 @scenario_with(repository, {"a": "content", "empty": ""})
@@ -105,6 +64,39 @@ def the_dates_of_an_object(repo: Repository) -> None:
 
 
 SCENARIOS: Declared = {
+    # An unknown path is a 404 to read and to describe; a folder is no object.
+    "objects_that_are_not_there": to(repository, {"dir/a": "1"}).send(
+        *(ask(path) for path in ("nope", "dir", "dir/", "dir/a/") for ask in (repo.read, repo.stat))
+    ),
+    # A missing or empty path is refused.
+    "reading_needs_a_path": one_file(
+        repo.get("/refs/main/objects"),
+        repo.get("/refs/main/objects", query={"path": ""}),
+        repo.get("/refs/main/objects/stat"),
+        repo.get("/refs/main/objects/stat", query={"path": ""}),
+    ),
+    # Read these ranges of an object.
+    **each(
+        RANGES,
+        lambda case: to(repository, {"a": case[0]}).send(
+            *(repo.read("a", headers={"Range": asked}) for asked in case[1])
+        ),
+    ),
+    # A number of more than 64 bits is no range at all.
+    "a_range_of_many_digits": to(repository, {"a": "content"}).send(
+        *(
+            ask("a", headers={"Range": asked})
+            for asked in ("bytes=9223372036854775807-", "bytes=9223372036854775808-", "bytes=0-9223372036854775808")
+            for ask in (repo.read, repo.head_object)
+        )
+    ),
+    # `If-None-Match` with the quoted ETag is a 304 without a body; any other value reads.
+    "reading_if_it_changed": to(repository, {"a": "content"}).send(
+        *(
+            repo.read("a", headers={"If-None-Match": tag})
+            for tag in (TAG, TAG.strip('"'), '"other"', "*", f'"other", {TAG}', f"W/{TAG}")
+        )
+    ),
     # The bytes come with their type, a quoted MD5 as ETag, a date, and an order not to store them.
     "reading_an_object": to(repository, {"a": "content"}).send(repo.read("a")),
     # A range of an unknown object is a 404.

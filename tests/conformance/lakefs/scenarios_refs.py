@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..rest import Rest
-from ..scenario import Declared, scenario_for_each, scenario_with
+from ..scenario import Declared, each, scenario_with, to
 from .repositories import Repository, diverged, one_file, repo, repository
 
 
@@ -14,14 +14,6 @@ def merged(rest: Rest) -> Repository:
     return repo
 
 
-@scenario_with(repository, {"a": "1", "b": "2"})
-def a_branch_reads_with_its_staged_changes(repo: Repository) -> None:
-    """A bare branch and `branch$` show what is staged, `branch@` and the commit id show what is committed."""
-    repo.stage_files({"a": None, "c": "3"})
-    for ref in ("main", "main$", "main@", repo.head()):
-        repo.tree(ref)
-
-
 STEPS = {
     # `~`, `~N` and `^` go back along first parents.
     "steps_follow_first_parents": ("", "~", "~1", "~2", "^", "^1", "^^", "~0", "^0"),
@@ -30,38 +22,11 @@ STEPS = {
 }
 
 
-@scenario_for_each(STEPS)
-def steps_from_a_merge(rest: Rest, case: tuple[str, ...]) -> None:
-    """Where these steps from a merge commit lead."""
-    repo = merged(rest)
-    for step in case:
-        repo.show(f"main{step}")
-
-
-@scenario_with(repository, {"a": "1"})
-def a_step_that_is_no_number(repo: Repository) -> None:
-    """`~x` cannot be parsed: 400 for a listing, 500 for the commit."""
-    for ref in ("main~x", "main^x", "main~1.5"):
-        repo.tree(ref)
-        repo.show(ref)
-    repo.stat("a", "main~x")
-    repo.read("a", "main~x")
-    repo.merge("main~x")
-
-
 @scenario_with(repository, {"a": "1"})
 def suffixes_stand_alone(repo: Repository) -> None:
     """`@` and `$` do not go together with each other, with steps or with commit ids."""
     for ref in ("main@$", "main@@", "main@~1", "main~1@", "main$~", "main@1", repo.head() + "@", repo.head() + "$"):
         repo.tree(ref)
-
-
-@scenario_with(repository, {"a": "1"})
-def a_ref_without_a_name(repo: Repository) -> None:
-    """An expression needs something to start from."""
-    for ref in ("~1", "@", "$", "^"):
-        repo.tree(ref)
-        repo.show(ref)
 
 
 @scenario_with(repository)
@@ -101,16 +66,6 @@ def a_tag_may_shadow_the_prefix_of_a_commit_id(repo: Repository) -> None:
     repo.show(short)
 
 
-@scenario_with(repository, {"a": "1"})
-def a_branch_does_not_shadow_a_whole_commit_id(repo: Repository) -> None:
-    """No branch may have the whole id of a commit for its name."""
-    whole = repo.head()
-    repo.branch(whole, "main~")
-    repo.show(whole)
-    repo.get("/branches/{branch}", branch=whole)
-    repo.log(whole, amount=1)
-
-
 @scenario_with(repository)
 def one_digit_is_enough(repo: Repository) -> None:
     """The first digit of a commit id is a ref while no other commit begins with it."""
@@ -131,6 +86,28 @@ def a_digit_of_many_commits(repo: Repository) -> None:
 
 
 SCENARIOS: Declared = {
+    # A bare branch and `branch$` show what is staged, `branch@` and the commit id show what is committed.
+    "a_branch_reads_with_its_staged_changes": to(repository, {"a": "1", "b": "2"}).send(
+        repo.stage_files({"a": None, "c": "3"}), *repo.tree.each("main", "main$", "main@", repo.head())
+    ),
+    # Where these steps from a merge commit lead.
+    **each(STEPS, lambda case: to(merged).send(*(repo.show(f"main{step}") for step in case))),
+    # `~x` cannot be parsed: 400 for a listing, 500 for the commit.
+    "a_step_that_is_no_number": one_file(
+        *(ask(ref) for ref in ("main~x", "main^x", "main~1.5") for ask in (repo.tree, repo.show)),
+        repo.stat("a", "main~x"),
+        repo.read("a", "main~x"),
+        repo.merge("main~x"),
+    ),
+    # An expression needs something to start from.
+    "a_ref_without_a_name": one_file(*(ask(ref) for ref in ("~1", "@", "$", "^") for ask in (repo.tree, repo.show))),
+    # No branch may have the whole id of a commit for its name.
+    "a_branch_does_not_shadow_a_whole_commit_id": one_file(
+        repo.branch(repo.head(), "main~"),
+        repo.show(repo.commit_id(1)),
+        repo.get("/branches/{branch}", branch=repo.commit_id(1)),
+        repo.log(repo.commit_id(1), amount=1),
+    ),
     # `^2` of an ordinary commit is refused: 400 for a listing, 500 for the commit.
     "a_second_parent_that_is_not_there": one_file(
         repo.tree("main^2"), repo.show("main^2"), repo.log("main^2"), repo.diff("main^2", "main")

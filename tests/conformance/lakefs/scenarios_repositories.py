@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ..rest import Rest
 from ..scenario import Declared, rest, scenario, scenario_with, send, to
 from .repositories import Repository, empty, one_file, repo, repository
 
 ONE = "/repositories/{repository}"
-
-
-@scenario
-def a_new_repository_has_one_empty_commit(rest: Rest) -> None:
-    """A new repository has a default branch with one commit that has no parents, no committer and no objects."""
-    name = rest.name("repo")
-    rest.post("/repositories", {"name": name, "storage_namespace": f"local://{name}"})
-    rest.get(ONE, repository=name)
-    rest.get(ONE + "/branches", repository=name)
-    rest.get(ONE + "/refs/main/commits", repository=name)
-    rest.get(ONE + "/refs/main/objects/ls", repository=name)
-    rest.delete(ONE, repository=name)
 
 
 @scenario_with(repository)
@@ -35,25 +25,11 @@ def a_storage_namespace_is_taken(repo: Repository) -> None:
 
 
 @scenario_with(repository)
-def a_storage_namespace_stays_used_after_a_delete(repo: Repository) -> None:
-    """Deleting a repository leaves its data, so its namespace is never free again."""
-    repo.delete("")
-    repo.rest.post("/repositories", {"name": repo.name, "storage_namespace": f"local://{repo.name}"})
-
-
-@scenario_with(repository)
 def a_namespace_inside_another_is_accepted(repo: Repository) -> None:
     """A namespace may lie inside that of another repository."""
     name = repo.rest.name("inner")
     repo.rest.post("/repositories", {"name": name, "storage_namespace": f"local://{repo.name}/inner"})
     repo.rest.afterwards(lambda: repo.rest.delete(ONE, repository=name))
-
-
-@scenario
-def a_namespace_outside_of_the_storage_is_refused(rest: Rest) -> None:
-    """A namespace that is the whole storage, or leads out of it, cannot be used."""
-    for namespace in ("local://", "local:///", "local://.", "local://..", "local://../other", "local://a/../../b"):
-        rest.post("/repositories", {"name": rest.name("repo"), "storage_namespace": namespace})
 
 
 @scenario
@@ -65,50 +41,12 @@ def a_namespace_by_another_way_is_the_same(rest: Rest) -> None:
 
 
 @scenario
-def repository_names_that_are_refused(rest: Rest) -> None:
-    """Upper case, underscores, dots, a leading dash, and fewer than three or more than 63 characters are refused."""
-    for name in ("Upper", "under_score", "do.t", "-dash", "ab", "a" * 64, "", "späti"):
-        rest.post("/repositories", {"name": name, "storage_namespace": "local://unused"})
-
-
-@scenario
 def the_longest_name_of_a_repository(rest: Rest) -> None:
     """A repository's name may have 63 characters, and may end in a dash."""
     start = rest.name("r")
-    name = start + "-" * (63 - len(start))
-    rest.post("/repositories", {"name": name, "storage_namespace": f"local://{name}"})
-    rest.afterwards(lambda: rest.delete(ONE, repository=name))
-
-
-@scenario
-def everything_below_an_unknown_repository_is_a_404(rest: Rest) -> None:
-    """Whatever is asked below an unknown repository, the repository is what is missing."""
-    nowhere = Repository(rest, rest.name("nope"))
-    nowhere.branches()
-    nowhere.get("/branches/main")
-    nowhere.tags()
-    nowhere.log()
-    nowhere.show()
-    nowhere.staged()
-    nowhere.tree()
-    nowhere.diff("a", "b")
-    nowhere.branch("b")
-    nowhere.commit()
-    nowhere.merge()
-    nowhere.revert("main")
-    nowhere.pick("main")
-
-
-@scenario
-def objects_of_an_unknown_repository(rest: Rest) -> None:
-    """Objects of an unknown repository are not there either, save that a batch of deletions is fine."""
-    nowhere = Repository(rest, rest.name("nope"))
-    nowhere.read("a")
-    nowhere.stat("a")
-    nowhere.head_object("a")
-    nowhere.upload("a")
-    nowhere.remove("a")
-    nowhere.post("/branches/main/objects/delete", {"paths": ["a"]})
+    made = Repository(rest, start + "-" * (63 - len(start)))
+    made.create()
+    rest.afterwards(lambda: made.delete(""))
 
 
 @scenario
@@ -116,7 +54,9 @@ def a_list_of_repositories_starts_behind_a_name(rest: Rest) -> None:
     """Repositories are listed by name, by prefix, behind a name, page by page."""
     prefix = rest.name("r")
     for number in range(3):
-        repository_of(rest, f"{prefix}-{number}")
+        made = Repository(rest, f"{prefix}-{number}")
+        made.silent.create()
+        rest.afterwards(partial(made.delete, ""))
     rest.get("/repositories", query={"prefix": prefix})
     rest.get("/repositories", query={"prefix": prefix, "amount": 2})
     rest.get("/repositories", query={"prefix": prefix, "after": f"{prefix}-0", "amount": 1})
@@ -131,26 +71,6 @@ def repositories_are_searched_by_a_part_of_their_name(made: Repository) -> None:
     made.rest.get("/repositories", query={"search": part})
 
 
-@scenario_with(repository, read_only=True)
-def a_read_only_repository_is_forced(repo: Repository) -> None:
-    """With `force` a read-only repository can be written to all the same."""
-    repo.branch("side", force=True)
-    repo.upload("a", "1", "side", query={"force": "true"})
-    repo.commit("side", force=True)
-    repo.merge("side")
-    repo.merge("side", force=True)
-    repo.revert("main", parent=1)
-    repo.revert("main", parent=1, force=True)
-    repo.tag("v1", force=True)
-    repo.delete("/tags/v1", query={"force": "true"})
-    repo.post("/branches/side/objects/delete", {"paths": ["a"]})
-    repo.post("/branches/side/objects/delete", {"paths": ["a"]}, query={"force": "true"})
-    repo.reset("side", type="reset")
-    repo.reset("side", type="reset", force=True)
-    repo.delete("/branches/side", query={"force": "true"})
-    repo.log()
-
-
 @scenario
 def a_bare_repository_has_no_branch(rest: Rest) -> None:
     """With `bare` a repository starts without any branch or commit."""
@@ -162,13 +82,76 @@ def a_bare_repository_has_no_branch(rest: Rest) -> None:
     rest.delete(ONE, repository=name)
 
 
-def repository_of(rest: Rest, name: str) -> None:
-    """A repository of this name, behind the scenes."""
-    rest.silent.post("/repositories", {"name": name, "storage_namespace": f"local://{name}"})
-    rest.afterwards(lambda: rest.delete(ONE, repository=name))
+def nowhere(rest: Rest, label: str = "nope") -> Repository:
+    """A repository that is not there."""
+    return Repository(rest, rest.name(label))
 
 
 SCENARIOS: Declared = {
+    # A new repository has a default branch with one commit that has no parents, no committer and no objects.
+    "a_new_repository_has_one_empty_commit": to(nowhere, "repo").send(
+        repo.create(),
+        repo.get(""),
+        repo.branches(),
+        repo.get("/refs/main/commits"),
+        repo.get("/refs/main/objects/ls"),
+        repo.delete(""),
+    ),
+    # A namespace that is the whole storage, or leads out of it, cannot be used.
+    "a_namespace_outside_of_the_storage_is_refused": send(
+        *(
+            rest.post("/repositories", {"name": rest.name("repo"), "storage_namespace": f"local://{place}"})
+            for place in ("", "/", ".", "..", "../other", "a/../../b")
+        )
+    ),
+    # Deleting a repository leaves its data, so its namespace is never free again.
+    "a_storage_namespace_stays_used_after_a_delete": empty(repo.delete(""), repo.create()),
+    # Upper case, underscores, dots, a leading dash, and fewer than three or more than 63 characters are refused.
+    "repository_names_that_are_refused": send(
+        *(
+            rest.post("/repositories", {"name": name, "storage_namespace": "local://unused"})
+            for name in ("Upper", "under_score", "do.t", "-dash", "ab", "a" * 64, "", "späti")
+        )
+    ),
+    # Whatever is asked below an unknown repository, the repository is what is missing.
+    "everything_below_an_unknown_repository_is_a_404": to(nowhere).send(
+        repo.branches(),
+        repo.get("/branches/main"),
+        repo.tags(),
+        repo.log(),
+        repo.show(),
+        repo.staged(),
+        repo.tree(),
+        repo.diff("a", "b"),
+        repo.branch("b"),
+        repo.commit(),
+        repo.merge(),
+        repo.revert("main"),
+        repo.pick("main"),
+    ),
+    # Objects of an unknown repository are not there either, save that a batch of deletions is fine.
+    "objects_of_an_unknown_repository": to(nowhere).send(
+        *(ask("a") for ask in (repo.read, repo.stat, repo.head_object, repo.upload, repo.remove)),
+        repo.post("/branches/main/objects/delete", {"paths": ["a"]}),
+    ),
+    # With `force` a read-only repository can be written to all the same.
+    "a_read_only_repository_is_forced": to(repository, read_only=True).send(
+        repo.branch("side", force=True),
+        repo.upload("a", "1", "side", query={"force": "true"}),
+        repo.commit("side", force=True),
+        repo.merge("side"),
+        repo.merge("side", force=True),
+        repo.revert("main", parent=1),
+        repo.revert("main", parent=1, force=True),
+        repo.tag("v1", force=True),
+        repo.delete("/tags/v1", query={"force": "true"}),
+        repo.post("/branches/side/objects/delete", {"paths": ["a"]}),
+        repo.post("/branches/side/objects/delete", {"paths": ["a"]}, query={"force": "true"}),
+        repo.reset("side", type="reset"),
+        repo.reset("side", type="reset", force=True),
+        repo.delete("/branches/side", query={"force": "true"}),
+        repo.log(),
+    ),
     # An unknown repository is a 404.
     "a_repository_that_is_not_there": send(rest.get(ONE, repository=rest.name("nope"))),
     # The default branch has the name that was asked for, and `main` does not exist then.

@@ -6,7 +6,7 @@ import base64
 from dataclasses import replace
 
 from ..rest import Rest
-from ..scenario import Declared, scenario, scenario_for_each, scenario_with, to
+from ..scenario import Declared, rest, scenario, scenario_for_each, scenario_with, send, to
 from .repositories import Repository, diverged, empty, one_file, repo, repository
 
 
@@ -78,13 +78,7 @@ TOLD_TO_STRANGERS = {
 def told_to_strangers(rest: Rest, case: str) -> None:
     """What a user asks, and a stranger."""
     rest.get(case)
-    posing(rest, None).call("GET", case)
-
-
-@scenario
-def the_storage(rest: Rest) -> None:
-    """The kind of storage."""
-    rest.get("/config/storage")
+    posing(rest, None).get(case)
 
 
 JSON = {"Content-Type": "application/json"}
@@ -113,6 +107,8 @@ def a_repository_whose_name_none_can_have(rest: Rest) -> None:
 
 
 SCENARIOS: Declared = {
+    # The kind of storage.
+    "the_storage": send(rest.get("/config/storage")),
     # An unknown route is a 404 that says so, below a repository or not.
     "a_route_that_is_not_there": empty(
         repo.rest.get("/nope"), repo.get("/nope"), repo.get("/branches/main/nope"), repo.get("/branches/")

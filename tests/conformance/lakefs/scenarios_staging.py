@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from ..rest import Rest
-from ..scenario import Declared, scenario_for_each, scenario_with, to
+from ..scenario import Declared, each, scenario_with, to
 from .repositories import Repository, empty, one_file, repo, repository
 
 DETAILS = {
     "another_type_is_a_change": {"Content-Type": "text/csv"},
     "other_metadata_is_a_change": {"Content-Type": "text/plain", "x-lakefs-meta-k": "v"},
 }
-
-
-@scenario_for_each(DETAILS)
-def details(rest: Rest, case: dict[str, str]) -> None:
-    """Content type and user metadata belong to what an object is."""
-    repo = repository(rest, {"a": "1"})
-    repo.upload("a", "1", headers=case)
-    repo.staged()
-    repo.commit()
-    repo.stat("a")
 
 
 BATCH = "/branches/main/objects/delete"
@@ -37,6 +26,11 @@ def a_batch_of_more_than_a_thousand(repo: Repository) -> None:
 
 
 SCENARIOS: Declared = {
+    # Content type and user metadata belong to what an object is.
+    **each(
+        DETAILS,
+        lambda case: one_file(repo.upload("a", "1", headers=case), repo.staged(), repo.commit(), repo.stat("a")),
+    ),
     # The diff of a branch tells what was added, changed and removed; what was removed has no size.
     "what_is_staged": to(repository, {"changed": "1", "kept": "1", "removed": "1"}).send(
         repo.stage_files({"added": "22", "changed": "333", "removed": None}), repo.staged()

@@ -2,83 +2,61 @@
 
 from __future__ import annotations
 
-from ..scenario import Declared, scenario_with, to
-from .repositories import Files, Repository, diverged, repo, repository
+from ..scenario import Declared, to
+from .repositories import Files, diverged, repo, repository
 
 BASE: Files = {"a": "0", "b": "0"}
 
 
-@scenario_with(repository, BASE)
-def a_commit_is_reverted_twice(repo: Repository) -> None:
-    """A second revert of the same commit has nothing to do; a revert of the revert brings the change back."""
-    change = repo.commit_files({"a": "1", "c": "1"})
-    repo.revert(change)
-    repo.revert(change)
-    repo.revert("main")
-    repo.tree()
-
-
-@scenario_with(repository, BASE)
-def a_revert_says_more(repo: Repository) -> None:
-    """A revert takes a message, metadata and a date of its own."""
-    repo.commit_files({"a": "1"})
-    overrides = {"message": "taken back", "metadata": {"k": "v"}}
-    repo.revert("main", commit_overrides=overrides)
-    repo.show()
-
-
-@scenario_with(diverged, BASE, main={"m": "1"})
-def a_commit_is_picked(repo: Repository) -> None:
-    """A cherry-pick repeats a change on another branch, with its message, and notes where it came from."""
-    picked = repo.commit_files({"a": "1", "b": None, "s": "1"}, "side", "change", metadata={"k": "v"})
-    repo.commit_files({"t": "1"}, "side", "later")
-    repo.pick(picked)
-    repo.show()
-    repo.tree()
-
-
-@scenario_with(diverged, BASE, main={"m": "1"})
-def a_picked_commit_with_metadata_is_lost(repo: Repository) -> None:
-    """A commit with metadata is not found by its id once it was picked: the server spoils what it remembers of it."""
-    picked = repo.commit_files({"s": "1"}, "side", "change", metadata={"k": "v"})
-    repo.show(picked)
-    repo.pick(picked)
-    repo.show(picked)
-    repo.tree(picked)
-    repo.merge(picked)
-
-
-@scenario_with(diverged, BASE, main={"m": "1"})
-def a_picked_commit_without_metadata_stays(repo: Repository) -> None:
-    """A commit without metadata is as it was after it was picked."""
-    picked = repo.commit_files({"s": "1"}, "side", "change")
-    repo.pick(picked)
-    repo.show(picked)
-    repo.tree(picked)
-
-
-@scenario_with(diverged, BASE, main={"m": "1"})
-def a_commit_picked_with_other_metadata_stays(repo: Repository) -> None:
-    """A commit with metadata is as it was if it was picked with metadata of the pick's own."""
-    picked = repo.commit_files({"s": "1"}, "side", "change", metadata={"k": "v"})
-    repo.pick(picked, commit_overrides={"metadata": {"k": "w"}})
-    repo.show(picked)
-    repo.show()
-
-
-@scenario_with(diverged, BASE, main={"m": "1"}, side={"s": "1"})
-def a_branch_is_reset_to_a_commit(repo: Repository) -> None:
-    """A hard reset moves a branch to any commit and keeps the commits it leaves."""
-    left = repo.head()
-    repo.hard_reset("main~")
-    repo.get("/branches/main")
-    repo.tree()
-    repo.hard_reset(repo.head("side"))
-    repo.log()
-    repo.show(left)
-
-
 SCENARIOS: Declared = {
+    # A second revert of the same commit has nothing to do; a revert of the revert brings the change back.
+    "a_commit_is_reverted_twice": to(repository, BASE).send(
+        repo.commit_files({"a": "1", "c": "1"}),
+        repo.revert(repo.commit_id(2)),
+        repo.revert(repo.commit_id(2)),
+        repo.revert("main"),
+        repo.tree(),
+    ),
+    # A revert takes a message, metadata and a date of its own.
+    "a_revert_says_more": to(repository, BASE).send(
+        repo.commit_files({"a": "1"}),
+        repo.revert("main", commit_overrides={"message": "taken back", "metadata": {"k": "v"}}),
+        repo.show(),
+    ),
+    # A cherry-pick repeats a change on another branch, with its message, and notes where it came from.
+    "a_commit_is_picked": to(diverged, BASE, main={"m": "1"}).send(
+        repo.commit_files({"a": "1", "b": None, "s": "1"}, "side", "change", metadata={"k": "v"}),
+        repo.commit_files({"t": "1"}, "side", "later"),
+        repo.pick(repo.commit_id(3)),
+        repo.show(),
+        repo.tree(),
+    ),
+    # A commit with metadata is not found by its id once it was picked: the server spoils what it remembers of it.
+    "a_picked_commit_with_metadata_is_lost": to(diverged, BASE, main={"m": "1"}).send(
+        repo.commit_files({"s": "1"}, "side", "change", metadata={"k": "v"}),
+        *(ask(repo.commit_id(3)) for ask in (repo.show, repo.pick, repo.show, repo.tree, repo.merge)),
+    ),
+    # A commit without metadata is as it was after it was picked.
+    "a_picked_commit_without_metadata_stays": to(diverged, BASE, main={"m": "1"}).send(
+        repo.commit_files({"s": "1"}, "side", "change"),
+        *(ask(repo.commit_id(3)) for ask in (repo.pick, repo.show, repo.tree)),
+    ),
+    # A commit with metadata is as it was if it was picked with metadata of the pick's own.
+    "a_commit_picked_with_other_metadata_stays": to(diverged, BASE, main={"m": "1"}).send(
+        repo.commit_files({"s": "1"}, "side", "change", metadata={"k": "v"}),
+        repo.pick(repo.commit_id(3), commit_overrides={"metadata": {"k": "w"}}),
+        repo.show(repo.commit_id(3)),
+        repo.show(),
+    ),
+    # A hard reset moves a branch to any commit and keeps the commits it leaves.
+    "a_branch_is_reset_to_a_commit": to(diverged, BASE, main={"m": "1"}, side={"s": "1"}).send(
+        repo.hard_reset("main~"),
+        repo.get("/branches/main"),
+        repo.tree(),
+        repo.hard_reset(repo.head("side")),
+        repo.log(),
+        repo.show(repo.commit_id(2)),
+    ),
     # A revert is a commit that takes a change back and says whose.
     "a_commit_is_reverted": to(repository, BASE).send(
         repo.show(),

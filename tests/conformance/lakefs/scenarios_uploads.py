@@ -3,64 +3,9 @@
 from __future__ import annotations
 
 from ..scenario import Declared, scenario_with, to
-from .repositories import TEXT, Repository, diverged, empty, one_file, repo, repository
+from .repositories import MULTIPART, TEXT, Repository, diverged, empty, one_file, repo, repository
 
 OBJECTS = "/branches/main/objects"
-
-
-@scenario_with(repository)
-def any_content_type_is_kept(repo: Repository) -> None:
-    """A content type is kept as it was sent, parameters and nonsense included."""
-    for number, kind in enumerate(("text/csv; charset=utf-8", "application/json", "a", "X/Y;q=1", "application/x-y")):
-        repo.upload(f"{number}", "{}", headers={"Content-Type": kind})
-        repo.read(f"{number}")
-
-
-@scenario_with(repository, {"a": "1"})
-def an_upload_is_staged_not_committed(repo: Repository) -> None:
-    """An upload shows on its branch only, and moves no head."""
-    repo.add_branch()
-    head = repo.head()
-    repo.upload("b", "2")
-    repo.stat("b")
-    repo.stat("b", "main@")
-    repo.stat("b", "side")
-    repo.stat("b", head)
-    repo.get("/branches/main")
-    repo.show(head)
-
-
-@scenario_with(repository, {"a": "1"})
-def other_conditions_are_not_implemented(repo: Repository) -> None:
-    """`If-Match`, and `If-None-Match` with an ETag, are a 501 and store nothing."""
-    tag = '"c4ca4238a0b923820dcc509a6f75849b"'
-    repo.upload("a", "2", headers={"If-None-Match": tag})
-    repo.upload("a", "2", headers={"If-Match": tag})
-    repo.upload("new", "2", headers={"If-Match": "*"})
-    repo.read("a")
-    repo.stat("new")
-
-
-@scenario_with(repository)
-def user_metadata_comes_in_headers(repo: Repository) -> None:
-    """Headers `x-lakefs-meta-...` become metadata with names in lower case; reading does not show them."""
-    headers = {"X-Lakefs-Meta-Owner": "Team A", "x-lakefs-meta-MixedCase": "V", "x-other": "no"}
-    repo.upload("a", "1", headers=headers)
-    repo.stat("a")
-    repo.stat("a", user_metadata="false")
-    repo.tree()
-    repo.tree(user_metadata="false")
-    repo.read("a")
-
-
-@scenario_with(repository, {"a": "1"})
-def user_metadata_is_set_later(repo: Repository) -> None:
-    """Metadata of an object can be replaced without an upload, which is a staged change."""
-    where = "/branches/main/objects/stat/user_metadata"
-    repo.call("PUT", where, query={"path": "a"}, json={"set": {"k": "v"}})
-    repo.stat("a")
-    repo.staged()
-    repo.call("PUT", where, query={"path": "nope"}, json={"set": {"k": "v"}})
 
 
 @scenario_with(repository)
@@ -77,7 +22,10 @@ def a_large_object(repo: Repository) -> None:
 
 
 BOUNDARY = "boundary"
-MULTIPART = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+KINDS = ("text/csv; charset=utf-8", "application/json", "a", "X/Y;q=1", "application/x-y")
+TAG = '"c4ca4238a0b923820dcc509a6f75849b"'
+"""The ETag of an object that holds `1`."""
+VALUES = {"x-lakefs-meta-a": "  Two  Words ", "x-lakefs-meta-b": "", "x-lakefs-meta-c": '"q" = ,;'}
 
 
 def form(field: str, content: str, content_type: str | None = None, filename: str | None = "f.txt") -> bytes:
@@ -90,27 +38,11 @@ def form(field: str, content: str, content_type: str | None = None, filename: st
 
 
 @scenario_with(repository)
-def an_upload_as_a_form(repo: Repository) -> None:
-    """A form's field `content` is stored with the type of its part."""
-    for name, kind in (("typed", "text/csv"), ("untyped", None)):
-        body = form("content", "a,b", kind)
-        repo.call("POST", OBJECTS, query={"path": name}, body=body, headers=MULTIPART)
-        repo.read(name)
-
-
-@scenario_with(repository)
-def a_form_without_its_field(repo: Repository) -> None:
-    """A form without a field `content` is a 500."""
-    repo.call("POST", OBJECTS, query={"path": "a"}, body=form("file", "x"), headers=MULTIPART)
-    repo.stat("a")
-
-
-@scenario_with(repository)
 def a_large_form(repo: Repository) -> None:
     """Three megabytes come back whole from a form, too."""
     content = "".join(f"{number:07}\r\n" for number in range(349_525))
     with repo.rest.unnoted():
-        repo.call("POST", OBJECTS, query={"path": "big"}, body=form("content", content), headers=MULTIPART)
+        repo.form("big", form("content", content))
         whole = repo.read("big")
     repo.stat("big")
     repo.rest.note("the whole", {"status": whole.status, "the same": whole.data == content.encode()})
@@ -124,15 +56,7 @@ def a_form_of_several_parts(repo: Repository) -> None:
         f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"; filename="f"\r\n\r\n{text}\r\n'
         for name, text in parts
     )
-    repo.call("POST", OBJECTS, query={"path": "a"}, body=f"{body}--{BOUNDARY}--\r\n".encode(), headers=MULTIPART)
-    repo.read("a")
-
-
-@scenario_with(repository)
-def a_field_without_a_file(repo: Repository) -> None:
-    """A field `content` without a file name counts like one with it."""
-    body = form("content", "text", filename=None)
-    repo.call("POST", OBJECTS, query={"path": "a"}, body=body, headers=MULTIPART)
+    repo.form("a", f"{body}--{BOUNDARY}--\r\n".encode())
     repo.read("a")
 
 
@@ -146,33 +70,7 @@ def forms_that_are_broken(repo: Repository) -> None:
         (whole, {"Content-Type": "multipart/form-data"}),
         (whole, {"Content-Type": "multipart/form-data; boundary=another"}),
     ):
-        repo.call("POST", OBJECTS, query={"path": "a"}, body=body, headers=headers)
-    repo.tree()
-
-
-@scenario_with(repository)
-def names_of_metadata(repo: Repository) -> None:
-    """Names of metadata are in lower case, whatever signs they hold."""
-    headers = TEXT | {"x-lakefs-meta-A.B_c-D": "1", "X-LAKEFS-META-UPPER": "2", "x-lakefs-meta-1": "3"}
-    repo.upload("a", headers=headers)
-
-
-@scenario_with(repository)
-def values_of_metadata(repo: Repository) -> None:
-    """Values of metadata are kept but for the blanks around them."""
-    headers = TEXT | {"x-lakefs-meta-a": "  Two  Words ", "x-lakefs-meta-b": "", "x-lakefs-meta-c": '"q" = ,;'}
-    repo.upload("a", headers=headers)
-    repo.stat("a")
-
-
-@scenario_with(diverged, {"a": "1"})
-def metadata_is_committed_and_merged(repo: Repository) -> None:
-    """Metadata goes with the object through commits and merges."""
-    with repo.rest.unnoted():
-        repo.upload("b", "1", "side", headers=TEXT | {"x-lakefs-meta-k": "v"})
-        repo.commit("side")
-        repo.merge("side")
-    repo.stat("b")
+        repo.form("a", body, headers)
     repo.tree()
 
 
@@ -187,27 +85,86 @@ def metadata_decides_a_conflict(repo: Repository) -> None:
     repo.merge()
 
 
-@scenario_with(repository)
-def metadata_is_replaced_later(repo: Repository) -> None:
-    """Setting metadata replaces all of it and keeps content, type and address."""
-    repo.upload("a", "1", headers=TEXT | {"x-lakefs-meta-old": "v"})
-    where = "/branches/main/objects/stat/user_metadata"
-    repo.call("PUT", where, query={"path": "a"}, json={"set": {"New": "w"}})
-    repo.stat("a")
-    repo.call("PUT", where, query={"path": "a"}, json={"set": {}})
-    repo.stat("a")
-    repo.call("PUT", where, query={"path": "a"}, json={})
-
-
-@scenario_with(repository)
-def metadata_of_any_script(repo: Repository) -> None:
-    """Values of metadata are read as UTF-8."""
-    value = "日本 ä".encode().decode("latin-1")
-    repo.upload("a", headers=TEXT | {"x-lakefs-meta-k": value})
-    repo.stat("a")
-
-
 SCENARIOS: Declared = {
+    # A content type is kept as it was sent, parameters and nonsense included.
+    "any_content_type_is_kept": empty(
+        *(
+            request
+            for number, kind in enumerate(KINDS)
+            for request in (repo.upload(f"{number}", "{}", headers={"Content-Type": kind}), repo.read(f"{number}"))
+        )
+    ),
+    # An upload shows on its branch only, and moves no head.
+    "an_upload_is_staged_not_committed": one_file(
+        repo.add_branch(),
+        repo.upload("b", "2"),
+        *(repo.stat("b", ref) for ref in ("main", "main@", "side", repo.head())),
+        repo.get("/branches/main"),
+        repo.show(repo.commit_id(2)),
+    ),
+    # `If-Match`, and `If-None-Match` with an ETag, are a 501 and store nothing.
+    "other_conditions_are_not_implemented": one_file(
+        repo.upload("a", "2", headers={"If-None-Match": TAG}),
+        repo.upload("a", "2", headers={"If-Match": TAG}),
+        repo.upload("new", "2", headers={"If-Match": "*"}),
+        repo.read("a"),
+        repo.stat("new"),
+    ),
+    # Headers `x-lakefs-meta-...` become metadata with names in lower case; reading does not show them.
+    "user_metadata_comes_in_headers": empty(
+        repo.upload(
+            "a", "1", headers={"X-Lakefs-Meta-Owner": "Team A", "x-lakefs-meta-MixedCase": "V", "x-other": "no"}
+        ),
+        repo.stat("a"),
+        repo.stat("a", user_metadata="false"),
+        repo.tree(),
+        repo.tree(user_metadata="false"),
+        repo.read("a"),
+    ),
+    # Metadata of an object can be replaced without an upload, which is a staged change.
+    "user_metadata_is_set_later": one_file(
+        repo.set_metadata("a", set={"k": "v"}), repo.stat("a"), repo.staged(), repo.set_metadata("nope", set={"k": "v"})
+    ),
+    # A form's field `content` is stored with the type of its part.
+    "an_upload_as_a_form": empty(
+        repo.form("typed", form("content", "a,b", "text/csv")),
+        repo.read("typed"),
+        repo.form("untyped", form("content", "a,b")),
+        repo.read("untyped"),
+    ),
+    # A form without a field `content` is a 500.
+    "a_form_without_its_field": empty(repo.form("a", form("file", "x")), repo.stat("a")),
+    # A field `content` without a file name counts like one with it.
+    "a_field_without_a_file": empty(repo.form("a", form("content", "text", filename=None)), repo.read("a")),
+    # Names of metadata are in lower case, whatever signs they hold.
+    "names_of_metadata": empty(
+        repo.upload(
+            "a", headers=TEXT | {"x-lakefs-meta-A.B_c-D": "1", "X-LAKEFS-META-UPPER": "2", "x-lakefs-meta-1": "3"}
+        )
+    ),
+    # Values of metadata are kept but for the blanks around them.
+    "values_of_metadata": empty(repo.upload("a", headers=TEXT | VALUES), repo.stat("a")),
+    # Metadata goes with the object through commits and merges.
+    "metadata_is_committed_and_merged": to(diverged, {"a": "1"}).send(
+        repo.silent.upload("b", "1", "side", headers=TEXT | {"x-lakefs-meta-k": "v"}),
+        repo.silent.commit("side"),
+        repo.silent.merge("side"),
+        repo.stat("b"),
+        repo.tree(),
+    ),
+    # Setting metadata replaces all of it and keeps content, type and address.
+    "metadata_is_replaced_later": empty(
+        repo.upload("a", "1", headers=TEXT | {"x-lakefs-meta-old": "v"}),
+        repo.set_metadata("a", set={"New": "w"}),
+        repo.stat("a"),
+        repo.set_metadata("a", set={}),
+        repo.stat("a"),
+        repo.set_metadata("a"),
+    ),
+    # Values of metadata are read as UTF-8.
+    "metadata_of_any_script": empty(
+        repo.upload("a", headers=TEXT | {"x-lakefs-meta-k": "日本 ä".encode().decode("latin-1")}), repo.stat("a")
+    ),
     # An upload answers 201 with size, checksum, type, time and address of the object.
     "an_upload_describes_the_object": empty(
         repo.upload("dir/a.csv", "x\n1\n", headers={"Content-Type": "text/csv"}),
