@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import pty
 import re
 import select
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import IO
@@ -80,39 +81,54 @@ def started(project: Project, *arguments: str, within: Sequence[str] = (), **var
             worker.ended()
 
 
-def shown_on_a_terminal(project: Project, *arguments: str, **variables: str) -> tuple[int, str]:
-    """Run a command with a terminal for all its streams. Return its exit status and everything that was shown."""
-    terminal, side = os.openpty()
-    running = replace(project, environment=project.environment | {"TERM": "xterm"} | variables)
-    shown = b""
-    with running.start(*arguments, stdin=side, stdout=side, stderr=side) as process:
-        os.close(side)
+class Terminal:
+    """A command with a pseudo-terminal for all its streams."""
+
+    def __init__(self, project: Project, *arguments: str, **variables: str) -> None:
+        self._ours, theirs = pty.openpty()
+        running = replace(project, environment=project.environment | {"TERM": "xterm"} | variables)
+        self.process = running.start(*arguments, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+        os.close(theirs)
+        self.shown = b""
+
+    @property
+    def text(self) -> str:
+        """What was shown since the last line was typed, without colors."""
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.shown.decode(errors="replace"))
+
+    def wait_for(self, pattern: str) -> None:
+        """Until it has been shown."""
+        deadline = time.monotonic() + LIMIT
+        while not re.search(pattern, self.text):
+            assert select.select([self._ours], [], [], max(0, deadline - time.monotonic()))[0], self.text
+            try:
+                self.shown += os.read(self._ours, 65_536)
+            except OSError:  # the other end is closed
+                raise AssertionError(f"{pattern} is missing in:\n{self.text}") from None
+
+    def type(self, line: str) -> None:
+        """Enter a line; what was shown before is forgotten."""
+        self.shown = b""
+        os.write(self._ours, f"{line}\n".encode())
+
+    def ended(self) -> int:
+        """The exit status, once everything has been shown."""
         with suppress(OSError):  # Linux's way to say that nobody holds the other end
-            while chunk := os.read(terminal, 65536):
-                shown += chunk
-    os.close(terminal)
-    return process.returncode, shown.decode()
+            while select.select([self._ours], [], [], LIMIT)[0] and (shown := os.read(self._ours, 65_536)):
+                self.shown += shown
+        return self.process.wait(LIMIT)
+
+    def close(self) -> None:
+        """End it, with whatever it has started."""
+        self.process.terminate()
+        os.close(self._ours)
+        self.process.wait(LIMIT)
 
 
 @contextmanager
-def on_a_terminal(project: Project, *arguments: str, **variables: str) -> Iterator[Callable[[str], None]]:
-    """Run a command on a terminal; yields a function that waits until the terminal has shown a text."""
-    terminal, slave = os.openpty()
-    running = replace(project, environment=project.environment | {"TERM": "xterm"} | variables)
-    shown = b""
-
-    def wait_for(text: str) -> None:
-        nonlocal shown
-        deadline = time.monotonic() + LIMIT
-        while text.encode() not in shown:
-            assert time.monotonic() < deadline, shown
-            assert select.select([terminal], [], [], LIMIT)[0], shown
-            shown += os.read(terminal, 65536)
-
-    with running.start(*arguments, stdout=slave, stderr=slave) as process:
-        os.close(slave)
-        try:
-            yield wait_for
-        finally:
-            process.terminate()
-            os.close(terminal)
+def terminal(project: Project, *arguments: str, **variables: str) -> Iterator[Terminal]:
+    opened = Terminal(project, *arguments, **variables)
+    try:
+        yield opened
+    finally:
+        opened.close()

@@ -21,7 +21,7 @@ from perago.cli.app import COMMANDS, GROUPS, RENAMED, app
 from ..children import problem_of_children
 from ..golden import assert_golden
 from .conftest import GOOD, PLAIN, Project
-from .start_command import on_a_terminal, shown_on_a_terminal
+from .start_command import terminal
 
 
 def test_help_lists_every_command_and_says_where_to_read_on(project: Project) -> None:
@@ -33,6 +33,8 @@ def test_help_lists_every_command_and_says_where_to_read_on(project: Project) ->
         assert re.findall(r"(?m)^  (\w+) ", listed) == [*commands]
     assert "perago help configuration" in ran.out
     assert max(map(len, ran.out.splitlines())) <= 80
+    bare = project.run()
+    assert (bare.code, "Usage: perago [OPTIONS] COMMAND" in bare.out + bare.err) == (2, True)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -51,12 +53,6 @@ def test_no_message_and_no_page_recommends_a_deprecated_option(command: str) -> 
     assert [str(file) for file in files if old.search(file.read_text(encoding="utf-8"))] == []
 
 
-def test_without_a_command_the_help_is_shown(project: Project) -> None:
-    ran = project.run()
-    assert ran.code == 2
-    assert "Usage: perago [OPTIONS] COMMAND" in ran.out + ran.err
-
-
 def test_children_of_the_tests_import_the_same_perago() -> None:
     assert problem_of_children(perago.__file__) == ""
     other = problem_of_children("/elsewhere/perago/__init__.py")
@@ -66,15 +62,12 @@ def test_children_of_the_tests_import_the_same_perago() -> None:
     assert "\n" not in other
 
 
-@pytest.mark.parametrize("option", ["--version", "-V"])
-def test_the_version_is_reported(project: Project, option: str) -> None:
-    ran = project.run(option)
+def test_version_and_help_have_their_short_forms(project: Project) -> None:
+    ran = project.run("--version")
     assert (ran.out, ran.err) == (f"perago {perago.__version__}\n", "")
-
-
-@pytest.mark.parametrize("arguments", [["-h"], ["check", "-h"]], ids=["program", "command"])
-def test_help_has_its_short_form(project: Project, arguments: list[str]) -> None:
-    assert project.run(*arguments).out == project.run(*arguments[:-1], "--help").out
+    assert project.run("-V") == ran
+    assert project.run("-h") == project.run("--help")
+    assert project.run("check", "-h") == project.run("check", "--help") == project.run("help", "check")
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["check", "features"]], ids=["version", "check"])
@@ -142,15 +135,13 @@ def loaded_by(project: Project, *arguments: str) -> set[str]:
 @pytest.mark.parametrize("arguments", [["--help"], ["check", "features"], ["extract", "features"]], ids=" ".join)
 def test_these_commands_load_neither_sdk_nor_rich(project: Project, arguments: list[str]) -> None:
     project.task("features", "features.build")
-    loaded = {name.partition(".")[0] for name in loaded_by(project, *arguments)}
+    modules = loaded_by(project, *arguments)
+    loaded = {name.partition(".")[0] for name in modules}
     assert not loaded & {"conductor", "lakefs", "lakefs_sdk", "rich", "loguru", "httpx", "urllib3", "starlette"}
     assert "features" not in loaded
-
-
-def test_help_loads_no_command_and_no_pydantic(project: Project) -> None:
-    loaded = loaded_by(project, "--help")
-    assert not {name for name in loaded if name.startswith("perago.cli.commands")}
-    assert "pydantic" not in loaded
+    if arguments == ["--help"]:
+        assert not {name for name in modules if name.startswith("perago.cli.commands")}
+        assert "pydantic" not in loaded
 
 
 def test_the_entry_point_costs_nothing_to_import() -> None:
@@ -208,8 +199,9 @@ def test_a_full_disk_is_a_failure_in_plain_words(project: Project) -> None:
 def test_colour_is_for_terminals_that_want_it(project: Project, variables: dict[str, str], coloured: bool) -> None:
     project.task("features", "features.build")
     assert "\x1b" not in project.run("check", "features", "nope", TERM="xterm").err
-    code, shown = shown_on_a_terminal(project, "check", "features", "nope", **variables)
-    assert (code, "ok" in shown, "\x1b[" in shown) == (3, True, coloured)
+    with terminal(project, "check", "features", "nope", **variables) as shown:
+        assert shown.ended() == 3
+    assert ("ok" in shown.text, b"\x1b[" in shown.shown) == (True, coloured)
 
 
 GATED = """
@@ -234,10 +226,10 @@ def test_a_terminal_shows_what_a_command_waits_for(project: Project, command: st
     project.module("features", GATED + dedent(PLAIN).format(name="features.build"))
     with socket.create_server(("127.0.0.1", 0)) as mute:  # the kernel accepts connections, and nobody answers
         variables = {"CONDUCTOR_SERVER_URL": f"http://127.0.0.1:{mute.getsockname()[1]}/api"}
-        with on_a_terminal(project, *command.split(), "features", **variables) as wait_for:
-            wait_for(importing)
+        with terminal(project, *command.split(), "features", **variables) as shown:
+            shown.wait_for(importing)
             (project.directory / "gate").touch()
-            wait_for(later)
+            shown.wait_for(later)
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["before the command", "after it"])

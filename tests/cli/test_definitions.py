@@ -21,8 +21,14 @@ def modules(project: Project) -> None:
 
 
 def test_changes_are_shown_before_they_are_made(project: Project, services: Services) -> None:
-    first = project.run("register", "features", "plain", **services.variables)
     address = services.variables["CONDUCTOR_SERVER_URL"]
+    project.module("bad", "x / 0\n")
+    project.run("register", "features", "bad", **services.variables).ends(3)
+    assert services.server.requests == [], "one invalid module keeps the others from being sent"
+    tried = project.run("register", "--dry-run", "features", **services.variables)
+    assert (tried.code, tried.out.splitlines()[-1]) == (0, f"dry run: 1 TaskDef would be registered on {address}")
+    assert services.writes == []
+    first = project.run("register", "features", "plain", **services.variables)
     assert (first.code, first.err) == (0, "")
     assert first.out.splitlines() == [
         "new        features.build",
@@ -40,27 +46,9 @@ def test_changes_are_shown_before_they_are_made(project: Project, services: Serv
     ]
     (sent,) = [request.json for request in services.writes[1:]]
     assert [definition["name"] for definition in sent] == ["plain.work"]
-
-
-def test_a_dry_run_sends_nothing(project: Project, services: Services) -> None:
-    ran = project.run("register", "--dry-run", "features", **services.variables)
-    assert ran.code == 0
-    assert ran.out.endswith(f"dry run: 1 TaskDef would be registered on {services.variables['CONDUCTOR_SERVER_URL']}\n")
-    assert services.writes == []
-
-
-def test_nothing_is_sent_if_nothing_changes(project: Project, services: Services) -> None:
-    project.run("register", "features", **services.variables)
-    ran = project.run("register", "features", **services.variables)
-    assert ran.out.splitlines()[-1] == f"nothing to register on {services.variables['CONDUCTOR_SERVER_URL']}"
-    assert len(services.writes) == 1
-
-
-def test_an_invalid_module_keeps_the_others_from_being_sent(project: Project, services: Services) -> None:
-    project.module("bad", "x / 0\n")
-    ran = project.run("register", "features", "bad", **services.variables)
-    assert ran.code == 3
-    assert services.server.requests == []
+    third = project.run("register", "features", "plain", **services.variables)
+    assert third.out.splitlines()[-1] == f"nothing to register on {address}"
+    assert len(services.writes) == 2
 
 
 def test_an_address_without_api_is_recognized(project: Project, services: Services) -> None:
@@ -89,22 +77,20 @@ def test_a_file_gets_the_same_as_standard_output(project: Project) -> None:
     assert ran.err == "note: wrote the TaskDef of features.build to new.json\n"
     assert (project.directory / "new.json").read_bytes() == printed.encode()
     assert project.run("extract", "features", "--output", "-").out == printed
+    assert project.run("extract", "features", "--output", "/dev/null").code == 0
+    assert stat.S_ISCHR(Path("/dev/null").stat().st_mode), "a device is not replaced"
 
 
-def test_a_register_list_holds_the_definition(project: Project) -> None:
-    definition = json.loads(project.run("extract", "features").out)
-    assert json.loads(project.run("extract", "features", "--register-list").out) == [definition]
-
-
-def test_several_modules_are_a_list(project: Project) -> None:
-    project.task("tasks.a", "first", PLAIN)
-    project.task("tasks.b", "second", PLAIN)
+def test_several_modules_and_a_register_list_are_a_list(project: Project) -> None:
+    for module, name in (("tasks.a", "first"), ("tasks.b", "second")):
+        project.task(module, name, PLAIN)
+        definition = json.loads(project.run("extract", module).out)
+        assert json.loads(project.run("extract", module, "--register-list").out) == [definition]
     for modules in (["tasks"], ["tasks.a", "tasks.b"]):
         assert [one["name"] for one in json.loads(project.run("extract", *modules).out)] == ["first", "second"]
 
 
 def test_output_of_the_module_is_not_mixed_in(project: Project) -> None:
-    project.module("loud", "print('hello')\nfrom features import *\n")
     text = (project.directory / "features.py").read_text()
     project.module("loud", "import os\nos.write(1, b'raw hello')\n" + text)
     ran = project.run("extract", "loud")
@@ -142,11 +128,6 @@ def test_a_file_that_cannot_be_written_is_a_failure(project: Project, target: st
     assert (ran.code, ran.out, ran.err) == (1, "", f"error: cannot write {target}: {reason}\n")
 
 
-def test_a_device_is_written_to_without_replacing_it(project: Project) -> None:
-    assert project.run("extract", "features", "--output", "/dev/null").code == 0
-    assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
-
-
 # --------------------------------------------------------------------------------------- `perago diff`
 
 
@@ -167,19 +148,9 @@ def test_each_change_is_reported_with_what_it_means(project: Project, services: 
     assert [line.split()[:2] for line in lines] == [["cosmetic", "/ownerEmail:"], ["breaking", "/retryCount:"]]
     assert "7 -> 3" in lines[1]
     assert len(services.writes) == writes, "it only reads"
-
-
-def test_the_document_has_both_sides(project: Project, services: Services) -> None:
-    project.run("register", "plain", **services.variables)
-    services.definitions["plain.work"]["retryCount"] = 7
-    ran = project.run("diff", "plain", "--json", **services.variables)
-    found = json.loads(ran.out)["plain.work"]
-    assert found["registered"] is True
-    (change,) = found["changes"]
+    document = json.loads(project.run("diff", "plain", "--json", **services.variables).out)["plain.work"]
+    assert document["registered"] is True
+    (_, change) = document["changes"]
     assert change.pop("reason")
-    assert change == {
-        "path": "/retryCount",
-        "class": "breaking",
-        "registered": {"value": 7},
-        "here": {"value": 3},
-    }
+    sides = {"registered": {"value": 7}, "here": {"value": 3}}
+    assert change == {"path": "/retryCount", "class": "breaking", **sides}

@@ -111,23 +111,19 @@ def test_settings_for_other_servers_only_limit_workspaces(project: Project) -> N
 
 
 @pytest.mark.parametrize(
-    ("text", "code", "said"),
+    ("text", "variables", "code", "said"),
     [
-        ("x / 0\n", 3, "bad.py:1: module bad cannot be imported: NameError"),
-        (PLAIN.replace("GATE", "None"), 3, "declares the task 'plain.work', which plain declares as well"),
+        ("x / 0\n", {}, 3, "bad.py:1: module bad cannot be imported: NameError"),
+        (PLAIN.replace("GATE", "None"), {}, 3, "declares the task 'plain.work', which plain declares as well"),
+        (PLAIN.replace("GATE", "None").replace("plain", "bad"), {"PERAGO_MAX_RESULT_BYTES": "much"}, 4, ""),
     ],
-    ids=["broken", "same task name"],
+    ids=["broken", "same task name", "an invalid limit"],
 )
-def test_an_invalid_module_ends_it_before_anything_is_started(
-    project: Project, text: str, code: int, said: str
+def test_an_invalid_module_or_limit_ends_it_before_anything_is_started(
+    project: Project, text: str, variables: dict[str, str], code: int, said: str
 ) -> None:
     project.module("bad", text)
-    project.run("dev", "plain", "bad", "--port", "0").ends(code, said, out="")
-
-
-def test_an_invalid_limit_ends_it(project: Project) -> None:
-    ran = project.run("dev", "plain", "--port", "0", PERAGO_MAX_RESULT_BYTES="much")
-    assert (ran.code, ran.out) == (4, "")
+    project.run("dev", "plain", "bad", "--port", "0", **variables).ends(code, said, out="")
 
 
 @pytest.mark.parametrize("where", ["file", "directory"])
@@ -240,13 +236,12 @@ def scratch() -> Iterator[Path]:
         yield Path(path)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
-def test_it_ends_cleanly_and_leaves_nothing_behind(project: Project, scratch: Path, number: signal.Signals) -> None:
+def test_it_ends_cleanly_and_leaves_nothing_behind(project: Project, scratch: Path) -> None:
     elsewhere = replace(project, environment={**project.environment, "TMPDIR": str(scratch)})
     with ready(elsewhere, "features", "-w", "sample") as dev:
         dev.finished(dev.curl("dev.features.build"))
         processes = dev.descendants()
-        assert dev.stop(number) == 0
+        assert dev.stop(signal.SIGTERM) == 0
         wait_until_gone(processes)
     assert dev.text.endswith("\nstopped\n")
     assert list(scratch.iterdir()) == []
@@ -308,31 +303,29 @@ def commits(dev: Dev) -> str:
 
 
 def test_a_killed_session_continues_from_its_last_state(project: Project, tmp_path: Path) -> None:
-    arguments = ("features", "plain", "-w", "sample", "--state", str(tmp_path / "state"))
+    state = tmp_path / "state"
+    arguments = ("features", "plain", "-w", "sample", "--state", str(state))
     with ready(project, *arguments) as dev:
         first = dev.finished(dev.curl("dev.features.build"))
         variables, processes = dev.variables(), dev.descendants()
-        wait_until_kept(tmp_path / "state", first)
+        wait_until_kept(state, first)
         dev.process.kill()
         wait_until_gone(processes)
     with ready(project, *arguments) as dev:
         assert dev.get(f"/workflow/{first['workflowId']}") == first
-        assert commits(dev) == first["output"]["workspace"]["ref"][:12]
+        assert commits(dev) == first["output"]["workspace"]["ref"][:12], "the same files are not committed again"
         keys = [name for name in variables if name.startswith("LAKECTL_CREDENTIALS")]
         assert [dev.variables()[name] for name in keys] == [variables[name] for name in keys]
-        assert dev.finished(dev.curl("dev.features.build"))["status"] == "COMPLETED"
+        second = dev.finished(dev.curl("dev.features.build"))
+        assert second["status"] == "COMPLETED"
+        in_use = f"error: --state: {state} is in use by another perago dev (process {dev.process.pid})"
+        project.run("dev", "plain", "--state", str(state), "--port", "0").ends(1, in_use)
         assert dev.stop() == 0
-        assert f"stopped; everything is in {tmp_path / 'state'}" in dev.text
-
-
-def test_two_cannot_share_a_state(project: Project, tmp_path: Path) -> None:
-    state = str(tmp_path / "state")
-    with developing(project, "plain", "--state", state) as dev:
-        dev.wait_for(PAGE)
-        ran = project.run("dev", "plain", "--state", state, "--port", "0")
-        assert ran.code == 1
-        assert f"error: --state: {state} is in use by another perago dev (process {dev.process.pid})" in ran.err
-        assert dev.stop() == 0
+        assert f"stopped; everything is in {state}" in dev.text
+    (project.directory / "sample" / "raw" / "b.csv").write_text("new")
+    with ready(project, *arguments) as dev:
+        assert commits(dev) != second["output"]["workspace"]["ref"][:12]
+        assert dev.stop(signal.SIGHUP) == 0
 
 
 def test_a_state_that_is_something_else_is_refused(project: Project, tmp_path: Path) -> None:
@@ -340,16 +333,3 @@ def test_a_state_that_is_something_else_is_refused(project: Project, tmp_path: P
     assert ran.code == 1
     assert "is not empty and holds no state of perago dev" in ran.err
     assert not (project.directory / "journal.jsonl").exists()
-
-
-def test_files_of_the_workspace_are_committed_once(project: Project, tmp_path: Path) -> None:
-    arguments = ("features", "-w", "sample", "--state", str(tmp_path / "state"))
-    heads = []
-    for round_number in range(3):
-        if round_number == 2:
-            (project.directory / "sample" / "raw" / "b.csv").write_text("new")
-        with developing(project, *arguments) as dev:
-            dev.wait_for(PAGE)
-            heads.append(commits(dev))
-            assert dev.stop() == 0
-    assert heads[0] == heads[1] != heads[2]

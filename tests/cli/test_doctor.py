@@ -14,7 +14,7 @@ from perago.settings.variables import VARIABLES
 from ..adapters import conftest as adapters
 from ..adapters.scripted import ScriptedServer, reply_json, tls_context
 from .conftest import PLAIN, Project, Ran, started_attempt
-from .start_command import shown_on_a_terminal
+from .start_command import terminal
 
 certificate = adapters.certificate  # a fixture
 
@@ -154,9 +154,9 @@ def test_lines_fit_a_narrow_terminal(
     project.task("plain", "plain.work", PLAIN)
     embedded.conductor.register_task_definitions([{"name": "plain.work", "retryCount": 7}])
     variables = {**embedded.environment(), "COLUMNS": "60", "TERM": "dumb"}
-    ended, shown = shown_on_a_terminal(project, *arguments, **variables)
-    assert ended == code
-    lines = shown.splitlines()
+    with terminal(project, *arguments, **variables) as shown:
+        assert shown.ended() == code
+    lines = shown.text.splitlines()
     assert max(len(line) for line in lines if "http://" not in line) <= 60
     assert [line for line in lines if line.startswith("         ")]
 

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import os
-import pty
-import re
-import select
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from perago.cli.attempt_view import AttemptView
-from perago.processes import running_processes
 from perago.worker.events import WaitingForLakeFS
 
 from .conftest import PLAIN, Project
+from .start_command import terminal
 
 MODULE = """
 import os, subprocess, sys, time
@@ -61,8 +55,6 @@ def build(workspace: Path, params: Params) -> Result:
     if params.do == "sleep":
         print("asleep", flush=True)
         time.sleep(60)
-    if params.do == "daemon":
-        print("left", subprocess.Popen(["sleep", "596"], start_new_session=True).pid, flush=True)
     (workspace / "features").mkdir()
     for file in files:
         (workspace / "features" / file.name).write_text(file.read_text().upper())
@@ -86,8 +78,10 @@ def write(project: Project, prefix: str = "/") -> None:
 
 def test_an_attempt_is_shown_and_its_result_and_tree_come_out(project: Project, prefix: str) -> None:
     write(project, prefix)
+    if prefix == "/":  # the hooks of a checkout are no part of the workspace
+        (project.directory / "sample" / "_lakefs_actions").mkdir()
+        (project.directory / "sample" / "_lakefs_actions" / "check.yaml").write_text("name: check\n")
     ran = project.run("run", "features", "-p", "{}", "-w", "sample", "-o", "out")
-
     assert (ran.code, json.loads(ran.out)) == (0, {"files": 2})
     lines = ran.err.splitlines()
     assert "downloaded 2 files, 6 bytes" in lines
@@ -127,6 +121,8 @@ def test_a_failure_is_reported_and_nothing_is_written(project: Project, do: str,
     assert (ran.code, ran.out) == (1, "")
     assert words in ran.err.splitlines()
     assert "note: nothing was published, so perago did not write out" in ran.err
+    assert ('features.py", line' in ran.err) is (do == "raise")
+    assert "perago/driver" not in ran.err
     assert not (project.directory / "out").exists()
     assert not (project.directory / "out.csv").exists()
 
@@ -135,13 +131,6 @@ def test_a_wait_for_lakefs_is_shown() -> None:
     shown = io.StringIO()
     AttemptView(shown)(WaitingForLakeFS("local10001", "lakeFS does not answer (upload: [no route]); trying again"))
     assert shown.getvalue() == "lakeFS does not answer (upload: [no route]); trying again\n"
-
-
-def test_the_traceback_of_the_authors_code_is_shown_without_ours(project: Project) -> None:
-    write(project)
-    err = project.run("run", "features", "-p", '{"do": "raise"}', "-w", "sample").err
-    assert 'features.py", line' in err
-    assert "perago/driver" not in err
 
 
 def test_json_has_the_complete_outcome(project: Project) -> None:
@@ -251,16 +240,6 @@ def test_closed_streams_do_not_reach_the_worker_process(project: Project, closed
     assert (project.directory / "out" / "features" / "a.csv").exists()
 
 
-def test_the_hooks_of_a_checkout_are_no_part_of_the_workspace(project: Project) -> None:
-    write(project)
-    (project.directory / "sample" / "_lakefs_actions").mkdir()
-    (project.directory / "sample" / "_lakefs_actions" / "check.yaml").write_text("name: check\n")
-    ran = project.run("run", "features", "-w", "sample", "-o", "out")
-    assert ran.code == 0, ran.err
-    assert "downloaded 2 files" in ran.err
-    assert not (project.directory / "out" / "_lakefs_actions").exists()
-
-
 def test_a_worker_that_never_becomes_ready_is_given_up(project: Project) -> None:
     """The module loads where it is checked, and ends the process in which it is to work."""
     project.module(
@@ -289,16 +268,6 @@ def test_a_worker_that_never_becomes_ready_is_given_up(project: Project) -> None
     assert "ended 3 times in a row before it was ready" in ran.err
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere daemons cannot be found")
-def test_a_process_that_the_function_leaves_is_ended_and_named(project: Project) -> None:
-    write(project)
-    ran = project.run("run", "features", "--workspace", "sample", "--params", '{"do": "daemon"}')
-    assert ran.code == 0, ran.err
-    pid = int(re.findall(r"left (\d+)", ran.err)[0])
-    assert f"perago: the function left child processes (sleep with pid {pid}); perago ended them" in ran.err
-    assert pid not in running_processes()
-
-
 def test_configuration_that_a_run_does_not_need_cannot_stop_it(project: Project) -> None:
     project.task("plain", "plain", PLAIN)
     arguments = ("run", "plain", "--params", '{"rows": 2}')
@@ -314,7 +283,6 @@ def test_configuration_that_a_run_does_not_need_cannot_stop_it(project: Project)
 # `perago run --pdb` and `breakpoint()`: the debugger has the terminal, and stands in the author's function.
 
 
-LIMIT = 60.0
 DEBUGGED = """
 from pathlib import Path
 from pydantic import BaseModel
@@ -341,57 +309,6 @@ def write_debugged(project: Project, stop: str = "pass") -> None:
     project.module("features", DEBUGGED.format(stop=stop))
     (project.directory / "sample" / "raw").mkdir(parents=True)
     (project.directory / "sample" / "raw" / "a.csv").write_text("x\n")
-
-
-def _plain(shown: bytes) -> str:
-    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
-
-
-class Terminal:
-    """A command with a pseudo-terminal for all its streams."""
-
-    def __init__(self, project: Project, *arguments: str) -> None:
-        self._ours, theirs = pty.openpty()
-        self.process = project.start(*arguments, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
-        os.close(theirs)
-        self.text = ""
-
-    def wait_for(self, pattern: str) -> None:
-        """Until it has been shown."""
-        deadline = time.monotonic() + LIMIT
-        while not re.search(pattern, self.text):
-            assert select.select([self._ours], [], [], max(0, deadline - time.monotonic()))[0], self.text
-            try:
-                self.text += _plain(os.read(self._ours, 65_536))
-            except OSError:  # the other end is closed
-                raise AssertionError(f"{pattern} is missing in:\n{self.text}") from None
-
-    def type(self, line: str) -> None:
-        """Enter a line; what was shown before is forgotten."""
-        self.text = ""
-        os.write(self._ours, f"{line}\n".encode())
-
-    def ended(self) -> int:
-        """The exit status, once everything has been shown."""
-        with contextlib.suppress(OSError):
-            while select.select([self._ours], [], [], LIMIT)[0] and (shown := os.read(self._ours, 65_536)):
-                self.text += _plain(shown)
-        return self.process.wait(LIMIT)
-
-    def close(self) -> None:
-        """End it."""
-        self.process.kill()
-        self.process.wait()
-        os.close(self._ours)
-
-
-@contextlib.contextmanager
-def terminal(project: Project, *arguments: str) -> Iterator[Terminal]:
-    opened = Terminal(project, *arguments)
-    try:
-        yield opened
-    finally:
-        opened.close()
 
 
 def test_pdb_opens_where_the_function_raised_and_the_failure_is_reported_afterwards(project: Project) -> None:

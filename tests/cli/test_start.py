@@ -30,7 +30,7 @@ from ..worker.bench import gone, wait_for
 from ..worker.outside import PID_1, can_unshare
 from .conftest import PLAIN, Project
 from .services import SECRET, Services
-from .start_command import Started, on_a_terminal, started
+from .start_command import Started, started, terminal
 
 
 @pytest.fixture(autouse=True)
@@ -39,10 +39,13 @@ def modules(project: Project) -> None:
     project.task("plain", "plain.work", PLAIN)
 
 
-def test_a_worker_gets_ready_and_drains_on_a_signal(project: Project, services: Services) -> None:
-    project.run("register", "features", **services.variables)
-    with started(project, "features", "-j", "2", **services.variables) as worker:
-        worker.wait_for("ready")
+def test_a_worker_gets_ready_with_slots_for_each_module_and_drains_on_a_signal(
+    project: Project, services: Services
+) -> None:
+    project.run("register", "features", "plain", **services.variables)
+    with started(project, "features=1", "plain=2", "-j", "3", **services.variables) as worker:
+        worker.wait_for("ready: features.build (features), 1 slot, polling as features0000")
+        worker.wait_for("ready: plain.work (plain), 2 slots, polling as features0000")
         assert worker.stop(signal.SIGTERM) == 0
     assert "warning" not in worker.text
     assert SECRET not in worker.text
@@ -61,17 +64,19 @@ while (here / "checked").exists() and not (here / "gate").exists():
 
 def test_a_terminal_shows_that_slots_import_modules_until_one_is_ready(project: Project, services: Services) -> None:
     project.module("slow", IN_A_SLOT + dedent(PLAIN).format(name="slow.work"))
-    with on_a_terminal(project, "start", "slow", **services.variables) as wait_for:
-        wait_for("starting 1 slot: importing task modules")
+    with terminal(project, "start", "slow", **services.variables) as shown:
+        shown.wait_for("starting 1 slot: importing task modules")
         (project.directory / "gate").touch()
-        wait_for("ready: slow.work (slow), 1 slot")
+        shown.wait_for(r"ready: slow.work \(slow\), 1 slot")
 
 
 def test_a_task_without_workspace_and_definition_needs_only_conductor(project: Project, services: Services) -> None:
+    project.task("two", "plain.work", PLAIN)
     variables = {"CONDUCTOR_SERVER_URL": services.variables["CONDUCTOR_SERVER_URL"]}
-    with started(project, "plain", **variables) as worker:
-        worker.wait_for("ready")
+    with started(project, "plain", "two", **variables) as worker:
+        worker.wait_for("ready: plain.work (plain)")
         assert worker.stop(signal.SIGINT) == 0
+    assert "module two declares the task 'plain.work', which plain declares as well" in worker.text
     assert "warning: the server has no TaskDef plain.work; create it with: perago register plain" in worker.text
     assert services.writes == []
 
@@ -107,32 +112,6 @@ def test_missing_services_are_all_named(project: Project) -> None:
     ]
 
 
-def test_a_root_that_cannot_be_used_is_invalid_configuration(
-    project: Project, services: Services, tmp_path: Path
-) -> None:
-    (tmp_path / "file").touch()
-    ran = project.run("start", "features", **services.variables | {"PERAGO_LOG_ROOT": str(tmp_path / "file")})
-    assert ran.code == 4
-    assert "PERAGO_LOG_ROOT" in ran.err
-
-
-@pytest.mark.parametrize(
-    ("conductor", "lakefs", "service", "variable"),
-    [
-        (401, 200, "Conductor", "CONDUCTOR_AUTH_SECRET"),
-        (200, 401, "lakeFS", "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY"),
-    ],
-)
-def test_rejected_credentials_end_the_start(
-    project: Project, services: Services, conductor: int, lakefs: int, service: str, variable: str
-) -> None:
-    services.conductor_status, services.lakefs_status = conductor, lakefs
-    ran = project.run("start", "features", **services.variables).ends(5, f"error: {service} ")
-    assert variable in ran.err.partition("fix: ")[2]
-    assert SECRET not in ran.err
-    assert "ready" not in ran.out
-
-
 def test_with_wait_the_worker_comes_up_once_it_is_let_in(project: Project, services: Services) -> None:
     services.conductor_status = services.lakefs_status = 401
     services.definitions_status = 503
@@ -145,14 +124,6 @@ def test_with_wait_the_worker_comes_up_once_it_is_let_in(project: Project, servi
         services.lakefs_status = 200
         worker.wait_for("ready")
         assert worker.stop(signal.SIGTERM) == 0
-
-
-def test_a_signal_while_waiting_ends_it_well(project: Project, services: Services) -> None:
-    services.conductor_status = 401
-    with started(project, "features", "--wait", **services.variables) as worker:
-        worker.wait_for("trying again")
-        assert worker.stop(signal.SIGTERM) == 0
-    assert "stopped before anything was started" in worker.text
 
 
 MOMENTS = {
@@ -271,6 +242,7 @@ def test_with_a_log_format_all_messages_are_lines_of_the_log(project: Project, s
         ({"PERAGO_LOG_FORMAT": "xml"}, "PERAGO_LOG_FORMAT (environment): must be text or json."),
         ({"PERAGO_LOG_FILES": "no"}, "PERAGO_LOG_FILES (environment): must be on or off."),
         ({"PERAGO_LOG_FILES": "off"}, "PERAGO_LOG_FILES: off, and PERAGO_LOG_FORMAT is not set"),
+        ({"PERAGO_LOG_ROOT": "plain.py"}, "PERAGO_LOG_ROOT (environment): "),
     ],
 )
 def test_a_log_that_cannot_be_is_invalid_configuration(
@@ -389,12 +361,16 @@ def package(project: Project) -> list[str]:
     return good
 
 
-def test_broken_modules_are_reported_and_the_others_started(
+def test_broken_modules_are_reported_and_all_queues_of_the_others_read_with_one_request(
     project: Project, services: Services, package: list[str]
 ) -> None:
     with started(project, "app", "-j", "3", **services.variables) as worker:
         worker.wait_for(f"ready: {package[-1]}")
+        services.looked.wait(30)
         assert worker.stop(signal.SIGTERM) == 0
+    looks = [request.target for request in services.server.requests if request.path == "/api/tasks/queue/sizes"]
+    assert all(f"taskType={name}" in looks[-1] for name in package)
+    assert not [request for request in services.server.requests if "/tasks/poll/" in request.path]
     for name in package:
         assert f"ready: {name} ({name}), up to 3 slots when there is work, polling as app0000" in worker.text
     assert "app/missing.py:1: module app.missing needs the module nothing_of_that_name" in worker.text
@@ -404,62 +380,13 @@ def test_broken_modules_are_reported_and_the_others_started(
     assert f"the server has no TaskDefs {', '.join(package)}; create them with: perago register app.t00" in worker.text
 
 
-def test_a_strict_start_refuses_broken_modules(project: Project, services: Services, package: list[str]) -> None:
-    ran = project.run("start", "app", "--strict", **services.variables)
-    assert ran.code == 3
-    assert "3 of 20 modules cannot run, so perago starts no worker (--strict)" in ran.err
-    assert services.server.requests == []
-
-
-def test_nothing_is_started_where_all_modules_are_broken(
+def test_without_a_module_that_may_be_started_no_server_is_asked(
     project: Project, services: Services, package: list[str]
 ) -> None:
-    ran = project.run("start", *(f"app.{name}" for name in BROKEN_MODULES), **services.variables)
-    assert ran.code == 3
+    strict = project.run("start", "app", "--strict", **services.variables)
+    strict.ends(3, "3 of 20 modules cannot run, so perago starts no worker (--strict)")
+    project.run("start", *(f"app.{name}" for name in BROKEN_MODULES), **services.variables).ends(3)
     assert services.server.requests == []
-
-
-def test_an_idle_worker_reads_all_queues_with_one_request(
-    project: Project, services: Services, package: list[str]
-) -> None:
-    with started(project, "app", "-j", "8", **services.variables) as worker:
-        worker.wait_for(f"ready: {package[-1]}")
-        services.looked.wait(30)
-        assert worker.stop(signal.SIGTERM) == 0
-    looks = [request.target for request in services.server.requests if request.path == "/api/tasks/queue/sizes"]
-    assert all(f"taskType={name}" in looks[-1] for name in package)
-    assert not [request for request in services.server.requests if "/tasks/poll/" in request.path]
-
-
-def test_a_task_that_two_modules_declare_is_started_once(project: Project, services: Services) -> None:
-    project.task("one", "same.name", PLAIN)
-    project.task("two", "same.name", PLAIN)
-    with started(project, "one", "two", **services.variables) as worker:
-        worker.wait_for("ready: same.name (one)")
-        assert worker.stop(signal.SIGTERM) == 0
-    assert "module two declares the task 'same.name', which one declares as well" in worker.text
-
-
-def test_limits_that_fit_give_each_module_slots_of_its_own(project: Project, services: Services) -> None:
-    for name in ("one", "two"):
-        project.task(name, f"{name}.work", PLAIN)
-    with started(project, "one=1", "two=2", "-j", "3", **services.variables) as worker:
-        worker.wait_for("ready: one.work (one), 1 slot, polling as one0000")
-        worker.wait_for("ready: two.work (two), 2 slots, polling as one0000")
-        assert worker.stop(signal.SIGTERM) == 0
-
-
-def test_a_signal_while_modules_are_imported_ends_the_start_and_all_imports(
-    project: Project, services: Services
-) -> None:
-    for number in range(6):
-        marker = project.directory / f"importing-{number}"
-        project.module(f"slow.t{number}", f"import time\nopen({str(marker)!r}, 'w').close()\ntime.sleep(600)\n")
-    with started(project, "slow", **services.variables) as worker:
-        while not (project.directory / "importing-0").exists():
-            assert worker.process.poll() is None
-        assert worker.stop(signal.SIGTERM) == 0
-    assert "stopped before anything was started" in worker.text
 
 
 @pytest.mark.skipif(shutil.which("prlimit") is None, reason="needs prlimit")

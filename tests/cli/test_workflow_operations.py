@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +11,7 @@ from perago.embedded.services import EmbeddedServices
 
 from ..definitions import flow, forking, operator, simple
 from .conftest import Project, Ran, started_attempt
+from .start_command import terminal
 
 
 @pytest.fixture
@@ -82,26 +81,17 @@ def test_a_workflow_is_terminated_without_a_question_only_with_yes(
     assert "cannot be terminated: it has ended already: TERMINATED" in again.err
 
 
-@pytest.mark.parametrize(("answer", "status"), [(b"y\n", "TERMINATED"), (b"\n", "RUNNING"), (b"n\n", "RUNNING")])
+@pytest.mark.parametrize(("answer", "status"), [("y", "TERMINATED"), ("", "RUNNING"), ("n", "RUNNING")])
 def test_a_terminal_is_asked(
-    project: Project, embedded: EmbeddedServices, workflow_id: str, answer: bytes, status: str
+    project: Project, embedded: EmbeddedServices, workflow_id: str, answer: str, status: str
 ) -> None:
     embedded.conductor.poll_tasks("busy", "pod-7", wait_seconds=0)
-    terminal, side = os.openpty()
-    reached = replace(project, environment={**project.environment, **embedded.environment()})
-    process = reached.start("terminate", workflow_id, stdin=side, stderr=side)
-    os.close(side)
-    shown = b""
-    while b"[y/N]" not in shown:
-        shown += os.read(terminal, 65536)
-    assert b"1 running attempt: r on pod-7" in shown
-    os.write(terminal, answer)
-    process.communicate(timeout=60)
-    os.close(terminal)
-    assert (process.returncode, embedded.conductor.workflow(workflow_id)["status"]) == (
-        int(status == "RUNNING"),
-        status,
-    )
+    with terminal(project, "terminate", workflow_id, **embedded.environment()) as shown:
+        shown.wait_for(r"\[y/N\]")
+        assert "1 running attempt: r on pod-7" in shown.text
+        shown.type(answer)
+        assert shown.ended() == int(status == "RUNNING")
+    assert embedded.conductor.workflow(workflow_id)["status"] == status
 
 
 def test_failed_steps_are_retried(project: Project, embedded: EmbeddedServices, workflow_id: str) -> None:
