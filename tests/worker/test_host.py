@@ -288,8 +288,15 @@ def test_surplus_log_files_are_removed_while_the_worker_runs(tmp_path: Path, que
     assert describe(CacheTrimmed(6)) == "deleted from the cache to keep to its limit: 6 objects"
 
 
-def test_parts_outside_of_the_maintenance_of_a_worker_stay(tmp_path: Path, queue: SmallQueue) -> None:
-    plan = make_plan(tmp_path, cache_bytes=5 * BLOCK, maintenance=frozenset({Upkeep.DIRECTORIES}))
+@pytest.mark.parametrize(
+    "changes",
+    [{"cache_bytes": 5 * BLOCK, "maintenance": frozenset({Upkeep.DIRECTORIES})}, {}],
+    ids=["outside of its maintenance", "without a limit"],
+)
+def test_a_cache_that_a_worker_does_not_look_after_stays(
+    tmp_path: Path, queue: SmallQueue, changes: dict[str, Any]
+) -> None:
+    plan = make_plan(tmp_path, **changes)
     plan.workspace_root.mkdir(mode=0o700)
     cache = ObjectCache(plan.workspace_root, 100 * BLOCK)
     for number in range(10):
@@ -341,16 +348,6 @@ def test_a_disk_that_refuses_the_cache_is_named_with_the_next_step(
         (failed,) = wait_for("the event", lambda: worker.saw(CacheFailed))
     words = f"warning: the cache is not used: {plan.workspace_root / '.cache'}: No space left on device; "
     assert describe(failed) == f"{words}free or repair its disk, or clear it: perago cache --clear"
-
-
-def test_a_worker_without_a_cache_does_not_check_it(tmp_path: Path, queue: SmallQueue) -> None:
-    plan = make_plan(tmp_path)
-    plan.workspace_root.mkdir(mode=0o700)
-    cache = ObjectCache(plan.workspace_root, 100 * BLOCK)
-    put(cache, bytes(BLOCK))
-    with running(plan, queue):
-        pass
-    assert usage(plan.workspace_root).entries == 1
 
 
 REPORT = """

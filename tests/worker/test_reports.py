@@ -9,7 +9,6 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -144,35 +143,25 @@ def test_reports_that_pile_up_hold_back_further_polls_until_they_are_through(
 # The heartbeat of an attempt, whatever its function does, and the log that it brings to Conductor.
 
 
-@contextlib.contextmanager
-def open_for_writing(pipe: Path) -> Iterator[None]:
-    """As soon as somebody reads from it."""
-
-    def descriptor() -> int | None:
-        with contextlib.suppress(OSError):  # nobody does yet
-            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
-        return None
-
-    opened = wait_for("a reader", descriptor)
-    assert opened is not None
-    try:
-        yield
-    finally:
-        os.close(opened)
-
-
 def test_a_function_that_holds_the_interpreter_does_not_stop_its_heartbeat(
     worker: RunningWorker, queue: SmallQueue, tmp_path: Path
 ) -> None:
     file, pipe = tmp_path / "running", tmp_path / "running.end"
+
+    def opened() -> int | None:
+        with contextlib.suppress(OSError):  # nobody reads from it yet
+            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        return None
+
     os.mkfifo(pipe)
     task_id = queue.put(what="holds_the_gil", file=str(file), response_timeout=0.6)
     running_pid(file)
     beats = queue.beats.count(task_id)
     wait_for("three further beats", lambda: queue.beats.count(task_id) >= beats + 3)
     assert task_id not in queue.reports
-    with open_for_writing(pipe):
-        assert result(outcome(queue, task_id)) == "let go"
+    writer = wait_for("a reader", opened)
+    assert result(outcome(queue, task_id)) == "let go"
+    os.close(writer)
 
 
 def test_a_beat_and_a_report_are_never_on_their_way_together(

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -107,6 +106,10 @@ def test_garbage_on_every_descriptor_costs_the_slot_and_its_attempt_alone(
         assert len(worker.saw(SlotDied)) == 1
 
 
+CURRENT = ("task-1", 1, 5)
+"""The delivery that the slot has."""
+
+
 @pytest.mark.parametrize(
     "message",
     [
@@ -114,35 +117,19 @@ def test_garbage_on_every_descriptor_costs_the_slot_and_its_attempt_alone(
         Finished(("task-9", 1, 1), None),
         FunctionSaid("test0001", "hello"),
         DeliveryQuestion(1, ("task-9", 1, 1)),
+        Finished(CURRENT, Report(TaskStatus.COMPLETED), steps=(("Fetch", 0.1),) * (MOST_STEPS + 1)),
+        Finished(CURRENT, Report(TaskStatus.COMPLETED), remarks=("",) * (MOST_REMARKS + 1)),
+        Finished(CURRENT, Report(TaskStatus.COMPLETED), log_chunks=("",) * (MOST_CHUNKS + 1)),
+        Finished(CURRENT, Report(TaskStatus.FAILED, reason="its function was called"), hand_back=True),
     ],
     ids=lambda message: type(message).__name__,
 )
 def test_an_unexpected_message_ends_its_slot(worker: RunningWorker, queue: SmallQueue, message: FromSlot) -> None:
-    report = outcome(queue, queue.put(what="sends", file=encode(message).decode()))
+    report = outcome(queue, queue.put(what="sends", file=encode(message).decode(), began=5))
     assert report.status is TaskStatus.FAILED
     assert f"an unexpected message ({type(message).__name__})" in str(report.reason)
-    assert result(outcome(queue, queue.put(what="returns"))) == "fine"
-
-
-MANY: dict[str, Any] = {
-    "steps": (("Fetch", 0.1),) * (MOST_STEPS + 1),
-    "remarks": ("",) * (MOST_REMARKS + 1),
-    "log_chunks": ("",) * (MOST_CHUNKS + 1),
-}
-
-
-@pytest.mark.parametrize("field", MANY)
-def test_a_report_with_too_many_items_ends_its_slot(worker: RunningWorker, queue: SmallQueue, field: str) -> None:
-    message: Any = Finished(("task-1", 1, 5), Report(TaskStatus.COMPLETED), **{field: MANY[field]})
-    report = outcome(queue, queue.put(what="sends", file=encode(message).decode(), began=5))
-    assert "an unexpected message (Finished)" in str(report.reason)
-
-
-def test_a_function_that_was_called_cannot_hand_its_attempt_back(worker: RunningWorker, queue: SmallQueue) -> None:
-    message = Finished(("task-1", 1, 5), Report(TaskStatus.FAILED, reason="disk full"), hand_back=True)
-    report = outcome(queue, queue.put(what="sends", file=encode(message).decode(), began=5))
-    assert "an unexpected message (Finished)" in str(report.reason)
     assert not queue.handed_back
+    assert result(outcome(queue, queue.put(what="returns"))) == "fine"
 
 
 def test_many_questions_of_a_slot_are_asked_one_after_the_other(worker: RunningWorker, queue: SmallQueue) -> None:

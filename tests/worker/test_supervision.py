@@ -6,7 +6,7 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -131,43 +131,30 @@ def test_a_third_stop_does_not_wait_for_the_grace(queue: SmallQueue, tmp_path: P
     assert gone(pid)()
 
 
-@pytest.fixture
-def hang_polls(queue: SmallQueue, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
-    """Let Conductor answer no further poll, and wait for one that hangs."""
+def test_a_worker_stops_and_finishes_running_attempts_although_conductor_hangs(
+    tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(supervisor, "POLLS_LIMIT", 0.2)
-    hangs, end = threading.Event(), threading.Event()
+    hangs, end, file = threading.Event(), threading.Event(), tmp_path / "running"
 
     def fault(operation: str) -> None:
         if operation == "poll":
             hangs.set()
             end.wait(10 * LIMIT)
 
-    def hang() -> None:
+    with contextlib.ExitStack() as ending, running(make_plan(tmp_path, slots=2), queue) as worker:
+        ending.callback(end.set)
+        task_id = queue.put(what="waits", file=str(file))
+        running_pid(file)
         queue.fault = fault
         queue.end_polls()
         wait_for("a poll that hangs", hangs.is_set)
-
-    yield hang
-    end.set()
-
-
-def test_a_worker_stops_and_finishes_running_attempts_although_conductor_hangs(
-    tmp_path: Path, queue: SmallQueue, hang_polls: Callable[[], None]
-) -> None:
-    file = tmp_path / "running"
-    with running(make_plan(tmp_path, slots=2), queue) as worker:
-        task_id = queue.put(what="waits", file=str(file))
-        running_pid(file)
-        hang_polls()
         worker.supervisor.stop()
         wait_for("the drain", lambda: worker.saw(Draining))
         time.sleep(0.3)  # more than the limit
         release(file)
         assert worker.wait_until_down() == 0
         assert result(queue.reports[task_id][0]) == "waited"
-
-
-# ----------------------------------------------------------------- losing and timing out
 
 
 # ------------------------------------------------------------------ Conductor in trouble
