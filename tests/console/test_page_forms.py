@@ -204,12 +204,9 @@ def test_a_workspace_has_the_head_filled_in_and_follows_it_when_it_is_left_empty
         assert (key, words in error) == ("/workspace/ref", True), error
 
 
-def test_a_workflow_type_that_is_not_there_has_no_form(forms: Forms) -> None:
+def test_a_form_of_an_unknown_type_or_without_bounds_is_refused(forms: Forms) -> None:
     assert forms.site.request("GET", links.start("none", 1)).status == 404
     assert forms.site.request("POST", links.start("w", 2), {}).status == 404
-
-
-def test_a_form_is_bounded(forms: Forms) -> None:
     assert forms.site.request("POST", ADDRESS, {"/params/name": "x" * 2_000_000}).status == 413
     many = {f"/params/{number}": "" for number in range(1000)}
     assert forms.site.request("POST", ADDRESS, many).status == 400

@@ -122,16 +122,6 @@ def test_without_conductor_the_other_half_is_complete(filled: Filled, servers: S
     assert [task_type.status, workflow.status] == [503, 503]
 
 
-def test_without_both_servers_the_first_page_reports_this(services: InMemoryServices) -> None:
-    with page_of_servers(services, conductor_at(NOWHERE), lakefs_at(NOWHERE)) as site:
-        assert len(site.get("/").main.all("div", class_="problem")) == 2
-
-
-def test_a_server_that_is_not_configured_is_named(filled: Filled, servers: Servers) -> None:
-    with page_of_servers(filled.services, servers[0], None) as site:
-        assert "LAKECTL_SERVER_ENDPOINT_URL is not set" in site.get("/").main.one("div", class_="problem").text
-
-
 def test_a_server_that_denies_access_only_hides_its_half(filled: Filled, servers: Servers) -> None:
     wrong = lakefs_at(servers[1].endpoint_url, "wrong-but-secret")
     with page_of_servers(filled.services, servers[0], wrong) as site:

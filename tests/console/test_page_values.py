@@ -50,9 +50,6 @@ def test_the_filter_counts_and_selects_by_status(site: Site, filled: Filled) -> 
     assert list(choices) == ["all 5", "running 1", "completed 2", "failed 1", "terminated 1"]
     rows = site.get(choices["failed 1"]).main.all("table")[0].rows()
     assert [row[1] for row in rows] == [filled.refused]
-
-
-def test_an_unknown_status_shows_no_workflow(site: Site) -> None:
     assert "No workflow has this status." in site.get("/?status=PAUSED").main.text
 
 
@@ -66,7 +63,7 @@ def test_queues_and_repositories_are_on_the_overview(site: Site, filled: Filled)
 # ----------------------------------------------------------------- workflows
 
 
-def test_attempts_are_grouped_by_step_and_know_their_own_chain(site: Site, filled: Filled) -> None:
+def test_attempts_are_grouped_by_step_and_lead_to_their_chain_and_their_commit(site: Site, filled: Filled) -> None:
     page = site.get(links.workflow(filled.published)).main
     assert len(page.all("section", class_="step")) == 1
     first, retry = page.all("article")
@@ -75,21 +72,14 @@ def test_attempts_are_grouped_by_step_and_know_their_own_chain(site: Site, fille
     assert retry.facts()["Retries"] == "First attempt"
     chain = [link.attributes["href"] for link in retry.all("a") if link.text == "First attempt"]
     assert chain == [f"#{first.attributes['id']}"]
-
-
-def test_an_attempt_shows_worker_times_log_and_workspace(site: Site, filled: Filled) -> None:
-    _, retry = attempts_of(site, filled.published)
     facts = retry.facts()
     assert facts["Worker"] == "test0001"
     assert facts["Started"] == "2026-01-01 00:00:06 after 6.0 s"
     assert facts["Workspace"] == f"{REPOSITORY}/main at {filled.root[:12]}"
     assert "2 rows wrote summary/rows.txt" in retry.text
 
-
-def test_the_published_commit_is_linked_and_links_back(site: Site, filled: Filled) -> None:
-    _, retry = attempts_of(site, filled.published)
     address = links.commit(REPOSITORY, filled.commit)
-    assert retry.facts()["Published"] == filled.commit[:12]
+    assert facts["Published"] == filled.commit[:12]
     assert address in [link.attributes["href"] for link in retry.all("a")]
     back = [link.attributes["href"] for link in site.get(address).main.all("a")]
     assert links.workflow(filled.published) in back
@@ -123,16 +113,15 @@ def test_lease_extensions_in_a_row_are_one_line(services: InMemoryServices, fres
     assert [row[1] for row in history.rows()] == ["scheduled", "handed out", "lease extended (3 times)"]
 
 
-def test_a_running_workflow_is_shown_as_running_and_followed(services: InMemoryServices, fresh: Site) -> None:
+def test_only_a_running_workflow_is_shown_as_running_and_followed(
+    services: InMemoryServices, fresh: Site, site: Site, filled: Filled
+) -> None:
     workflow = start(services, {})
     services.take(task_of(send))
     services.clock.advance(125)
     page = fresh.get(links.workflow(workflow)).main
     assert page.one("h4").text == "First attempt in progress 2 min 5 s so far"
     assert page.attributes["data-live"] == "true"
-
-
-def test_an_ended_workflow_is_not_followed(site: Site, filled: Filled) -> None:
     assert site.get(links.workflow(filled.refused)).main.attributes["data-live"] == "false"
 
 
@@ -195,15 +184,11 @@ def test_a_task_type_shows_definition_queue_and_last_poll(site: Site, filled: Fi
 # -------------------------------------------------------------- repositories
 
 
-def test_staging_branches_are_listed_apart_from_the_others(site: Site, filled: Filled) -> None:
-    branches, staging, _ = site.get(links.repository(REPOSITORY)).main.all("table")
+def test_branches_staging_branches_and_tags_are_listed_apart(site: Site, filled: Filled) -> None:
+    branches, staging, tags = site.get(links.repository(REPOSITORY)).main.all("table")
     assert [row[0] for row in branches.rows()] == ["main default"]
     assert [row[0] for row in staging.rows()] == [f"{STAGING} uncommitted changes"]
     assert branches.rows()[0][1] == filled.commit[:12]
-
-
-def test_tags_are_listed_with_their_commits(site: Site, filled: Filled) -> None:
-    tags = site.get(links.repository(REPOSITORY)).main.all("table")[2]
     assert [row[:3] for row in tags.rows()] == [["v1", filled.root[:12], "Seed"]]
 
 
@@ -228,12 +213,8 @@ def test_a_commit_shows_changed_files_with_both_sizes(site: Site, filled: Filled
         ["summary/rows.txt", "added", "", "10 bytes"],
     ]
     assert "4 files: 2 added, 1 changed, 1 removed" in page.text
-
-
-def test_a_removed_file_leads_to_its_last_content(site: Site, filled: Filled) -> None:
-    page = site.get(links.commit(REPOSITORY, filled.commit)).main
     [address] = [link.attributes["href"] for link in page.all("a") if link.text == "raw/scratch.csv"]
-    assert site.get(address).main.one("pre").text == "id"
+    assert site.get(address).main.one("pre").text == "id", "a removed file leads to its last content"
 
 
 def test_a_short_id_and_a_branch_lead_to_the_commit(site: Site, filled: Filled) -> None:
@@ -263,17 +244,10 @@ def test_text_is_shown_up_to_64_kib_with_a_note(site: Site, filled: Filled) -> N
     assert page.facts()["Size"] == "80,000 bytes 78.1 KiB"
 
 
-def test_binary_files_can_only_be_downloaded(site: Site, filled: Filled) -> None:
-    page = site.get(links.file(REPOSITORY, filled.root, "raw/logo.bin")).main
-    assert not page.all("pre")
-    assert "Not text." in page.text
-
-
-def test_an_empty_file_is_reported(site: Site, filled: Filled) -> None:
+def test_other_files_have_no_text_and_a_download_is_saved_and_never_shown(site: Site, filled: Filled) -> None:
+    binary = site.get(links.file(REPOSITORY, filled.root, "raw/logo.bin")).main
+    assert (binary.all("pre"), "Not text." in binary.text) == ([], True)
     assert "The file is empty." in site.get(links.file(REPOSITORY, filled.root, "notes/empty.txt")).main.text
-
-
-def test_a_download_is_saved_and_never_shown(site: Site, filled: Filled) -> None:
     answer = site.get(links.download(REPOSITORY, filled.root, "raw/logo.bin"))
     assert answer.data == b"\x7fELF\r\n\x1a\n\0\0"
     assert answer.headers["content-disposition"] == "attachment; filename*=UTF-8''logo.bin"
@@ -330,23 +304,13 @@ def test_hidden_characters_are_spelled_out(text: str, expected: str) -> None:
     assert visible(text) == expected
 
 
-def test_text_at_the_limit_is_complete_and_beyond_it_is_cut_with_a_note() -> None:
+def test_texts_are_complete_up_to_their_limit_and_cut_with_a_note_beyond_it() -> None:
     assert block("abcd", 4) == Shown("abcd")
     assert block("abcde", 4) == Shown("abcd", "cut: the first 4 of 5 characters are shown")
     assert tail("abcde", 4) == Shown("bcde", "cut: the last 4 of 5 characters are shown")
-
-
-def test_a_line_stays_one() -> None:
     assert line("a\r\nb\nc").text == "a⏎b⏎c"
-
-
-def test_json_is_complete_where_it_is_short() -> None:
-    assert readable_json({"a": ["ä", None, 1.5, True]}) == Shown(
-        '{\n  "a": [\n    "ä",\n    null,\n    1.5,\n    true\n  ]\n}'
-    )
-
-
-def test_json_of_many_members_is_cut_as_a_unit() -> None:
+    short = '{\n  "a": [\n    "ä",\n    null,\n    1.5,\n    true\n  ]\n}'
+    assert readable_json({"a": ["ä", None, 1.5, True]}) == Shown(short)
     shown = readable_json({str(number): "x" * 1000 for number in range(100)})
     assert shown.note.startswith("cut: the first 20,000 of ")
 
@@ -376,11 +340,8 @@ def test_durations(milliseconds: float, expected: str) -> None:
     assert duration(milliseconds) == expected
 
 
-def test_an_unset_time_is_none() -> None:
-    assert moment(0) is None
-
-
 def test_times_have_the_zone_of_the_logs_unless_utc_is_wanted() -> None:
+    assert moment(0) is None, "a time that is not set"
     show_utc(False)
     try:
         assert zone() == "UTC+08:00"

@@ -246,19 +246,14 @@ def test_an_attempt_whose_log_is_elsewhere_shows_when_it_waited_and_when_a_worke
 ) -> None:
     workflow = start(services, {})
     services.clock.advance(10)
+    steps = fresh.get(links.workflow(workflow)).main.one("details", class_="times")
+    assert [row[:2] for row in steps.one("table").rows()] == [["Waiting", "10.0 s"]]
     services.take(task_of(send))
     services.clock.advance(30)
     steps = fresh.get(links.workflow(workflow)).main.one("details", class_="times")
     assert [row[:2] for row in steps.one("table").rows()] == [["Waiting", "10.0 s"], ["With a worker", "30.0 s"]]
     drawn = [(bar.attributes["x"], bar.attributes["width"]) for bar in steps.all("rect")]
     assert drawn == [("0.0%", "25.0%"), ("25.0%", "75.0%")]
-
-
-def test_an_attempt_that_waits_has_nothing_but_that(services: InMemoryServices, fresh: Site) -> None:
-    workflow = start(services, {})
-    services.clock.advance(10)
-    steps = fresh.get(links.workflow(workflow)).main.one("details", class_="times")
-    assert [row[:2] for row in steps.one("table").rows()] == [["Waiting", "10.0 s"]]
 
 
 def log_line(task_id: str, poll_count: object = 1, **fields: object) -> str:
@@ -273,22 +268,17 @@ def log_file(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_log_is_read_on_where_it_ended(tmp_path: Path, log_file: Path) -> None:
-    logs = WorkerLogs(tmp_path)
+def test_a_log_is_read_on_where_its_last_complete_line_ended(tmp_path: Path, log_file: Path) -> None:
+    assert WorkerLogs(tmp_path / "none")("a") == {}
+    logs, second = WorkerLogs(tmp_path), log_line("a", 2)
     log_file.write_text(log_line("a"))
     assert [trace.steps for trace in logs("a").values()] == [(("Fetch", 1.5),)]
     with log_file.open("a") as file:
-        file.write(log_line("a", 2))
+        file.write(second[:20])
+        file.flush()
+        assert set(logs("a")) == {("a", 1, 5)}
+        file.write(second[20:])
     assert set(logs("a")) == {("a", 1, 5), ("a", 2, 5)}
-
-
-def test_a_line_is_taken_once_it_is_complete(tmp_path: Path, log_file: Path) -> None:
-    logs = WorkerLogs(tmp_path)
-    whole = log_line("a")
-    log_file.write_text(whole[:20])
-    assert logs("a") == {}
-    log_file.write_text(whole)
-    assert set(logs("a")) == {("a", 1, 5)}
 
 
 def test_of_a_huge_log_the_end_is_read(tmp_path: Path, log_file: Path) -> None:
@@ -353,7 +343,3 @@ def test_a_killed_worker_does_not_leave_a_workflow_ending(services: InMemoryServ
     services.clock.advance(121)
     with page_of(services.conductor, services.lakefs.server, WorkerLogs(tmp_path / "logs")) as site:
         assert "ending" not in site.get(links.workflow(workflow)).main.text
-
-
-def test_a_missing_log_directory_gives_no_steps(tmp_path: Path) -> None:
-    assert WorkerLogs(tmp_path / "none")("a") == {}

@@ -112,22 +112,17 @@ def test_bad_lines_are_reported_by_number_and_never_quoted(caplog: pytest.LogCap
     assert caplog.text == ""
 
 
-def test_a_directory_called_dotenv_is_somebodys_virtual_environment() -> None:
-    Path(".env").mkdir()
-    assert load_settings().transfer_threads == 16
-
-
-def test_a_file_further_up_is_not_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_file_of_this_directory_is_read_and_stays_out_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     Path(".env").write_text("PERAGO_TRANSFER_THREADS=4\n")
+    assert load_settings().transfer_threads == 4
+    assert "PERAGO_TRANSFER_THREADS" not in os.environ
     Path("below").mkdir()
     monkeypatch.chdir("below")
     assert load_settings().transfer_threads == 16
-
-
-def test_the_file_never_reaches_the_process_environment() -> None:
-    Path(".env").write_text("PERAGO_TRANSFER_THREADS=4\n")
-    load_settings()
-    assert "PERAGO_TRANSFER_THREADS" not in os.environ
+    Path(".env").mkdir()
+    assert load_settings().transfer_threads == 16, "a directory is somebody's virtual environment"
 
 
 @pytest.mark.parametrize("missing", LAKEFS)
@@ -189,14 +184,6 @@ def test_unknown_variables_are_warned_about_with_the_nearest_name(monkeypatch: p
         "Did you mean PERAGO_LOG_RETENTION?",
         "PERAGO_SOMETHING_ELSE_ENTIRELY (environment): perago knows no such variable and ignores it.",
     )
-
-
-def test_a_command_that_needs_a_service_names_the_missing_variables() -> None:
-    settings = load_settings()
-    with pytest.raises(ConfigurationError, match="CONDUCTOR_SERVER_URL: not set"):
-        settings.require_conductor()
-    with pytest.raises(ConfigurationError, match="LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY: not set"):
-        settings.require_lakefs()
 
 
 def test_settings_and_their_errors_survive_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
