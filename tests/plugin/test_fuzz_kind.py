@@ -225,36 +225,3 @@ def test_a_module_takes_about_a_second(pytester: pytest.Pytester) -> None:
     ratio = re.search(r"times a plain loop: ([0-9.]+)", result.stdout.str())
     assert ratio
     assert float(ratio.group(1)) < 4
-
-
-def test_a_hypothesis_test_whose_params_cannot_be_made_is_skipped(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(
-        test_params="""
-        from hypothesis import given
-        from pydantic import BaseModel, field_validator
-        from perago import task
-        from perago.authoring.task import get_task
-        from perago.testing.strategies import params
-
-        class Params(BaseModel):
-            value: int
-
-            @field_validator("value")
-            @classmethod
-            def never(cls, value: int) -> int:
-                raise ValueError("no")
-
-        @task(name="picky", owner_email="data@example.com")
-        def picky(params: Params) -> Params:
-            return params
-
-        @given(params(get_task(picky)))
-        def test_it(value):
-            raise AssertionError("there is no value")
-        """
-    )
-    result = run(pytester, "test_params.py", "-rs")
-    result.assert_outcomes(skipped=1)
-    result.stdout.fnmatch_lines(
-        ["SKIPPED*no params of picky can be made: *give some with the hook pytest_perago_params*"]
-    )

@@ -98,17 +98,6 @@ def failure(run: TaskRunner, *branches: Branch, **options: Any) -> list[str]:
     return str(raised.value).splitlines()
 
 
-@pytest.mark.parametrize(("count", "orders"), [(2, 2), (3, 6)])
-def test_every_order_ends_the_same_way_if_no_paths_overlap(run: TaskRunner, count: int, orders: int) -> None:
-    branches = [(clean, put(**{f"out{number}": str(number)})) for number in range(count)]
-    found = run.race(*branches, tree=TREE)
-
-    assert found.tree == {"raw/a.csv": b"1", "raw/b.csv": b"2"} | {f"out{n}": str(n).encode() for n in range(count)}
-    for number, result in enumerate(found.results):
-        assert result == {"files": ["a.csv", "b.csv", f"out{number}"]}, "a branch saw what another one did"
-    assert (found.orders, found.runs) == (orders, 2 * orders)
-
-
 def test_results_are_in_the_order_of_the_branches(run: TaskRunner) -> None:
     found = run.race((clean, Edit(drop=["raw/a.csv"])), (measure, Edit(put={"c.csv": "3"})), clean, tree=TREE)
     assert found.results == (

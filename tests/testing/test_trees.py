@@ -326,10 +326,6 @@ def test_a_task_gives_the_smallest_tree_that_it_accepts() -> None:
     assert tree_of(count) == {}
 
 
-def test_later_sources_win() -> None:
-    assert tree_of(copy, {"raw/a.csv": "1", "b": "2"}, {"b": "3"}) == {"raw/a.csv": "1", "b": "3"}
-
-
 @pytest.mark.parametrize(
     "path", ["/etc/passwd", "../x", "a/../x", "a//b", "", ".", "./a", "a/", "nul\0", "\udc80", "a" * 1025]
 )
