@@ -25,24 +25,6 @@ def test_outside_an_attempt_current_is_harmless() -> None:
     assert outside.task_id == ""
 
 
-def test_inside_an_attempt_current_reaches_it() -> None:
-    lines: list[str] = []
-    steps: list[tuple[int, int]] = []
-    attempt = with_hooks(
-        Current(task_id="t", worker_id="demo0001"),
-        log=lines.append,
-        progress=lambda done, total: steps.append((done, total)),
-        is_cancelled=lambda: True,
-    )
-    with running(attempt):
-        current().log("line")
-        current().progress(1, 3)
-        assert current() is attempt
-        assert current().cancelled
-    assert (lines, steps) == (["line"], [(1, 3)])
-    assert current().task_id == ""
-
-
 def _seen_by_a_thread() -> str:
     found: list[str] = []
     thread = threading.Thread(target=lambda: found.append(current().task_id))
@@ -105,10 +87,6 @@ def declared(metrics: Any) -> tuple[Metric, ...]:
     found = get_task(work)
     assert found is not None
     return found.metrics
-
-
-def test_a_task_has_the_metrics_that_it_declares() -> None:
-    assert declared([ROWS, SHARE]) == (ROWS, SHARE)
 
 
 @pytest.mark.parametrize(

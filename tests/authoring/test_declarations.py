@@ -285,20 +285,6 @@ def test_a_name_that_fits_into_paths_is_taken(name: str) -> None:
     assert task_with(name=name, owner_email="first.last+tag@mail.example.com").name == name
 
 
-def test_a_task_knows_its_declaration() -> None:
-    spec = WorkspaceSpec(prefix="/audio")
-    examples = [Example(id="a", params={}), Example(id="b", params={}, tree={"x": "y"}, expect="post")]
-
-    def function(workspace: Path, params: Value) -> Value:
-        return params
-
-    task(**GOOD, description="Render.", workspace=spec, controls=BUDGET, examples=iter(examples))(function)
-    found = get_task(function)
-    assert found is not None
-    assert (found.name, found.description, found.owner_email) == ("features.build", "Render.", "data@example.com")
-    assert (found.workspace, found.controls, found.examples) == (spec, BUDGET, tuple(examples))
-
-
 @pytest.mark.parametrize(
     ("options", "rule"),
     [
@@ -329,16 +315,3 @@ def test_a_task_may_ask_for_variables(pattern: str) -> None:
 def test_scratch_files_are_written_canonically() -> None:
     found = task_with(scratch_files=iter(["./mlruns//**", "derby.log"]))
     assert found.scratch_files == ("mlruns/**", "derby.log")
-
-
-def test_a_projects_own_decorator_may_wrap_task() -> None:
-    def team_task(name: str) -> Callable[[Callable[[Value], Value]], Callable[[Value], Value]]:
-        return task(name=name, owner_email="team@example.com")
-
-    @team_task("team.work")
-    def function(params: Value) -> Value:
-        return params
-
-    found = get_task(function)
-    assert found is not None
-    assert found.name == "team.work"

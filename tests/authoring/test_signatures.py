@@ -277,12 +277,6 @@ def test_a_wrapper_below_the_decorator_runs_as_part_of_the_task() -> None:
     assert get_task(good) is None
 
 
-def test_a_wrapper_above_the_decorator_is_not_a_task() -> None:
-    copy = declare(_copy(good))
-    assert get_task(copy) is not None
-    assert get_task(_traced(copy)) is None
-
-
 def test_a_synchronous_wrapper_of_an_async_function_is_a_task() -> None:
     @functools.wraps(asynchronous)
     def wrapper(params):

@@ -329,9 +329,3 @@ def test_nothing_is_published_after_a_post_violation_or_a_defect() -> None:
             outcome = run(make(post=rules), tree=TREE)
             assert outcome.status is TaskStatus.FAILED
             assert run.tree() == {"raw/a.csv": b"x,z\n"}
-
-
-def test_a_custom_guardrail_sees_the_files_of_the_function() -> None:
-    with TaskRunner() as run:
-        outcome = run(make(post=[all_short]), tree=TREE)
-    assert outcome.reason == "post guardrail every-file.is-short: out.csv is long"

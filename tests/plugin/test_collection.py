@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import cast
-
 import pytest
-
-from pytest_perago.kinds import KINDS, Kind
 
 from .projects import QUIET, add_module, collected, copy_module, free_module, run, write_module
 
@@ -86,16 +81,6 @@ def test_tests_are_selected_like_written_ones(
     assert collected(project, *modules, *arguments) == expected
 
 
-def test_an_opt_in_kind_is_made_only_where_it_is_named(
-    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(cast("dict[str, Kind]", KINDS), "run", replace(KINDS["run"], opt_in=True))
-    arguments = (*QUIET, "--perago-modules", "other", "--collect-only", "-q")
-    for named, number in ((), 0), (("--perago-kinds", "run"), 1), (("-o", "perago_kinds=run"), 1):
-        found = project.runpytest_inprocess(*arguments, *named).outlines
-        assert found.count("other.py::third::run[two]") == number
-
-
 @pytest.mark.parametrize("given", ["test_plain.py", "shop/workers/test_near-by.py"])
 def test_next_to_given_files_the_directories_of_modules_show_only_modules(project: pytest.Pytester, given: str) -> None:
     for name in ("shop/workers/test_near-by.py", "shop/test_above.py", "shop/workers/deep/test_below-it.py"):
@@ -152,18 +137,6 @@ def test_modules_that_pytest_skips_are_collected_once_with_everything_else(
     assert sorted(found) == sorted(
         [*ids(f"{directory}/lib/a.py", "fourth"), *ids("other.py", "third"), "test_plain.py::test_plain"]
     )
-
-
-def test_a_conftest_can_deselect_and_provide_fixtures_and_marks_apply(project: pytest.Pytester) -> None:
-    project.makeconftest(
-        """
-        def pytest_collection_modifyitems(config, items):
-            gone = [item for item in items if "contract" in item.name]
-            config.hook.pytest_deselected(items=gone)
-            items[:] = [item for item in items if item not in gone]
-        """
-    )
-    run(project, "--perago-modules", "shop").assert_outcomes(passed=3, deselected=10)
 
 
 def test_an_opt_out_is_skipped_and_listed_with_its_reason(project: pytest.Pytester) -> None:
@@ -229,14 +202,6 @@ def test_a_broken_module_is_one_failing_test(pytester: pytest.Pytester) -> None:
         assert f"rerun: {rerun}" in failure
     for frame in ("pytest_perago", "_pytest", "importlib", "pluggy", "pydantic/"):
         assert f"{frame}/" not in output.replace("importlib/metadata", "")
-
-
-def test_output_of_a_module_is_shown_with_its_failure(pytester: pytest.Pytester) -> None:
-    write_module(
-        pytester, "bad", "import sys\nprint('to out')\nprint('to err', file=sys.stderr)\nraise ValueError('x')"
-    )
-    result = run(pytester, "--perago-modules", "bad")
-    result.stdout.fnmatch_lines(["*Captured stdout at import*", "to out", "to err"])
 
 
 def test_a_module_that_is_not_there_fails_under_the_ini_file_that_names_it(pytester: pytest.Pytester) -> None:
@@ -353,11 +318,6 @@ def test_the_tests_are_below_the_name_in_the_test_file(in_a_file: pytest.Pyteste
     ]
     assert collected(in_a_file) == [*expected, "checks/test_workers.py::test_plain"]
     run(in_a_file).assert_outcomes(passed=9)
-
-
-def test_they_are_selected_like_written_ones(in_a_file: pytest.Pytester) -> None:
-    result = run(in_a_file, "checks/test_workers.py::test_workers::first", "-m", "perago_contract", "-k", "params")
-    assert result.parseoutcomes()["passed"] == 1
 
 
 def test_kinds_can_be_chosen_in_the_file_and_a_wrong_one_is_named(in_a_file: pytest.Pytester) -> None:

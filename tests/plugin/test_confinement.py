@@ -19,7 +19,7 @@ from perago.processes import running_processes
 from pytest_perago.confinement import LastResort, ProcessEnded, TimeLimitExceeded, Watch, confined
 from pytest_perago.memory import Memory
 
-from .projects import QUIET, add_module, fork, free_module, free_modules, run, run_process, write_module
+from .projects import QUIET, add_module, copy_module, fork, free_module, free_modules, run, run_process, write_module
 
 EXAMPLE = "Example(id='x', params={})"
 CLOSING = {
@@ -276,27 +276,13 @@ def test_sources_that_do_not_affect_calls_are_left_alone(pytester: pytest.Pytest
 
 
 def test_files_are_compared_by_name_and_content(pytester: pytest.Pytester) -> None:
-    write_module(
-        pytester,
-        "work",
-        """
-        from pathlib import Path
-        from pydantic import BaseModel
-        from perago import Example, WorkspaceSpec, task
-
-        class Nothing(BaseModel):
-            pass
-
-        ROWS = []
-
-        @task(name="work", owner_email="a@b.de", workspace=WorkspaceSpec(), examples=[Example(id="x", params={})])
-        def work(workspace: Path, params: Nothing) -> Nothing:
-            ROWS.append("row")
-            (workspace / "all.txt").write_text(",".join(ROWS))
-            (workspace / f"{len(ROWS)}.txt").touch()
-            return Nothing()
-        """,
-    )
+    file = copy_module(pytester, "work", "work", examples=["Example(id='x', params={}, tree={'a.txt': ''})"])
+    keeps = """    ROWS.append("row")
+    (workspace / "all.txt").write_text(",".join(ROWS))
+    (workspace / f"{len(ROWS)}.txt").touch()
+"""
+    text = file.read_text().replace("@task(", "ROWS = []\n\n@task(")
+    file.write_text(text.replace('    print("copied")\n', keeps))
     result = run(pytester, "--perago-modules", "work", "-k", "run")
     result.stdout.fnmatch_lines(
         [

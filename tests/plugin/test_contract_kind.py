@@ -335,19 +335,16 @@ def test_edges_obey_their_schema(schema: dict[str, Any]) -> None:
     assert [value for value in edges(schema) if schema_problem(schema, value) is not None] == []
 
 
-def test_samples_vary_every_field_and_are_the_same_every_time() -> None:
+def test_samples_vary_every_field_reach_its_limits_and_are_the_same_every_time() -> None:
     first, again = sample_model(m.Everything), sample_model(m.Everything)
     assert [sample.document for sample in first.found] == [sample.document for sample in again.found]
     for name in first.found[0].document:
         if name not in ("code", "pair"):  # one value fits the pattern; the pair is varied below
             seen = {repr(sample.document.get(name)) for sample in first.found}
             assert len(seen) > 1, name
-    kinds = {sample.document["pet"]["kind"] for sample in first.found}
-    assert kinds == {"cat", "dog"}
+    assert {sample.document["pet"]["kind"] for sample in first.found} == {"cat", "dog"}
 
-
-def test_samples_reach_zones_and_numbers_beyond_a_double() -> None:
-    documents = [sample.document for sample in sample_model(m.Everything).found]
+    documents = [sample.document for sample in first.found]
     assert {document["naive"][-1] for document in documents} > {"Z", "9"}
     assert 2**53 + 1 in {document["pet"].get("lives") for document in documents}
     assert copy.deepcopy(documents) == documents

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from pytest_perago.fault_checks import CHECKED
 from pytest_perago.kinds.faults import CHECKS
 
 from .projects import collected, copy_module, fork, free_module, run, run_process, write_module
@@ -30,13 +29,12 @@ def test_each_weakness_is_found_by_the_test_of_that_name_and_by_no_other(pyteste
     expected = {(names[name], label) for name, (_, labels) in PLANTED.items() for label in labels}
     assert failed_tests(result) == expected
     assert "pytest_perago/" not in result.stdout.str()
-
-
-def test_the_part_of_the_machine_is_named(pytester: pytest.Pytester) -> None:
-    write_weaknesses(pytester, {"host": PLANTED["the host name"][0]})
-    result = run(pytester, *FAULTS, "-k", "repeated")
-    result.stdout.fnmatch_lines(
-        ["*the function depends on the host name; on another machine it *: out/m", "  elsewhere*"]
+    result.stdout.fnmatch_lines_random(
+        [
+            "*the function depends on the host name; on another machine it *: out/m",
+            "*the default of the param day depends on the time: *",
+            "  fix     make the param required*",
+        ]
     )
 
 
@@ -54,17 +52,14 @@ def test_a_library_that_the_function_imports_has_the_fake_clock_and_seed(
     result.assert_outcomes(failed=1, deselected=len(CHECKS) - 1)
 
 
-def test_an_archive_module_that_the_function_imports_has_the_fake_clock(pytester: pytest.Pytester) -> None:
-    body = "import gzip; return Model(value=[len({1, 2}), gzip.time.time()])"
-    free_module(pytester, "work", body, ["Example(id='x', params={})"])
-    result = run_process(pytester, *FAULTS, "-rf")
-    result.stdout.fnmatch_lines(["FAILED *[[]x:time] - *"])
-    result.assert_outcomes(failed=1, passed=7)
-
-
-def test_a_module_of_the_author_that_the_function_imports_has_the_fake_clock(pytester: pytest.Pytester) -> None:
+@pytest.mark.parametrize(
+    ("module", "value"), [("gzip", "gzip.time.time()"), ("stamping", "stamping.stamp()")], ids=["archive", "own"]
+)
+def test_a_module_that_the_function_imports_has_the_fake_clock(
+    pytester: pytest.Pytester, module: str, value: str
+) -> None:
     (pytester.path / "stamping.py").write_text("from datetime import date\n\ndef stamp(): return str(date.today())\n")
-    body = "from stamping import stamp; return Model(value=[len({1, 2}), stamp()])"
+    body = f"import {module}; return Model(value=[len({{1, 2}}), {value}])"
     free_module(pytester, "work", body, ["Example(id='x', params={})"])
     result = run_process(pytester, *FAULTS, "-rf")
     result.stdout.fnmatch_lines(["FAILED *[[]x:time] - *"])
@@ -85,14 +80,6 @@ def test_a_module_that_only_the_function_can_import_does_not_prevent_a_call_in_a
     run_process(pytester, *FAULTS, "-k", "set-order]").assert_outcomes(passed=1, deselected=7)
 
 
-def test_a_default_that_depends_on_the_time_is_named(pytester: pytest.Pytester) -> None:
-    write_weaknesses(pytester, {"day": PLANTED["a default that reads the clock"][0]})
-    result = run(pytester, *FAULTS, "-k", "time]")
-    result.stdout.fnmatch_lines(
-        ["*the default of the param day depends on the time: *", "  fix     make the param required*"]
-    )
-
-
 def test_sound_functions_pass(pytester: pytest.Pytester) -> None:
     write_weaknesses(pytester, CLEAN)
     run(pytester, *FAULTS).assert_outcomes(passed=len(CLEAN) * len(CHECKS))
@@ -106,12 +93,12 @@ def test_a_thread_that_an_interrupted_call_leaves_waiting_does_not_keep_pytest_f
     result.assert_outcomes(passed=len(CHECKS))
 
 
-def test_every_label_has_its_check() -> None:
-    assert tuple(CHECKED) == CHECKS
-
-
 def test_a_task_without_a_workspace_has_the_tests_that_need_no_workspace(pytester: pytest.Pytester) -> None:
-    free_module(pytester, "work", "return Model(value=1)", ["Example(id='x', params={})"])
+    """Its params hold a lock, which cannot be copied."""
+    file = free_module(pytester, "work", "return Model(value=1)", ["Example(id='x', params={})"])
+    lock = "    value: Any = None\n    _lock: Any = PrivateAttr(default_factory=threading.Lock)\n"
+    text = file.read_text().replace("    value: Any = None\n", lock)
+    file.write_text(f"import threading\nfrom pydantic import PrivateAttr\n{text}")
     found = collected(pytester, *FAULTS)
     assert [line.partition("faults")[2] for line in found] == [
         f"[x:{check}]" for check in CHECKS if check not in ("listing-order", "own-output", "full-disk")
@@ -131,11 +118,6 @@ def test_only_cases_that_complete_have_fault_tests_and_only_where_perago_run_all
     assert collected(pytester, *FAULTS, "-o", "perago_run=off") == []
 
 
-def test_a_case_that_does_not_complete_is_reported_by_its_run_test(pytester: pytest.Pytester) -> None:
-    copy_module(pytester, "work", "copy", examples=["Example(id='x', params={'target': 'b.tmp'}, tree={'a.txt': '1'})"])
-    run(pytester, *FAULTS).assert_outcomes(skipped=len(CHECKS))
-
-
 def test_a_case_that_does_not_complete_is_not_run_for_each_test(pytester: pytest.Pytester) -> None:
     counter = pytester.path / "counter"
     body = f"open({str(counter)!r}, 'a').write('x'); raise TaskFailed('no')"
@@ -147,14 +129,6 @@ def test_a_case_that_does_not_complete_is_not_run_for_each_test(pytester: pytest
 def test_a_case_that_exceeds_the_time_limit_is_not_run_for_each_test(pytester: pytest.Pytester) -> None:
     free_module(pytester, "work", "import time; time.sleep(60)", ["Example(id='x', params={})"])
     run(pytester, *FAULTS, "-o", "perago_run_timeout=1").assert_outcomes(failed=1, skipped=7)
-
-
-def test_params_that_hold_a_lock_do_not_prevent_the_tests(pytester: pytest.Pytester) -> None:
-    file = free_module(pytester, "work", "return Model(value=1)", ["Example(id='x', params={})"])
-    lock = "    value: Any = None\n    _lock: Any = PrivateAttr(default_factory=threading.Lock)\n"
-    text = file.read_text().replace("    value: Any = None\n", lock)
-    file.write_text(f"import threading\nfrom pydantic import PrivateAttr\n{text}")
-    run(pytester, *FAULTS).assert_outcomes(passed=8)
 
 
 def test_case_files_have_fault_tests_and_a_broken_one_is_left_to_its_run_test(pytester: pytest.Pytester) -> None:
@@ -169,7 +143,6 @@ def test_case_files_have_fault_tests_and_a_broken_one_is_left_to_its_run_test(py
 def test_one_weakness_can_be_opted_out_of_for_all_cases(pytester: pytest.Pytester) -> None:
     body = "import time; return Model(value=time.time())"
     free_module(pytester, "work", body, ["Example(id='x', params={})", "Example(id='y', params={})"])
-    run(pytester, *FAULTS).assert_outcomes(passed=14, failed=2)
     result = run(pytester, *FAULTS, "-o", "perago_skip=free::faults[*:time]: it says when it was made")
     result.assert_outcomes(passed=14, skipped=2)
     result.stdout.fnmatch_lines(["*perago opt-outs*", "*::faults[[]x:time]: it says when it was made"])

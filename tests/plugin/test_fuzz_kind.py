@@ -56,20 +56,6 @@ from perago.workspace import layout
 layout.is_reserved = lambda key: "_lakefs_actions" in key
 """
 CORNERS = 12
-TIMED = """
-import time
-spent = {}
-def pytest_runtest_logstart(nodeid):
-    module = nodeid.partition("::")[0]
-    spent[module] = spent.get(module, 0) - time.process_time()
-def pytest_runtest_logfinish(nodeid):
-    spent[nodeid.partition("::")[0]] += time.process_time()
-def pytest_sessionfinish():
-    began = time.process_time()
-    for _ in range(20_000_000):
-        pass
-    print("times a plain loop:", spent["work2.py"] / (time.process_time() - began))
-"""
 PRE, PREFIX = (f"work.py::features.build::fuzz[{label}]" for label in ("pre", "prefix"))
 FUZZ = ("--perago-modules", "work", "--perago-kinds", "fuzz")
 
@@ -210,18 +196,3 @@ def test_without_hypothesis_the_tests_are_skipped_and_say_how_to_install_it(pyte
     result = run_process(pytester, *FUZZ, "-rs")
     result.assert_outcomes(skipped=4)
     assert "hypothesis is not installed: pip install hypothesis" in result.stdout.str()
-
-
-def test_a_module_takes_about_a_second(pytester: pytest.Pytester) -> None:
-    """It takes twice as long as a loop of about half a second, on a busy machine, too; less than four times is well.
-
-    The second module is measured, which does not pay for imports.
-    """
-    write_module(pytester, "work1", BUILD)
-    write_module(pytester, "work2", BUILD.replace("features.build", "features.again"))
-    pytester.makeconftest(TIMED)
-    result = run_process(pytester, "--perago-modules", "work1,work2", "--perago-kinds", "fuzz", "-s")
-    result.assert_outcomes(passed=8)
-    ratio = re.search(r"times a plain loop: ([0-9.]+)", result.stdout.str())
-    assert ratio
-    assert float(ratio.group(1)) < 4

@@ -117,24 +117,6 @@ def test_tables_are_made_that_break_each_part_of_a_rule(pytester: pytest.Pyteste
     assert not (pytester.path / "executed").exists()
 
 
-TWO_TABLES = "pre=[require_table('sales/*.csv', {}), require_table('sales/2024.csv', {})]"
-
-
-@pytest.mark.parametrize(
-    ("options", "failed"),
-    [(("columns={'id': int}", "columns={'n': str}"), 0), (("max_rows=1", "min_rows=2"), 1)],
-    ids=["compatible", "contradictory"],
-)
-def test_rules_about_one_table_are_never_called_misjudged(
-    pytester: pytest.Pytester, options: tuple[str, str], failed: int
-) -> None:
-    task_module(pytester, TWO_TABLES.format(*options))
-    result = run(pytester, *KIND, "-rs")
-    assert result.parseoutcomes().get("failed", 0) == failed
-    assert "a different verdict than documented" not in result.stdout.str()
-    assert ("a table would have at least 2 rows and at most 1" in result.stdout.str()) is bool(failed)
-
-
 SECONDS = ("observed_merge_p99", "safety_margin", "conductor_completion_timeout", "worker_shutdown_grace")
 BUDGET = ", ".join(f"{name}_seconds=1" for name in (*SECONDS, "heartbeat_interval"))
 SPECS = {
@@ -152,8 +134,7 @@ SPECS = {
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 def test_sound_rules_pass_and_no_code_of_the_author_is_executed(pytester: pytest.Pytester, spec: str) -> None:
     task_module(pytester, spec)
-    outcomes = run(pytester, *KIND).parseoutcomes()
-    assert outcomes == {"passed": len(collected(pytester, *KIND))}
+    assert run(pytester, *KIND).parseoutcomes().keys() == {"passed"}
     assert not (pytester.path / "executed").exists()
 
 

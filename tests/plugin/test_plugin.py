@@ -84,49 +84,29 @@ def test_a_failed_test_shows_its_attempts(pytester: pytest.Pytester) -> None:
     assert result.stdout.str().count("- perago: copy ") == 2
 
 
-FORK = """
-    import pytest
-    from pathlib import Path
-    from pydantic import BaseModel
-    from perago import WorkspaceSpec, task
-
-    class Params(BaseModel):
-        target: str
-
-    class Result(BaseModel):
-        pass
-
-    @task(name="write", owner_email="data@example.com", workspace=WorkspaceSpec(on_moved_head="rebase"))
-    def write(workspace: Path, params: Params) -> Result:
-        target = workspace / params.target
-        target.parent.mkdir(exist_ok=True)
-        target.write_text(params.target)
-        return Result()
-"""
-
-
 def test_a_race_that_fails_is_reported_at_the_line_of_the_test(pytester: pytest.Pytester) -> None:
-    write_module(pytester, "work", FORK)
+    file = copy_module(pytester, "work", "copy")
+    file.write_text(file.read_text().replace('prefix="/"', 'on_moved_head="rebase"'))
     pytester.makepyfile(
         """
-        from work import Params, write
+        from work import Params, copy
 
         def test_meeting(perago_run):
-            perago_run.race((write, Params(target="out")), (write, Params(target="out/a")), tree={})
+            perago_run.race((copy, Params(target="out")), (copy, Params(target="out/a")), tree=copy)
         """
     )
     result = run(pytester)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         [
-            ">       perago_run.race((write, Params(target=*",
-            "E       AssertionError: race of write (branch 1) and write (branch 2): 4 of 4 runs failed",
-            "E       write (branch 1) published first, then write (branch 2) failed:",
-            "E       write FAILED_WITH_TERMINAL_ERROR: Conflict with others on branch main*",
+            ">       perago_run.race((copy, Params(target=*",
+            "E       AssertionError: race of copy (branch 1) and copy (branch 2): 4 of 4 runs failed",
+            "E       copy (branch 1) published first, then copy (branch 2) failed:",
+            "E       copy FAILED_WITH_TERMINAL_ERROR: Conflict with others on branch main*",
             "test_*.py:4: AssertionError",
         ]
     )
-    assert "- perago: write " not in result.stdout.str()  # the message has the outcome that counts
+    assert "- perago: copy FAILED" not in result.stdout.str()  # the message has the outcome that counts
 
 
 def test_all_fixtures_are_listed_with_a_description_and_none_without_the_plugin(pytester: pytest.Pytester) -> None:

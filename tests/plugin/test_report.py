@@ -93,7 +93,9 @@ def shop(pytester: pytest.Pytester) -> pytest.Pytester:
 
 @pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["alone", "xdist"])
 def test_the_report_shows_tasks_failures_guardrails_and_examples(shop: pytest.Pytester, workers: list[str]) -> None:
+    before = {path.name for path in shop.path.iterdir()}
     result = (run_process if workers else run)(shop, "--perago-report=out/report.html", *workers)
+    assert {path.name for path in shop.path.iterdir()} - before <= {"out", "runpytest", "__pycache__"}
     result.stdout.fnmatch_lines(["*- perago report: out/report.html -*"])
     page = read(shop, "out/report.html")
     assert set(page.sections) >= {"tasks", "failures", "guardrails", "examples", "slowest", "left-out"}
@@ -121,6 +123,19 @@ def test_the_report_shows_tasks_failures_guardrails_and_examples(shop: pytest.Py
     assert "needs an hour" in page.sections["left-out"]
     assert "test_of_other_things" not in page.sections["slowest"]
     assert "Incomplete" not in page.sections[""]
+    check_nothing_is_fetched(page, (shop.path / "out/report.html").read_text())
+
+
+def check_nothing_is_fetched(page: Page, text: str) -> None:
+    """Names and messages are text."""
+    assert not page.tags & {"script", "img", "link", "iframe", "i", "b", "form", "object"}
+    assert not any(name.startswith("on") for name in page.attributes)
+    assert page.links
+    assert all(link.startswith("#") and link[1:] in page.ids for link in page.links)
+    assert len(page.ids) == len(set(page.ids))
+    assert "default-src &#x27;none&#x27;" in text
+    assert "prefers-color-scheme: dark" in text
+    assert "http" not in re.sub(r"http-equiv", "", text)
 
 
 def test_a_race_counts_as_a_test_of_its_tasks(pytester: pytest.Pytester) -> None:
@@ -149,22 +164,6 @@ def test_it_has_the_coverage_of_guardrails_and_names_unguarded_files(shop: pytes
     assert "shop/copied.py::copy::guardrail[post:forbid_glob(**/*.tmp):present]" in text
     assert "copy <b>.txt x ✗ no ✗ no ✗ no ✗ no guardrail notices its loss" in text
     assert not page.tags & {"script", "img", "b", "i"}
-
-
-def test_names_and_messages_are_text_and_nothing_is_fetched(shop: pytest.Pytester) -> None:
-    before = {path.name for path in shop.path.iterdir()}
-    run(shop, "--perago-report=report.html")
-    assert {path.name for path in shop.path.iterdir()} - before <= {"report.html", "__pycache__"}
-    page = read(shop)
-    assert not page.tags & {"script", "img", "link", "iframe", "i", "b", "form", "object"}
-    assert not any(name.startswith("on") for name in page.attributes)
-    assert page.links
-    assert all(link.startswith("#") and link[1:] in page.ids for link in page.links)
-    assert len(page.ids) == len(set(page.ids))
-    text = (shop.path / "report.html").read_text()
-    assert "default-src &#x27;none&#x27;" in text
-    assert "prefers-color-scheme: dark" in text
-    assert "http" not in re.sub(r"http-equiv", "", text)
 
 
 def test_taskdef_differences_have_their_class(pytester: pytest.Pytester) -> None:

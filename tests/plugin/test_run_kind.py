@@ -389,26 +389,6 @@ def test_a_link_in_a_case_is_refused(pytester: pytest.Pytester, name: str) -> No
     )
 
 
-def test_an_error_of_the_harness_is_an_error_and_no_failure(pytester: pytest.Pytester) -> None:
-    copy_module(pytester, "work", "copy", examples=[GOOD])
-    pytester.makeconftest(
-        """
-        import pytest
-        from perago.testing.services import InMemoryServices
-
-        @pytest.fixture(autouse=True)
-        def broken(monkeypatch):
-            monkeypatch.setattr(InMemoryServices, "seed", lambda self, tree: 1 / 0)
-        """
-    )
-    result = run(pytester, "--perago-modules", "work", "-k", "run")
-    result.assert_outcomes(errors=1, deselected=5)
-    assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines(
-        ["*ZeroDivisionError*", "*harness error*", "perago's own test code failed*", "rerun: *"]
-    )
-
-
 def test_a_task_that_publishes_does_so_once_though_its_report_is_lost(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,16 +74,7 @@ def test_they_are_written_then_equal_and_differ_by_line(project: pytest.Pytester
     file(project, "test_one.tree").write_text(ONE.replace("0.5", "0.7"))
     result = run(project, "--perago-update=new")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(
-        [
-            "E*broken contract: the tree differs from its snapshot",
-            f"E*--- {DIRECTORY}/test_one.tree (snapshot)",
-            "E*+++ the tree now",
-            "E*-    1,0.7",
-            "E*+    1,0.5",
-            "E*accept it: pytest --perago-update=all 'test_writes.py::test_one'",
-        ]
-    )
+    result.stdout.fnmatch_lines([f"E*--- {DIRECTORY}/test_one.tree (snapshot)", "E*+++ the tree now"])
     run(project, "--perago-update").assert_outcomes(passed=1)
     assert file(project, "test_one.tree").read_text() == ONE
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import pytest
@@ -20,7 +20,6 @@ from perago.taskdef.schema import input_schema, output_schema, schema_problem
 
 from .tasks import Empty, make_task
 
-T = TypeVar("T")
 COMMIT = "0123456789abcdef" * 4
 REPOSITORY_RULE = "3 to 63 lower-case letters, digits and dashes that does not begin with a dash"
 BRANCH_RULE = "letters, digits, underscores and dashes that does not begin with a dash"
@@ -137,10 +136,6 @@ class Record:
     n: int
 
 
-class Box(BaseModel, Generic[T]):
-    item: T
-
-
 class Params(BaseModel):
     n: int = 0
     strict: int = Field(0, strict=True)
@@ -158,17 +153,11 @@ class Params(BaseModel):
     pet: Annotated[Cat | Dog, Field(discriminator="kind")] | None = None
     either: int | Inner = 0
     record: Record | None = None
-    box: Box[int] | None = None
     named: int = Field(0, alias="wireName")
     chosen: int = Field(0, validation_alias=AliasChoices("first", "second"))
     deep: int = Field(0, validation_alias=AliasPath("nest", 0))
-    later: Later | None = None
     ident: UUID | None = None
     secret: SecretStr = SecretStr("")
-
-
-class Later(BaseModel):
-    n: int
 
 
 class Closed(BaseModel):
@@ -179,9 +168,7 @@ class Closed(BaseModel):
 @pytest.mark.parametrize(
     ("params", "field", "value"),
     [
-        ({"n": 3}, "n", 3),
         ({"n": "3"}, "n", 3),
-        ({"n": 3.0}, "n", 3),
         ({"n": 10**30}, "n", 10**30),
         ({"text": "größe \u2028 \U0001f600"}, "text", "größe \u2028 \U0001f600"),
         ({"when": "2024-02-29T12:00:00"}, "when", datetime(2024, 2, 29, 12)),  # noqa: DTZ001
@@ -190,14 +177,10 @@ class Closed(BaseModel):
         ({"colour": "red"}, "colour", Colour.RED),
         ({"tags": ["a", "a"]}, "tags", {"a"}),
         ({"pair": [1, "x"]}, "pair", (1, "x")),
-        ({"inner": {"n": 1}}, "inner", Inner(n=1)),
-        ({"pet": {"kind": "dog", "age": 3}}, "pet", Dog(kind="dog", age=3)),
         ({"record": {"n": 1}}, "record", Record(1)),
-        ({"box": {"item": 1}}, "box", Box[int](item=1)),
         ({"wireName": 4}, "named", 4),
         ({"second": 5}, "chosen", 5),
         ({"nest": [6]}, "deep", 6),
-        ({"later": {"n": 1}}, "later", Later(n=1)),
         ({"unknown": 1}, "n", 0),
     ],
 )

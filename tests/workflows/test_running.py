@@ -96,19 +96,6 @@ def test_different_steps_run_next_to_each_other(run: Runner) -> None:
     assert ran.outcome("words_words").result == {"words": ["a", "b"]}
 
 
-@pytest.mark.parametrize("text", ["", "a b c"])
-def test_a_step_runs_for_each_item_of_a_list(run: Runner, text: str) -> None:
-    @workflow(name="each", version=1, owner_email=OWNER)
-    def each(flow: Flow, given: Words) -> None:
-        words = flow.step("words", split, Words, text=given.text)
-        flow.map("files", words.result.words, lambda word: flow.step("file", write, Named, name=word))
-        flow.step("last", alone, Named, name="last")
-
-    ran = run(each, text=text)
-
-    assert ran.outcome("last").result["files"] == [*text.split(), "start"]
-
-
 def test_a_step_runs_for_each_item_of_constants_and_values(run: Runner) -> None:
     @workflow(name="constants", version=1, owner_email=OWNER)
     def constants(flow: Flow, given: Words) -> None:
