@@ -93,16 +93,12 @@ def test_a_thread_that_an_interrupted_call_leaves_waiting_does_not_keep_pytest_f
     result.assert_outcomes(passed=len(CHECKS))
 
 
-def test_a_task_without_a_workspace_has_the_tests_that_need_no_workspace(pytester: pytest.Pytester) -> None:
+def test_a_task_without_a_workspace_passes_the_tests_that_need_no_workspace(pytester: pytest.Pytester) -> None:
     """Its params hold a lock, which cannot be copied."""
     file = free_module(pytester, "work", "return Model(value=1)", ["Example(id='x', params={})"])
     lock = "    value: Any = None\n    _lock: Any = PrivateAttr(default_factory=threading.Lock)\n"
     text = file.read_text().replace("    value: Any = None\n", lock)
     file.write_text(f"import threading\nfrom pydantic import PrivateAttr\n{text}")
-    found = collected(pytester, *FAULTS)
-    assert [line.partition("faults")[2] for line in found] == [
-        f"[x:{check}]" for check in CHECKS if check not in ("listing-order", "own-output", "full-disk")
-    ]
     run(pytester, *FAULTS).assert_outcomes(passed=8)
 
 

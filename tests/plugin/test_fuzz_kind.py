@@ -22,7 +22,7 @@ from pytest_perago.kinds.fuzz import check_phase
 from pytest_perago.options import FuzzSettings
 
 from .defects import DEFECTS, plant
-from .projects import QUIET, add_module, collected, run, run_process, write_module
+from .projects import QUIET, run, run_process, write_module
 
 BUILD = """
 from pathlib import Path
@@ -67,13 +67,6 @@ def with_parents(path: str) -> str:
 
 def reserved_anywhere(key: str) -> bool:
     return "_lakefs_actions" in key
-
-
-def test_each_phase_with_rules_the_declarations_and_the_prefix_have_a_test(pytester: pytest.Pytester) -> None:
-    write_module(pytester, "work", BUILD)
-    add_module(pytester, "other", "add")
-    ids = collected(pytester, "--perago-modules", "work,other", "--perago-kinds", "fuzz")
-    assert ids == [f"work.py::features.build::fuzz[{label}]" for label in ("pre", "post", "paths", "prefix")]
 
 
 @pytest.fixture

@@ -60,7 +60,7 @@ class Result(BaseModel):
     pass
 
 def examples():
-    return [Example(id=way, params={"way": way}, tree={}) for way in ("fork", "spawn", "subprocess")]
+    return [Example(id=way, params={"way": way}, tree={}) for way in ("fork", "subprocess")]
 
 @task(name="starts", owner_email="data@example.com", workspace=WorkspaceSpec(), examples=examples())
 def start(workspace: Path, params: Params) -> Result:
@@ -69,8 +69,7 @@ def start(workspace: Path, params: Params) -> Result:
         code = f"import sys; sys.path.insert(0, {ROOT!r}); import shop.children as c; c.subprocess_({str(target)!r})"
         subprocess.run([sys.executable, "-c", code], check=True, cwd=workspace)
     else:
-        call = getattr(children, params.way)
-        child = multiprocessing.get_context(params.way).Process(target=call, args=(str(target),))
+        child = multiprocessing.get_context("fork").Process(target=children.fork, args=(str(target),))
         child.start()
         child.join()
         assert child.exitcode == 0
@@ -80,10 +79,6 @@ def start(workspace: Path, params: Params) -> Result:
 IN_CHILDREN = """
 def fork(path):
     text = "fork"
-    write(path, text)
-
-def spawn(path):
-    text = "spawn"
     write(path, text)
 
 def subprocess_(path):
@@ -171,7 +166,7 @@ def test_coverage_of_child_processes_is_collected(shop: pytest.Pytester, config:
     (shop.path / ".coveragerc").write_text(f"[run]\nsource = shop\n{config}\n")
     arguments = ("--cov=shop", "--cov-report=term-missing", "--perago-kinds=run", "-W", "ignore")
     result = run(shop, *arguments, *workers, "shop/starting.py")
-    assert result.parseoutcomes() == {"passed": 3}, result.stdout.str()
+    assert result.parseoutcomes() == {"passed": 2}, result.stdout.str()
     never = IN_CHILDREN.lstrip().splitlines().index('    return "no child calls it"') + 1
     result.stdout.re_match_lines([rf"shop.children\.py .* {never}$"])
 

@@ -58,26 +58,6 @@ def test_steps_continue_each_other(run: Runner) -> None:
     assert ran.result == {"weight": 2 + 1 + 0.5 + 2}
 
 
-def test_a_step_behind_a_fork_has_the_files_of_all_branches(run: Runner) -> None:
-    @workflow(name="fork", version=1, owner_email=OWNER)
-    def fork(flow: Flow, given: Nothing) -> Report:
-        def branch(name: str) -> Found:
-            flow.step("first", write, Named, name=f"{name}1")
-            return flow.step("second", write, Named, name=f"{name}2").result
-
-        results = flow.fork("parts", ["North", "South"], branch)
-        last = flow.step("last", alone, Named, name="last", theWeights=[one.weight for one in results])
-        return flow.value(Report, weight=last.result.weight)
-
-    ran = run(fork)
-
-    assert sorted(ran.tree) == ["North1", "North2", "South1", "South2", "last", "start"]
-    assert ran.outcome("last").result["files"] == ["North1", "North2", "South1", "South2", "start"]
-    assert {"first_north", "second_north", "first_south", "second_south"} <= {
-        one.delivery.reference_name for one in ran.outcomes
-    }
-
-
 def test_different_steps_run_next_to_each_other(run: Runner) -> None:
     @workflow(name="both", version=1, owner_email=OWNER)
     def both(flow: Flow, given: Nothing) -> None:
@@ -329,12 +309,6 @@ def test_a_step_that_never_ran_cannot_be_lost(run: Runner) -> None:
 
 
 def test_every_order_of_a_fork_is_tried(perago_run: TaskRunner) -> None:
-    @workflow(name="orders", version=1, owner_email=OWNER)
-    def orders(flow: Flow, given: Nothing) -> None:
-        flow.fork("parts", ["x", "y", "z"], lambda name: flow.step("part", split, Words, text=name))
-
-    perago_run.workflow(orders, orders=10)
-
     @workflow(name="depends", version=1, owner_email=OWNER)
     def depends(flow: Flow, given: Nothing) -> Round:
         flow.fork("parts", ["x", "y"], lambda name: flow.step("part", number, Words, text=name))
