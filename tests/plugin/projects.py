@@ -75,16 +75,16 @@ FREE = """
 from pathlib import Path
 from pydantic import BaseModel, Field
 from typing import Any
-from perago import Example, TaskFailed, TaskTerminalError, WorkspaceSpec, current, require_glob, task
+from perago import Example, TaskFailed, TaskTerminalError, WorkspaceSpec, current, require_file, require_glob, task
 
 class Model(BaseModel):
     value: Any = None
 
-@task(name="free", owner_email="data@example.com", examples=[{examples}])
-def work(params: Model) -> Model:
+@task(name="free", owner_email="data@example.com", {workspace}examples=[{examples}])
+def work({argument}params: Model) -> Model:
 {body}
 """
-"""A task without a workspace that does whatever the test is about."""
+"""A task that does whatever the test is about."""
 
 
 def write_module(pytester: pytest.Pytester, path: str, text: str) -> Path:
@@ -111,11 +111,17 @@ def copy_module(
     return write_module(pytester, path, COPY.format(name=name, prefix=prefix, examples=", ".join(examples)))
 
 
-def free_module(pytester: pytest.Pytester, path: str, body: str, examples: Iterable[str] = ()) -> Path:
-    """Write a task with this function body."""
-    return write_module(
-        pytester, path, FREE.format(body=textwrap.indent(textwrap.dedent(body), "    "), examples=", ".join(examples))
+def free_module(
+    pytester: pytest.Pytester, path: str, body: str, examples: Iterable[str] = (), spec: str | None = None
+) -> Path:
+    """Write a task with this function body, and with a workspace if a `spec` is given."""
+    text = FREE.format(
+        workspace="" if spec is None else f"workspace=WorkspaceSpec({spec}), ",
+        argument="" if spec is None else "workspace: Path, ",
+        examples=", ".join(examples),
+        body=textwrap.indent(textwrap.dedent(body), "    "),
     )
+    return write_module(pytester, path, text)
 
 
 def free_modules(pytester: pytest.Pytester, cases: Iterable[tuple[str, str, str]]) -> None:

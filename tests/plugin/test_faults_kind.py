@@ -233,25 +233,10 @@ def test_own_guardrails_are_judged_under_the_same_conditions(pytester: pytest.Py
         head = "import datetime, os, random, time\nfrom pathlib import Path\nfrom perago import guardrail\nSEEN = []\n"
         rule = f"@guardrail\ndef looks_good(workspace: Path) -> str | None:\n    return {answer}\n"
         write_module(pytester, f"work.rules_{name}", head + rule)
-        task = f"""
-        from pathlib import Path
-        from pydantic import BaseModel
-        from perago import Example, WorkspaceSpec, task
-        from work.rules_{name} import looks_good
-
-        class Nothing(BaseModel):
-            pass
-
-        @task(
-            name="{label}",
-            owner_email="data@example.com",
-            workspace=WorkspaceSpec({phase}=[looks_good]),
-            examples=[Example(id="x", params={{}}, tree={{"raw/a.csv": "1", "raw/b.csv": "2"}})],
-        )
-        def work(workspace: Path, params: Nothing) -> Nothing:
-            return params
-        """
-        write_module(pytester, f"work.{name}", task)
+        example = "Example(id='x', params={}, tree={'raw/a.csv': '1', 'raw/b.csv': '2'})"
+        file = free_module(pytester, f"work.{name}", "return params", [example], f"{phase}=[looks_good]")
+        text = file.read_text().replace('"free"', f'"{label}"')
+        file.write_text(f"from work.rules_{name} import looks_good\n{text}")
     result = run(pytester, *FAULTS, "-k", "not retried", "-rf")
     found = failed_tests(result)
     assert found == {(label, label) for label in _GUARDRAILS}

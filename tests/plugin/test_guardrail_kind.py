@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from .defects import plant
-from .projects import collected, run, write_module
+from .projects import collected, free_module, run, write_module
 
 TASK = """
 from pathlib import Path
@@ -224,36 +224,22 @@ def test_rules_of_both_phases_have_to_go_together_where_the_task_only_reads(pyte
 
 
 def test_a_guardrail_about_a_hidden_file_names_what_hides_it(pytester: pytest.Pytester) -> None:
-    write_module(
-        pytester,
-        "work",
-        """
-        from pathlib import Path
-        from pydantic import BaseModel
-        from perago import Example, WorkspaceSpec, guardrail, require_file, task
+    rule = """
+from perago import guardrail
 
-        class Nothing(BaseModel):
-            pass
+@guardrail
+def has_config(workspace: Path) -> str | None:
+    return None if (workspace / "conf/c.json").is_file() else "conf/c.json is missing"
 
-        @guardrail
-        def has_config(workspace: Path) -> str | None:
-            return None if (workspace / "conf/c.json").is_file() else "conf/c.json is missing"
-
-        @task(
-            name="hidden",
-            owner_email="data@example.com",
-            workspace=WorkspaceSpec(exclude=["conf/**"], pre=[require_file("conf/c.json"), has_config]),
-            examples=[Example(id="x", params={}, tree={"conf/c.json": "{}"})],
-        )
-        def work(workspace: Path, params: Nothing) -> Nothing:
-            return params
-        """,
-    )
-    text = run(pytester, "--perago-modules", "work", "--perago-kinds", "guardrail,run").stdout.str()
+@task("""
+    example = "Example(id='x', params={}, tree={'conf/c.json': '{}'})"
     hidden = "exclude=['conf/**']"
+    pre = "require_file('conf/c.json'), has_config"
+    file = free_module(pytester, "work", "return params", [example], f"{hidden}, pre=[{pre}]")
+    file.write_text(file.read_text().replace("@task(", rule))
+    text = run(pytester, "--perago-modules", "work", "--perago-kinds", "guardrail,run").stdout.str()
     assert f"no tree satisfies the pre rules: the task does not see such files: {hidden}" in text
     assert f"require_file('conf/c.json'): no such file; the task does not see 'conf/c.json': {hidden}" in text
-    file = pytester.path / "work.py"
-    file.write_text(file.read_text().replace('pre=[require_file("conf/c.json"), ', "pre=["))
+    file.write_text(file.read_text().replace(pre, "has_config"))
     text = run(pytester, "--perago-modules", "work", "--perago-kinds", "guardrail,run").stdout.str()
     assert f"guardrail has_config: conf/c.json is missing; the task does not see 'conf/c.json': {hidden}" in text

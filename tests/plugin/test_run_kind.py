@@ -466,34 +466,16 @@ def test_a_cache_outside_that_changes_no_output_is_fine(pytester: pytest.Pyteste
         (2, "", "first, second = files[:2]", {"passed": 2}),
         (4, "", "first, second = files[:2]", {"passed": 1}),
         (1, ", require_file('raw/3.csv'), require_file('raw/2.csv')", "first, second = files[:2]", {"passed": 2}),
-        (1, "", "if len(files) < 2:\n        raise TaskTerminalError('too few')", {"passed": 2}),
+        (1, "", "if len(files) < 2:\n    raise TaskTerminalError('too few')", {"passed": 2}),
     ],
 )
 def test_a_limit_that_no_example_touches_is_tried(
     pytester: pytest.Pytester, least: int, extra: str, body: str, outcomes: dict[str, int]
 ) -> None:
-    write_module(
-        pytester,
-        "work",
-        f"""
-from pathlib import Path
-from pydantic import BaseModel
-from perago import Example, TaskTerminalError, WorkspaceSpec, require_file, require_glob, task
-
-class Nothing(BaseModel):
-    pass
-
-@task(
-    name="few",
-    owner_email="data@example.com",
-    workspace=WorkspaceSpec(pre=[require_glob("raw/*.csv", min_count={least}){extra}]),
-    examples=[Example(id="x", params={{}}, tree={{f"raw/{{n}}.csv": "1" for n in range(4)}})],
-)
-def work(workspace: Path, params: Nothing) -> Nothing:
-    files = sorted(workspace.glob("raw/*.csv"))
-    {body}
-    return params
-""",
+    example = "Example(id='x', params={}, tree={f'raw/{n}.csv': '1' for n in range(4)})"
+    spec = f"pre=[require_glob('raw/*.csv', min_count={least}){extra}]"
+    free_module(
+        pytester, "work", f"files = sorted(workspace.glob('raw/*.csv'))\n{body}\nreturn params", [example], spec
     )
     result = run(pytester, *RUN)
     result.assert_outcomes(**outcomes)
