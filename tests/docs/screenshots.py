@@ -52,8 +52,8 @@ def main() -> None:
 
 def picture_demo(project: Project) -> None:
     """Draw what `perago demo` prints in a terminal."""
-    colours = {"TTY_COMPATIBLE": "1", "TTY_INTERACTIVE": "0", "TERM": "xterm-256color"}
-    ran = project.execute(sys.executable, "-m", "perago", "demo", **colours)
+    command = (sys.executable, "-m", "perago", "demo")
+    ran = project.execute(*command, TTY_COMPATIBLE="1", TTY_INTERACTIVE="0", TERM="xterm-256color")
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
     console.print("[bold]$ perago demo[/]")
     console.print(Text.from_ansi(re.sub(r"\x1b\[[?0-9;]*[A-Za-ln-z]", "", ran.out)))

@@ -16,10 +16,9 @@ from pydantic import BaseModel
 import perago
 from perago import WorkspaceSpec, require_file, require_glob, require_table, task
 from perago.authoring.workspace import Guardrail, Listing, Rule
-from perago.authoring.workspace import Verdict as Passed
 from perago.guardrails import GUARDRAILS
 from perago.guardrails.evaluation import Phase, evaluate
-from perago.guardrails.paths import matching
+from perago.guardrails.require_glob import RequireGlob
 from perago.testing.constraints import Undecided, recipe_of, too_large, violations_of
 from perago.testing.near_trees import ANY_DISK, corner_trees
 from perago.testing.oracle import Verdict, concerns, holds, judge_tree
@@ -31,12 +30,9 @@ from pytest_perago.kinds.fuzz import check_phase
 from pytest_perago.kinds.guardrail import cases_guardrail
 from pytest_perago.options import FuzzSettings
 
-from .require_bytes import RequireBytes, require_bytes
-
-KINDS = {**GUARDRAILS, "require_bytes": require_bytes}
 DOCS = Path(__file__).parents[2] / "docs"
 
-every_kind = pytest.mark.parametrize("declare", KINDS.values(), ids=KINDS)
+every_kind = pytest.mark.parametrize("declare", GUARDRAILS.values(), ids=GUARDRAILS)
 
 
 def found(rule: Guardrail, tree: Tree) -> Verdict:
@@ -60,7 +56,7 @@ def test_a_rule_is_a_value_in_the_module_of_its_name(declare: Callable[..., Guar
 @every_kind
 def test_a_rule_is_written_as_it_is_declared(declare: Callable[..., Guardrail]) -> None:
     rule = declare("raw/a.csv")
-    assert eval(str(rule), dict(KINDS)) == rule
+    assert eval(str(rule), dict(GUARDRAILS)) == rule
     assert rule.label == f"{declare.__name__}(raw/a.csv)"
 
 
@@ -99,7 +95,7 @@ def test_each_violation_has_a_tree_and_a_complaint(declare: Callable[..., Guardr
     ids=str,
 )
 def test_a_rule_about_sizes_has_trees_of_its_own(rule: Guardrail) -> None:
-    assert eval(str(rule), dict(KINDS)) == rule
+    assert eval(str(rule), dict(GUARDRAILS)) == rule
     assert "too-small" in violations_of(rule)
     trees = [(tree, True) for tree in satisfying_trees(rule)]
     others = [rule, require_file("README.md"), require_file("raw/a.csv", min_bytes=2)]
@@ -154,18 +150,6 @@ def test_a_registered_rule_has_all_parts(name: str) -> None:
     assert getattr(perago, name) is GUARDRAILS[name]
 
 
-def test_a_tree_contains_the_files_that_its_rules_require() -> None:
-    rules = [require_bytes("raw/*"), require_bytes("**/*.csv"), require_glob("raw/*", min_count=2)]
-    assert smallest_tree(rules) == {"raw/a": "x", "raw/b": "x"}
-    assert violating_tree(rules[0], rules) == {"raw/a": "", "raw/b": "x"}
-
-
-def test_rules_that_ask_for_other_contents_of_one_file_are_undecided() -> None:
-    rules = [require_bytes("raw/*"), require_bytes("raw/a"), require_file("raw/a")]
-    with pytest.raises(Undecided, match="no content was found for raw/a"):
-        violating_tree(rules[1], rules)
-
-
 class Model(BaseModel):
     value: int = 1
 
@@ -173,7 +157,7 @@ class Model(BaseModel):
 @task(
     name="work",
     owner_email="a@example.com",
-    workspace=WorkspaceSpec(pre=[require_bytes("raw/*.csv"), require_file("raw/a.csv")]),
+    workspace=WorkspaceSpec(pre=[require_glob("raw/*.csv", min_bytes=3), require_file("raw/a.csv")]),
 )
 def work(workspace: Path, params: Model) -> Model:
     raise AssertionError("the plugin called the function")
@@ -184,16 +168,16 @@ FUZZ = FuzzSettings(examples=20, forced_seed="0", takes_seed=False)
 
 def test_the_plugin_tests_a_size_rule_like_any_other() -> None:
     cases = {case.label: case for case in cases_guardrail(task_of(work), cast("Any", None))}
-    assert {label for label in cases if "bytes" in label} == {
-        "pre:require_bytes(raw/*.csv):satisfied",
-        "pre:require_bytes(raw/*.csv):empty",
-    }
+    assert {label.rpartition(":")[2] for label in cases if "glob" in label} == {"satisfied", "missing", "too-small"}
     for case in cases.values():
         case.run(cast("Any", None))
     check_phase(task_of(work), FUZZ, "pre")
 
 
 def test_fuzzing_finds_a_rule_about_sizes_that_never_complains(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(RequireBytes, "evaluate", lambda rule, tree: Passed(len(matching(rule.pattern, tree))))
+    evaluate = RequireGlob.evaluate
+    monkeypatch.setattr(
+        RequireGlob, "evaluate", lambda rule, tree: evaluate(rule, Listing(dict.fromkeys(tree.sizes, 3)))
+    )
     with pytest.raises(CaseFailed, match="a different verdict than documented"):
         check_phase(task_of(work), FUZZ, "pre")
