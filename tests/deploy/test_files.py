@@ -183,11 +183,6 @@ def test_the_build_of_the_image_gets_all_that_a_wheel_is_made_of() -> None:
     assert admitted == wheel | set(re.findall(r"^COPY (deploy/\S+)", DOCKERFILE, re.MULTILINE))
 
 
-def test_the_image_has_extras_that_exist() -> None:
-    project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["project"]
-    assert {name for extras in EXTRAS for name in extras.split(",")} <= set(project["optional-dependencies"])
-
-
 def test_every_image_is_named_by_its_full_version() -> None:
     (python,) = re.findall(r"^ARG PYTHON=(\S+)", DOCKERFILE, re.MULTILINE)
     images = [f"python:{python}", *re.findall(r"^#   FROM (\S+)", DOCKERFILE, re.MULTILINE)]

@@ -131,14 +131,8 @@ def test_each_order_is_played_one_after_the_other_and_overtaken(
     ]
 
 
-def test_a_conflict_is_reported_with_its_order(run: TaskRunner) -> None:
+def test_a_conflict_is_reported_with_all_orders(run: TaskRunner) -> None:
     lines = failure(run, (clean, {"put": {"raw/a.csv": "A"}}), (measure, {"put": {"a.csv": "B"}}))
-    assert lines[:2] == [
-        "race of race.clean and race.measure: 4 of 4 runs failed",
-        "race.clean published first, then race.measure failed:",
-    ]
-    assert lines[2].startswith("race.measure FAILED_WITH_TERMINAL_ERROR: Conflict with others on branch main")
-    assert "'raw/a.csv' was changed on both sides" in lines[2]
     assert lines[-4:] == [
         "These also failed:",
         "  race.measure published first, then race.clean failed",
