@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -65,6 +66,9 @@ def _leave_the_place(workspace: Path) -> None:
     os.environ["PERAGO_TEST_LEFT"] = "yes"
     os.umask(0)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    signal.setitimer(signal.ITIMER_PROF, 3600)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**40, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
     _write(workspace)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -181,12 +182,23 @@ def test_a_result_above_the_limit_is_final_with_advice() -> None:
     assert_ended(outcome, TERMINAL, "workspace")
 
 
+def process_state() -> tuple[object, ...]:
+    return (
+        Path.cwd(),
+        dict(os.environ),
+        signal.getsignal(signal.SIGUSR1),
+        signal.pthread_sigmask(signal.SIG_BLOCK, ()),
+        signal.getitimer(signal.ITIMER_PROF),
+        resource.getrlimit(resource.RLIMIT_FSIZE),
+    )
+
+
 def test_process_state_is_put_back_after_the_function(services: InMemoryServices) -> None:
     umask = os.umask(0o022)
     try:
-        before = (Path.cwd(), dict(os.environ), signal.getsignal(signal.SIGUSR1))
+        before = process_state()
         assert services.run(tasks.edit, Params(do="leave the place"), TREE).status is COMPLETED
-        assert (Path.cwd(), dict(os.environ), signal.getsignal(signal.SIGUSR1)) == before
+        assert process_state() == before
         assert os.umask(0o022) == 0o022
     finally:
         os.umask(umask)

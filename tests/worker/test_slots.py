@@ -340,6 +340,14 @@ def test_a_thread_that_was_left_behind_costs_the_slot_its_process(worker: Runnin
     assert "threads (forgotten)" in worker.saw(SlotReplaced)[0].reason
 
 
+def test_a_hard_limit_that_a_function_lowered_costs_the_slot_its_process(
+    worker: RunningWorker, queue: SmallQueue
+) -> None:
+    old = result(outcome(queue, queue.put(what="lowers_a_hard_limit")))
+    assert result(outcome(queue, queue.put(what="pid"))) != old
+    assert "lowered a hard limit" in worker.saw(SlotReplaced)[0].reason
+
+
 def test_a_well_behaved_function_keeps_its_process_and_its_changes_are_undone(
     worker: RunningWorker, queue: SmallQueue
 ) -> None:

@@ -7,12 +7,13 @@ would litter the author's project in a test. So it goes to a directory of the at
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 import tempfile
 import threading
 import traceback
-from _signal import getsignal  # type: ignore[import-not-found] # its enums cost ten times as much
+from _signal import getsignal, pthread_sigmask  # type: ignore[import-not-found] # its enums cost ten times as much
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.util import get_temp_dir
@@ -157,21 +158,28 @@ def call_function(
     current: Current,
     *,
     on_error: Callable[[BaseException], None] = lambda _: None,
+    on_lasting: Callable[[str], None] = lambda _: None,
 ) -> Returned | Raised:
     """Call the task function, and return how it ended. Never raises an exception because of the function.
 
-    `on_error` gets the exception of the function before anything is restored, for a debugger.
+    `on_error` gets the exception of the function before anything is restored, for a debugger. `on_lasting` is called
+    with words about a change that cannot be undone.
 
-    The function runs in the scratch directories of its attempt. Working directory, environment, umask and, in the main
-    thread, signal handlers are restored afterwards. `sys.exit` and KeyboardInterrupt inside the function are failures
-    of the function. Withheld variables that the task does not ask for are not in its environment.
+    The function runs in the scratch directories of its attempt. Working directory, environment, umask, timers, blocked
+    signals, resource limits and, in the main thread, signal handlers are restored afterwards. `sys.exit` and
+    KeyboardInterrupt inside the function are failures of the function. Withheld variables that the task does not ask
+    for are not in its environment.
     """
     try:
         directory: str | None = os.getcwd()  # noqa: PTH109 - Path.cwd() is no gain here
     except OSError:
         directory = None
     try:
-        with _process_restored(directory), standing_in(hooks_of(current).scratch, directory), running(current):
+        with (
+            _process_restored(directory, on_lasting),
+            standing_in(hooks_of(current).scratch, directory),
+            running(current),
+        ):
             for name in withheld(tuple(os.environ), task.environment):
                 del os.environ[name]
             os.environ.update(hooks_of(current).environment)
@@ -215,17 +223,27 @@ def _traceback(error: BaseException) -> str:
 
 
 @contextmanager
-def _process_restored(directory: str | None) -> Iterator[None]:
+def _process_restored(directory: str | None, on_lasting: Callable[[str], None]) -> Iterator[None]:
     environment = dict(os.environ)
     umask = os.umask(0o077)
     os.umask(umask)
     is_main = threading.current_thread() is threading.main_thread()
     handlers = {number: getsignal(number) for number in _CATCHABLE} if is_main else {}
     recursion_limit = sys.getrecursionlimit()
+    limits = [(kind, resource.getrlimit(kind)) for kind in _LIMITS]
+    timers, blocked = [each for each in _TIMERS if not any(signal.getitimer(each))], pthread_sigmask(_BLOCK, ())
     try:
         yield
     finally:
+        for timer in timers:  # before the handlers, because without one a timer ends the process
+            signal.setitimer(timer, 0)
         sys.setrecursionlimit(recursion_limit)
+        for kind, limit in limits:
+            if resource.getrlimit(kind) != limit:
+                try:
+                    resource.setrlimit(kind, limit)
+                except (ValueError, OSError):  # only root may raise a hard limit
+                    on_lasting("the function lowered a hard limit of its process with setrlimit")
         for number, handler in handlers.items():
             if handler is not None and getsignal(number) is not handler:
                 signal.signal(number, handler)
@@ -237,7 +255,12 @@ def _process_restored(directory: str | None) -> Iterator[None]:
         if directory is not None:
             with suppress(OSError):
                 os.chdir(directory)
+        pthread_sigmask(signal.SIG_SETMASK, blocked)  # last, because a signal that waited can raise here
 
 
+_BLOCK = int(signal.SIG_BLOCK)
+_TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
+_LIMITS = (resource.RLIMIT_AS, resource.RLIMIT_CPU, resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE)
+"""The limits that could fail the next attempt. Each costs two calls of the system."""
 _FIXED = {getattr(signal, name) for name in ("SIGKILL", "SIGSTOP") if hasattr(signal, name)}
 _CATCHABLE = tuple(int(number) for number in set(signal.Signals) & signal.valid_signals() if number not in _FIXED)

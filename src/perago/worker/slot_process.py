@@ -317,10 +317,10 @@ class _SlotMain:
     ) -> Returned | Raised:
         """Call the function with its output captured, and end everything that it leaves running."""
         current = with_hooks(current, is_cancelled=self._cancellation.announced)
-        threads = set(threading.enumerate())
+        threads, lasting = set(threading.enumerate()), list[str]()
         with self._output.capture(attempt_log.output), logging_to(attempt_log):
             with self._cancellation.interrupting():
-                outcome = call_function(task, workspace, params, current)
+                outcome = call_function(task, workspace, params, current, on_lasting=lasting.append)
             if os.getpid() != self._pid:
                 flush_streams()
                 os._exit(0)
@@ -330,6 +330,8 @@ class _SlotMain:
             attempt_log.log(f"perago: {self._unfit}; perago ended them" if not left.alive else f"perago: {self._unfit}")
         elif self._output.clogged:
             self._unfit = "the function's output could not be read to its end"
+        elif lasting:
+            self._unfit = lasting[0]
         if left.alive and isinstance(outcome, Returned):
             message = (
                 f"The function left {left.words}, which may still write to the workspace. The function must end them."

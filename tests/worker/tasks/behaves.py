@@ -46,7 +46,8 @@ def _state(params: Params) -> str:
     mask = os.umask(0)
     os.umask(mask)
     handler = getattr(signal.getsignal(signal.SIGUSR1), "name", "changed")
-    return f"{Path.cwd().name} {os.environ.get('BEHAVES')} {mask:o} {handler} {os.environ['PERAGO_WORKER_ID']}"
+    rest = f"{signal.pthread_sigmask(signal.SIG_BLOCK, ())} {resource.getrlimit(resource.RLIMIT_NOFILE)}"
+    return f"{Path.cwd().name} {os.environ.get('BEHAVES')} {mask:o} {handler} {rest} {os.environ['PERAGO_WORKER_ID']}"
 
 
 def _pid(params: Params) -> str:
@@ -261,7 +262,18 @@ def _changes_the_process(params: Params) -> str:
     os.environ["BEHAVES"] = "badly"
     os.umask(0o777)
     signal.signal(signal.SIGUSR1, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)  # ends a process that has no handler
     return "changed"
+
+
+def _lowers_a_hard_limit(params: Params) -> str:
+    if not os.geteuid():
+        os.seteuid(65534)  # root could raise the limit again
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**40, 2**40))
+    return str(os.getpid())
 
 
 def _writes_beside(params: Params) -> str:
