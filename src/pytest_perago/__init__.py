@@ -59,11 +59,11 @@ def pytest_configure(config: pytest.Config) -> None:
             from perago import NOT_ON_WINDOWS
 
             raise pytest.UsageError(NOT_ON_WINDOWS)
-        from pytest_perago.collection import activate
+        from pytest_perago.collection import ActivePlugin
 
-        activate(config)
+        config.pluginmanager.register(ActivePlugin(config), "perago-active")
     cover = options.cover_options(config)
-    if cover is not None and not options.is_question(config):
+    if cover is not None:
         from pytest_perago.cover import CoverPlugin
 
         config.pluginmanager.register(CoverPlugin(cover), "perago-cover")

@@ -184,13 +184,8 @@ class CaseAttempts:
         self, summary: str, *facts: tuple[str, str], cause: Cause = Cause.MISTAKE, needs_others: bool = False
     ) -> CaseFailed:
         """Build a failure of the function. Facts without a text are left out."""
-        return CaseFailed(
-            cause,
-            f"case {self.case.label!r}: {summary}",
-            facts=[(label, text) for label, text in facts if text],
-            tree=self.tree if self.task.workspace else None,
-            needs_others=needs_others,
-        )
+        shown, tree = filter(lambda fact: fact[1], facts), self.tree if self.task.workspace else None
+        return CaseFailed(cause, f"case {self.case.label!r}: {summary}", *shown, tree=tree, needs_others=needs_others)
 
 
 class FaultCase(CaseAttempts):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -28,9 +28,6 @@ from pytest_perago.options import (
     rerun_command,
 )
 from pytest_perago.session import Case, LoadedModule, Location, Session, session_of
-
-if TYPE_CHECKING:
-    from perago.workflows import Workflow
 
 
 class CaseItem(pytest.Function):
@@ -68,7 +65,7 @@ class CaseItem(pytest.Function):
         self._shared = session_of(parent.config)
 
         def generated_test() -> None:
-            case.run(self._shared)
+            case.check(self._shared)
 
         marks = ("perago", f"perago_{case.kind}") if case.kind in KINDS else ("perago",)
         for mark in marks:
@@ -202,50 +199,30 @@ def nodes_of(
             cases, place = partial(session.cases, task, kinds), Location(Path(task.file), task.line)
             yield CasesCollector.from_parent(parent, name=label, cases=cases, owner=task.name, place=place, task=task)
         elif not module.is_passed_over:
-            yield _import_item(parent, module)
+            name, place = module.found.name, module.location() or Location(parent.path, 1)
+            case = Case("import", name, partial(_fail_import, module))
+            yield CaseItem.from_parent(parent, name=case.name, case=case, owner=name, place=place, output=module.output)
         for flow in module.workflows if kinds is None else ():
             label = f"{flow.name}@workflow" if names[flow.name] else flow.name
-            cases, place = (
-                partial(_workflow_cases, flow, session),
-                Location(Path(flow.file), flow.line),
-            )
+            from pytest_perago.workflows import workflow_cases  # most sessions have no workflow
+
+            cases, place = partial(workflow_cases, flow, session), Location(Path(flow.file), flow.line)
             yield CasesCollector.from_parent(parent, name=label, cases=cases, owner=flow.name, place=place, task=None)
 
 
-def _workflow_cases(workflow: Workflow[Any, Any], session: Session) -> Iterator[Case]:
-    from pytest_perago.workflows import workflow_cases  # most sessions have no workflow
-
-    return workflow_cases(workflow, session)
-
-
-def _import_item(parent: pytest.Collector, module: LoadedModule) -> CaseItem:
-    def fail(_: Session) -> None:
-        raise module.case_failed()
-
-    name = module.found.name
-    case = Case("import", name, fail)
-    place = module.location() or Location(parent.path, 1)
-    item: CaseItem = CaseItem.from_parent(
-        parent, name=case.name, case=case, owner=name, place=place, output=module.output
-    )
-    return item
-
-
-def activate(config: pytest.Config) -> None:
-    """Find the modules, add their files to the collection, and register the collector.
-
-    Raises:
-        pytest.UsageError: an option or an ini value is not valid.
-    """
-    plugin = ActivePlugin(config)
-    config.pluginmanager.register(plugin, "perago-active")
-    plugin.add_arguments(config)
+def _fail_import(module: LoadedModule, _: Session) -> None:
+    raise module.case_failed()
 
 
 class ActivePlugin:
     """Collects the configured modules."""
 
     def __init__(self, config: pytest.Config) -> None:
+        """Find the modules, and add their files to the collection.
+
+        Raises:
+            pytest.UsageError: an option or an ini value is not valid.
+        """
         self._modules: dict[Path, list[FoundModule]] = {}
         self._packages: dict[Path, str] = {}
         self._opened: set[Path] = set()
@@ -254,19 +231,18 @@ class ActivePlugin:
         for found in session_of(config).find(self._named):
             self._modules.setdefault(_anchor(found, config).resolve(), []).append(found)
             self._packages.update(_packages_of(found))
+        self._add_arguments(config)
 
-    def add_arguments(self, config: pytest.Config) -> None:
+    def _add_arguments(self, config: pytest.Config) -> None:
         """Let pytest collect the files in addition to its arguments.
 
         A command line that names files or tests selects only those. With `--perago-modules`, the modules are added,
         unless the files belong to these modules.
         """
-        given = config.getoption("file_or_dir")
-        if given and not named_on_command_line(config):
+        given, resolve = config.getoption("file_or_dir"), _resolver(config)
+        if given and (not named_on_command_line(config) or any(path in self._modules for path in map(resolve, given))):
             return
-        if any(path in self._modules for path in map(_resolver(config), given)):
-            return
-        told = list(map(_resolver(config), config.args))
+        told = list(map(resolve, config.args))
         roots = [path for path in told if path.is_dir()]
         for path in sorted(self._modules, key=lambda path: (len(path.parts), path)):
             root = next((root for root in roots if path.is_relative_to(root)), None)

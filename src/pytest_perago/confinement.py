@@ -31,7 +31,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from traceback import FrameSummary
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 import pydantic
@@ -343,9 +343,7 @@ class Watch:
             self._last_resort.arm(self.seconds)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._last_resort.disarm()
         if hasattr(signal, "SIGALRM") and signal.SIGALRM in self._previous:
             signal.setitimer(signal.ITIMER_REAL, 0)
@@ -371,11 +369,9 @@ class Watch:
         except (TimeLimitExceeded, CaseFailed) as failure:
             if isinstance(failure, CaseFailed) and not self.stuck:
                 raise
-            raise CaseFailed(
-                Cause.MISTAKE,
-                f"case {label!r} did not end within {self.seconds:g} s (perago_run_timeout)",
-                details=[formatted_stack(self.stuck.stack)] if self.stuck else (),
-            ) from None
+            summary = f"case {label!r} did not end within {self.seconds:g} s (perago_run_timeout)"
+            details = [formatted_stack(self.stuck.stack)] if self.stuck else ()
+            raise CaseFailed(Cause.MISTAKE, summary, details=details) from None
 
     @contextmanager
     def code_of_author(self) -> Iterator[None]:

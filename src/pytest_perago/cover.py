@@ -40,7 +40,7 @@ from pytest_perago.confinement import TimeLimitExceeded, Watch
 from pytest_perago.kinds.guardrail import phases_of
 from pytest_perago.kinds.run import read_case
 from pytest_perago.options import CoverOptions, received, record_of, send
-from pytest_perago.session import captured_output, existing_session, session_of
+from pytest_perago.session import captured_output, session_of
 
 Absence = Literal["alone", "with others", "no"]
 
@@ -221,7 +221,7 @@ def gather(session: pytest.Session) -> None:
 
 def _tasks(session: pytest.Session) -> Iterator[tuple[Task, bool]]:
     """The tasks that have tests in the run, or that the configuration names; and whether they have tests."""
-    shared = existing_session(session.config)
+    shared = record_of(session.config).session
     modules = shared.loaded.values() if shared is not None else ()
     found = {(module.task.module, module.task.name): (module.task, False) for module in modules if module.task}
     for item in getattr(session, "items", ()):

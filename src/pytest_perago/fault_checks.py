@@ -196,7 +196,7 @@ def _same_under(
             verdicts = dict.fromkeys(verdicts, True)
         is_used = case.first.threads.number if source == "threads" else source in case.used
         for change in changes(case) if is_used else ():
-            each = replace(case.conditions, **change)
+            each = replace(case.conditions, threads=case.first.threads.number, **change)
             call, judged = case.call_again(each), case.verdicts(each)
             other = call.output
             if judged != verdicts and judged == case.verdicts(each):
@@ -216,19 +216,11 @@ def _same_under(
                 raise case.failed(
                     f"the default of the param {varied[0]} depends on {changed} {words}",
                     *difference,
-                    (
-                        "fix",
-                        "make the param required, so that the workflow has its value: a retry gets a new default",
-                    ),
+                    ("fix", "make the param required, so that the workflow has its value: a retry gets a new default"),
                 )
             raise case.failed(f"the function depends on {changed} {words}", *difference, ("fix", fix))
 
     return check
-
-
-def _other_threads(case: FaultCase) -> list[Mapping[str, Any]]:
-    number = case.first.threads.number
-    return [{"swapped": swapped, "threads": number} for swapped in (1, 2) if case.conditions.ordered]
 
 
 def set_order(case: FaultCase) -> None:
@@ -272,14 +264,11 @@ def left_behind(case: FaultCase) -> None:
     roots = {os.path.realpath(place) for place in ("/tmp", "/var/tmp", "/dev/shm", tempfile.gettempdir())}  # noqa: S108
     outside = [str(path) for path in base.outside_files if any(map(path.is_relative_to, roots))]
     remove = "remove them in a `finally`, or use `with`"
+    use = "use `tempfile`, whose directory is removed with the attempt, and"
     places = (
         ("its current directory", base.in_current, what_to_do(case.task)),
         ("its temporary directory", base.in_temporary, remove),
-        (
-            "a directory outside its workspace",
-            outside,
-            f"use `tempfile`, whose directory is removed with the attempt, and {remove}",
-        ),
+        ("a directory outside its workspace", outside, f"{use} {remove}"),
     )
     for place, left, fix in places:
         if left:
@@ -310,14 +299,10 @@ def cancelled(case: FaultCase) -> None:
         # A handler of the function may have made it end early, and then its output is smaller.
         went_on = call.output == base.output or not interruption.handled
         if went_on and not call.output.problem and not call.asked:
+            swallowed = "a bare `except:`, `except BaseException` or a signal handler of the function swallowed it"
             raise case.failed(
                 f"canceled at {where}, the function ignored it and ran to its end",
-                (
-                    "why",
-                    "a worker raises an exception there that does not inherit from `Exception`; a bare `except:`, "
-                    "`except "
-                    "BaseException` or a signal handler of the function swallowed it",
-                ),
+                ("why", f"a worker raises an exception there that does not inherit from `Exception`; {swallowed}"),
                 ("fix", "catch `Exception`; let everything else propagate; clean up in `finally`"),
             )
 
@@ -345,10 +330,8 @@ def own_output(case: FaultCase) -> None:
     if case.task.workspace is None or case.task.workspace.read_only:
         return
     output = case.call_again(given=replace(case.given, files=base.files)).output
-    grown = []
-    for path, content in base.files.items():
-        if path not in before and content and _has_grown(content, output.files.get(path, b"")):
-            grown.append(path)
+    written = {path: content for path, content in base.files.items() if content and path not in before}
+    grown = [path for path, content in written.items() if _has_grown(content, output.files.get(path, b""))]
     if grown and not output.problem:
         raise case.failed(
             f"run again on its own publication, the function appends to its earlier output: {', '.join(grown[:_FEW])}",
@@ -521,7 +504,7 @@ CHECKED: Mapping[str, Callable[[FaultCase], None]] = {
     "set-order": set_order,
     "thread-timing": _same_under(
         "threads",
-        _other_threads,
+        lambda case: [{"swapped": 1}, {"swapped": 2}] if case.conditions.ordered else [],
         "the order of its threads: in another order",
         "collect results in the order of the inputs (Executor.map), not in the order of their arrival",
     ),

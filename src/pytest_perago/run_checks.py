@@ -110,13 +110,9 @@ class Attempt:
         told = "".join(text for _, text in facts)
         known = [*facts, *(("rule", message) for message in self.outcome.violations if message not in told)]
         known += [(label, "\n".join(lines)) for label, lines in (("files", files), ("log", self.outcome.log)) if lines]
-        return CaseFailed(
-            cause,
-            f"case {self.of.case.label!r}{words}",
-            facts=known,
-            tree=self.of.tree if self.of.task.workspace else None,
-            details=[without_plugin_frames(self.ended.traceback)] if isinstance(self.ended, Raised) else (),
-        )
+        tree = self.of.tree if self.of.task.workspace else None
+        details = [without_plugin_frames(self.ended.traceback)] if isinstance(self.ended, Raised) else ()
+        return CaseFailed(cause, f"case {self.of.case.label!r}{words}", *known, tree=tree, details=details)
 
     def check(self) -> None:
         """Check that it ended as its case declares.
@@ -249,14 +245,8 @@ def run_fewest(task: Task, case: RunCase, rule: RequireGlob, matched: Sequence[s
         pytest.skip(NOT_COMPLETED)
     words = failure.summary.partition(": ")[2]
     failure.summary = f"no case has as few files as {rule} allows; with so few, {words or 'it fails'}"
-    failure.facts = (
-        *failure.facts,
-        (
-            "fix",
-            f"write min_count={enough}, with which it completes; or let the function end the task with "
-            "TaskTerminalError",
-        ),
-    )
+    otherwise = "or let the function end the task with TaskTerminalError"
+    failure.facts += (("fix", f"write min_count={enough}, with which it completes; {otherwise}"),)
     failure.args = (failure.summary,)
     raise failure
 
@@ -429,14 +419,11 @@ class _Run(CaseAttempts):
         for name, secret in self._secrets:
             line = next((line for text in lines for line in text.splitlines() if secret in line), None)
             if line is not None:
+                stars = "print the param itself, which shows stars"
                 raise self.failed(
                     f"the function prints or logs {name}, which is a secret",
                     ("line", line.replace(secret, STRUCK_OUT)),
-                    (
-                        "fix",
-                        "print the param itself, which shows stars; call get_secret_value() only where the secret "
-                        "is used",
-                    ),
+                    ("fix", f"{stars}; call get_secret_value() only where the secret is used"),
                 )
 
     def _check_same_again(self, attempt: Attempt) -> None:
@@ -446,13 +433,11 @@ class _Run(CaseAttempts):
             failure.args = (failure.summary,)
             changes = self._memory.changes()
             files = [quoted(str(path)) for path in self._outside_files(everywhere=True)]
-            reason = (
-                ", so the module keeps state between calls"
-                if changes
-                else f", because something outlives the attempt: {listing(files, 3)}"
-                if files
-                else " by chance, or because of state outside of the module"
-            )
+            reason = " by chance, or because of state outside of the module"
+            if changes:
+                reason = ", so the module keeps state between calls"
+            elif files:
+                reason = f", because something outlives the attempt: {listing(files, 3)}"
             failure.summary = f"the second run in the same process ended differently{reason}; {failure.summary}"
             failure.facts += tuple(("state", change) for change in changes)
             failure.cause = Cause.CONTRACT

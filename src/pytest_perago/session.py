@@ -8,6 +8,7 @@ import io
 import itertools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,7 @@ class Case:
     label: str
     """The text in the brackets of the test's name; empty for no brackets."""
     check: Callable[[Session], None] = field(repr=False)
+    """The test. It raises `CaseFailed` if the task is at fault, and another exception if the harness is broken."""
     location: Location | None = None
     """The place of the test; None: that of the task."""
     declared: RunCase | Path | None = None
@@ -65,26 +67,11 @@ class Case:
         """The last part of the node id."""
         return f"{self.kind}[{printable(self.label)}]" if self.label else self.kind
 
-    def run(self, session: Session) -> None:
-        """Run the test.
-
-        Raises:
-            CaseFailed: the task is at fault.
-            pytest.skip.Exception: the test cannot decide.
-            Exception: the harness is broken.
-        """
-        self.check(session)
-
 
 def printable(text: str) -> str:
     """Return the text without characters that a terminal or an environment variable cannot hold: control and surrogate
     characters."""
-    if text.isprintable():
-        return text
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
-        for character in text
-    )
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
 
 
 def distinct(cases: Iterable[Case]) -> Iterator[Case]:
@@ -128,15 +115,12 @@ class LoadedModule:
         if self.error is None:
             raise ValueError(f"{self.found.name} was loaded")
         if self.stuck is not None:
-            return CaseFailed(
-                Cause.MISTAKE,
-                f"the import of {self.found.name} did not end within {self.stuck.seconds:g} s (perago_import_timeout)",
-                details=[formatted_stack(self.stuck.stack)],
-            )
+            within = f"did not end within {self.stuck.seconds:g} s (perago_import_timeout)"
+            stack = formatted_stack(self.stuck.stack)
+            return CaseFailed(Cause.MISTAKE, f"the import of {self.found.name} {within}", details=[stack])
         facts = [("fix", self.error.fix)] if self.error.fix else []
-        return CaseFailed(
-            Cause.MISTAKE, self.error.message, facts=facts, details=[author_traceback(self.error.__cause__)]
-        )
+        details = [author_traceback(self.error.__cause__)]
+        return CaseFailed(Cause.MISTAKE, self.error.message, *facts, details=details)
 
 
 def load_module(found: FoundModule, watch: Watch) -> LoadedModule:
@@ -177,7 +161,8 @@ class Session:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self._loaded: dict[str, LoadedModule] = {}
+        self.loaded: dict[str, LoadedModule] = {}
+        """The modules that were imported so far, by name."""
         self._found: dict[str, FoundModule] = {}
         self.opt_outs: tuple[OptOut, ...] = parse_opt_outs(config.getini("perago_skip"))
         self.settings: Settings = read_settings(config)
@@ -231,14 +216,9 @@ class Session:
 
     def load(self, found: FoundModule) -> LoadedModule:
         """Return the module, imported at most once."""
-        if found.name not in self._loaded:
-            self._loaded[found.name] = load_module(found, Watch(self.settings.import_timeout, self.last_resort))
-        return replace(self._loaded[found.name], found=found)
-
-    @property
-    def loaded(self) -> Mapping[str, LoadedModule]:
-        """The modules that were imported so far, by name."""
-        return self._loaded
+        if found.name not in self.loaded:
+            self.loaded[found.name] = load_module(found, Watch(self.settings.import_timeout, self.last_resort))
+        return replace(self.loaded[found.name], found=found)
 
     def can_import(self, package: str) -> bool:
         """Whether the package itself can be imported. It need not declare a task."""
@@ -261,21 +241,15 @@ class Session:
 
     def namesakes(self, task: Task) -> Sequence[Task]:
         """Return the tasks of other modules with the same name. This loads all modules of the session."""
-        loaded = [self.load(found) for _, found in sorted(self._found.items())]
-        tasks = [module.task for module in loaded if module.task is not None]
-        return [other for other in tasks if other.name == task.name and other.module != task.module]
+        tasks = [self.load(found).task for _, found in sorted(self._found.items())]
+        return [other for other in tasks if other and other.name == task.name and other.module != task.module]
 
     def _of_kind(self, kind: str, task: Task) -> list[Case]:
         module = importlib.import_module(KINDS[kind].module)
         try:
             return list(getattr(module, f"cases_{kind}")(task, self))
         except Exception as error:  # noqa: BLE001 - a defect of ours must not hide the other tests
-            return [Case(kind, "cases", _raiser(error))]
-
-
-def existing_session(config: pytest.Config) -> Session | None:
-    """Return the shared state of the generated tests, if there are any."""
-    return record_of(config).session
+            return [Case(kind, "cases", partial(_fail, error))]
 
 
 def session_of(config: pytest.Config) -> Session:
@@ -297,8 +271,5 @@ def _has_own_guardrails(task: Task) -> bool:
     )
 
 
-def _raiser(error: Exception) -> Callable[[Session], None]:
-    def fail(_: Session) -> None:
-        raise error
-
-    return fail
+def _fail(error: Exception, _: Session) -> None:
+    raise error

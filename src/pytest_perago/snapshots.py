@@ -97,7 +97,7 @@ class SnapshotFile:
 
     def failed(self, summary: str, facts: Iterable[tuple[str, str]] = (), details: Iterable[str] = ()) -> CaseFailed:
         """Build a failure that names the snapshot."""
-        return CaseFailed(Cause.CONTRACT, summary, facts=[("snapshot", self.shown), *facts], details=list(details))
+        return CaseFailed(Cause.CONTRACT, summary, ("snapshot", self.shown), *facts, details=list(details))
 
     def _read(self) -> bytes | None:
         try:
@@ -302,7 +302,7 @@ def compare_with_record(
             write_outcome(record.directory, now)
         except OSError as error:
             summary = f"the case cannot be written: {error.strerror}"
-            raise CaseFailed(Cause.CONTRACT, summary, facts=[("case", directory)]) from None
+            raise CaseFailed(Cause.CONTRACT, summary, ("case", directory)) from None
         session.add_snapshot(f"updated {directory}")
         return read_recorded_case(record.directory)[0]
     lines = list(found.lines())
@@ -316,7 +316,7 @@ def compare_with_record(
     else:
         summary = f"case {case.label!r}: the outcome differs from the record"
         facts += [("accept", session.rerun_command("--perago-update=all"))]
-    raise CaseFailed(Cause.CONTRACT, summary, facts=facts)
+    raise CaseFailed(Cause.CONTRACT, summary, *facts)
 
 
 # --------------------------------------------------------------------- the fixture, and published trees

@@ -78,6 +78,16 @@ class Csv:
         rows = [self.header, *self.rows]
         return self.made_of(words, [self.line(edit(list(row), number)) for number, row in enumerate(rows)], column)
 
+    def with_column(self, words: str, column: int, edit: Callable[[str, int], str]) -> Change:
+        """Return the change of one column, whose name follows the words. `edit` gets each cell and the number of its
+        line."""
+        name = self.header[column]
+
+        def edited(row: list[str], line: int) -> list[str]:
+            return [edit(cell, line) if number == column else cell for number, cell in enumerate(row)]
+
+        return self.mapped(f"{words} {name!r}", edited, name)
+
 
 def _records(text: str) -> list[str]:
     """Split a CSV file into records with their line ends. A record may contain line ends within quotes."""
@@ -128,15 +138,10 @@ def _semicolon(table: Csv) -> Iterator[Change]:
 
 @_on_csv("decimal-comma", 1)
 def _decimal_comma(table: Csv) -> Iterator[Change]:
-    for column, name in enumerate(table.header):
+    for column in range(len(table.header)):
         if table.kind(column) == "number":
-            yield table.mapped(
-                f"has numbers with a comma in column {name!r}",
-                lambda row, _, column=column: [  # type: ignore[misc]
-                    cell.replace(".", ",") if number == column else cell for number, cell in enumerate(row)
-                ],
-                name,
-            )
+            words = "has numbers with a comma in column"
+            yield table.with_column(words, column, lambda cell, _: cell.replace(".", ","))
 
 
 @_on_csv("extra-column", 1)
@@ -203,27 +208,16 @@ def _ragged_short(table: Csv) -> Iterator[Change]:
 
 @_on_csv("all-empty-column", 1)
 def _all_empty(table: Csv) -> Iterator[Change]:
-    for column, name in reversed(list(enumerate(table.header))):
-        yield table.mapped(
-            f"has no value in column {name!r}",
-            lambda row, line, column=column: [  # type: ignore[misc]
-                "" if number == column and line else cell for number, cell in enumerate(row)
-            ],
-            name,
-        )
+    for column in reversed(range(len(table.header))):
+        yield table.with_column("has no value in column", column, lambda cell, line: "" if line else cell)
 
 
 @_on_csv("one-distinct-value", 1)
 def _one_value(table: Csv) -> Iterator[Change]:
-    for column, name in enumerate(table.header):
+    words, first = "has the same value everywhere in column", table.rows[0]
+    for column in range(len(table.header)):
         if len(table.rows) > 1 and all(column < len(row) for row in table.rows):
-            yield table.mapped(
-                f"has the same value everywhere in column {name!r}",
-                lambda row, line, column=column, value=table.rows[0][column]: [  # type: ignore[misc]
-                    value if number == column and line else cell for number, cell in enumerate(row)
-                ],
-                name,
-            )
+            yield table.with_column(words, column, lambda cell, line, value=first[column]: value if line else cell)  # type: ignore[misc]
 
 
 @dataclass(frozen=True, slots=True)

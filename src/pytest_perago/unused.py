@@ -38,7 +38,7 @@ from pytest_perago.options import (
     record_of,
     send,
 )
-from pytest_perago.session import Session, existing_session, printable
+from pytest_perago.session import Session, printable
 from pytest_perago.workflows import workflow_snapshot
 
 _SELECTING = (
@@ -141,7 +141,7 @@ def _verdict(session: pytest.Session) -> list[str] | None:
     settings = read_settings(session.config)
     if settings.unused == "ignore":
         return []
-    shared = existing_session(session.config)
+    shared = record_of(session.config).session
     return [*(_of_tasks(session.config, shared) if shared else ()), *unused_trees(session, settings)]
 
 
@@ -155,11 +155,9 @@ def _of_tasks(config: pytest.Config, shared: Session) -> Iterator[str]:
 
 def _is_complete(session: pytest.Session) -> bool:
     config = session.config
-    if record_of(config).is_partial or session.shouldstop or session.shouldfail:
-        return False
-    if any(config.getoption(name, None) for name in _SELECTING):
-        return False
-    return session.exitstatus in _COMPLETE
+    is_partial = record_of(config).is_partial or session.shouldstop or session.shouldfail
+    selects = any(config.getoption(name, None) for name in _SELECTING)
+    return session.exitstatus in _COMPLETE and not is_partial and not selects
 
 
 def _identities(shared: Session, settings: Settings) -> Iterator[object]:
@@ -182,8 +180,7 @@ def _identity(path: Path) -> object:
 def _why_unused(name: str, shared: Session) -> str | None:
     module = shared.loaded.get(name)
     if module is not None:
-        declared = [module.task.name] if module.task is not None else []
-        declared += [workflow.name for workflow in module.workflows]
+        declared = [each.name for each in (module.task, *module.workflows) if each is not None]
         if declared:
             return f"module {name} declares {', '.join(declared)}"
         return f"module {name} declares no task" if module.is_passed_over else None
@@ -229,10 +226,8 @@ def summarise_snapshots(terminalreporter: Any, config: pytest.Config, unused: It
     if not lines and not left:
         return
     terminalreporter.section("perago snapshots")
-    for line in lines:
+    for line in (*lines, *(f"unused: {line}" for line in left)):
         terminalreporter.line(line)
-    for line in left:
-        terminalreporter.line(f"unused: {line}")
     paths = [path for path in (line.partition(": ")[0] for line in left) if path.endswith((".json", ".tree"))]
     if paths:  # case files are worth more than a snapshot: the hint does not name them
         terminalreporter.line(f"remove: rm {' '.join(map(shlex.quote, paths))}   (from {config.rootpath})")

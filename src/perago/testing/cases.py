@@ -191,10 +191,8 @@ def check_case(task: Task, case: RunCase) -> None:
         raise CaseFailed(Cause.MISTAKE, f"{case.label!r}: {error}") from None
     if task.workspace is None:
         if tree or case.expect in ("pre", "post"):
-            raise CaseFailed(
-                Cause.MISTAKE,
-                f"{case.label!r} has {'a tree' if tree else f'expect={case.expect!r}'}, but the task has no workspace",
-            )
+            what = "a tree" if tree else f"expect={case.expect!r}"
+            raise CaseFailed(Cause.MISTAKE, f"{case.label!r} has {what}, but the task has no workspace")
     elif params_are_valid:
         _check_tree(task.workspace, case, tree)
 
@@ -206,19 +204,14 @@ def _check_params(task: Task, case: RunCase) -> bool:
     except InvalidInput as error:
         if case.expect == "terminal":
             return False
-        raise CaseFailed(
-            Cause.CONTRACT,
-            f"the params of {case.label!r} are not valid",
-            facts=[("expected", f"a valid {task.params_model.__name__}"), ("actual", "\n".join(error.problems))],
-        ) from None
+        facts = ("expected", f"a valid {task.params_model.__name__}"), ("actual", "\n".join(error.problems))
+        raise CaseFailed(Cause.CONTRACT, f"the params of {case.label!r} are not valid", *facts) from None
     if found.ignored:  # the case tests something else than it says
         raise CaseFailed(
             Cause.MISTAKE,
             f"the params of {case.label!r} set what {task.params_model.__name__} ignores",
-            facts=[
-                ("ignored", "\n".join(found.ignored)),
-                ("fix", 'correct or remove it; with ConfigDict(extra="forbid") a workflow that sends it fails, too'),
-            ],
+            ("ignored", "\n".join(found.ignored)),
+            ("fix", 'correct or remove it; with ConfigDict(extra="forbid") a workflow that sends it fails, too'),
         )
     return True
 
@@ -230,11 +223,8 @@ def _check_result(task: Task, case: RunCase) -> None:
     except InvalidResult as error:
         problem = str(error)
     if problem is not None:
-        raise CaseFailed(
-            Cause.CONTRACT,
-            f"the result of {case.label!r} is not valid",
-            facts=[("expected", f"a valid {task.result_model.__name__}"), ("actual", problem)],
-        )
+        facts = ("expected", f"a valid {task.result_model.__name__}"), ("actual", problem)
+        raise CaseFailed(Cause.CONTRACT, f"the result of {case.label!r} is not valid", *facts)
 
 
 def _check_tree(spec: WorkspaceSpec, case: RunCase, tree: Mapping[str, str | bytes | None]) -> None:
@@ -244,11 +234,9 @@ def _check_tree(spec: WorkspaceSpec, case: RunCase, tree: Mapping[str, str | byt
         raise CaseFailed(
             Cause.MISTAKE,
             f"the task does not see {count(len(hidden), 'file')} of {case.label!r}",
-            facts=[
-                ("hidden", listing([quoted(path) for path in hidden])),
-                ("by", str(view)),
-                ("fix", "correct the globs of the workspace, or remove the files from the case"),
-            ],
+            ("hidden", listing([quoted(path) for path in hidden])),
+            ("by", str(view)),
+            ("fix", "correct the globs of the workspace, or remove the files from the case"),
         )
     seen = {path: content for path, content in tree.items() if view.sees(path)}
     directories = [path for path, content in seen.items() if content is None]
@@ -256,20 +244,13 @@ def _check_tree(spec: WorkspaceSpec, case: RunCase, tree: Mapping[str, str | byt
     violated = [finding.message for finding in found if not finding.satisfied]
     contents_decide = any(isinstance(rule, ContentGuardrail) for rule in spec.pre)
     if case.expect == "pre" and not violated and not contents_decide:
-        raise CaseFailed(
-            Cause.RULE,
-            f"{case.label!r} expects a pre guardrail to be violated, but its tree satisfies all",
-            facts=[("rule", str(rule)) for rule in spec.pre] or [("rule", "no pre guardrail")],
-            tree=tree,
-        )
+        summary = f"{case.label!r} expects a pre guardrail to be violated, but its tree satisfies all"
+        rules = map(str, spec.pre or ["no pre guardrail"])
+        raise CaseFailed(Cause.RULE, summary, *(("rule", rule) for rule in rules), tree=tree)
     if case.expect != "pre" and violated:
-        raise CaseFailed(
-            Cause.RULE,
-            f"the tree of {case.label!r} breaks the task's own guardrails",
-            facts=[("expected", f"{case.expect}, after all pre guardrails are satisfied")]
-            + [("rule", message) for message in violated],
-            tree=tree,
-        )
+        summary = f"the tree of {case.label!r} breaks the task's own guardrails"
+        expected = ("expected", f"{case.expect}, after all pre guardrails are satisfied")
+        raise CaseFailed(Cause.RULE, summary, expected, *(("rule", message) for message in violated), tree=tree)
 
 
 FORMAT = 1
@@ -365,9 +346,8 @@ def write_outcome(directory: Path, now: AttemptResult) -> None:
     """
     file = directory / CASE
     document = json.loads(file.read_text(encoding="utf-8"))
-    document.pop("result", None)
-    document.pop("published", None)
-    document.pop("removed", None)
+    for key in ("result", "published", "removed"):
+        document.pop(key, None)
     if isinstance(about := document.get("about"), dict):
         about.pop("reason", None)
         about |= {"reason": now.reason} if now.reason else {}

@@ -93,8 +93,7 @@ class CaseFailed(AssertionError):
         self,
         cause: Cause,
         summary: str,
-        *,
-        facts: Sequence[tuple[str, str]] = (),
+        *facts: tuple[str, str],
         tree: Mapping[str, object] | None = None,
         details: Sequence[str] = (),
         rerun_options: Sequence[str] = (),
@@ -103,7 +102,7 @@ class CaseFailed(AssertionError):
         super().__init__(summary)
         self.cause = cause
         self.summary = summary
-        self.facts: tuple[tuple[str, str], ...] = tuple(facts)
+        self.facts = facts
         self.tree = tree
         self.details: tuple[str, ...] = tuple(details)
         self.rerun_options: tuple[str, ...] = tuple(rerun_options)

@@ -61,11 +61,9 @@ def _signature(task: Task, _: Session) -> None:
     try:
         inspect.signature(task.function, follow_wrapped=False).bind(**dict.fromkeys(names))
     except TypeError as error:
-        raise CaseFailed(
-            Cause.CONTRACT,
-            f"a decorator below @task does not accept the arguments of the runtime: {error}",
-            facts=[("expected", f"a call with the keyword arguments {' and '.join(names)}")],
-        ) from None
+        summary = f"a decorator below @task does not accept the arguments of the runtime: {error}"
+        expected = ("expected", f"a call with the keyword arguments {' and '.join(names)}")
+        raise CaseFailed(Cause.CONTRACT, summary, expected) from None
 
 
 def _accepted(task: Task, session: Session) -> None:
@@ -82,7 +80,7 @@ def _accepted(task: Task, session: Session) -> None:
         raise CaseFailed(
             Cause.MISTAKE,
             f"{', '.join(others)} declares a task of the same name; Conductor keeps one TaskDef and one queue for both",
-            facts=[("fix", "give one of them another name")],
+            ("fix", "give one of them another name"),
         )
 
 
@@ -164,42 +162,33 @@ def _samples(task: Task, model: type[BaseModel], documents: list[Any]) -> Sample
             own.append(Sample(document, validated(model, document)))  # noqa: PERF401 - the error is about the next one
     except ValidatorRaised as error:
         cause = error.__cause__
-        raise CaseFailed(
-            Cause.MISTAKE,
-            f"{error}: raise ValueError for invalid values",
-            details=[f"{type(cause).__name__}: {cause}"],
-        ) from None
+        summary, details = f"{error}: raise ValueError for invalid values", [f"{type(cause).__name__}: {cause}"]
+        raise CaseFailed(Cause.MISTAKE, summary, details=details) from None
     except ValidationError as error:
-        raise CaseFailed(
-            Cause.CONTRACT,
-            f"a declared or provided value is not valid for {model.__name__} of {task.name}",
-            facts=[("actual", "\n".join(problem_lines(error, documents[len(own)], "")))],
-        ) from None
+        summary = f"a declared or provided value is not valid for {model.__name__} of {task.name}"
+        actual = ("actual", "\n".join(problem_lines(error, documents[len(own)], "")))
+        raise CaseFailed(Cause.CONTRACT, summary, actual) from None
     return Samples((*own, *generated.found), generated.problem)
 
 
 def _check_sample(what: str, model: type[BaseModel], sample: Sample, *, by_alias: bool) -> None:
-    problem = round_trip_problem(model, sample.value, by_alias=by_alias)
-    if problem is not None:
-        raise _broken(what, sample, f"{model.__name__} does not survive JSON", problem)
-    problem = computed_problem(model, sample.value)
-    if problem is not None:
-        raise _broken(
-            what, sample, f"{model.__name__} cannot read its own JSON, because it forbids extra fields", problem
-        )
+    for words, problem in _sample_problems(model, sample, by_alias=by_alias):
+        if problem is not None:
+            raise _broken(what, sample, f"{model.__name__} {words}", problem)
+
+
+def _sample_problems(model: type[BaseModel], sample: Sample, *, by_alias: bool) -> Iterator[tuple[str, str | None]]:
+    yield "does not survive JSON", round_trip_problem(model, sample.value, by_alias=by_alias)
+    yield "cannot read its own JSON, because it forbids extra fields", computed_problem(model, sample.value)
     again = validated(model, sample.document)
-    private = random_private(sample.value, again)
-    if private is not None:
+    if private := random_private(sample.value, again):
         advice = f"{private} has a different default each time, and is not written to JSON; make it a field"
-        raise _broken(what, sample, f"{model.__name__} does not survive JSON", advice)
-    pointer = shared_state(sample.value, again)
-    if pointer is not None:
-        raise _broken(
-            what,
-            sample,
-            f"{model.__name__} keeps mutable state between calls",
-            f"{pointer} is the same object in every instance; make a new one in default_factory or in the validator",
+        yield "does not survive JSON", advice
+    if pointer := shared_state(sample.value, again):
+        advice = (
+            f"{pointer} is the same object in every instance; make a new one in default_factory or in the validator"
         )
+        yield "keeps mutable state between calls", advice
 
 
 def _check_unions(model: type[BaseModel], *, by_alias: bool) -> None:
@@ -208,13 +197,11 @@ def _check_unions(model: type[BaseModel], *, by_alias: bool) -> None:
         raise CaseFailed(
             Cause.CONTRACT,
             f"{model.__name__} has a union whose members look alike as JSON",
-            facts=[("actual", problem), ("fix", "give each member a Literal field of its own value, a discriminator")],
+            ("actual", problem),
+            ("fix", "give each member a Literal field of its own value, a discriminator"),
         )
 
 
 def _broken(what: str, sample: Sample, summary: str, actual: str) -> CaseFailed:
-    return CaseFailed(
-        Cause.CONTRACT,
-        summary,
-        facts=[(what, json.dumps(sample.document, ensure_ascii=False)), ("actual", actual)],
-    )
+    document = json.dumps(sample.document, ensure_ascii=False)
+    return CaseFailed(Cause.CONTRACT, summary, (what, document), ("actual", actual))

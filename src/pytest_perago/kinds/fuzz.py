@@ -185,16 +185,13 @@ def _compare(phase: Phase, rules: Sequence[Guardrail], tree: Tree, root: Path, k
         if expected != actual:
             facts += [("rule", str(rule)), ("expected", _words(expected)), ("actual", _words(actual))]
     links = sorted(path for path, content in tree.items() if isinstance(content, Symlink))
-    if phase is Phase.POST and (bool(check_tree(scan, key_prefix)), [item.path for item in scan.irregular]) != (
-        bool(links),
-        links,
-    ):
-        listed = ", ".join(item.path for item in scan.irregular)
-        facts += [("expected", f"symlinks that are refused: {', '.join(links)}"), ("actual", f"refused: {listed}")]
+    irregular = [item.path for item in scan.irregular]
+    if phase is Phase.POST and (irregular != links or bool(check_tree(scan, key_prefix)) is not bool(links)):
+        facts.append(("expected", f"symlinks that are refused: {', '.join(links)}"))
+        facts.append(("actual", f"refused: {', '.join(irregular)}"))
     if facts:
-        raise CaseFailed(
-            Cause.CONTRACT, f"a {phase} guardrail gives a different verdict than documented", facts=facts, tree=tree
-        )
+        summary = f"a {phase} guardrail gives a different verdict than documented"
+        raise CaseFailed(Cause.CONTRACT, summary, *facts, tree=tree)
 
 
 def _words(verdict: Verdict) -> str:
@@ -204,22 +201,15 @@ def _words(verdict: Verdict) -> str:
 def _compare_declarations(paths: tuple[Sequence[tuple[Written, str]], Sequence[Written]]) -> None:
     good, hostile = paths
     facts: list[tuple[str, str]] = []
-    for written, canonical in good:
+    for written, canonical in (*good, *((path, None) for path in hostile)):
         for declare in GUARDRAILS.values():
             actual = _declared(declare, written)
             if actual != canonical:
-                facts += _declaration(declare, written, f"taken as {canonical!r}", f"taken as {actual!r}")
-    for written in hostile:
-        for declare in GUARDRAILS.values():
-            actual = _declared(declare, written)
-            if actual is not None:
-                facts += _declaration(declare, written, "rejected", f"taken as {actual!r}")
+                expected = "rejected" if canonical is None else f"taken as {canonical!r}"
+                facts += [("rule", f"{declare.__name__}({written!r})"), ("expected", expected)]
+                facts.append(("actual", f"taken as {actual!r}"))
     if facts:
-        raise CaseFailed(Cause.CONTRACT, "a declared path is not understood as documented", facts=facts)
-
-
-def _declaration(declare: Declare, written: Written, expected: str, actual: str) -> list[tuple[str, str]]:
-    return [("rule", f"{declare.__name__}({written!r})"), ("expected", expected), ("actual", actual)]
+        raise CaseFailed(Cause.CONTRACT, "a declared path is not understood as documented", *facts)
 
 
 def _declared(declare: Declare, path: Written) -> str | None:
@@ -252,7 +242,7 @@ def _compare_prefix(spec: WorkspaceSpec, keys: Sequence[str]) -> None:
         raise CaseFailed(
             Cause.CONTRACT,
             f"the prefix {spec.prefix or '/'!r} does not map keys to files one to one",
-            facts=[("keys", repr(list(keys))), ("expected", repr(expected)), ("actual", repr(actual))],
+            *(("keys", repr(list(keys))), ("expected", repr(expected)), ("actual", repr(actual))),
         )
 
 

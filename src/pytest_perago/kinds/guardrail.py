@@ -46,9 +46,8 @@ def cases_guardrail(task: Task, _: Session) -> Iterable[Case]:
         if phase == "pre" and task.examples and any(isinstance(rule, ContentGuardrail) for rule in rules):
             yield Case("guardrail", "pre:examples", partial(_examples, task, rules))
         for rule in rules:
-            if isinstance(rule, ContentGuardrail) and (missing := rule.missing()):
-                yield Case("guardrail", f"{phase}:{rule.label}", partial(_skip, ": ".join(missing)))
-            if reason := too_large(rule):
+            missing = rule.missing() if isinstance(rule, ContentGuardrail) else None
+            if reason := ": ".join(missing or ()) or too_large(rule):
                 yield Case("guardrail", f"{phase}:{rule.label}", partial(_skip, reason))
         yield from _constructed(task, phase, tuple(rule for rule in rules if recipe_of(rule)))
 
@@ -85,12 +84,9 @@ def _examples(task: Task, rules: Sequence[Guardrail], session: Session) -> None:
         violated = _violations(task, "pre", rules, tree)
         if bool(violated) is not (case.expect == "pre"):
             expected = "a guardrail refuses it" if case.expect == "pre" else "all guardrails accept it"
-            raise CaseFailed(
-                Cause.RULE,
-                f"the pre guardrails do not judge the tree of {case.label!r} as it expects",
-                facts=[("expected", expected), ("actual", _ending("pre", violated))],
-                tree=tree,
-            )
+            summary = f"the pre guardrails do not judge the tree of {case.label!r} as it expects"
+            facts = [("expected", expected), ("actual", _ending("pre", violated))]
+            raise CaseFailed(Cause.RULE, summary, *facts, tree=tree)
 
 
 def _satisfied(task: Task, phase: str, rule: Guardrail, _: Session) -> None:
@@ -145,11 +141,8 @@ def _consistent(task: Task, phase: str, rules: Sequence[Guardrail], _: Session) 
         with suppress(Contradiction, Undecided):
             if smallest_tree(contradiction.rules, key_prefix=spec.key_prefix) and view != EVERYTHING:
                 reason = f"the task does not see such files: {view}"
-        raise CaseFailed(
-            Cause.MISTAKE,
-            f"no tree satisfies {words}: {reason}",
-            facts=[("rule", str(rule)) for rule in contradiction.rules],
-        ) from None
+        facts = [("rule", str(rule)) for rule in contradiction.rules]
+        raise CaseFailed(Cause.MISTAKE, f"no tree satisfies {words}: {reason}", *facts) from None
     except Undecided as undecided:
         pytest.skip(f"it is unknown whether the {phase} rules go together: {undecided}")
     if phase == "post" or not any(recipe_of(rule) for rule in spec.post):
@@ -218,9 +211,6 @@ def _attempt(task: Task, phase: str, rules: Sequence[Guardrail], tree: _Files) -
 
 
 def _misjudged(phase: str, rules: Sequence[Guardrail], tree: _Files, expected: str, actual: str) -> CaseFailed:
-    return CaseFailed(
-        Cause.CONTRACT,
-        f"a {phase} guardrail gives a different verdict than documented",
-        facts=[*(("rule", str(rule)) for rule in rules), ("expected", expected), ("actual", actual)],
-        tree=tree,
-    )
+    facts = [*(("rule", str(rule)) for rule in rules), ("expected", expected), ("actual", actual)]
+    summary = f"a {phase} guardrail gives a different verdict than documented"
+    return CaseFailed(Cause.CONTRACT, summary, *facts, tree=tree)

@@ -180,14 +180,11 @@ class Baseline:
             raise CaseFailed(Cause.MISTAKE, f"{shown} cannot be read: {error}") from None
         for number, entry in enumerate(entries, start=1):
             if not entry.get("key") or (not entry.get("reason") and not session.settings.update):
-                raise CaseFailed(
-                    Cause.MISTAKE,
-                    f"{shown}: accepted finding {number} has no reason",
-                    facts=[
-                        ("key", str(entry.get("key", ""))),
-                        ("fix", "write in `reason` why this failure is acceptable"),
-                    ],
+                facts = (
+                    ("key", str(entry.get("key", ""))),
+                    ("fix", "write in `reason` why this failure is acceptable"),
                 )
+                raise CaseFailed(Cause.MISTAKE, f"{shown}: accepted finding {number} has no reason", *facts)
         today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
         return cls(file, shown, [entry for entry in entries if str(entry.get("expires", "9999")) > today])
 
@@ -228,7 +225,7 @@ def _failed(attack: Attack, found: Sequence[Found], accept: str) -> CaseFailed:
     details = [_shown(attack, each) for each in found[:_MOST_SHOWN]]
     details += [f"also: {each.failure.summary} with {', '.join(each.labels)}" for each in found[_MOST_SHOWN:]]
     details.append(accept)
-    return CaseFailed(Cause.MISTAKE, summary, facts=[("tried", str(attack.tally))], details=details)
+    return CaseFailed(Cause.MISTAKE, summary, ("tried", str(attack.tally)), details=details)
 
 
 def _shown(attack: Attack, found: Found) -> str:
