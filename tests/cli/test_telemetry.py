@@ -342,7 +342,7 @@ def test_a_worker_ends_though_neither_collector_nor_standard_error_takes_anythin
 
 def test_a_setting_that_opentelemetry_refuses_while_it_is_loaded_costs_nothing(project: Project) -> None:
     variables = {**project.environment, **ENDPOINT, "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "-1"}
-    command = [sys.executable, "-c", f"{LOOK} print(wanted_signals(messages))"]
+    command = [sys.executable, "-c", f"{LOOK} print(wanted_signals(messages.warning))"]
     ran = subprocess.run(command, env=variables, capture_output=True, text=True, check=True, timeout=60)
     assert ran.stdout == "frozenset()\n"
     assert "warning: OpenTelemetry sends nothing: OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT must be" in ran.stderr
@@ -384,7 +384,7 @@ def test_without_the_extra_the_worker_works_and_names_the_missing_package(projec
 
 
 def test_nothing_is_loaded_where_nothing_is_asked_for(project: Project) -> None:
-    look = f"{LOOK} print(wanted_signals(messages), 'opentelemetry' in sys.modules)"
+    look = f"{LOOK} print(wanted_signals(messages.warning), 'opentelemetry' in sys.modules)"
     command = [sys.executable, "-c", f"import sys, perago.cli.commands.start; {look}"]
     ran = subprocess.run(command, env=project.environment, capture_output=True, text=True, check=True, timeout=60)
     assert ran.stdout == "frozenset() False\n"
@@ -423,7 +423,7 @@ def test_the_usual_variables_select_the_signals(
         monkeypatch.delenv(name)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert wanted_signals(messages) == signals
+    assert wanted_signals(messages.warning) == signals
     said = capsys.readouterr().err
     assert words in said
     assert bool(words) is bool(said)

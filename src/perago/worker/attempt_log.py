@@ -244,9 +244,10 @@ class AttemptLog(Observer):
     def record(self, record: logging.LogRecord) -> None:
         """Log a record of the standard `logging`."""
         level = record.levelname if record.levelname in logging.getLevelNamesMapping() else "INFO"
-        text = f"{record.levelname} {record.name}: {record.getMessage()}"
-        self._catch_up()
-        self._line(self._mask(text), level, "logging")
+        with contextlib.suppress(Exception):  # arguments that do not fit the message are the author's
+            text = f"{record.levelname} {record.name}: {record.getMessage()}"
+            self._catch_up()
+            self._line(self._mask(text), level, "logging")
 
     def traceback(self, text: str) -> None:
         """Log the traceback of an error, which is a separate entry in Conductor's task log."""
@@ -327,16 +328,6 @@ def cut(text: str, limit: int) -> str:
     return f"{first} [{len(encoded) - 2 * kept:,} bytes left out] {last}"
 
 
-class _RecordHandler(logging.Handler):
-    def __init__(self, attempt_log: AttemptLog) -> None:
-        super().__init__()
-        self._attempt_log = attempt_log
-
-    def emit(self, record: logging.LogRecord) -> None:
-        with contextlib.suppress(Exception):  # arguments that do not fit the message are the author's
-            self._attempt_log.record(record)
-
-
 @contextlib.contextmanager
 def logging_to(attempt_log: AttemptLog) -> Iterator[None]:
     """Send `logging` records to the attempt's log, unless the author set up handlers, whose output is captured
@@ -345,7 +336,8 @@ def logging_to(attempt_log: AttemptLog) -> Iterator[None]:
     if root.handlers:
         yield
         return
-    handler = _RecordHandler(attempt_log)
+    handler = logging.Handler()
+    handler.emit = attempt_log.record  # type: ignore[method-assign]
     root.addHandler(handler)
     try:
         yield

@@ -370,15 +370,8 @@ class Attempt:
         queue, delivery, worker = self._services.queue, self._delivery, self._assignment.worker
         proven_at = -math.inf if "workspace" in delivery.input else self._proven_at
         try:
-            sent = deliver_report(
-                queue,
-                self._services.clock,
-                delivery,
-                report,
-                worker,
-                proven_at=proven_at,
-                alone=self._one_at_a_time,
-            )
+            clock, alone = self._services.clock, self._one_at_a_time
+            sent = deliver_report(queue, clock, delivery, report, worker, proven_at=proven_at, alone=alone)
         except Exception as error:  # noqa: BLE001 - reported as text
             return Delivered(error=f"{type(error).__name__}: {error}")
         if sent == Delivered():
@@ -400,9 +393,8 @@ class Attempt:
         words = merge.words
         if commit_id is not None:
             where = f"on branch {merge.branch} of {merge.repository}"
-            words = (
-                f"Commit {short(commit_id)} is {where}; a retry adopts it, unless another client has committed since."
-            )
+            adopts = "a retry adopts it, unless another client has committed since"
+            words = f"Commit {short(commit_id)} is {where}; {adopts}."
         return Report(TaskStatus.FAILED, reason=fitted(f"{how} while it published.", f" {words}"))
 
     def _end(self, ending: Ending, reason: str | None, outcome: Finished, **more: Any) -> None:

@@ -22,7 +22,7 @@ from perago.worker.health import Health, LakeFSCheck, Verdict
 from perago.worker.lineage import lineage_problem, openlineage
 from perago.worker.logs import journal, printing
 from perago.worker.metrics import Metrics
-from perago.worker.plan import SERVICE_MANAGER, ExportContext, Notices
+from perago.worker.plan import SERVICE_MANAGER, ExportContext
 from perago.worker.presence import presence
 from perago.worker.sending import warnings_to
 from perago.worker.status_server import Page, Pages, StatusServer, plain_page
@@ -125,39 +125,37 @@ _PROTOCOL = "http/protobuf"
 _PACKAGE = "opentelemetry-exporter-otlp-proto-http"
 
 
-def wanted_signals(notices: Notices) -> frozenset[str]:
-    """Return the `SIGNALS` that are requested and can be sent. Warn of problems."""
+def wanted_signals(warn: Callable[[str], object]) -> frozenset[str]:
+    """Return the `SIGNALS` that are requested and can be sent. `warn` gets the problems."""
     if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return frozenset()
-    signals = frozenset(signal for signal in SIGNALS if _is_wanted(signal, notices))
+    signals = frozenset(signal for signal in SIGNALS if _is_wanted(signal, warn))
     if signals:
         try:
             import perago.worker.telemetry  # noqa: F401
         except ModuleNotFoundError as error:
             if not (error.name or "").startswith("opentelemetry"):
                 raise
-            notices.warning(f"OpenTelemetry sends nothing: {error.name} cannot be found; pip install {_PACKAGE}")
+            warn(f"OpenTelemetry sends nothing: {error.name} cannot be found; pip install {_PACKAGE}")
             return frozenset()
         except ValueError as error:  # some variables are read that early
-            notices.warning(f"OpenTelemetry sends nothing: {error}")
+            warn(f"OpenTelemetry sends nothing: {error}")
             return frozenset()
     return signals
 
 
-def _is_wanted(signal: str, notices: Notices) -> bool:
+def _is_wanted(signal: str, warn: Callable[[str], object]) -> bool:
     """A signal is sent if it has an address, or if its exporter is requested by name."""
     name = f"OTEL_{signal.upper()}_EXPORTER"
     exporters = set(filter(None, os.environ.get(name, "").replace(" ", "").split(",")))
     if others := exporters - {"otlp", "none"}:
-        notices.warning(f"{name}: perago supports otlp and none, not {', '.join(sorted(others))}")
+        warn(f"{name}: perago supports otlp and none, not {', '.join(sorted(others))}")
     if not (("otlp" in exporters) if exporters else _variable(signal, "ENDPOINT")):
         return False
     protocol = _variable(signal, "PROTOCOL") or _PROTOCOL
     if protocol != _PROTOCOL:
-        ports = "collectors listen for it at port 4318"
-        notices.warning(
-            f"no {signal} are sent: OTEL_EXPORTER_OTLP_PROTOCOL is {protocol}, and perago sends {_PROTOCOL}; {ports}"
-        )
+        rest = f"and perago sends {_PROTOCOL}; collectors listen for it at port 4318"
+        warn(f"no {signal} are sent: OTEL_EXPORTER_OTLP_PROTOCOL is {protocol}, {rest}")
     return protocol == _PROTOCOL
 
 
@@ -202,51 +200,31 @@ def service_manager(context: ExportContext) -> Iterator[Listener | None]:
     if not address.startswith(("/", "@")) or process not in ("", str(os.getpid())):
         yield None
         return
+    health, fed = Health(context.plan.mask), -math.inf
+    pause = int(interval) / 4e6 if interval.isascii() and interval.isdigit() else math.inf  # without a watchdog
     with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)) as sock:
         sock.setblocking(False)
-        yield _StateReports(sock, address.replace("@", "\0", 1), Health(context.plan.mask), _seconds(interval))
 
+        def send(state: str) -> None:
+            """Send a state. If the service manager does not read, the state is dropped, and the worker continues."""
+            with contextlib.suppress(OSError):
+                sock.sendto(state.encode(), address.replace("@", "\0", 1))
 
-def _seconds(microseconds: str) -> float:
-    """Return the interval of the watchdog; infinite without one."""
-    return int(microseconds) / 1e6 if microseconds.isascii() and microseconds.isdigit() else math.inf
+        def listener(event: Event) -> None:
+            nonlocal fed
+            health(event)
+            now = time.monotonic()
+            if isinstance(event, events.WorkerReady):
+                send("READY=1")
+            elif isinstance(event, events.Draining):
+                send("STOPPING=1")
+            elif isinstance(event, events.Pulse) and now - fed >= pause:
+                # The event loop runs. The watchdog is fed unless `/livez` would fail, as when a heartbeat hangs.
+                verdict, fed = health.alive(), now
+                shown = "; ".join(verdict.problems) or verdict.state
+                send(f"STATUS={shown}" + ("" if verdict.problems else "\nWATCHDOG=1"))
 
-
-class _StateReports:
-    """A `Listener` that sends states to the service manager.
-
-    A pulse proves that the event loop runs. It feeds the watchdog unless `/livez` would fail, for instance because a
-    heartbeat hangs.
-    """
-
-    def __init__(self, sock: socket.socket, address: str, health: Health, interval: float) -> None:
-        self._sock = sock
-        self._address = address
-        self._health = health
-        self._pause = interval / 4
-        self._fed = -math.inf
-
-    def __call__(self, event: Event) -> None:
-        self._health(event)
-        match event:
-            case events.WorkerReady():
-                self._send("READY=1")
-            case events.Draining():
-                self._send("STOPPING=1")
-            case events.Pulse():
-                self._feed()
-
-    def _feed(self) -> None:
-        now = time.monotonic()
-        if now - self._fed >= self._pause:
-            verdict, self._fed = self._health.alive(), now
-            shown = "; ".join(verdict.problems) or verdict.state
-            self._send(f"STATUS={shown}" + ("" if verdict.problems else "\nWATCHDOG=1"))
-
-    def _send(self, state: str) -> None:
-        """Send a state. If the service manager does not read, the state is dropped, and the worker continues."""
-        with contextlib.suppress(OSError):
-            self._sock.sendto(state.encode(), self._address)
+        yield listener
 
 
 # ------------------------------------------------------------------------ all exporters
@@ -272,27 +250,9 @@ EXPORTERS: tuple[Exporter, ...] = (
 
 def exporter_problems() -> tuple[str, ...]:
     """Return why a worker with this environment sends less than it requests. Connects to nothing."""
-    problems = _Warnings()
-    wanted_signals(problems)
-    return (*problems.texts, *filter(None, [lineage_problem()]))
-
-
-class _Warnings:
-    """Collects the warnings of exporters."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    def note(self, message: str, /) -> None:
-        """Drop it."""
-
-    def warning(self, message: str, /) -> None:
-        """Keep the warning."""
-        self.texts.append(message)
-
-    def warning_text(self, message: str, /) -> str:
-        """Return the message."""
-        return message
+    problems: list[str] = []
+    wanted_signals(problems.append)
+    return (*problems, *filter(None, [lineage_problem()]))
 
 
 @contextlib.contextmanager

@@ -26,13 +26,13 @@ from perago.settings.sources import configured_mask, whole_environment
 from perago.text import one_line
 from perago.worker import events
 from perago.worker.events import Event, Listener
-from perago.worker.logs import cleaned
+from perago.worker.logs import cleaned, delivery_ids
 from perago.worker.plan import ExportContext, WorkerPlan
 from perago.worker.sending import END_LIMIT, Say, Watch, Words, warnings_to
 
 if TYPE_CHECKING:
     from openlineage.client import OpenLineageClient
-    from openlineage.client.event_v2 import InputDataset, OutputDataset, RunEvent, RunState
+    from openlineage.client.event_v2 import InputDataset, OutputDataset, RunEvent
 
 NAMESPACE = "perago"
 """The namespace of jobs, unless `OPENLINEAGE_NAMESPACE` names another one."""
@@ -40,10 +40,13 @@ MOST_EVENTS = 1000
 """Events that wait to be sent. Further ones are lost."""
 SENDS_NOTHING = "OpenLineage sends nothing"
 _MISSING = f"{SENDS_NOTHING}: openlineage cannot be found; pip install openlineage-python"
+_TAGS = ("workflow_id", "task_id", "task_name", "retry_count", "worker_id")
 _PLACES = ("openlineage.yml", "~/.openlineage/openlineage.yml")
 """The places in which the client looks for its configuration file."""
 _RUNS = uuid.UUID("5d0e2e0e-6b7c-5d55-9a3a-0f8f1d3c7b11")
 """The namespace of the ids of runs that are derived from other ids."""
+AboutRun = events.AttemptReceived | events.AttemptEnded
+"""The events that begin or end a run."""
 
 
 def is_wanted(environment: Mapping[str, str]) -> bool:
@@ -86,7 +89,6 @@ def lineage_problem() -> str:
     if not _is_installed():
         return _MISSING
     words = Words(configured_mask(), "openlineage", "urllib3")
-    words.begin()
     try:
         with _with_withheld():
             _client().close()
@@ -116,16 +118,15 @@ class LineageSender:
         self._plan = plan
         self._say = say
         self._words = Words(plan.mask, "openlineage", "urllib3")
-        self._words.begin()
         self._watch = Watch("OpenLineage: the receiver", "events", self._words, say)
-        self._queue: queue.Queue[tuple[Event, datetime.datetime] | None] = queue.Queue(MOST_EVENTS)
+        self._queue: queue.Queue[tuple[AboutRun, datetime.datetime] | None] = queue.Queue(MOST_EVENTS)
         self._is_open = True
         self._thread = threading.Thread(target=self._run, name="perago-lineage", daemon=True)
         self._thread.start()
 
     def __call__(self, event: Event) -> None:
         """Take the start or the end of an attempt to be sent."""
-        if not self._is_open or not isinstance(event, events.AttemptReceived | events.AttemptEnded):
+        if not self._is_open or not isinstance(event, AboutRun):
             return
         try:
             self._queue.put_nowait((event, datetime.datetime.now(datetime.UTC)))
@@ -159,11 +160,8 @@ class LineageSender:
             if client is not None and runs is not None:
                 self._send(client, runs, *item)
 
-    def _send(self, client: OpenLineageClient, runs: RunEvents, event: Event, moment: datetime.datetime) -> None:
-        def export() -> None:
-            client.emit(runs.of(event, moment))
-
-        self._watch(export)
+    def _send(self, client: OpenLineageClient, runs: RunEvents, event: AboutRun, moment: datetime.datetime) -> None:
+        self._watch(lambda: client.emit(runs.of(event, moment)))
 
 
 @contextlib.contextmanager
@@ -215,35 +213,19 @@ class RunEvents:
         self._producer = f"urn:perago:{perago.__version__}"
         set_producer(self._producer)
 
-    def of(self, event: Event, moment: datetime.datetime) -> RunEvent:
+    def of(self, event: AboutRun, moment: datetime.datetime) -> RunEvent:
         """Return the event for the start or the end of an attempt."""
-        from openlineage.client.event_v2 import RunState
-
-        if isinstance(event, events.AttemptReceived):
-            return self._event(RunState.START, event.delivery, event.worker_id, moment)
-        if not isinstance(event, events.AttemptEnded):
-            raise TypeError(f"{type(event).__name__} is not about a run")
-        if event.completed:
-            state = RunState.COMPLETE
-        elif event.ending is events.Ending.REPORTED:
-            state = RunState.FAIL
-        else:
-            state = RunState.ABORT
-        return self._event(state, event.delivery, event.worker_id, moment, event)
-
-    def _event(
-        self,
-        state: RunState,
-        delivery: Delivery,
-        worker_id: str,
-        moment: datetime.datetime,
-        end: events.AttemptEnded | None = None,
-    ) -> RunEvent:
-        from openlineage.client.event_v2 import Job, Run, RunEvent
+        from openlineage.client.event_v2 import Job, Run, RunEvent, RunState
         from openlineage.client.facet_v2 import error_message_run, job_type_job, parent_run, processing_engine_run
         from openlineage.client.facet_v2 import tags_run as tags
 
+        delivery, end = event.delivery, event if isinstance(event, events.AttemptEnded) else None
+        state = RunState.START
+        if end is not None:
+            failed = RunState.FAIL if end.ending is events.Ending.REPORTED else RunState.ABORT
+            state = RunState.COMPLETE if end.completed else failed
         workflow = self._clean(delivery.workflow_name) or "workflow"
+        ids = {**delivery_ids(delivery), "worker_id": event.worker_id}
         facets: dict[str, Any] = {
             "parent": parent_run.ParentRunFacet(
                 run=parent_run.Run(runId=str(_uuid_of(delivery.workflow_id))),
@@ -254,8 +236,7 @@ class RunEvents:
             ),
             "tags": tags.TagsRunFacet(
                 tags=[
-                    tags.TagsRunFacetFields(key=key, value=self._clean(str(value)), source="PERAGO")
-                    for key, value in _ids(delivery, worker_id).items()
+                    tags.TagsRunFacetFields(key=key, value=self._clean(str(ids[key])), source="PERAGO") for key in _TAGS
                 ]
             ),
         }
@@ -290,10 +271,8 @@ class RunEvents:
         name = "/".join(filter(None, [self._clean(branch if isinstance(branch, str) else ""), prefix]))
 
         def version(commit: str | None) -> dict[str, Any]:
-            found = (
-                {"version": dataset_version_dataset.DatasetVersionDatasetFacet(self._clean(commit))} if commit else {}
-            )
-            return dict(found)
+            version = dataset_version_dataset.DatasetVersionDatasetFacet
+            return {"version": version(self._clean(commit))} if commit else {}
 
         given = block.get("ref") if block.get("ref_type") == "commit" else None
         commit = end.usage.input_ref if end is not None else given if isinstance(given, str) else None
@@ -329,16 +308,6 @@ class RunEvents:
     def _clean(self, text: str) -> str:
         """Return text from outside without secrets, as JSON takes it."""
         return str(cleaned(text, self._mask))
-
-
-def _ids(delivery: Delivery, worker_id: str) -> dict[str, object]:
-    return {
-        "workflow_id": delivery.workflow_id,
-        "task_id": delivery.task_id,
-        "task_name": delivery.task_name,
-        "retry_count": delivery.retry_count,
-        "worker_id": worker_id,
-    }
 
 
 def _uuid_of(workflow_id: str) -> uuid.UUID:

@@ -18,13 +18,12 @@ import select
 import sys
 import threading
 import time
-from abc import ABC, abstractmethod
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TextIO, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TextIO, TypeAlias, TypeVar
 
 from perago.authoring.context import metrics_json
 from perago.driver import AttemptRecord
@@ -163,16 +162,33 @@ class JsonLog:
             )
 
 
-class Gatherer(ABC, Generic[T]):
-    """Puts out items on a thread of its own, in order, so that no caller waits. Any thread can call `add`. Items that
-    exceed `most` in size are counted and left out; a later one says how many."""
+class Gatherer(Generic[T]):
+    """Puts out items on a thread of its own, in order, so that no caller waits. Any thread can call `add`.
 
-    most: ClassVar[int]
-    """Largest size of all items that wait."""
-    at_once: ClassVar[int]
-    """Largest number of items that are put out together."""
+    Args:
+        name: the name of the thread.
+        put_out: puts out items, on the thread. This can take any time.
+        missing: makes the item that replaces so many items.
+        most: the largest size of all items that wait. Items that exceed it are counted and left out; a later one says
+            how many.
+        at_once: the largest number of items that are put out together.
+        size_of: returns the part of `most` that an item takes. By default items are counted.
+        end: does what follows the last item, on the thread.
+    """
 
-    def __init__(self, name: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        put_out: Callable[[Sequence[T]], None],
+        missing: Callable[[int], T],
+        *,
+        most: int,
+        at_once: int,
+        size_of: Callable[[T], int] = lambda _: 1,
+        end: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._put_out, self._missing, self._end = put_out, missing, end
+        self._most, self._at_once, self._size_of = most, at_once, size_of
         self._changed = threading.Condition()
         self._waiting: deque[T] = deque()
         self._size = self._left_out = 0
@@ -180,29 +196,14 @@ class Gatherer(ABC, Generic[T]):
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    @abstractmethod
-    def size_of(self, item: T) -> int:
-        """Return the part of `most` that an item takes."""
-
-    @abstractmethod
-    def missing(self, number: int) -> T:
-        """Return the item that replaces so many items."""
-
-    @abstractmethod
-    def put_out(self, items: Sequence[T]) -> None:
-        """Put out items, on the thread. This can take any time."""
-
-    def end(self) -> None:
-        """Do what follows the last item, on the thread."""
-
     def add(self, item: T) -> None:
         """Append an item, or count it if too many wait."""
         with self._changed:
-            if self._size + self.size_of(item) > self.most:
+            if self._size + self._size_of(item) > self._most:
                 self._left_out += 1
                 return
             if self._left_out:
-                self._append(self.missing(self._left_out))
+                self._append(self._missing(self._left_out))
                 self._left_out = 0
             self._append(item)
 
@@ -225,7 +226,7 @@ class Gatherer(ABC, Generic[T]):
 
     def _append(self, item: T) -> None:
         self._waiting.append(item)
-        self._size += self.size_of(item)
+        self._size += self._size_of(item)
         self._changed.notify()
 
     def _run(self) -> None:
@@ -235,43 +236,27 @@ class Gatherer(ABC, Generic[T]):
                 if not self._waiting:
                     break
             while self._waiting:
-                items = [self._waiting.popleft() for _ in range(min(len(self._waiting), self.at_once))]
-                self.put_out(items)
+                items = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._at_once))]
+                self._put_out(items)
                 with self._changed:
-                    self._size -= sum(map(self.size_of, items))
+                    self._size -= sum(map(self._size_of, items))
             self._closed.wait(GATHERING_SECONDS)
-        self.end()
+        self._end()
 
 
 class LogThread(Gatherer[LogEntry]):
     """Formats and writes the lines of a log, so that neither a slow disk nor a long line delays the caller."""
 
-    most = MOST_ENTRIES
-    at_once = 1000
-
     def __init__(self, log: JsonLog) -> None:
-        self._log = log
-        super().__init__("perago-log")
+        super().__init__("perago-log", log.write_all, _missing_lines, most=MOST_ENTRIES, at_once=1000, end=log.close)
 
     def write(self, level: str, message: str, **fields: Any) -> None:
         """Append one line with the current time."""
         self.add((timestamp(), level, message, fields))
 
-    def size_of(self, _: LogEntry) -> int:
-        """Return 1: entries are counted."""
-        return 1
 
-    def missing(self, number: int) -> LogEntry:
-        """Return the entry that replaces omitted entries."""
-        return timestamp(), "WARNING", f"{count(number, 'line')} left out: the disk did not keep up", {}
-
-    def put_out(self, items: Sequence[LogEntry]) -> None:
-        """Write entries to the log."""
-        self._log.write_all(items)
-
-    def end(self) -> None:
-        """Close the log."""
-        self._log.close()
+def _missing_lines(number: int) -> LogEntry:
+    return timestamp(), "WARNING", f"{count(number, 'line')} left out: the disk did not keep up", {}
 
 
 def _day(line: Mapping[str, Any]) -> str:
@@ -342,33 +327,20 @@ def load_loguru() -> Logger:
 # ------------------------------------------------------------------------ the supervisor's own log
 
 WARNINGS = (
-    events.SlotDied,
-    events.LeaseDoubtful,
-    events.FenceNotEnforced,
-    events.WaitingForLakeFS,
-    events.ConductorUnreachable,
-    events.PollingPaused,
-    events.CleanUpFailed,
-    events.CacheFailed,
-    events.BranchSweepFailed,
-    events.Cancelling,
+    *(events.SlotDied, events.LeaseDoubtful, events.FenceNotEnforced, events.WaitingForLakeFS),
+    *(events.ConductorUnreachable, events.PollingPaused, events.CleanUpFailed, events.CacheFailed),
+    *(events.BranchSweepFailed, events.Cancelling),
 )
 LOGGED_FILES = 200
 ERRORS = (events.SlotStartFailed,)
 
 
+_IDS = ("workflow_id", "task_id", "task_name", "reference_name", "iteration", "retry_count", "poll_count", "start_time")
+
+
 def delivery_ids(delivery: Delivery) -> dict[str, Any]:
     """The ids that every log line about a delivery carries."""
-    return {
-        "workflow_id": delivery.workflow_id,
-        "task_id": delivery.task_id,
-        "task_name": delivery.task_name,
-        "reference_name": delivery.reference_name,
-        "iteration": delivery.iteration,
-        "retry_count": delivery.retry_count,
-        "poll_count": delivery.poll_count,
-        "start_time": delivery.start_time,
-    }
+    return {name: getattr(delivery, name) for name in _IDS}
 
 
 def workspace_fields(record: AttemptRecord) -> dict[str, Any]:
@@ -567,15 +539,8 @@ def _words(event: Event) -> str:
 
 _SHORT_ID = 8
 QUIET = (
-    events.AttemptReceived,
-    events.SlotReady,
-    events.SlotEnded,
-    events.DirectoriesSwept,
-    events.BranchesSwept,
-    events.BranchSweepFailed,
-    events.CacheTrimmed,
-    events.LogsTrimmed,
-    *events.UNLOGGED,
+    *(events.AttemptReceived, events.SlotReady, events.SlotEnded, events.DirectoriesSwept, events.BranchesSwept),
+    *(events.BranchSweepFailed, events.CacheTrimmed, events.LogsTrimmed, *events.UNLOGGED),
 )
 """Events that a terminal does not show, because the log has them."""
 
@@ -613,29 +578,24 @@ class LineWriter(Gatherer[bytes]):
     """Writes lines to the descriptor of `stream`, in its encoding. Any thread can call `write`, which never waits.
     `missing` makes the line with the number of omitted lines."""
 
-    most = MOST_WAITING
-    at_once = 1
-
     def __init__(self, stream: TextIO, missing: Callable[[int], str]) -> None:
         stream.flush()
         self._descriptor = stream.fileno()
         self._encoding = stream.encoding or "utf-8"  # a stream that rich stands in for has no encoding
-        self._missing = missing
-        super().__init__("perago-lines")
+
+        def missing_line(number: int) -> bytes:
+            return self._encoded(missing(number))
+
+        super().__init__("perago-lines", self._write, missing_line, most=MOST_WAITING, at_once=1, size_of=len)
 
     def write(self, line: str) -> None:
         """Append a line, which is given without its end."""
-        self.add(f"{line}\n".encode(self._encoding, "backslashreplace"))
+        self.add(self._encoded(line))
 
-    def size_of(self, item: bytes) -> int:
-        """Return the bytes of a line."""
-        return len(item)
+    def _encoded(self, line: str) -> bytes:
+        return f"{line}\n".encode(self._encoding, "backslashreplace")
 
-    def missing(self, number: int) -> bytes:
-        """Return the line that replaces omitted lines."""
-        return f"{self._missing(number)}\n".encode(self._encoding, "backslashreplace")
-
-    def put_out(self, items: Sequence[bytes]) -> None:
+    def _write(self, items: Sequence[bytes]) -> None:
         """Write lines to the reader. Without a reader they are dropped, and the worker continues."""
         data = b"".join(items)
         while data:

@@ -251,18 +251,9 @@ def worker_processes(markers: Iterable[WorkerHere]) -> tuple[WorkerProcess, ...]
         slots = max(marker.total for marker in its) or each
         busy = max(marker.busy for marker in its)
         family = [running[pid], *descendants(pid, running)] if host == here and pid in running else []
-        found.append(
-            WorkerProcess(
-                worker_id,
-                host,
-                pid,
-                tuple(marker.task_name for marker in its),
-                slots,
-                None if busy < 0 else busy,
-                each > slots,
-                tuple(one for one in family if one.stopped),
-            )
-        )
+        tasks, stopped = tuple(marker.task_name for marker in its), tuple(one for one in family if one.stopped)
+        known = None if busy < 0 else busy
+        found.append(WorkerProcess(worker_id, host, pid, tasks, slots, known, each > slots, stopped))
     return tuple(found)
 
 

@@ -34,8 +34,8 @@ def warnings_to(notices: Notices) -> Iterator[Say]:
 
 
 class Words(logging.Handler):
-    """Collects the messages of some loggers from `begin` to `end`, so that they are not printed, and keeps the first
-    message of each thread."""
+    """Collects the messages of some loggers until `end`, so that they are not printed, and keeps the first message of
+    each thread."""
 
     def __init__(self, mask: Mask, *loggers: str) -> None:
         super().__init__(logging.WARNING)
@@ -43,9 +43,6 @@ class Words(logging.Handler):
         self._first = threading.local()
         self._loggers = [logging.getLogger(name) for name in loggers]
         self._propagated = [logger.propagate for logger in self._loggers]
-
-    def begin(self) -> None:
-        """Keep records from other handlers."""
         for logger in self._loggers:
             logger.propagate = False
             logger.addHandler(self)

@@ -22,7 +22,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from multiprocessing import forkserver
@@ -163,7 +163,7 @@ class _SlotMain:
             ChannelError: the supervisor has ended.
         """
         self._cancellation.install()
-        REPEATS.listener = self._tell_repeat
+        REPEATS.listener = lambda service, waits: self._tell(lambda log: log.repeating(service, waits=waits))
         threading.Thread(target=self._listen, name="perago-supervisor", daemon=True).start()
         try:
             with self._output.capture(lambda line: self._log.write("INFO", line, source="start")):
@@ -174,7 +174,7 @@ class _SlotMain:
             self._log.write("ERROR", cut(traceback.format_exc(), TRACEBACK_BYTES), source="start")
             self._channel.send_now(StartFailed(cut(self._plan.mask(f"{type(error).__name__}: {error}"), REASON_BYTES)))
             return
-        HANGS.report_to(self._hangs)
+        HANGS.report_to(lambda text, is_over: self._tell(lambda log: log.waiting(text, is_over)))
         self._channel.send(Ready())
         while isinstance(message := self._inbox.get(), Deliver):
             finished = self._attempt(task, store, message.delivery)
@@ -193,10 +193,11 @@ class _SlotMain:
             if (problem := self._removals.pop().remove()) is not None:
                 self._log.write("WARNING", f"The attempt directory was not removed. {problem}")
 
-    def _hangs(self, text: str, is_over: bool) -> None:
+    def _tell(self, say: Callable[[AttemptLog], None]) -> None:
+        """Send a message about the current attempt, if there is one."""
         with self._telling:
             if self._at_hand is not None:
-                self._at_hand.waiting(text, is_over)
+                say(self._at_hand)
 
     def _load(self) -> Task:
         """Load the task. Its module may have been edited since the start of the worker, which polls with the former
@@ -215,11 +216,6 @@ class _SlotMain:
         return self._planned.store_factory()
 
     # --------------------------------------------------------------------- one attempt
-
-    def _tell_repeat(self, service: str, waits: bool) -> None:
-        with self._telling:
-            if self._at_hand is not None:
-                self._at_hand.repeating(service, waits=waits)
 
     def _attempt(self, task: Task, store: WorkspaceStore | None, delivery: Delivery) -> Finished:
         attempt_log = self._at_hand = AttemptLog(
@@ -373,9 +369,7 @@ class _SlotMain:
                 case DeliveryAnswer():
                     self._delivery_check.answered(message)
                 case AskLog():
-                    with self._telling:
-                        if self._at_hand is not None:
-                            self._at_hand.tell_tail()
+                    self._tell(AttemptLog.tell_tail)
                 case Cancel():
                     self._delivery_check.close()
                     self._cancellation.announce()

@@ -90,7 +90,6 @@ def telemetry(context: ExportContext, say: Say) -> Iterator[list[Listener]]:
     ends: list[Callable[[], object]] = []
     plan = context.plan
     words = Words(plan.mask, "opentelemetry")
-    words.begin()
     try:
         resource = _resource()
         if "traces" in context.signals:

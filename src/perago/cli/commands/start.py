@@ -176,7 +176,7 @@ def command(
             _warn_of_id(plan)
             clock = SystemClock()
             reached = functools.partial(reach, wait=wait, clock=clock)
-            signals = wanted_signals(messages)
+            signals = wanted_signals(messages.warning)
             queue = ConductorQueue(settings.require_conductor(), traced="traces" in signals)
             stack.callback(queue.close)
             context = ExportContext(
