@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 
 from pydantic import field_validator, model_validator
 
-from perago.authoring.declaration import Declaration, InvalidDeclaration
+from perago.authoring.declaration import Declaration, InvalidDeclaration, declared_list
 from perago.records import dataclass, field, replace
 
 MetricKind: TypeAlias = Literal["counter", "gauge", "histogram"]
@@ -107,9 +107,8 @@ class Measurements:
         with self._lock:
             if name not in self._found:
                 bounds = (metric.buckets or DEFAULT_BUCKETS) if kind == "histogram" else ()
-                self._found[name] = Measured(
-                    name, kind, bounds=bounds, counts=(0,) * (len(bounds) + 1) if bounds else ()
-                )
+                counts = (0,) * (len(bounds) + 1) if bounds else ()
+                self._found[name] = Measured(name, kind, bounds=bounds, counts=counts)
             self._found[name] = _with(self._found[name], float(value))
 
     def all(self) -> tuple[Measured, ...]:
@@ -136,18 +135,15 @@ def checked_metrics(declared: object) -> tuple[Metric, ...]:
         InvalidDeclaration: it is not a list of metrics with different names.
     """
     fix = 'write metrics=[Metric(name="rows_read", kind="counter")], or leave it out'
-    if isinstance(declared, str | Metric) or not isinstance(declared, Iterable):
-        raise InvalidDeclaration(f"metrics must be a list of Metric(...), not {type(declared).__name__}", fix)
-    metrics = tuple(declared)
+    metrics = declared_list("metrics", "Metric(...)", declared, fix, but=Metric)
     for index, metric in enumerate(metrics):
         if not isinstance(metric, Metric):
             raise InvalidDeclaration(f"metrics[{index}] must be Metric(...), not {type(metric).__name__}", fix)
         if metric.name in {other.name for other in metrics[:index]}:
             raise InvalidDeclaration(f"two metrics have the name {metric.name!r}", "give each its own name")
     if len(metrics) > MOST_METRICS:
-        raise InvalidDeclaration(
-            f"{len(metrics)} metrics are more than {MOST_METRICS}", "declare only the metrics that you watch"
-        )
+        problem = f"{len(metrics)} metrics are more than {MOST_METRICS}"
+        raise InvalidDeclaration(problem, "declare only the metrics that you watch")
     return metrics
 
 

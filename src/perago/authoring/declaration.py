@@ -15,7 +15,7 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from inspect import Parameter
 from pathlib import Path, PurePath
 from types import FrameType, FunctionType
@@ -69,9 +69,8 @@ class TaskDefinitionError(Exception):
         self.fix = fix
 
     def __str__(self) -> str:
-        where = f"{readable_path(self.file)}:{self.line}: " if self.file and self.line else ""
-        if self.file and not self.line:
-            where = f"{readable_path(self.file)}: "
+        line = f":{self.line}" if self.line else ""
+        where = f"{readable_path(self.file)}{line}: " if self.file else ""
         fix = f"\n  fix: {self.fix}" if self.fix else ""
         return f"{where}{self.message}{fix}"
 
@@ -167,6 +166,17 @@ def declares(written: str, *, named_only: bool = False) -> Callable[[Callable[P,
         return call
 
     return decorate
+
+
+def declared_list(name: str, what: str, given: object, fix: str, *, but: type = str) -> tuple[Any, ...]:
+    """Return an argument that is a list of `what`.
+
+    Raises:
+        InvalidDeclaration: it is anything else, such as a text or one item, which is a `but`.
+    """
+    if isinstance(given, str | but) or not isinstance(given, Iterable):
+        raise InvalidDeclaration(f"{name} must be a list of {what}, not {type(given).__name__}", fix)
+    return tuple(given)
 
 
 LARGEST_INT = 2**31 - 1
@@ -269,24 +279,16 @@ def require_function(candidate: object, decorator: str = "@task") -> FunctionTyp
     Raises:
         InvalidDeclaration: it is not such a function.
     """
-    if not isinstance(candidate, FunctionType):
-        raise InvalidDeclaration(
-            f"{decorator} decorates a plain function, not {_kind_of_object(candidate)}",
-            "write `def name(...)` in the module",
-        )
-    if candidate.__name__ == "<lambda>":
-        raise InvalidDeclaration(
-            f"{decorator} decorates a plain function, not a lambda", "write `def name(...)` in the module"
-        )
+    rule = f"{decorator} decorates a plain function, not"
+    if not isinstance(candidate, FunctionType) or candidate.__name__ == "<lambda>":
+        kind = "a lambda" if isinstance(candidate, FunctionType) else _kind_of_object(candidate)
+        raise InvalidDeclaration(f"{rule} {kind}", "write `def name(...)` in the module")
     owner = candidate.__qualname__.rpartition(".")[0]
     if owner and not owner.endswith("<locals>"):
-        raise InvalidDeclaration(
-            f"{decorator} decorates a plain function, not a method of {owner}", "move it out of the class"
-        )
+        raise InvalidDeclaration(f"{rule} a method of {owner}", "move it out of the class")
     if inspect.isasyncgenfunction(candidate):
-        raise InvalidDeclaration(
-            "the function is an async generator", "make it a plain `def` that returns its result once"
-        )
+        fix = "make it a plain `def` that returns its result once"
+        raise InvalidDeclaration("the function is an async generator", fix)
     if inspect.iscoroutinefunction(candidate):
         raise InvalidDeclaration("the function is async", "make it a plain `def` and call asyncio.run(...) inside")
     if inspect.isgeneratorfunction(candidate):
@@ -335,20 +337,14 @@ def _kind_of_object(candidate: object) -> str:
 
 
 def check_kind(parameter: Parameter, fix: str) -> None:
-    wrapper = "; if another decorator stands below, it must use functools.wraps"
-    match parameter.kind:
-        case Parameter.VAR_POSITIONAL:
-            raise InvalidDeclaration(f"the signature has *{parameter.name}", fix + wrapper)
-        case Parameter.VAR_KEYWORD:
-            raise InvalidDeclaration(f"the signature has **{parameter.name}", fix + wrapper)
-        case Parameter.KEYWORD_ONLY:
-            raise InvalidDeclaration(
-                f"parameter {parameter.name!r} is keyword-only", f"remove the `*` before it: {fix}"
-            )
-        case Parameter.POSITIONAL_ONLY:
-            raise InvalidDeclaration(
-                f"parameter {parameter.name!r} is positional-only", f"remove the `/` after it: {fix}"
-            )
+    if parameter.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD):
+        stars = "*" if parameter.kind is Parameter.VAR_POSITIONAL else "**"
+        fix += "; if another decorator stands below, it must use functools.wraps"
+        raise InvalidDeclaration(f"the signature has {stars}{parameter.name}", fix)
+    if parameter.kind is Parameter.KEYWORD_ONLY:
+        raise InvalidDeclaration(f"parameter {parameter.name!r} is keyword-only", f"remove the `*` before it: {fix}")
+    if parameter.kind is Parameter.POSITIONAL_ONLY:
+        raise InvalidDeclaration(f"parameter {parameter.name!r} is positional-only", f"remove the `/` after it: {fix}")
 
 
 def check_default(parameter: Parameter) -> None:

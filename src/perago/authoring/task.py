@@ -26,6 +26,7 @@ from perago.authoring.declaration import (
     calling_line,
     calling_locals,
     check_signature,
+    declared_list,
     declares,
     require_function,
 )
@@ -43,9 +44,7 @@ def canonical_patterns(patterns: object) -> tuple[str, ...]:
         InvalidDeclaration: it is not a list of patterns, or one of them matches no withheld variable.
     """
     fix = 'write environment=["LAKECTL_*"], or leave it out'
-    if isinstance(patterns, str) or not isinstance(patterns, Iterable):
-        raise InvalidDeclaration(f"environment must be a list of patterns, not {type(patterns).__name__}", fix)
-    found = tuple(patterns)
+    found = declared_list("environment", "patterns", patterns, fix)
     for pattern in found:
         if not isinstance(pattern, str) or not _PATTERN.fullmatch(pattern):
             raise InvalidDeclaration(f"environment: {pattern!r} is not a pattern for names of variables", fix)
@@ -146,13 +145,12 @@ class Example(Declaration):
     def _tree_is_a_mapping_or_a_directory(cls, tree: object) -> object:
         if isinstance(tree, Mapping):
             return _canonical_tree(tree)
-        if tree is None:
-            return tree
-        if isinstance(tree, str | os.PathLike):
-            if not os.fspath(tree) or Path(tree).is_absolute():
-                raise ValueError("a directory is written relative to the task module, such as 'cases/a'")
-            return tree
-        raise ValueError(f"must be a mapping of path to content, or the path of a directory, not {type(tree).__name__}")
+        if not isinstance(tree, str | os.PathLike | None):
+            kind = type(tree).__name__
+            raise ValueError(f"must be a mapping of path to content, or the path of a directory, not {kind}")  # noqa: TRY004
+        if tree is not None and (not os.fspath(tree) or Path(tree).is_absolute()):
+            raise ValueError("a directory is written relative to the task module, such as 'cases/a'")
+        return tree
 
     @model_validator(mode="after")
     def _only_a_completed_example_has_a_result(self) -> Self:
@@ -298,9 +296,8 @@ def task(
             models = check_signature(plain, has_workspace=workspace is not None, local_names=local_names)
         except InvalidDeclaration as invalid:
             label = getattr(function, "__name__", "")
-            raise location.error(
-                f"task {name!r}{f' (function {label})' if label else ''}: {invalid.rule}", invalid.fix
-            ) from None
+            which = f"task {name!r}{f' (function {label})' if label else ''}"
+            raise location.error(f"{which}: {invalid.rule}", invalid.fix) from None
         declared = Task(
             name=name,
             description=description,
@@ -385,20 +382,15 @@ def _check_type(name: str, value: object, expected: type, *, optional: bool = Fa
 
 def _checked_scratch_files(patterns: object) -> tuple[str, ...]:
     fix = 'write scratch_files=["spark-warehouse/**"], or leave it out'
-    if isinstance(patterns, str) or not isinstance(patterns, Iterable):
-        raise InvalidDeclaration(f"scratch_files must be a list of glob patterns, not {type(patterns).__name__}", fix)
     try:
-        return tuple(map(canonical_pattern, patterns))
+        return tuple(map(canonical_pattern, declared_list("scratch_files", "glob patterns", patterns, fix)))
     except ValueError as error:
         raise InvalidDeclaration(f"scratch_files: {error}", fix) from None
 
 
 def _checked_examples(declared: object, *, has_workspace: bool) -> tuple[Example, ...]:
-    if isinstance(declared, Example) or not isinstance(declared, Iterable):
-        raise InvalidDeclaration(
-            f"examples must be a list of Example(...), not {type(declared).__name__}", "write examples=[Example(...)]"
-        )
-    examples = tuple(declared)
+    fix = "write examples=[Example(...)]"
+    examples = declared_list("examples", "Example(...)", declared, fix, but=Example)
     ids: set[str] = set()
     for index, example in enumerate(examples):
         _check_type(f"examples[{index}]", example, Example)
