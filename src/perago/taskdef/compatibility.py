@@ -140,6 +140,10 @@ class AffectedParty(Flag):
         """Return the affected parties."""
         return (cls.SENDERS if senders else cls.NEITHER) | (cls.READERS if readers else cls.NEITHER)
 
+    def words(self, neither: str, senders: str, readers: str, both: str) -> str:
+        """Return the words for these parties."""
+        return (neither, senders, readers, both)[self.value]
+
 
 _MATTERS = {"inputSchema": AffectedParty.SENDERS, "outputSchema": AffectedParty.READERS}
 
@@ -174,32 +178,14 @@ def _without(schema: Schema, keywords: Collection[str]) -> dict[str, Any]:
     return {key: value for key, value in schema.items() if key not in keywords}
 
 
-ANNOTATIONS = frozenset(
-    {
-        "$comment",
-        "$id",
-        "$schema",
-        "default",
-        "deprecated",
-        "description",
-        "discriminator",
-        "examples",
-        "readOnly",
-        "title",
-        "writeOnly",
-    }
-)
+ANNOTATIONS = {
+    *("$comment", "$id", "$schema", "default", "deprecated", "description", "discriminator", "examples"),
+    *("readOnly", "title", "writeOnly"),
+}
 """Keywords that accept or reject no value. A `default` is judged together with the properties."""
 
-_TYPES = {
-    "null": {"null"},
-    "boolean": {"boolean"},
-    "string": {"string"},
-    "array": {"array"},
-    "object": {"object"},
-    "integer": {"integer"},
-    "number": {"integer", "fraction"},
-}
+_TYPES = {kind: {kind} for kind in ("null", "boolean", "string", "array", "object", "integer")}
+_TYPES["number"] = {"integer", "fraction"}
 _ALL_TYPES = frozenset().union(*_TYPES.values())
 _VALUES = ("const", "enum")
 _LOWER, _UPPER = ("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")
@@ -215,16 +201,8 @@ _OBJECT = ("properties", "required", "additionalProperties", "patternProperties"
 _UNIONS = ("anyOf", "oneOf")
 _NESTED = {"items": "the items", "propertyNames": "the keys", "contentSchema": "the content"}
 _KNOWN = {
-    "type",
-    "uniqueItems",
-    "prefixItems",
-    *ANNOTATIONS,
-    *_VALUES,
-    *_NUMERIC,
-    *_FORMS,
-    *_OBJECT,
-    *_UNIONS,
-    *_NESTED,
+    *("type", "uniqueItems", "prefixItems"),
+    *(*ANNOTATIONS, *_VALUES, *_NUMERIC, *_FORMS, *_OBJECT, *_UNIONS, *_NESTED),
 }
 
 
@@ -232,12 +210,9 @@ def _simple_changes(pointer: str, old: Schema, new: Schema) -> Iterator[SchemaCh
     """Yield the changes of all keywords that contain no schema and are known here."""
     for keywords, what, narrowed, widened in _judged_keywords(old, new):
         affected = AffectedParty.of(senders=narrowed, readers=widened)
-        words = {
-            AffectedParty.NEITHER: ": the same in another form",
-            AffectedParty.SENDERS: " narrowed",
-            AffectedParty.READERS: " widened",
-        }
-        reason = what + words.get(affected, " changed, and it is unknown which values still fit")
+        reason = what + affected.words(
+            ": the same in another form", " narrowed", " widened", " changed, and it is unknown which values still fit"
+        )
         yield from _changed(pointer, old, new, keywords, affected, reason)
 
 
@@ -368,9 +343,7 @@ def _properties(pointer: str, old: Schema, new: Schema) -> Iterator[SchemaChange
 
 
 def _same_but_title(old: Any, new: Any) -> bool:
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        old, new = _without(old, ["title"]), _without(new, ["title"])
-    return same_json(old, new)
+    return same_json(*(_without(each, ["title"]) if isinstance(each, Mapping) else each for each in (old, new)))
 
 
 def _added(here: str, name: str, old: Schema, new: Schema) -> SchemaChange:
@@ -410,12 +383,12 @@ def _other_properties(pointer: str, old: Schema, new: Schema) -> Iterator[Schema
         yield from found
         return
     affected = affected_by(found)
-    reasons = {
-        AffectedParty.NEITHER: "the same in another form",
-        AffectedParty.SENDERS: "other keys are now refused, or must fit a schema",
-        AffectedParty.READERS: "other keys are now allowed",
-    }
-    reason = reasons.get(affected, "it is unknown which other keys still fit")
+    reason = affected.words(
+        "the same in another form",
+        "other keys are now refused, or must fit a schema",
+        "other keys are now allowed",
+        "it is unknown which other keys still fit",
+    )
     yield from _changed(pointer, old, new, [keyword], affected, reason)
 
 
@@ -480,13 +453,8 @@ def _accepted(keyword: str, schema: Schema) -> Any:
 def _as_one(pointer: str, old: Any, new: Any, before: Any, after: Any, what: str) -> SchemaChange:
     """Return a single change for an added or removed schema. `before` and `after` say what is accepted without it."""
     affected = affected_by(schema_changes(pointer, before, after))
-    words = {
-        AffectedParty.NEITHER: "accepts the same",
-        AffectedParty.SENDERS: "narrowed",
-        AffectedParty.READERS: "widened",
-    }
-    reason = f"{what}: {words.get(affected, 'unknown which values still fit')}"
-    return SchemaChange(pointer, old, new, affected, reason)
+    words = affected.words("accepts the same", "narrowed", "widened", "unknown which values still fit")
+    return SchemaChange(pointer, old, new, affected, f"{what}: {words}")
 
 
 _Alternative: TypeAlias = "tuple[str, Schema]"

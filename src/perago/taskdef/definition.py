@@ -186,12 +186,9 @@ def _differences(path: str, old: Any, new: Any) -> Iterator[Difference]:
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in sorted({*old, *new}):
             yield from _differences(join_pointer(path, key), old.get(key, ABSENT), new.get(key, ABSENT))
-    elif (
-        isinstance(old, list)
-        and isinstance(new, list)
-        and len(old) == len(new)
-        and all(isinstance(item, Mapping) for item in (*old, *new))
-    ):
+        return
+    are_lists = isinstance(old, list) and isinstance(new, list) and len(old) == len(new)
+    if are_lists and all(isinstance(item, Mapping) for item in (*old, *new)):
         for index, (before, after) in enumerate(zip(old, new, strict=True)):
             yield from _differences(join_pointer(path, index), before, after)
     elif not same_json(old, new):

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import ModuleType
 
 from perago.authoring import Task, TaskDefinitionError
+from perago.authoring.declaration import Location
 from perago.authoring.task import TASK_ATTRIBUTE, get_task
 from perago.records import dataclass
 from perago.secret_names import is_withheld
@@ -189,20 +190,12 @@ def _only_task(module: ModuleType) -> Task:
         raise NoTask(f"{kind} {name} declares no task{hint}", file=getattr(module, "__file__", None), fix=fix)
     if len(tasks) > 1:
         listed = ", ".join(f"{task.name} (line {task.line})" for task in tasks)
-        raise TaskDefinitionError(
-            f"module {name} declares {len(tasks)} tasks, but a module can declare only one: {listed}",
-            file=tasks[1].file,
-            line=tasks[1].line,
-            fix="move each further task to its own module",
-        )
+        problem = f"module {name} declares {len(tasks)} tasks, but a module can declare only one: {listed}"
+        raise Location(tasks[1].file, tasks[1].line).error(problem, "move each further task to its own module")
     task = tasks[0]
     if not any(get_task(value) is task for value in members):
-        raise TaskDefinitionError(
-            f"task {task.name!r}: a decorator is above @task, so a worker would not run it",
-            file=task.file,
-            line=task.line,
-            fix="move @task to the top, above all other decorators",
-        )
+        problem = f"task {task.name!r}: a decorator is above @task, so a worker would not run it"
+        raise Location(task.file, task.line).error(problem, "move @task to the top, above all other decorators")
     return task
 
 
@@ -280,12 +273,10 @@ def _failed_import(name: str, error: BaseException) -> TaskDefinitionError:
             fix = f"correct the import, because {parent} has no module {child}"
         else:
             fix = f"install the package that provides {error.name}, or correct the import"
-        return TaskDefinitionError(
-            f"module {name} needs the module {error.name}, which cannot be found", file=file, line=line, fix=fix
-        )
-    return TaskDefinitionError(
-        f"module {name} cannot be imported: {_reason(error)}", file=file, line=line, fix=_advice(error)
-    )
+        problem = f"needs the module {error.name}, which cannot be found"
+    else:
+        problem, fix = f"cannot be imported: {_reason(error)}", _advice(error)
+    return TaskDefinitionError(f"module {name} {problem}", file=file, line=line, fix=fix)
 
 
 def _reason(error: BaseException) -> str:
@@ -311,10 +302,8 @@ def _advice(error: BaseException) -> str:
         return "correct the syntax of this line"
     name = error.args[0] if isinstance(error, KeyError) and error.args else None
     if isinstance(name, str) and is_withheld(name):
-        return (
-            f"perago withholds {name} while modules are imported: read it in the function, and write "
-            f"@task(environment=[{name!r}])"
-        )
+        advice = f"read it in the function, and write @task(environment=[{name!r}])"
+        return f"perago withholds {name} while modules are imported: {advice}"
     return "correct what this line does when the module is imported"
 
 
@@ -352,10 +341,8 @@ def _directory_of(top: str) -> str:
 def _no_such_module(name: str, missing: str) -> TaskDefinitionError:
     parent, _, child = missing.rpartition(".")
     if parent and not hasattr(sys.modules.get(parent), "__path__"):
-        return TaskDefinitionError(
-            f"there is no module {name}: {parent} is a module, not a package",
-            fix=f"write {parent}, or correct the path",
-        )
+        problem = f"there is no module {name}: {parent} is a module, not a package"
+        return TaskDefinitionError(problem, fix=f"write {parent}, or correct the path")
     places = getattr(sys.modules.get(parent), "__path__", ())
     if not parent:  # only what an author may have written, never a library
         places = (entry or "." for entry in sys.path if not _is_library(str(Path(entry).absolute())))
@@ -373,9 +360,7 @@ def _no_such_module(name: str, missing: str) -> TaskDefinitionError:
     elif found:
         fix = f"did you mean {found}?"
     elif parent:
-        fix = (
-            f"correct the path; {parent} has the modules {listing(sorted(others), 5)}" if others else "correct the path"
-        )
+        fix = f"correct the path{f'; {parent} has the modules {listing(sorted(others), 5)}' if others else ''}"
     else:
         place = f"{directory}, which" if directory else "the directory that"
         fix = f"correct the path, or run the command in {place} contains {child}"

@@ -110,8 +110,7 @@ def _reason(details: ErrorDetails) -> str:
         return f"is not valid ({kind})"
     if kind in _WORDED_BY_PYDANTIC:
         return details["msg"]
-    text = str(context["error"]) if "error" in context else details["msg"]
-    text = " ".join(text.split())
+    text = " ".join(str(context.get("error", details["msg"])).split())
     for leaf in sorted({str(leaf) for leaf in _leaves(details["input"])} - {""}, key=len, reverse=True):
         text = re.sub(rf"(?<!\w){re.escape(leaf)}(?!\w)", "…", text)
     return text[:_LONGEST_REASON] or f"is not valid ({kind})"
@@ -187,12 +186,10 @@ def _keys(model: type[BaseModel], name: str, field: FieldInfo) -> Iterator[str]:
 
 
 def _is_reshaped(model: type[BaseModel], name: str) -> bool:
-    if any(
-        isinstance(item, BeforeValidator | WrapValidator | PlainValidator) for item in model.model_fields[name].metadata
-    ):
-        return True
     validators = model.__pydantic_decorators__.field_validators.values()
-    return any(item.info.mode in _RESHAPING and {name, "*"} & set(item.info.fields) for item in validators)
+    own = any(item.info.mode in _RESHAPING and {name, "*"} & set(item.info.fields) for item in validators)
+    kinds = (BeforeValidator, WrapValidator, PlainValidator)
+    return own or any(isinstance(item, kinds) for item in model.model_fields[name].metadata)
 
 
 _COMMIT_ID = re.compile(r"[0-9a-f]{64}")
@@ -315,9 +312,8 @@ def dump_result(task: Task, value: object, max_bytes: int) -> Any:
         advice = "write it to a file in the workspace and return the path"
         if task.workspace is None:
             advice = "store it elsewhere and return where, or give the task a workspace"
-        raise InvalidResult(
-            f"the result is {size:,} bytes of JSON, more than {max_bytes:,} (PERAGO_MAX_RESULT_BYTES); {advice}"
-        )
+        limit = f"more than {max_bytes:,} (PERAGO_MAX_RESULT_BYTES)"
+        raise InvalidResult(f"the result is {size:,} bytes of JSON, {limit}; {advice}")
     return document
 
 
@@ -454,14 +450,8 @@ __all__ = [
 ]
 
 _NAMES = {
-    "repository": (
-        re.compile(r"[a-z0-9][a-z0-9-]{2,62}"),
-        "3 to 63 lower-case letters, digits and dashes that does not begin with a dash",
-    ),
-    "branch": (
-        re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*"),
-        "letters, digits, underscores and dashes that does not begin with a dash",
-    ),
+    "repository": (re.compile(r"[a-z0-9][a-z0-9-]{2,62}"), "3 to 63 lower-case letters, digits and dashes"),
+    "branch": (re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*"), "letters, digits, underscores and dashes"),
 }
 """Names that lakeFS accepts (`docs/dev/servers/lakefs.md`, "REST facts")."""
 
@@ -581,6 +571,7 @@ def name_problem(kind: str, name: object) -> str | None:
     pattern, rule = _NAMES[kind]
     if isinstance(name, str) and pattern.fullmatch(name):
         return None
+    rule += " that does not begin with a dash"
     return f"must be a name of {rule}, not {shown(name)}; lakeFS allows no other names"
 
 

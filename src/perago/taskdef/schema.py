@@ -20,8 +20,8 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from pydantic import BaseModel, PydanticUserError, Secret, SecretBytes, SecretStr
 from pydantic.json_schema import GenerateJsonSchema
 
-from perago.authoring import Task, TaskDefinitionError
-from perago.authoring.declaration import InvalidDeclaration
+from perago.authoring import Task
+from perago.authoring.declaration import InvalidDeclaration, Location
 
 Schema: TypeAlias = Mapping[str, Any]
 
@@ -138,9 +138,9 @@ def result_schema(model: type[BaseModel]) -> dict[str, Any]:
     schema = model_schema(model, "result", "serialization")
     secret = find_secret(model)
     if secret is not None:
+        why = "but results are stored readable in Conductor and in lakeFS"
         raise InvalidDeclaration(
-            f"result model {model.__name__} holds a secret in {secret}, "
-            "but results are stored readable in Conductor and in lakeFS",
+            f"result model {model.__name__} holds a secret in {secret}, {why}",
             "remove the field; return the name under which the secret can be looked up",
         )
     return schema
@@ -174,12 +174,8 @@ def workspace_schema(ref: dict[str, Any]) -> dict[str, Any]:
 
 
 def _closed(properties: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": dict(properties),
-        "required": sorted(properties),
-        "additionalProperties": False,
-    }
+    required = sorted(properties)
+    return {"type": "object", "properties": dict(properties), "required": required, "additionalProperties": False}
 
 
 def model_schema(model: type[BaseModel], key: str, mode: Literal["validation", "serialization"]) -> dict[str, Any]:
@@ -213,9 +209,8 @@ def _refusing(task: Task) -> Iterator[None]:
     try:
         yield
     except InvalidDeclaration as invalid:
-        raise TaskDefinitionError(
-            f"task {task.name!r}: {invalid.rule}", file=task.file, line=task.line, fix=invalid.fix
-        ) from invalid.__cause__
+        error = Location(task.file, task.line).error(f"task {task.name!r}: {invalid.rule}", invalid.fix)
+        raise error from invalid.__cause__
 
 
 _PREFIX = "#/$defs/"
