@@ -107,9 +107,7 @@ def evaluate(
     kinds = cast("Iterable[Rule]", rules)  # each guardrail is of a kind
     judged = [(rule, _finding(rule, rule.evaluate(tree), tree, phase)) for rule in kinds]
     if disk is None or not all(finding.satisfied for _, finding in judged):
-        return tuple(
-            finding for rule, finding in judged if not (isinstance(rule, ContentGuardrail) and finding.satisfied)
-        )
+        return tuple(found for rule, found in judged if not (isinstance(rule, ContentGuardrail) and found.satisfied))
     findings, is_as_scanned = [], True
     for rule, finding in judged:
         if not isinstance(rule, ContentGuardrail):
@@ -133,10 +131,8 @@ def naming_hidden(
         found = [path for path in files if _is_about(rule, path) or ("." in path and path in finding.message)]
         if not found:
             return finding
-        words = (
-            f"{finding.message}; the task does not see {listing([quoted(path) for path in sorted(found)], 3)}: {view}"
-        )
-        return replace(finding, message=words)
+        names = listing([quoted(path) for path in sorted(found)], 3)
+        return replace(finding, message=f"{finding.message}; the task does not see {names}: {view}")
 
     return tuple(map(noted, findings)) if hidden else tuple(findings)
 
@@ -172,9 +168,8 @@ def _look(rule: ContentGuardrail, disk: Tree, tree: Listing, phase: Phase) -> tu
         return _finding(rule, rule.look_into(disk), tree, phase), True
     except GuardrailDefect as defect:
         words = f"{phase} guardrail {rule.brief}: {defect}"
-        return Finding(
-            str(rule), False, 0, words, is_defect=True, detail=defect.detail
-        ), not defect.has_changed_the_tree
+        found = Finding(str(rule), False, 0, words, is_defect=True, detail=defect.detail)
+        return found, not defect.has_changed_the_tree
 
 
 def _finding(rule: Rule, verdict: Verdict, tree: Listing, phase: Phase) -> Finding:

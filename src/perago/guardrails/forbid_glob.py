@@ -3,14 +3,7 @@
 from __future__ import annotations
 
 from perago.authoring.declaration import declares
-from perago.authoring.workspace import (
-    Guardrail,
-    Listing,
-    Path,
-    Rule,
-    Verdict,
-    declared_pattern,
-)
+from perago.authoring.workspace import Guardrail, Listing, Path, Rule, Verdict, declared_pattern
 from perago.guardrails.paths import found, matching
 from perago.records import dataclass
 

@@ -243,9 +243,8 @@ def _location(judge: object, declared_at: Location) -> Location:
 
 def _check_options(name: object, seconds: object) -> None:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise InvalidDeclaration(
-            f"the name {name!r} is not allowed", "use letters, digits, `_`, `.` and `-`, at most 100"
-        )
+        fix = "use letters, digits, `_`, `.` and `-`, at most 100"
+        raise InvalidDeclaration(f"the name {name!r} is not allowed", fix)
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= _MOST_SECONDS:
         raise InvalidDeclaration(
             f"seconds is {seconds!r}, not a number above 0 and up to {_MOST_SECONDS:,.0f}", "write seconds=60"

@@ -3,14 +3,7 @@
 from __future__ import annotations
 
 from perago.authoring.declaration import calling_line, declares
-from perago.authoring.workspace import (
-    Guardrail,
-    Listing,
-    Path,
-    Rule,
-    Verdict,
-    declared_pattern,
-)
+from perago.authoring.workspace import Guardrail, Listing, Path, Rule, Verdict, declared_pattern
 from perago.guardrails.paths import check_count, for_pattern, found, matching, too_small, written_size
 from perago.records import dataclass
 

@@ -36,7 +36,7 @@ def check_table(file: BinaryIO, rule: TableRule) -> list[str]:
         OSError: the disk failed.
         GuardrailDefect: a model of the author that is not a model.
     """
-    from perago.guardrails.tables import Checks, Unreadable, read_csv, read_jsonl, read_parquet
+    from perago.guardrails.tables import Checks, Unreadable, check_model, read_csv, read_jsonl, read_parquet
 
     readers = {Format.CSV: read_csv, Format.PARQUET: read_parquet, Format.JSONL: read_jsonl}
     with closing(Checks(rule)) as checks:
@@ -46,8 +46,6 @@ def check_table(file: BinaryIO, rule: TableRule) -> list[str]:
             return [*checks.problems, str(problem)]
         problems = checks.end()
     if not problems and rule.schema is not None:
-        from perago.guardrails.tables import check_model
-
         file.seek(0)
         problems = check_model(file, rule)
     return problems
@@ -81,19 +79,8 @@ class ColumnType(StrEnum):
     ANY = "object"
 
 
-PYTHON_TYPES: Mapping[type, ColumnType] = MappingProxyType(
-    {
-        int: ColumnType.INT,
-        float: ColumnType.FLOAT,
-        str: ColumnType.STR,
-        bool: ColumnType.BOOL,
-        bytes: ColumnType.BYTES,
-        datetime.date: ColumnType.DATE,
-        datetime.datetime: ColumnType.DATETIME,
-        decimal.Decimal: ColumnType.DECIMAL,
-        object: ColumnType.ANY,
-    }
-)
+_PYTHON = (int, float, str, bool, bytes, datetime.date, datetime.datetime, decimal.Decimal, object)
+PYTHON_TYPES: Mapping[type, ColumnType] = MappingProxyType(dict(zip(_PYTHON, ColumnType, strict=True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,17 +233,11 @@ def require_table(
         show_values=bool(show_values),
     )
     if rule.min_rows is not None and rule.max_rows is not None and rule.max_rows < rule.min_rows:
-        raise _wrong(
-            canonical,
-            f"max_rows {rule.max_rows} is less than min_rows {rule.min_rows}, so no table can satisfy it",
-            "raise max_rows or lower min_rows",
-        )
+        words = f"max_rows {rule.max_rows} is less than min_rows {rule.min_rows}, so no table can satisfy it"
+        raise _wrong(canonical, words, "raise max_rows or lower min_rows")
     if schema is not None and not rule.schema_module:
-        raise _wrong(
-            canonical,
-            f"schema is an object of type {type(schema).__name__}, not a model of pandera",
-            "give a subclass of pandera.DataFrameModel, or a pandera.DataFrameSchema",
-        )
+        words = f"schema is an object of type {type(schema).__name__}, not a model of pandera"
+        raise _wrong(canonical, words, "give a subclass of pandera.DataFrameModel, or a pandera.DataFrameSchema")
     return RequireTable(canonical, rule)
 
 
@@ -276,11 +257,8 @@ def _format(pattern: str, given: object) -> Format:
         return Format(str(given))
     found = _by_name(pattern)
     if found is None:
-        raise _wrong(
-            pattern,
-            "the pattern does not show the format of the tables",
-            f"let it end in {', '.join(ENDINGS)}, or give format='csv'",
-        )
+        fix = f"let it end in {', '.join(ENDINGS)}, or give format='csv'"
+        raise _wrong(pattern, "the pattern does not show the format of the tables", fix)
     return found
 
 
@@ -305,9 +283,8 @@ def _number(pattern: str, what: str, number: object) -> int | None:
     if number is None:
         return None
     if isinstance(number, bool) or not isinstance(number, int) or number < 0:
-        raise _wrong(
-            pattern, f"{what} is {number!r}, not a number of rows", f"write {what}=1, or another number from 0"
-        )
+        fix = f"write {what}=1, or another number from 0"
+        raise _wrong(pattern, f"{what} is {number!r}, not a number of rows", fix)
     return number
 
 

@@ -158,10 +158,8 @@ class Checks:
                 twin = next((other for other in names if _folded(other) == _folded(name)), None)
                 hint = "" if twin is None else "; one column differs only in case or blanks"
                 if twin is not None and unicodedata.normalize("NFC", twin) == unicodedata.normalize("NFC", name):
-                    hint = (
-                        "; one column looks the same but has a different Unicode form (NFC or NFD), so write "
-                        "both in one form"
-                    )
+                    other_form = "has a different Unicode form (NFC or NFD), so write both in one form"
+                    hint = f"; one column looks the same but {other_form}"
                 self._say("missing", name, f"column {quoted(name)} is missing{hint}")
             elif times[name] > 1:
                 self._say("missing", name, f"column {quoted(name)} occurs {times[name]} times")
@@ -179,12 +177,8 @@ class Checks:
     def wrong_value(self, name: str, index: int, value: object) -> None:
         """Record that a row of this batch, counted from 0, has a value of another type."""
         shown = f": {quoted(str(value))}" if self.rule.show_values else ""
-        row = self.rows + index + 1
-        self._say(
-            "type",
-            name,
-            f"column {quoted(name)}: the value in row {row:,} is not of type {self.rule.types[name]}{shown}",
-        )
+        where = f"the value in row {self.rows + index + 1:,}"
+        self._say("type", name, f"column {quoted(name)}: {where} is not of type {self.rule.types[name]}{shown}")
 
     def texts(self, columns: Mapping[str, pa.Array]) -> None:
         """Check the spelling of a batch of texts."""
@@ -315,29 +309,24 @@ def _delimiter_hint(names: Sequence[str], rule: TableRule) -> str | None:
     for delimiter in _DELIMITERS:
         parts = names[0].split(delimiter) if len(names) == 1 else []
         if len(parts) > 1 and set(rule.needed) & set(parts) and names[0] not in rule.needed:
-            return (
-                f"its columns seem to be separated by {delimiter!r}, not by {rule.delimiter!r}; if that is intended, "
-                f"declare delimiter={delimiter!r}"
-            )
+            advice = f"if that is intended, declare delimiter={delimiter!r}"
+            return f"its columns seem to be separated by {delimiter!r}, not by {rule.delimiter!r}; {advice}"
     return None
 
 
 def _open(source: _Utf8, rule: TableRule, columns: Sequence[str], odd: _OddRow) -> Any:
-    return pyarrow.csv.open_csv(
-        pa.PythonFile(source, mode="r"),
-        read_options=pyarrow.csv.ReadOptions(block_size=BLOCK, use_threads=False),
-        parse_options=pyarrow.csv.ParseOptions(
-            delimiter=rule.delimiter, newlines_in_values=True, invalid_row_handler=odd
-        ),
-        convert_options=pyarrow.csv.ConvertOptions(
-            include_columns=list(columns),
-            column_types=dict.fromkeys(columns, pa.string()),
-            check_utf8=False,  # `_Utf8` has looked
-            null_values=[""],
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=False,
-        ),
+    file, form = pa.PythonFile(source, mode="r"), pyarrow.csv
+    reading = form.ReadOptions(block_size=BLOCK, use_threads=False)
+    parsing = form.ParseOptions(delimiter=rule.delimiter, newlines_in_values=True, invalid_row_handler=odd)
+    converting = form.ConvertOptions(
+        include_columns=list(columns),
+        column_types=dict.fromkeys(columns, pa.string()),
+        check_utf8=False,  # `_Utf8` has looked
+        null_values=[""],
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=False,
     )
+    return form.open_csv(file, read_options=reading, parse_options=parsing, convert_options=converting)
 
 
 class _OddRow:
@@ -386,15 +375,11 @@ class _Utf8(io.RawIOBase):
         return data if not is_last or not data or data.endswith(b"\n") else data + b"\n"
 
 
-"""Bytes that are read in one step. No row is longer."""
-
 _ARROW: Mapping[ColumnType, Any] = {
     ColumnType.INT: pa.int64(),
     ColumnType.FLOAT: pa.float64(),
-    ColumnType.STR: pa.string(),
     ColumnType.BOOL: pa.bool_(),
-    ColumnType.DATE: pa.string(),
-    ColumnType.DATETIME: pa.string(),
+    **dict.fromkeys((ColumnType.STR, ColumnType.DATE, ColumnType.DATETIME), pa.string()),
 }
 _KEYS = (ColumnType.INT, ColumnType.STR, ColumnType.BOOL, ColumnType.DATE, ColumnType.DATETIME)
 """Types whose values Arrow and Python write as the same text."""
@@ -416,10 +401,9 @@ def read_jsonl(file: BinaryIO, rule: TableRule, checks: Checks) -> None:
             columns = _by_python(lines, rule, checks)
         empty -= {name for name, values in columns.items() if values.null_count < len(values)}
         checks.batch(columns, len(lines))
-    if checks.rows:
-        for name in rule.needed:
-            if name in empty:
-                checks.missing(name)
+    for name in rule.needed if checks.rows else ():
+        if name in empty:
+            checks.missing(name)
 
 
 def _arrow_schema(rule: TableRule) -> Any:
@@ -453,12 +437,12 @@ def _by_arrow(block: bytes, rows: int, schema: Any, rule: TableRule, checks: Che
     """Return the needed columns of a block, or None if it is not as declared, or Arrow cannot judge it."""
     if b"NaN" in block or b"Infinity" in block:  # Arrow takes them for JSON
         return None
-    options = pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
+    parsing = pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
+    reading = pyarrow.json.ReadOptions(block_size=len(block))
     try:
         block.decode()
-        table = pyarrow.json.read_json(
-            pa.BufferReader(block), parse_options=options, read_options=pyarrow.json.ReadOptions(block_size=len(block))
-        ).combine_chunks()
+        table = pyarrow.json.read_json(pa.BufferReader(block), parse_options=parsing, read_options=reading)
+        table = table.combine_chunks()
     except (pa.ArrowException, UnicodeDecodeError):
         return None
     if table.num_rows != rows:
@@ -495,9 +479,8 @@ def _object(line: bytes, number: int) -> dict[str, Any]:
 
 
 def _key(value: object, kind: ColumnType | None) -> str:
-    if kind is not None and isinstance(value, str):
-        return value.encode(errors="replace").decode()
-    return json.dumps(value, sort_keys=True)
+    is_text = kind is not None and isinstance(value, str)
+    return str(value).encode(errors="replace").decode() if is_text else json.dumps(value, sort_keys=True)
 
 
 _JSON_TYPES: Mapping[ColumnType, tuple[type, ...]] = {

@@ -141,10 +141,11 @@ class Workflow(Generic[P, R]):
                 fix = f"write flow.value({error.title}, ...)"
             writer.problems.append(self._place_of(error).error(problem, fix))
         else:
-            unused = [name for name in self.given.model_fields if name not in writer.used]
-            for name in unused:
-                rule = f"no step uses the parameter {self.given.__name__}.{name}"
-                writer.problems.append(self._location.error(rule, "use it, or remove it"))
+            for name in self.given.model_fields:
+                if name not in writer.used:
+                    self._report(
+                        writer, f"no step uses the parameter {self.given.__name__}.{name}", "use it, or remove it"
+                    )
         writer.problems += writer.unopened
         inputs, schemas = self._inputs(writer), self._schemas(writer)
         if writer.problems:
@@ -176,31 +177,22 @@ class Workflow(Generic[P, R]):
         for name, field in self.given.model_fields.items():
             key, label = sent_name(name, field), f"{self.given.__name__}.{name}"
             if key is None or key == "workspace":
-                problem = self._location.error(f"{label} cannot be sent as {key!r}", "give the field another name")
-                writer.problems.append(problem)
+                self._report(writer, f"{label} cannot be sent as {key!r}", "give the field another name")
                 continue
             inputs[key] = None
             if field.is_required():
                 continue
             adapter: TypeAdapter[Any] = TypeAdapter(field.rebuild_annotation())
             try:
-                default, again = (
-                    adapter.dump_python(
-                        field.get_default(call_default_factory=True, validated_data={}),
-                        mode="json",
-                        by_alias=True,
-                        warnings=False,
-                    )
-                    for _ in range(2)
-                )
+                made = [field.get_default(call_default_factory=True, validated_data={}) for _ in range(2)]
+                default, again = (adapter.dump_python(one, mode="json", by_alias=True, warnings=False) for one in made)
                 json.dumps(default, allow_nan=False)
             except Exception as error:  # noqa: BLE001 - factories and serializers of the author may fail in any way
                 rule = f"{label} has no default that JSON can hold: {type(error).__name__}: {error}"
-                writer.problems.append(self._location.error(rule, "make it a required field"))
+                self._report(writer, rule, "make it a required field")
                 continue
             if default != again:
-                problem = self._location.error(f"{label} has another default each time", "make it a required field")
-                writer.problems.append(problem)
+                self._report(writer, f"{label} has another default each time", "make it a required field")
             inputs[key] = (default,)
         return inputs
 
@@ -213,7 +205,7 @@ class Workflow(Generic[P, R]):
             if self.result is not None:
                 output["result"] = result_schema(self.result)
         except InvalidDeclaration as invalid:
-            writer.problems.append(self._location.error(invalid.rule, invalid.fix))
+            self._report(writer, invalid.rule, invalid.fix)
             return {}
         given["properties"] = {**place, **given.get("properties", {})}
         given["required"] = sorted([*place, *given.get("required", ())])
@@ -222,6 +214,10 @@ class Workflow(Generic[P, R]):
             "inputSchema": schema_definition(f"{self.name}.input", given),
             "outputSchema": schema_definition(f"{self.name}.output", returned),
         }
+
+    def _report(self, writer: Writer, rule: str, fix: str) -> None:
+        """Note a problem at the line of the declaration."""
+        writer.problems.append(self._location.error(rule, fix))
 
     @property
     def _location(self) -> Location:
@@ -322,9 +318,8 @@ def workflow(
             raise declared_at.error(f"workflow {name!r}: {invalid.rule}", invalid.fix) from None
         module, code = plain.__module__, plain.__code__
         place = (module, code.co_filename, code.co_firstlineno)
-        made: Workflow[Any, Any] = Workflow(
-            name, version, owner_email, description, timeout_seconds, given, result, plain, *place
-        )
+        options = (name, version, owner_email, description, timeout_seconds)
+        made = Workflow[Any, Any](*options, given, result, plain, *place)
         if "<locals>" not in plain.__qualname__:
             _declared.setdefault(module, []).append((getattr(sys.modules.get(module), "__spec__", None), made))
         return made

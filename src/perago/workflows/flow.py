@@ -144,9 +144,8 @@ class Flow:
         """
         declared = get_task(task)
         if declared is None:
-            raise InvalidDeclaration(
-                f"step {name!r}: {getattr(task, '__name__', task)!r} is not a task", "give a function that has @task"
-            )
+            rule = f"step {name!r}: {getattr(task, '__name__', task)!r} is not a task"
+            raise InvalidDeclaration(rule, "give a function that has @task")
         self._check_model(name, f"task {declared.name}", declared.params_model, model)
         inputs: Json = {"params": self._writer.document(f"step {name!r}", declared.params_model, arguments, params)}
         self._writer.add_function(declared.name, declared.function)
@@ -157,9 +156,8 @@ class Flow:
                 rebases = workspace.on_moved_head == "rebase"
                 publisher = Publisher(name, rebases, calling_line(), "optional" in self._options)
                 self._writer.current.publishers.append(publisher)
-        step: Step[R] = self._add(
-            name, {"name": declared.name, "type": "SIMPLE", "inputParameters": inputs}, declared.result_model
-        )
+        simple = {"name": declared.name, "type": "SIMPLE", "inputParameters": inputs}
+        step: Step[R] = self._add(name, simple, declared.result_model)
         if workspace is not None:
             head = expression(step.name, ("workspace", "ref"))
             self._writer.continue_with(head, optional="optional" in self._options)
@@ -188,20 +186,11 @@ class Flow:
         self._writer.add_part(workflow)
         if built.has_workspace:
             inputs = {"workspace": self._writer.workspace(), **inputs}
-            here = calling_line()
-            self._writer.current.publishers += [
-                Publisher(f"{name} > {publisher}", rebases, here) for publisher, rebases in built.publishers
-            ]
-        step: Step[R] = self._add(
-            name,
-            {
-                "name": workflow.name,
-                "type": "SUB_WORKFLOW",
-                "inputParameters": inputs,
-                "subWorkflowParam": {"name": workflow.name, "version": workflow.version},
-            },
-            workflow.result,
-        )
+            here, inner = calling_line(), built.publishers
+            self._writer.current.publishers += [Publisher(f"{name} > {one}", rebases, here) for one, rebases in inner]
+        called = {"name": workflow.name, "version": workflow.version}
+        task = {"name": workflow.name, "type": "SUB_WORKFLOW", "inputParameters": inputs, "subWorkflowParam": called}
+        step: Step[R] = self._add(name, task, workflow.result)
         if built.has_workspace:
             head = expression(step.name, ())  # its ref may be a list, which may not be in a list
             self._writer.continue_with(head, optional="optional" in self._options)
@@ -237,10 +226,8 @@ class Flow:
             self._writer.references.setdefault(inner, calling_line())
         for found in sorted(set(_EXPRESSION.findall(text)) - {"workflow", *self._writer.references}):
             self._writer.report(f"step {name!r} reads ${{{found}...}}, but no earlier step has that name", "correct it")
-        added: Step[Any] = self._add(name, written, Any)
-        return Step(
-            added.name, Recorded(expression(added.name, ()), name, Any, (self._writer.current.scope,), added.name, ())
-        )
+        reference, scopes = self._add(name, written, Any).name, (self._writer.current.scope,)
+        return Step(reference, Recorded(expression(reference, ()), name, Any, scopes, reference, ()))
 
     def _filled(self, node: Any) -> Any:
         """Return the JSON with the expressions of the values in it."""
@@ -299,9 +286,8 @@ class Flow:
     def unchecked(self, value: object, /) -> Any:
         """Pass a value on whose type cannot be judged. The task checks it when it runs."""
         scopes: list[Scope] = []
-        content = Documents(lambda found: self._writer.use(found, scopes), self._writer.report).convert(
-            value, UNCHECKED, "unchecked"
-        )
+        documents = Documents(lambda found: self._writer.use(found, scopes), self._writer.report)
+        content = documents.convert(value, UNCHECKED, "unchecked")
         return Value(Recorded(content, "unchecked", UNCHECKED, tuple(scopes)))
 
     # ----------------------------------------------------------------------- structures
@@ -316,9 +302,8 @@ class Flow:
         results: list[T] = []
         frames: list[Frame] = []
         for item, suffix in zip(listed, _suffixes(listed), strict=True):
-            with self._writer.frame(
-                "branch", f"{name}, branch {suffix}", f"{self._writer.current.suffix}_{suffix}"
-            ) as frame:
+            label, full_suffix = f"{name}, branch {suffix}", f"{self._writer.current.suffix}_{suffix}"
+            with self._writer.frame("branch", label, full_suffix) as frame:
                 results.append(branch(item))
             frames.append(frame)
             if not frame.tasks:
@@ -355,9 +340,8 @@ class Flow:
         element = element_of(annotation, "list")
         if element is None:
             raise InvalidDeclaration(f"map {name!r}: {recorded(items).shown} is not a list", "give a list")
-        content = Documents(lambda found: self._writer.use(found, scopes), self._writer.report).convert(
-            items, annotation, name
-        )
+        documents = Documents(lambda found: self._writer.use(found, scopes), self._writer.report)
+        content = documents.convert(items, annotation, name)
         with self._writer.frame("item", name, self._writer.current.suffix) as frame:
             item = Recorded(Item(), f"item of {name}", element, (frame.scope,), origin, ())
             step(cast("I", Value(item)))
@@ -381,16 +365,13 @@ class Flow:
             "queryExpression": _DYNAMIC_TASKS,
         }
         self._writer.append(f"{name}_items", listing, {"type": "JSON_JQ_TRANSFORM", "inputParameters": parameters})
-        self._writer.append(
-            name,
-            reference,
-            {
-                "type": "FORK_JOIN_DYNAMIC",
-                "dynamicForkTasksParam": "tasks",
-                "dynamicForkTasksInputParamName": "inputs",
-                "inputParameters": {key: expression(listing, ("result", key)) for key in ("tasks", "inputs")},
-            },
-        )
+        forked = {
+            "type": "FORK_JOIN_DYNAMIC",
+            "dynamicForkTasksParam": "tasks",
+            "dynamicForkTasksInputParamName": "inputs",
+            "inputParameters": {key: expression(listing, ("result", key)) for key in ("tasks", "inputs")},
+        }
+        self._writer.append(name, reference, forked)
         join = self._writer.claim(name, "_join")
         self._writer.append(f"{name}_join", join, {"type": "JOIN", "joinOn": []})
         self._writer.leave([frame], [*self._writer.current.heads, expression(join, ())])
@@ -414,18 +395,15 @@ class Flow:
         if not any(frame.tasks for frame in switch._frames.values()):
             self._writer.report(f"switch {name!r} has no case with a step", "add one")
         default = switch._frames.get(None)
-        self._writer.append(
-            name,
-            reference,
-            {
-                "type": "SWITCH",
-                "evaluatorType": "value-param",
-                "expression": "value",
-                "inputParameters": {"value": content},
-                "decisionCases": cases,
-                "defaultCase": default.tasks if default is not None else [],
-            },
-        )
+        task = {
+            "type": "SWITCH",
+            "evaluatorType": "value-param",
+            "expression": "value",
+            "inputParameters": {"value": content},
+            "decisionCases": cases,
+            "defaultCase": default.tasks if default is not None else [],
+        }
+        self._writer.append(name, reference, task)
         frames = list(switch._frames.values())
         ends = [head for frame in frames if frame.has_workspace for head in frame.heads]
         self._writer.leave(frames, [*self._writer.current.heads, *ends])
@@ -454,11 +432,8 @@ class Flow:
         condition = f"$.{reference}['iteration'] < {at_most}"
         if loop._until is not None:
             condition += f" && !({self._condition(name, loop._until, frame.scope)})"
-        self._writer.append(
-            name,
-            reference,
-            {"type": "DO_WHILE", "inputParameters": {}, "loopCondition": condition, "loopOver": frame.tasks},
-        )
+        task = {"type": "DO_WHILE", "inputParameters": {}, "loopCondition": condition, "loopOver": frame.tasks}
+        self._writer.append(name, reference, task)
         self._writer.leave([frame], [*before, ends])
 
     def _condition(self, name: str, condition: Recorded, scope: Scope) -> str:
@@ -480,11 +455,8 @@ class Flow:
         """Add a step whose result has the type `result`."""
         reference = self._writer.claim(name)
         self._writer.append(name, reference, {**task, **self._options})
-        path = ("result",)
-        content = expression(reference, path)
-        return Step(
-            reference, Recorded(content, f"{name}.result", result, (self._writer.current.scope,), reference, path)
-        )
+        path, scopes = ("result",), (self._writer.current.scope,)
+        return Step(reference, Recorded(expression(reference, path), f"{name}.result", result, scopes, reference, path))
 
 
 def _list_of(items: Sequence[object]) -> Any:

@@ -70,9 +70,8 @@ def _node(task: Mapping[str, Any], by_name: Mapping[str, Mapping[str, Any]], dep
         case "FORK_JOIN_DYNAMIC":
             prepared = _mapping(by_name.get(_source(task), {}), "inputParameters")
             step = _mapping(prepared, "task")
-            inner = nodes_of(
-                [{**step, "taskReferenceName": f"{step.get('taskReferenceName')}_*"}] if step else [], depth
-            )
+            name = f"{step.get('taskReferenceName')}_*"
+            inner = nodes_of([{**step, "taskReferenceName": name}] if step else [], depth)
             items = prepared.get("items", "")
             shown = items if isinstance(items, str) else json.dumps(items)
             return Node(reference, f"for each item of {shown}" if shown else "dynamic fork", (("", inner),))

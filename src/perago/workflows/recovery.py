@@ -15,12 +15,9 @@ from perago.records import dataclass, replace
 Json = Mapping[str, Any]
 _UNSUCCESSFUL = ("FAILED", "FAILED_WITH_TERMINAL_ERROR", "TIMED_OUT", "CANCELED")
 _STUCK = {
-    "JOIN": "a JOIN",
-    "EXCLUSIVE_JOIN": "a JOIN",
-    "FORK": "a static fork",
-    "FORK_JOIN": "a static fork",
-    "SWITCH": "a SWITCH",
-    "DECISION": "a SWITCH",
+    **dict.fromkeys(("JOIN", "EXCLUSIVE_JOIN"), "a JOIN"),
+    **dict.fromkeys(("FORK", "FORK_JOIN"), "a static fork"),
+    **dict.fromkeys(("SWITCH", "DECISION"), "a SWITCH"),
 }
 """The types of rows that stay SCHEDULED when they are run again, in words."""
 _ROUND = re.compile(r"__\d+\Z")
@@ -148,22 +145,18 @@ def _not_ended(workflow: Json, done: str) -> Refusal | None:
 
 def _ways(workflow: Json, row: Json) -> Iterator[str]:
     """Yield the recoveries that work instead, the one that repeats the fewest steps first."""
-    workflow_id, places = workflow["workflowId"], _places(workflow)
+    workflow_id = workflow["workflowId"]
+    outside = {name for name, place in _places(workflow).items() if place.fork is None}
     if workflow["status"] != "COMPLETED" and retry_refusal(workflow) is None:
         yield f"retry the failed steps: perago retry {workflow_id}"
     earlier = [
         other["referenceTaskName"]
         for other in workflow["tasks"]
-        if other["seq"] < row["seq"] and _rerun_problem(workflow, other) is None and _is_outside(other, places)
+        if other["seq"] < row["seq"] and _rerun_problem(workflow, other) is None and _step_name(other) in outside
     ]
     if earlier:
         yield f"begin at {earlier[-1]}: perago rerun {workflow_id} --from {earlier[-1]}"
     yield f"run every step again: perago rerun {workflow_id}"
-
-
-def _is_outside(row: Json, places: Mapping[str, _Place]) -> bool:
-    place = places.get(_step_name(row))
-    return place is not None and place.fork is None
 
 
 def _step_name(row: Json) -> str:
@@ -184,10 +177,8 @@ def _placed(steps: Sequence[Json], around: _Place) -> Iterator[_Place]:
         yield place
         branches = step.get("forkTasks") or ()
         for number, branch in enumerate(branches):
-            is_last = number == len(branches) - 1
-            inner = replace(
-                place, fork=place.fork or step, depth=place.depth + 1, is_last=is_last, siblings=len(branch)
-            )
+            is_last, fork = number == len(branches) - 1, place.fork or step
+            inner = replace(place, fork=fork, depth=place.depth + 1, is_last=is_last, siblings=len(branch))
             yield from _placed(branch, inner)
         for case in (*(step.get("decisionCases") or {}).values(), step.get("defaultCase") or ()):
             # The steps of a case are scheduled after the JOIN of a fork that is around the switch.

@@ -74,11 +74,8 @@ def _said(registered: Any, definition: Any, key: str = "") -> Any:
         return registered
     if isinstance(registered, Mapping) and isinstance(definition, Mapping):
         shared = [name for name in registered if name in definition or key == "decisionCases"]
-        removed = [
-            name
-            for name, value in _OPTIONAL.items()
-            if name not in shared and registered.get(name) not in (None, value)
-        ]
+        absent = ((name, value) for name, value in _OPTIONAL.items() if name not in shared)
+        removed = [name for name, value in absent if registered.get(name) not in (None, value)]
         return {name: _said(registered[name], definition.get(name), name) for name in (*shared, *removed)}
     if isinstance(registered, list) and isinstance(definition, list) and len(registered) == len(definition):
         return [_said(old, new) for old, new in zip(registered, definition, strict=True)]

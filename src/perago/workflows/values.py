@@ -99,9 +99,8 @@ class Recorded:
         found = known.get(name)
         if found is None:
             listed = ", ".join(known) or "no field"
-            raise InvalidDeclaration(
-                f"{shown}: {model.__name__} has no field {name!r}; it has {listed}", _nearest(name, known)
-            )
+            rule = f"{shown}: {model.__name__} has no field {name!r}; it has {listed}"
+            raise InvalidDeclaration(rule, _nearest(name, known))
         if self.path is None:
             raise InvalidDeclaration(f"{shown}: {self.shown} was put together here", "use the value that was put in")
         if self.read is not None:
@@ -320,9 +319,8 @@ class Documents:
             self._report(f"{label} takes {spelled(plain)}, not {kind}", fix)
             element = UNCHECKED
         if isinstance(given, Mapping):
-            return {
-                self._key(key, label): self.convert(value, element, f"{label}[{key!r}]") for key, value in given.items()
-            }
+            keys = {key: self._key(key, label) for key in given}
+            return {keys[key]: self.convert(value, element, f"{label}[{key!r}]") for key, value in given.items()}
         elements = [element] * len(given)
         if _has_places(_plain(annotation)):
             elements = list(typing.get_args(_plain(annotation)))

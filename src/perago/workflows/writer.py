@@ -160,8 +160,7 @@ class Writer:
 
     def tasks(self) -> list[Json]:
         """All tasks as Conductor's JSON."""
-        rendered: list[Json] = _rendered(self.current.tasks)
-        return rendered
+        return list(map(_rendered, self.current.tasks))
 
     def output(self, result: object, model: type[BaseModel] | None) -> Json:
         """The output parameters of the workflow; `result` is what the author's function returned."""
@@ -180,9 +179,8 @@ class Writer:
     def claim(self, name: str, part: str = "") -> str:
         """The task reference name of a step, or of a `part` of it, which no other step may have."""
         reference = f"{name}{part}{self.current.suffix}"
-        if part:
-            pass  # the name has been judged
-        elif not isinstance(name, str) or not _REFERENCE.fullmatch(name) or name == "workflow":
+        is_name = isinstance(name, str) and _REFERENCE.fullmatch(name) and name != "workflow"
+        if not part and not is_name:  # that of a part has been judged
             self.report(
                 f"{name!r} is not a name for a step: letters, digits, single underscores between them, first a letter",
                 "write it like clean_rows",
@@ -293,24 +291,20 @@ class Writer:
             return
         for publisher in dict.fromkeys(publisher for branch in branches for publisher in branch):
             if not publisher.rebases:
-                self.problems.append(
-                    publisher.location.error(
-                        f"{label}: step {publisher.name!r} publishes next to others, and fails if the branch has moved",
-                        'declare on_moved_head="rebase" in the WorkspaceSpec of its task',
-                    )
-                )
+                rule = f"{label}: step {publisher.name!r} publishes next to others, and fails if the branch has moved"
+                fix = 'declare on_moved_head="rebase" in the WorkspaceSpec of its task'
+                self.problems.append(publisher.location.error(rule, fix))
 
     def check_rounds(self, label: str, frame: Frame, ends: Ends) -> None:
         """Refuse a loop in which a later round can hide the only commit that has the files of an earlier one."""
         for publisher in frame.publishers if ends in frame.heads else ():
             if publisher.may_be_absent:
-                self.problems.append(
-                    publisher.location.error(
-                        f"{label}: if step {publisher.name!r} gives no commit in a later round, no step reads the "
-                        "files of its earlier rounds, because no other step of the loop runs in each round",
-                        "add a step with a workspace to the loop, such as a read-only one",
-                    )
+                rule = (
+                    f"{label}: if step {publisher.name!r} gives no commit in a later round, no step reads the "
+                    "files of its earlier rounds, because no other step of the loop runs in each round"
                 )
+                fix = "add a step with a workspace to the loop, such as a read-only one"
+                self.problems.append(publisher.location.error(rule, fix))
 
 
 def _rendered(node: Any) -> Any:
