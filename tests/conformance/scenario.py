@@ -74,15 +74,19 @@ def _with_case(body: Callable[[Rest, Case], None], case: Case, rest: Rest) -> No
 class Request:
     """A call of what a scenario prepared, declared before that exists. Its arguments may be requests, too."""
 
-    path: str
+    called: Requests
     arguments: tuple[Any, ...]
     options: dict[str, Any]
     member: str | None = None
 
     def __call__(self, prepared: Any) -> Any:
-        called = attrgetter(self.path)(prepared)
+        called = _resolved(self.called, prepared)
         answer = called(*_resolved(self.arguments, prepared), **_resolved(self.options, prepared))
         return answer if self.member is None else answer[self.member]
+
+    def __getattr__(self, name: str) -> Requests:
+        """Declare a request to the answer, such as `on.started_by("sub").read()`."""
+        return Requests((name,), self)
 
     def __getitem__(self, member: str) -> Request:
         """Return the request whose value is this member of the answer."""
@@ -94,7 +98,7 @@ def _resolved(value: Any, prepared: Any) -> Any:
     if isinstance(value, Request):
         return value(prepared)
     if isinstance(value, Requests):
-        return attrgetter(".".join(value.path))(prepared)
+        return attrgetter(".".join(value.path))(prepared if value.source is None else value.source(prepared))
     if isinstance(value, dict):
         return {name: _resolved(each, prepared) for name, each in value.items()}
     if isinstance(value, (list, tuple)):
@@ -107,12 +111,14 @@ class Requests:
     """Declares requests, such as `repo.tree("main")`, before there is a repository. `repo.name` is its name then."""
 
     path: tuple[str, ...] = field(default=())
+    source: Request | None = None
+    """The request whose answer has this path; None: what the scenario prepared has it."""
 
     def __getattr__(self, name: str) -> Requests:
-        return Requests((*self.path, name))
+        return Requests((*self.path, name), self.source)
 
     def __call__(self, *arguments: Any, **options: Any) -> Request:
-        return Request(".".join(self.path), arguments, options)
+        return Request(self, arguments, options)
 
     def each(self, *values: Any) -> list[Request]:
         """One request for each of these arguments."""

@@ -2,72 +2,52 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ..rest import Rest
-from ..scenario import scenario
-from .operators import fork, join, operator, sub_workflow
-from .workflows import Json, StartedWorkflow, definition, register_workflow, start, start_registered, step, task_type
+from ..scenario import Declared, Request, scenario, scenario_with, to
+from .operators import fork, join, operator, sub_workflow, system_task
+from .workflows import Json, StartedWorkflow, definition, on, register_workflow, start, start_types, step, task_type
 
-SET: Json = {"name": "set", "taskReferenceName": "set", "type": "SET_VARIABLE"}
-
-
-def _nested(
-    rest: Rest, *, steps: int = 1, parameters: dict[str, Any] | None = None, **task: Any
-) -> tuple[StartedWorkflow, StartedWorkflow]:
-    """A workflow that runs a sub-workflow and then the step `last` of another type; and the sub-workflow, started."""
-    inner, after = task_type(rest, **task), task_type(rest, "after")
-    tasks = [step(inner, f"r{n}") for n in range(steps)]
-    name = register_workflow(rest, *tasks, label="inner", outputParameters={"o": "${r0.output.o}"})
-    sub = sub_workflow(name, subWorkflowParam={"name": name, "version": 1, **(parameters or {})})
-    on = start(rest, inner, sub, step(after, "last", inputParameters={"sub": "${sub.output}"}))
-    return on, on.child("sub")
+SET = operator("SET_VARIABLE", "set")
+END = system_task("TERMINATE", "end", terminationStatus="FAILED", terminationReason="enough")
+SUB = operator("SUB_WORKFLOW", "sub", subWorkflowParam={"name": "inner"})
+INNER = {"inner": {"tasks": [step("task")]}}
+STATUS = "/workflow/{workflow}/status"
+WITHOUT_TASKS = {"includeTasks": "false"}
 
 
-@scenario
-def a_child_is_started(rest: Rest) -> None:
-    """The task shows the id of the child, the child those of its parent."""
-    on, child = _nested(rest)
-    on.read()
-    child.read()
+def _nested(rest: Rest, **task: Any) -> StartedWorkflow:
+    """A workflow that runs a sub-workflow, which has started, and then the step `last` of another type."""
+    on = start_types(
+        rest,
+        sub_workflow("inner", subWorkflowParam={"name": "inner", "version": 1}),
+        step("after", "last", inputParameters={"sub": "${sub.output}"}),
+        types={"task": task, "after": {}},
+        children={"inner": {"tasks": [step("task")], "outputParameters": {"o": "${r0.output.o}"}}},
+    )
+    return replace(on, first=on.child("sub"))
 
 
-@scenario
-def a_child_completes(rest: Rest) -> None:
-    """The output of the child is that of the task, and the parent goes on."""
-    on, child = _nested(rest)
-    child.run(outputData={"o": 5})
-    on.await_row("last")
-    on.read()
-    child.read(query={"includeTasks": "false"})
+def _at_once(rest: Rest, status: str, *steps: Json) -> StartedWorkflow:
+    """A workflow of one sub-workflow of these steps, both of which have ended with this status."""
+    on = start_types(rest, SUB, types={}, children={"inner": {"tasks": steps}})
+    on.settle(status)
+    return replace(on, first=on.started_by("sub"))
 
 
-@scenario
-def a_polled_task_of_a_child(rest: Rest) -> None:
-    """A task of a child shows the child as its workflow."""
-    _, child = _nested(rest)
-    child.poll()
-
-
-@scenario
-def a_child_fails(rest: Rest) -> None:
-    """A failed child fails the task, and the parent with it."""
-    on, child = _nested(rest, retryCount=0)
-    child.run("FAILED", reasonForIncompletion="boo")
-    on.settle("FAILED")
-    on.read()
-    child.read()
+def _rerun_to_its_end(status: str) -> tuple[Request, ...]:
+    return on.first.rerun(on.first.row("set")), on.first.settle(status), on.settle(status), on.read()
 
 
 @scenario
 def a_child_in_a_fork_is_retried(rest: Rest) -> None:
     """The steps beside a child, which were cancelled with the parent, begin again under their old ids."""
-    inner, beside = task_type(rest, retryCount=0), task_type(rest, "beside")
-    name = register_workflow(rest, step(inner), label="inner")
-    sub = operator("SUB_WORKFLOW", "sub", subWorkflowParam={"name": name})
-    on = start(rest, inner, fork([sub], [step(beside, "beside")]), join("sub", "beside"))
+    types = {"task": {"retryCount": 0}, "beside": {}}
+    on = start_types(rest, fork([SUB], [step("beside", "beside")]), join("sub", "beside"), types=types, children=INNER)
     child = on.child("sub")
-    taken = on.take(task=beside)
+    taken = on.take(task="beside")
     child.run("FAILED")
     on.settle("FAILED")
     on.note("beside")
@@ -76,37 +56,63 @@ def a_child_in_a_fork_is_retried(rest: Rest) -> None:
     on.note("sub", "beside")
     rest.note("the same id", on.row("beside")["taskId"] == taken["taskId"])
     child.run()
-    on.run(task=beside)
+    on.run(task="beside")
     on.settle("COMPLETED")
 
 
-def _begun_again(rest: Rest, task_of_child: str, beside: str) -> tuple[StartedWorkflow, StartedWorkflow, Json]:
+@scenario_with(_nested)
+def a_child_that_was_removed_is_rerun(on: StartedWorkflow) -> None:
+    """A rerun of the step brings a child that was removed back, again under its old id."""
+    on.first.take()
+    on.terminate()
+    on.first.settle("TERMINATED")
+    on.first.remove()
+    on.rerun(on.row("sub"))
+    again = on.child("sub")
+    on.rest.note("the same id", again.id == on.first.id)
+    on.read()
+    again.read()
+
+
+@scenario
+def a_parent_is_retried_without_its_child(rest: Rest) -> None:
+    """There is nothing to go on within where a result of the step has taken the child off it, or the child is gone."""
+    on = _nested(rest, retryCount=0)
+    on.update(on.row("sub"), "FAILED", outputData={"o": 1})
+    on.settle("FAILED")
+    on.retry(resumeSubworkflowTasks="true")
+    on = _nested(rest, retryCount=0)
+    on.first.run("FAILED")
+    on.settle("FAILED")
+    on.first.silent.remove()
+    on.retry(resumeSubworkflowTasks="true")
+
+
+def _begun_again(rest: Rest) -> tuple[StartedWorkflow, Json]:
     """A completed workflow of a sub-workflow and of a step beside it, both in their second attempt, as the first ones
-    failed; the sub-workflow, rerun; the first attempt of the step, which its rerun has brought back. The join waits
-    for another branch, as one that looks in the wrong moment fails the workflow."""
-    name = register_workflow(rest, step(task_of_child), label="inner")
-    sub = operator("SUB_WORKFLOW", "sub", subWorkflowParam={"name": name})
-    on = start(rest, task_of_child, fork([sub], [step(beside, "beside")], [SET]), join("set"))
+    failed, after a rerun of the sub-workflow; and the first attempt of the step, which the rerun has brought back. The
+    join waits for another branch, as one that looks in the wrong moment fails the workflow."""
+    types = {"task": {"retryCount": 0}, "beside": {}}
+    on = start_types(rest, fork([SUB], [step("beside", "beside")], [SET]), join("set"), types=types, children=INNER)
     first = on.child("sub")
-    on.take(task=beside)
+    on.take(task="beside")
     first.run("FAILED")
     on.settle("FAILED")
     on.silent.retry()
     child = on.child("sub")
-    on.run(task=beside, outputData={"o": "retry"})
+    on.run(task="beside", outputData={"o": "retry"})
     inner = child.run()
     on.settle("COMPLETED")
     on.note("beside")
     child.rerun(inner)
     on.settle("RUNNING")
-    return on, child, on.take(task=beside)
+    return on, on.take(task="beside")
 
 
 @scenario
 def a_child_beside_a_retried_step_is_rerun(rest: Rest) -> None:
     """A cancelled attempt begins again beside its retry, without a mark; its success changes nothing."""
-    inner, beside = task_type(rest, retryCount=0), task_type(rest, "beside")
-    on, _, again = _begun_again(rest, inner, beside)
+    on, again = _begun_again(rest)
     rest.note("the retry", again.get("retriedTaskId"))
     on.note("beside")
     on.finish(again, outputData={"o": "again"})
@@ -116,83 +122,17 @@ def a_child_beside_a_retried_step_is_rerun(rest: Rest) -> None:
 @scenario
 def a_step_that_begins_again_beside_its_retry_fails(rest: Rest) -> None:
     """A failure of such an attempt fails the workflow, although its retry was completed."""
-    inner, beside = task_type(rest, retryCount=0), task_type(rest, "beside")
-    on, _, again = _begun_again(rest, inner, beside)
+    on, again = _begun_again(rest)
     on.finish(again, "FAILED_WITH_TERMINAL_ERROR")
     on.settle("FAILED")
     on.note("beside")
 
 
-def _at_once(rest: Rest, status: str, *steps: Json) -> tuple[StartedWorkflow, StartedWorkflow]:
-    """A workflow of one sub-workflow, both of which have ended with this status, and the sub-workflow."""
-    name = register_workflow(rest, *steps, label="inner")
-    sub = operator("SUB_WORKFLOW", "sub", subWorkflowParam={"name": name})
-    on = start(rest, "none", sub)
-    on.settle(status)
-    return on, StartedWorkflow(rest, "none", name, on.row("sub")["subWorkflowId"])
-
-
-def _rerun_to_its_end(on: StartedWorkflow, child: StartedWorkflow, status: str) -> None:
-    child.rerun(child.row("set"))
-    child.settle(status)
-    on.settle(status)
-    on.read()
-
-
-@scenario
-def a_child_that_ends_at_once_is_rerun(rest: Rest) -> None:
-    """The parent, which the rerun wakes, follows a child that has ended again by then."""
-    on, child = _at_once(rest, "COMPLETED", SET)
-    _rerun_to_its_end(on, child, "COMPLETED")
-
-
-@scenario
-def a_child_that_fails_at_once_is_rerun(rest: Rest) -> None:
-    """The parent, which the rerun wakes, follows a child that has failed again by then, and is told no reason."""
-    end = {"terminationStatus": "FAILED", "terminationReason": "enough"}
-    terminate = {"name": "end", "taskReferenceName": "end", "type": "TERMINATE", "inputParameters": end}
-    on, child = _at_once(rest, "FAILED", SET, terminate)
-    on.note("sub")
-    _rerun_to_its_end(on, child, "FAILED")
-
-
-def _rerun_of_a_removed_child(rest: Rest) -> tuple[StartedWorkflow, StartedWorkflow, StartedWorkflow]:
-    """A workflow, its sub-workflow, which was removed, and the one that came back by a rerun of the step."""
-    on, child = _nested(rest)
-    child.take()
-    on.terminate()
-    child.settle("TERMINATED")
-    child.remove()
-    on.rerun(on.row("sub"))
-    return on, child, on.child("sub")
-
-
-@scenario
-def a_child_that_was_removed_is_rerun(rest: Rest) -> None:
-    """A rerun of the step brings a child that was removed back, again under its old id."""
-    on, child, again = _rerun_of_a_removed_child(rest)
-    rest.note("the same id", again.id == child.id)
-    on.read()
-    again.read()
-
-
-@scenario
-def a_long_reason_of_a_child(rest: Rest) -> None:
-    """The step shows the first 500 characters of its reason, the parent tells all of it."""
-    on, child = _nested(rest, retryCount=0)
-    child.run("FAILED", reasonForIncompletion="why" * 200)
-    on.settle("FAILED")
-    on.read()
-    child.read()
-
-
 @scenario
 def a_child_is_restarted_beside_one_that_was_removed(rest: Rest) -> None:
     """Reviving the parent fails half-way where another child is gone."""
-    inner = task_type(rest)
-    name = register_workflow(rest, step(inner), label="inner")
-    subs = [operator("SUB_WORKFLOW", ref, subWorkflowParam={"name": name}) for ref in ("one", "two")]
-    on = start(rest, inner, fork([subs[0]], [subs[1]]), join("one", "two"))
+    branches = ([operator("SUB_WORKFLOW", ref, subWorkflowParam={"name": "inner"})] for ref in ("one", "two"))
+    on = start_types(rest, fork(*branches), join("one", "two"), children=INNER)
     one, two = on.child("one"), on.child("two")
     on.terminate()
     one.settle("TERMINATED")
@@ -204,45 +144,13 @@ def a_child_is_restarted_beside_one_that_was_removed(rest: Rest) -> None:
 
 
 @scenario
-def a_parent_is_retried_without_its_child(rest: Rest) -> None:
-    """There is nothing to go on within where a result of the step has taken the child off it, or the child is gone."""
-    on, child = _nested(rest, retryCount=0)
-    sub = on.row("sub")
-    on.update(sub, "FAILED", outputData={"o": 1})
-    on.settle("FAILED")
-    on.retry(resumeSubworkflowTasks="true")
-    on, child = _nested(rest, retryCount=0)
-    child.run("FAILED")
-    on.settle("FAILED")
-    child.silent.remove()
-    on.retry(resumeSubworkflowTasks="true")
-
-
-@scenario
-def a_parent_is_paused(rest: Rest) -> None:
-    """A paused parent does not go on when its child completes."""
-    on, child = _nested(rest)
-    on.silent.pause()
-    child.run()
-    child.settle("COMPLETED")
-    on.await_row("sub", "COMPLETED")
-    rest.sleep(0.3)
-    child.read(query={"includeTasks": "false"})
-    on.read(query={"includeTasks": "false"})
-    on.resume()
-    on.await_row("last")
-    on.read()
-
-
-@scenario
 def a_definition_within_the_definition(rest: Rest) -> None:
     """A sub-workflow may be defined where it is used."""
     task, name = task_type(rest), rest.name("inner")
     inner = definition(name, step(task, "inner"))
     sub = operator("SUB_WORKFLOW", "sub", subWorkflowParam={"name": name, "version": 1, "workflowDefinition": inner})
     on = start(rest, task, sub)
-    child = on.child("sub")
-    child.run(outputData={"o": 1})
+    on.child("sub").run(outputData={"o": 1})
     on.settle("COMPLETED")
     on.read()
 
@@ -250,20 +158,10 @@ def a_definition_within_the_definition(rest: Rest) -> None:
 @scenario
 def a_child_without_a_definition(rest: Rest) -> None:
     """A sub-workflow that is not registered fails the parent."""
-    task = task_type(rest)
-    parameters = {"name": rest.name("unknown"), "version": 1}
-    sub = {"name": "sub", "taskReferenceName": "sub", "type": "SUB_WORKFLOW", "subWorkflowParam": parameters}
-    on = start(rest, task, sub)
+    sub = operator("SUB_WORKFLOW", "sub", subWorkflowParam={"name": rest.name("unknown"), "version": 1})
+    on = start(rest, task_type(rest), sub)
     on.settle("FAILED")
     on.read()
-
-
-@scenario
-def both_have_a_status(rest: Rest) -> None:
-    """A parent and its child are both read as running."""
-    on, child = _nested(rest)
-    for one in (on, child):
-        one.act("GET", "/workflow/{workflow}/status")
 
 
 @scenario
@@ -280,32 +178,72 @@ def a_child_without_a_version(rest: Rest) -> None:
 
 
 @scenario
-def what_a_child_is_given(rest: Rest) -> None:
-    """A child gets the input of its step, the correlation id and the priority of its parent, which sees both ends."""
-    task, outer = task_type(rest), task_type(rest, "outer")
-    output = {"r": "${c2.output.n}", "p": "${workflow.input}"}
-    child = register_workflow(rest, step(task, "c1"), step(task, "c2"), label="inner", outputParameters=output)
-    last = step(outer, "last", inputParameters={"q": "${sub.output}", "in": "${sub.input.workflowInput}"})
-    name = register_workflow(rest, sub_workflow(child), last)
-    on = start_registered(rest, task, name, correlationId="c", priority=3)
-    on.note_all()
-    on.started_by("sub").note_all()
-    on.run()
-    on.noted.run(outputData={"n": 2})
-    on.noted.run(task=outer)
-
-
-@scenario
-def a_child_without_an_input_of_its_own(rest: Rest) -> None:
-    """A step without input parameters gives its child what the server adds to the input of such steps."""
-    task = task_type(rest)
-    child = register_workflow(rest, step(task, "c1"), label="inner", inputTemplate={"y": 2})
-    on = start(rest, task, sub_workflow(child, inputParameters={}))
-    on.started_by("sub").note_all()
-
-
-@scenario
 def a_child_that_is_unknown_when_its_parent_starts(rest: Rest) -> None:
     """Without a version the child must be there when the parent starts."""
     name = register_workflow(rest, sub_workflow(rest.name("nobody")))
     rest.post("/workflow", {"name": name})
+
+
+SCENARIOS: Declared = {
+    # The task shows the id of the child, the child those of its parent.
+    "a_child_is_started": to(_nested).send(on.read(), on.first.read()),
+    # The output of the child is that of the task, and the parent goes on.
+    "a_child_completes": to(_nested).send(
+        on.first.run(outputData={"o": 5}), on.await_row("last"), on.read(), on.first.read(query=WITHOUT_TASKS)
+    ),
+    # A task of a child shows the child as its workflow.
+    "a_polled_task_of_a_child": to(_nested).send(on.first.poll()),
+    # A failed child fails the task, and the parent with it.
+    "a_child_fails": to(_nested, retryCount=0).send(on.first.fail(), on.settle("FAILED"), on.read(), on.first.read()),
+    # The step shows the first 500 characters of its reason, the parent tells all of it.
+    "a_long_reason_of_a_child": to(_nested, retryCount=0).send(
+        on.first.run("FAILED", reasonForIncompletion="why" * 200), on.settle("FAILED"), on.read(), on.first.read()
+    ),
+    # The parent, which the rerun wakes, follows a child that has ended again by then.
+    "a_child_that_ends_at_once_is_rerun": to(_at_once, "COMPLETED", SET).send(*_rerun_to_its_end("COMPLETED")),
+    # The parent, which the rerun wakes, follows a child that has failed again by then, and is told no reason.
+    "a_child_that_fails_at_once_is_rerun": to(_at_once, "FAILED", SET, END).send(
+        on.note("sub"), *_rerun_to_its_end("FAILED")
+    ),
+    # A paused parent does not go on when its child completes.
+    "a_parent_is_paused": to(_nested).send(
+        on.silent.pause(),
+        on.first.run(),
+        on.first.settle("COMPLETED"),
+        on.await_row("sub", "COMPLETED"),
+        on.rest.sleep(0.3),
+        on.first.read(query=WITHOUT_TASKS),
+        on.read(query=WITHOUT_TASKS),
+        on.resume(),
+        on.await_row("last"),
+        on.read(),
+    ),
+    # A parent and its child are both read as running.
+    "both_have_a_status": to(_nested).send(on.act("GET", STATUS), on.first.act("GET", STATUS)),
+    # A child gets the input of its step, the correlation id and the priority of its parent, which sees both ends.
+    "what_a_child_is_given": to(
+        start_types,
+        sub_workflow("inner"),
+        step("outer", "last", inputParameters={"q": "${sub.output}", "in": "${sub.input.workflowInput}"}),
+        types={"task": {}, "outer": {}},
+        children={
+            "inner": {
+                "tasks": [step("task", "c1"), step("task", "c2")],
+                "outputParameters": {"r": "${c2.output.n}", "p": "${workflow.input}"},
+            }
+        },
+        options={"correlationId": "c", "priority": 3},
+    ).send(
+        on.note_all(),
+        on.started_by("sub").note_all(),
+        on.run(),
+        on.noted.run(outputData={"n": 2}),
+        on.noted.run(task="outer"),
+    ),
+    # A step without input parameters gives its child what the server adds to the input of such steps.
+    "a_child_without_an_input_of_its_own": to(
+        start_types,
+        sub_workflow("inner", inputParameters={}),
+        children={"inner": {"tasks": [step("task", "c1")], "inputTemplate": {"y": 2}}},
+    ).send(on.started_by("sub").note_all()),
+}

@@ -103,6 +103,8 @@ class StartedWorkflow:
     id: str
     types: Mapping[str, str] = field(default_factory=dict)
     """Task types by their labels."""
+    first: Any = None
+    """The first sub-workflow, where the stage has waited for it."""
     _taken: list[Json] = field(default_factory=list)
 
     @property
@@ -316,14 +318,14 @@ class StartedWorkflow:
     def child(self, reference: str) -> StartedWorkflow:
         """The workflow that a sub-workflow task has started; waits until it has tasks."""
         row = self.await_row(reference, "IN_PROGRESS")
-        child = StartedWorkflow(self.rest, self.task, "", row["subWorkflowId"])
+        child = StartedWorkflow(self.rest, self.task, "", row["subWorkflowId"], self.types)
         child.until(lambda workflow: bool(workflow["tasks"]))
         return child
 
     def started_by(self, reference: str) -> StartedWorkflow:
         """The workflow that the latest task of this reference name has started, once the server is at rest."""
         rows = [row for row in self.at_rest()["tasks"] if row["referenceTaskName"] == reference]
-        return StartedWorkflow(self.rest, self.task, "", rows[-1]["subWorkflowId"])
+        return StartedWorkflow(self.rest, self.task, "", rows[-1]["subWorkflowId"], self.types)
 
     def until(self, reached: Callable[[Json], bool], *, decide: bool = True) -> None:
         """Read the workflow, unnoted, until it is as wanted. With `decide`, have the server evaluate it each time."""
@@ -432,23 +434,35 @@ def unregistered(rest: Rest, *types: str) -> Definition:
 
 
 def registered(
-    rest: Rest, *tasks: Json, types: Mapping[str, Json] | None = None, label: str = "workflow", **fields: Any
+    rest: Rest,
+    *tasks: Json,
+    types: Mapping[str, Json] | None = None,
+    children: Mapping[str, Json] | None = None,
+    label: str = "workflow",
+    **fields: Any,
 ) -> Definition:
     """Register task types by their labels, and a workflow of tasks that have a label in place of their name.
 
-    By default there is one type, `task`.
+    By default there is one type, `task`. `children`: workflows for sub-workflows by their labels.
     """
-    names = {
-        key: task_type(rest, key, **changes) for key, changes in ({"task": {}} if types is None else types).items()
-    }
+    wanted = {"task": {}} if types is None else types
+    names = {key: task_type(rest, key, **changes) for key, changes in wanted.items()}
+    for key, child in (children or {}).items():
+        steps = [_with_names(task, names) for task in child["tasks"]]
+        names[key] = register_workflow(rest, **{"label": key, **child, "tasks": steps})
     name = register_workflow(rest, *(_with_names(task, names) for task in tasks), label=label, **fields)
     return Definition(rest, name, names)
 
 
-def start_types(rest: Rest, *tasks: Json, given: Json | None = None, **options: Any) -> StartedWorkflow:
-    """Start a workflow that is `registered` with these options. Workers poll for the first task type."""
-    made = registered(rest, *tasks, **options)
-    return replace(start_registered(rest, made.task, made.name, given), types=made.types)
+def start_types(
+    rest: Rest, *tasks: Json, given: Json | None = None, options: Json | None = None, **registration: Any
+) -> StartedWorkflow:
+    """Start a workflow that is `registered` like this. Workers poll for the first task type.
+
+    `options` are members of the request.
+    """
+    made = registered(rest, *tasks, **registration)
+    return replace(start_registered(rest, made.task, made.name, given, **(options or {})), types=made.types)
 
 
 def _with_names(value: Any, names: Mapping[str, str]) -> Any:
