@@ -9,89 +9,34 @@ from __future__ import annotations
 from typing import Any
 
 from ..rest import Rest
-from ..scenario import Declared, scenario, scenario_for_each, to
+from ..scenario import Declared, scenario_for_each, to
 from .operators import TWICE, dynamic_fork, fork, join, loop, system_task
-from .workflows import NO_RETRIES, Json, StartedWorkflow, on, start, start_types, step, task_type
+from .workflows import NO_RETRIES, Json, StartedWorkflow, on, start_types, step
 
 
 def _permissive(task: str, reference: str, **fields: Any) -> Json:
     return step(task, reference, permissive=True, **fields)
 
 
-def _two_types(rest: Rest, retries: int = 0) -> tuple[str, str]:
-    """Two task types. Attempts of the first are retried this often, attempts of the second never."""
-    return task_type(rest, "a", retryCount=retries), task_type(rest, "b", retryCount=0)
-
-
-def _forked(a: str, b: str) -> tuple[Json, ...]:
-    """A fork of two permissive steps, its JOIN, and a step after it that reads the output of the JOIN."""
-    last = step(b, "last", inputParameters={"joined": "${join.output}"})
-    return fork([_permissive(a, "a")], [_permissive(b, "b")]), join("a", "b"), last
-
-
-@scenario
-def a_branch_of_a_dynamic_fork_fails_for_good(rest: Rest) -> None:
-    """Permissive steps of a dynamic fork do the same. It is luck whether the JOIN ends before the step `b` is marked as
-    executed."""
-    a, b = _two_types(rest)
-    forked = dynamic_fork(_permissive(a, "a"), _permissive(b, "b"))
-    on = start(rest, a, forked, join(), step(b, "last"))
-    on.noted.run("FAILED_WITH_TERMINAL_ERROR", reasonForIncompletion="boo")
-    on.run(task=b, outputData={"n": 2})
-    on.await_end()
-    on.note_all(without=("b",))
-
-
-@scenario
-def a_permissive_and_a_plain_branch_fail(rest: Rest) -> None:
-    """The failure of the branch that is not permissive ends the workflow."""
-    a, b = _two_types(rest)
-    branches = [_permissive(a, "a")], [step(b, "b1"), step(b, "b2")]
-    on = start(rest, a, fork(*branches), join("a", "b2"))
-    on.fail()
-    on.run("FAILED", task=b, reasonForIncompletion="hoo")
-    on.note_all(without=("join",))
-
-
-@scenario
-def a_step_in_the_middle_of_a_branch(rest: Rest) -> None:
-    """After a permissive failure in the middle of a branch, the next step starts with null input. The JOIN and the step
-    after it complete. Only then does the workflow fail."""
-    a, b = _two_types(rest)
-    second = step(b, "a2", inputParameters={"n": "${a1.output.n}"})
-    on = start(rest, a, fork([_permissive(a, "a1"), second], [step(b, "b")]), join("a2", "b"), step(b, "last"))
-    on.noted.fail()
-    for _ in range(2):
-        on.run(task=b)
-    on.noted.await_row("last")
-    on.run(task=b)
-    on.noted.await_end()
+ONE_RETRY_OF_A: dict[str, Json] = {"a": {"retryCount": 1}, "b": {"retryCount": 0}}
+NO_RETRY_OF_A: dict[str, Json] = {"a": {"retryCount": 0}}
+FORKED = (
+    fork([_permissive("a", "a")], [_permissive("b", "b")]),
+    join("a", "b"),
+    step("b", "last", inputParameters={"joined": "${join.output}"}),
+)
+"""A fork of two permissive steps, its JOIN, and a step after it that reads the output of the JOIN."""
 
 
 def _retried(rest: Rest, **of_first: int) -> StartedWorkflow:
     """A fork of which the first branch failed for good, and was retried by hand. `of_first` changes its task type."""
-    a, b = task_type(rest, "a", retryCount=3, **of_first), task_type(rest, "b")
-    on = start(rest, a, *_forked(a, b))
+    on = start_types(rest, *FORKED, types={"a": {"retryCount": 3, **of_first}, "b": {}})
     on.run("FAILED_WITH_TERMINAL_ERROR", reasonForIncompletion="boo")
-    on.run(task=b)
+    on.run(task="b")
     on.await_end()
     on.at_rest()
     on.retry()
     return on
-
-
-@scenario
-def a_join_of_a_loop_that_has_failed(rest: Rest) -> None:
-    """A retry is a 500, because the server looks for the steps of the JOIN without the number of their iteration."""
-    a, b = _two_types(rest, retries=1)
-    forked = fork([step(a, "a")], [step(b, "b")])
-    on = start(rest, a, loop(TWICE, forked, join("a", "b")), step(b, "last"))
-    on.pause()
-    on.fail()
-    on.await_row("join__1", "FAILED")
-    on.resume()
-    on.noted.await_end()
-    on.noted.retry()
 
 
 EARLY: dict[str, tuple[bool, bool]] = {
@@ -106,11 +51,10 @@ def failures_before_their_retry(rest: Rest, case: tuple[bool, bool]) -> None:
     """A failed attempt has no retry while the workflow is paused. A JOIN that sees the attempt then fails, unless the
     step is permissive and another branch is open. In a running workflow the retry follows milliseconds later."""
     permissive, last_open = case
-    a, b = _two_types(rest, retries=1)
-    branches = [step(a, "a", permissive=permissive)], [step(b, "b", permissive=permissive)]
-    on = start(rest, a, fork(*branches), join("a", "b"), step(b, "last"))
+    branches = [step("a", "a", permissive=permissive)], [step("b", "b", permissive=permissive)]
+    on = start_types(rest, fork(*branches), join("a", "b"), step("b", "last"), types=ONE_RETRY_OF_A)
     if last_open:
-        on.run(task=b)
+        on.run(task="b")
     on.pause()
     on.fail()
     if permissive and not last_open:
@@ -124,10 +68,54 @@ def failures_before_their_retry(rest: Rest, case: tuple[bool, bool]) -> None:
 
 
 SCENARIOS: Declared = {
-    # The JOIN waits while an attempt of a permissive step is retried.
-    "a_branch_is_retried": to(
-        start_types, *_forked("a", "b"), types={"a": {"retryCount": 1}, "b": {"retryCount": 0}}
+    # Permissive steps of a dynamic fork do the same. It is luck whether the JOIN ends before the step `b` is marked as
+    # executed.
+    "a_branch_of_a_dynamic_fork_fails_for_good": to(
+        start_types,
+        dynamic_fork(_permissive("a", "a"), _permissive("b", "b")),
+        join(),
+        step("b", "last"),
+        types=NO_RETRIES,
     ).send(
+        on.noted.run("FAILED_WITH_TERMINAL_ERROR", reasonForIncompletion="boo"),
+        on.run(task="b", outputData={"n": 2}),
+        on.await_end(),
+        on.note_all(without=("b",)),
+    ),
+    # The failure of the branch that is not permissive ends the workflow.
+    "a_permissive_and_a_plain_branch_fail": to(
+        start_types,
+        fork([_permissive("a", "a")], [step("b", "b1"), step("b", "b2")]),
+        join("a", "b2"),
+        types=NO_RETRIES,
+    ).send(on.fail(), on.run("FAILED", task="b", reasonForIncompletion="hoo"), on.note_all(without=("join",))),
+    # After a permissive failure in the middle of a branch, the next step starts with null input. The JOIN and the step
+    # after it complete. Only then does the workflow fail.
+    "a_step_in_the_middle_of_a_branch": to(
+        start_types,
+        fork([_permissive("a", "a1"), step("b", "a2", inputParameters={"n": "${a1.output.n}"})], [step("b", "b")]),
+        join("a2", "b"),
+        step("b", "last"),
+        types=NO_RETRIES,
+    ).send(
+        on.noted.fail(),
+        on.run(task="b"),
+        on.run(task="b"),
+        on.noted.await_row("last"),
+        on.run(task="b"),
+        on.noted.await_end(),
+    ),
+    # A retry is a 500, because the server looks for the steps of the JOIN without the number of their iteration.
+    "a_join_of_a_loop_that_has_failed": to(
+        start_types,
+        loop(TWICE, fork([step("a", "a")], [step("b", "b")]), join("a", "b")),
+        step("b", "last"),
+        types=ONE_RETRY_OF_A,
+    ).send(
+        on.pause(), on.fail(), on.await_row("join__1", "FAILED"), on.resume(), on.noted.await_end(), on.noted.retry()
+    ),
+    # The JOIN waits while an attempt of a permissive step is retried.
+    "a_branch_is_retried": to(start_types, *FORKED, types=ONE_RETRY_OF_A).send(
         on.noted.fail(),
         on.run(outputData={"n": 1}),
         on.run(task="b", outputData={"n": 2}),
@@ -135,15 +123,15 @@ SCENARIOS: Declared = {
         on.noted.run(task="b"),
     ),
     # The other branch continues. When it has ended, the JOIN fails, and so does the workflow.
-    "a_branch_fails_for_good": to(start_types, *_forked("a", "b"), types=NO_RETRIES).send(
+    "a_branch_fails_for_good": to(start_types, *FORKED, types=NO_RETRIES).send(
         on.noted.fail(), on.run(task="b", outputData={"n": 2}), on.noted.await_end()
     ),
     # The JOIN gives both reasons.
-    "both_branches_fail_for_good": to(start_types, *_forked("a", "b"), types=NO_RETRIES).send(
+    "both_branches_fail_for_good": to(start_types, *FORKED, types=NO_RETRIES).send(
         on.fail(), on.run("FAILED", task="b", reasonForIncompletion="hoo"), on.noted.await_end()
     ),
     # A canceled permissive step makes the JOIN CANCELED, which terminates the workflow.
-    "a_branch_is_cancelled_by_its_worker": to(start_types, *_forked("a", "b"), types=NO_RETRIES).send(
+    "a_branch_is_cancelled_by_its_worker": to(start_types, *FORKED, types=NO_RETRIES).send(
         on.noted.run("CANCELED", reasonForIncompletion="boo"), on.run(task="b"), on.noted.await_end("TERMINATED")
     ),
     # The next step starts with null input. The workflow fails at the moment at which it would complete.
@@ -155,14 +143,14 @@ SCENARIOS: Declared = {
         start_types,
         _permissive("a", "a"),
         system_task("TERMINATE", "end", terminationStatus="COMPLETED"),
-        types={"a": {"retryCount": 0}},
+        types=NO_RETRY_OF_A,
     ).send(on.fail(), on.noted.await_end()),
     # A step that is optional, too, does not fail the workflow.
     "an_optional_permissive_step": to(
-        start_types, _permissive("a", "a", optional=True), step("a", "last"), types={"a": {"retryCount": 0}}
+        start_types, _permissive("a", "a", optional=True), step("a", "last"), types=NO_RETRY_OF_A
     ).send(on.fail(), on.run(), on.noted.settle("COMPLETED")),
     # A retry makes a new attempt of the failed step only, and the JOIN waits again in its own row.
-    "a_failed_fork_is_retried": to(start_types, *_forked("a", "b"), types=NO_RETRIES).send(
+    "a_failed_fork_is_retried": to(start_types, *FORKED, types=NO_RETRIES).send(
         on.fail(),
         on.run(task="b", outputData={"n": 2}),
         on.await_end(),

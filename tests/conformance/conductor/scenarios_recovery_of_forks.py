@@ -7,19 +7,18 @@ Nor does a step fail right after another has ended: the join is looked at then, 
 from __future__ import annotations
 
 from ..rest import Rest
-from ..scenario import Declared, scenario, scenario_with, to
+from ..scenario import Declared, to
 from .operators import dynamic_fork, fork, join
-from .workflows import NO_RETRIES, Json, StartedWorkflow, on, start, start_types, step, task_type
+from .workflows import NO_RETRIES, ONE_RETRY_OF_B, Json, StartedWorkflow, on, start_types, step
+
+TWO_BY_TWO = fork([step("a", "a1"), step("a", "a2")], [step("b", "b1"), step("b", "b2")])
+LAST = step("a", "last", inputParameters={"joined": "${join.output}"})
+"""A step that reads the output of the JOIN."""
 
 
-def _two_types(rest: Rest, **of_second: int) -> tuple[str, str]:
-    """Two task types without retries, unless the second is to have some."""
-    return task_type(rest, "a", retryCount=0), task_type(rest, "b", **{"retryCount": 0, **of_second})
-
-
-def _completed(rest: Rest, *tasks: Json, of: tuple[str, str]) -> StartedWorkflow:
+def _completed(rest: Rest, *tasks: Json) -> StartedWorkflow:
     """A completed workflow of these tasks, which are of two types."""
-    on = start(rest, of[0], *tasks)
+    on = start_types(rest, *tasks, types=NO_RETRIES)
     with rest.unnoted():
         while on.at_rest()["status"] == "RUNNING":
             for row in on.rows():
@@ -30,114 +29,92 @@ def _completed(rest: Rest, *tasks: Json, of: tuple[str, str]) -> StartedWorkflow
 
 def _one_by_one(rest: Rest) -> StartedWorkflow:
     """A completed workflow with the branches `a` and `b` of one step each, and a step after their JOIN."""
-    a, b = _two_types(rest)
-    last = step(a, "last", inputParameters={"joined": "${join.output}"})
-    return _completed(rest, fork([step(a, "a")], [step(b, "b")]), join("a", "b"), last, of=(a, b))
-
-
-def _two_by_two(rest: Rest) -> tuple[StartedWorkflow, str]:
-    """Branches of two steps each, of types `a` and `b`, and a step after their join; the second type."""
-    a, b = _two_types(rest)
-    branches = [step(a, "a1"), step(a, "a2")], [step(b, "b1"), step(b, "b2")]
-    return start(rest, a, fork(*branches), join("a2", "b2"), step(a, "last")), b
-
-
-@scenario
-def a_step_is_retried_on_the_way_to_its_join(rest: Rest) -> None:
-    """A retry in a branch is no matter for the join, which waits for the last steps."""
-    a, b = _two_types(rest, retryCount=1)
-    last = step(a, "last", inputParameters={"j": "${join.output}", "f": "${fork.status}", "a": "${a2.output.n}"})
-    branches = [step(a, "a1"), step(a, "a2")], [step(b, "b1"), step(b, "b2")]
-    on = start(rest, a, fork(*branches), join("a2", "b2"), last)
-    on.run(outputData={"n": 1})
-    on.noted.fail(b)
-    on.run(task=b)
-    on.run(task=b)
-    on.noted.run(outputData={"n": 2})
-    on.noted.run()
-
-
-@scenario
-def a_failed_branch_cancels_its_siblings_until_a_retry(rest: Rest) -> None:
-    """A retry makes new attempts of what failed and of what was cancelled, and no others; so does a second one."""
-    a, b = _two_types(rest)
-    branches = [step(a, "a1")], [step(b, "b1")], [step(b, "b2"), step(b, "b3")]
-    on = start(rest, a, fork(*branches), join("b1", "b3"), step(a, "last"))
-    on.noted.run(task=b, outputData={"n": 1})
-    on.take()
-    on.fail(b)
-    on.note_all(without=("join",))
-    on.retry()
-    on.note_all(without=("join",))
-    on.run()
-    on.note_all(without=("join",))
-    on.fail(b)
-    on.note_all(without=("join",))
-    on.retry()
-    on.run(task=b)
-    on.run(task=b)
-    on.noted.await_row("last")
-    on.noted.run()
-
-
-@scenario
-def a_rerun_of_one_branch_drops_the_others(rest: Rest) -> None:
-    """A rerun from a step of a branch removes the rows of the other branches that came later."""
-    on, b = _two_by_two(rest)
-    first = on.run()
-    on.run()
-    on.fail(b)
-    on.note_all(without=("join",))
-    on.noted.rerun(first)
-    on.run()
-    on.noted.run()
-    on.noted.evaluate()
-
-
-@scenario_with(_one_by_one)
-def a_rerun_of_the_first_of_two_branches(on: StartedWorkflow) -> None:
-    """The JOIN waits for the second branch, which has no row."""
-    first = on.row("a")
-    on.rerun(first)
-    on.noted.run(task=first["taskType"])
-
-
-@scenario
-def a_rerun_of_a_branch_that_had_a_retry(rest: Rest) -> None:
-    """The row of the retry is after that of the JOIN, which stays COMPLETED. The step after the JOIN was removed and is
-    not scheduled again: the workflow is RUNNING, and nothing is open."""
-    a, b = _two_types(rest, retryCount=1)
-    branches = [step(a, "a", permissive=True)], [step(b, "b", permissive=True)]
-    on = start(rest, a, fork(*branches), join("a", "b"), step(a, "last"))
-    on.fail(b)
-    on.run(task=b)
-    on.run()
-    on.run()
-    on.settle("COMPLETED")
-    on.rerun(on.row("b"))
-    on.noted.run(task=b)
-    on.noted.evaluate()
-
-
-@scenario
-def a_rerun_of_the_second_step_of_a_branch(rest: Rest) -> None:
-    """The row of a second step is after that of the JOIN, too: the workflow is RUNNING, and nothing is open."""
-    a, b = _two_types(rest)
-    tasks = fork([step(a, "a1"), step(a, "a2")], [step(b, "b")]), join("a2", "b"), step(a, "last")
-    on = _completed(rest, *tasks, of=(a, b))
-    on.rerun(on.row("a2"))
-    on.noted.run()
+    return _completed(rest, fork([step("a", "a")], [step("b", "b")]), join("a", "b"), LAST)
 
 
 def _dynamic(rest: Rest, *before: str) -> StartedWorkflow:
     """A completed workflow: steps, a dynamic fork of `a` and `b`, and a step that reads the output of the JOIN."""
-    a, b = _two_types(rest)
-    first = [step(a, reference) for reference in before]
-    last = step(a, "last", inputParameters={"joined": "${join.output}"})
-    return _completed(rest, *first, dynamic_fork(step(a, "a"), step(b, "b")), join(), last, of=(a, b))
+    first = [step("a", reference) for reference in before]
+    return _completed(rest, *first, dynamic_fork(step("a", "a"), step("b", "b")), join(), LAST)
 
 
 SCENARIOS: Declared = {
+    # A retry in a branch is no matter for the join, which waits for the last steps.
+    "a_step_is_retried_on_the_way_to_its_join": to(
+        start_types,
+        TWO_BY_TWO,
+        join("a2", "b2"),
+        step("a", "last", inputParameters={"j": "${join.output}", "f": "${fork.status}", "a": "${a2.output.n}"}),
+        types=ONE_RETRY_OF_B,
+    ).send(
+        on.run(outputData={"n": 1}),
+        on.noted.fail("b"),
+        on.run(task="b"),
+        on.run(task="b"),
+        on.noted.run(outputData={"n": 2}),
+        on.noted.run(),
+    ),
+    # A retry makes new attempts of what failed and of what was cancelled, and no others; so does a second one.
+    "a_failed_branch_cancels_its_siblings_until_a_retry": to(
+        start_types,
+        fork([step("a", "a1")], [step("b", "b1")], [step("b", "b2"), step("b", "b3")]),
+        join("b1", "b3"),
+        step("a", "last"),
+        types=NO_RETRIES,
+    ).send(
+        on.noted.run(task="b", outputData={"n": 1}),
+        on.take(),
+        on.fail("b"),
+        on.note_all(without=("join",)),
+        on.retry(),
+        on.note_all(without=("join",)),
+        on.run(),
+        on.note_all(without=("join",)),
+        on.fail("b"),
+        on.note_all(without=("join",)),
+        on.retry(),
+        on.run(task="b"),
+        on.run(task="b"),
+        on.noted.await_row("last"),
+        on.noted.run(),
+    ),
+    # A rerun from a step of a branch removes the rows of the other branches that came later.
+    "a_rerun_of_one_branch_drops_the_others": to(
+        start_types, TWO_BY_TWO, join("a2", "b2"), step("a", "last"), types=NO_RETRIES
+    ).send(
+        on.run(),
+        on.run(),
+        on.fail("b"),
+        on.note_all(without=("join",)),
+        on.noted.rerun(on.taken(1)),
+        on.run(),
+        on.noted.run(),
+        on.noted.evaluate(),
+    ),
+    # The JOIN waits for the second branch, which has no row.
+    "a_rerun_of_the_first_of_two_branches": to(_one_by_one).send(on.rerun(on.row("a")), on.noted.run()),
+    # The row of the retry is after that of the JOIN, which stays COMPLETED. The step after the JOIN was removed and is
+    # not scheduled again: the workflow is RUNNING, and nothing is open.
+    "a_rerun_of_a_branch_that_had_a_retry": to(
+        start_types,
+        fork([step("a", "a", permissive=True)], [step("b", "b", permissive=True)]),
+        join("a", "b"),
+        step("a", "last"),
+        types=ONE_RETRY_OF_B,
+    ).send(
+        on.fail("b"),
+        on.run(task="b"),
+        on.run(),
+        on.run(),
+        on.settle("COMPLETED"),
+        on.rerun(on.row("b")),
+        on.noted.run(task="b"),
+        on.noted.evaluate(),
+    ),
+    # The row of a second step is after that of the JOIN, too: the workflow is RUNNING, and nothing is open.
+    "a_rerun_of_the_second_step_of_a_branch": to(
+        _completed, fork([step("a", "a1"), step("a", "a2")], [step("b", "b")]), join("a2", "b"), step("a", "last")
+    ).send(on.rerun(on.row("a2")), on.noted.run()),
     # A worker that cancels its task terminates the workflow, which a retry brings back.
     "a_branch_is_cancelled_by_its_worker": to(
         start_types, fork([step("a", "a1")], [step("b", "b1"), step("b", "b2")]), join("b2"), types=NO_RETRIES
@@ -195,13 +172,13 @@ SCENARIOS: Declared = {
     ),
     # The JOIN is not scheduled again: the workflow is RUNNING, and nothing is open.
     "a_rerun_of_a_branch_of_a_dynamic_fork_after_a_step": to(_dynamic, "before").send(
-        on.noted.rerun(on.row("b")), on.run(task=on.row("b")["taskType"]), on.noted.evaluate()
+        on.noted.rerun(on.row("b")), on.run(task="b"), on.noted.evaluate()
     ),
     # The server makes a new row of the fork and of each branch, and the workflow continues from there.
     "a_rerun_from_the_row_of_a_dynamic_fork": to(_dynamic, "before").send(
         on.noted.rerun(on.row("fork")),
         on.run(outputData={"n": 1}),
-        on.run(task=on.row("b")["taskType"], outputData={"n": 2}),
+        on.run(task="b", outputData={"n": 2}),
         on.noted.await_row("last"),
     ),
     # A JOIN fails before the last step of the other branch has a row, because the workflow is paused. A retry is then

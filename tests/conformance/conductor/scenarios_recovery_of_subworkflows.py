@@ -124,13 +124,13 @@ SCENARIOS: Declared = {
     # Of two children in a fork the failure of one ends the other; a retry of the one revives all three.
     "a_failed_child_terminates_the_one_beside_it": to(
         start_types,
-        fork([sub_workflow("one", "one")], [sub_workflow("two", "two")]),
+        fork([sub_workflow("of_left", "one")], [sub_workflow("of_right", "two")]),
         join("two"),
         step("right", "last"),
         types={"left": {"retryCount": 0}, "right": {"retryCount": 0}},
         children={
-            "one": {"label": "child", "tasks": [step("left", "c1")]},
-            "two": {"label": "child", "tasks": [step("right", "c1")]},
+            "of_left": {"label": "child", "tasks": [step("left", "c1")]},
+            "of_right": {"label": "child", "tasks": [step("right", "c1")]},
         },
     ).send(
         on.started_by("one"),

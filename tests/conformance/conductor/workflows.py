@@ -18,6 +18,7 @@ on = Requests()
 """Requests of a scenario that prepares a `StartedWorkflow`."""
 
 NO_RETRIES: dict[str, Json] = {"a": {"retryCount": 0}, "b": {"retryCount": 0}}
+ONE_RETRY_OF_B: dict[str, Json] = {"a": {"retryCount": 0}, "b": {"retryCount": 1}}
 """Two task types."""
 
 PATIENCE_SECONDS = 15
