@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 from ..rest import Rest
-from ..scenario import scenario, scenario_for_each
+from ..scenario import Declared, each, scenario, scenario_for_each, to
 from .operators import TWICE, fork, join, loop, operator, switch, system_task
-from .workflows import Json, StartedWorkflow, definition, register_workflow, start, step, task_type
+from .workflows import Json, StartedWorkflow, definition, on, register_workflow, start, start_types, step, task_type
 
 LISTED = {"dynamicForkTasksParam": "dt", "dynamicForkTasksInputParamName": "di"}
 
@@ -50,37 +50,12 @@ def dynamic_forks(rest: Rest, case: tuple[Any, int]) -> None:
 
 
 @scenario
-def a_fork_without_its_list(rest: Rest) -> None:
-    """A dynamic fork whose list is missing fails the workflow."""
-    made = operator("FORK_JOIN_DYNAMIC", "fork", inputParameters={"di": {}}, **LISTED)
-    start(rest, "none", made, join()).note_all()
-
-
-@scenario
-def a_type_that_the_input_names(rest: Rest) -> None:
-    """A dynamic step is of the type that its input names, but does not have the retries of that type."""
-    task = task_type(rest)
-    on = start(rest, task, operator("DYNAMIC", "d", dynamicTaskNameParam="tn", inputParameters={"tn": task, "b": 2}))
-    on.noted.run("FAILED", outputData={"n": 1}, reasonForIncompletion="boo")
-
-
-@scenario_for_each({f"a_{name.lower()}_that_the_input_names": name for name in ("NOOP", "WAIT", "JSON_JQ_TRANSFORM")})
-def operators_that_the_input_names(rest: Rest, case: str) -> None:
-    """A dynamic step runs an operator as a worker's task of that name: WAIT has no duration."""
-    inputs = {"tn": case, "queryExpression": ".tn", "duration": "1 s"}
-    on = start(rest, "none", operator("DYNAMIC", "d", dynamicTaskNameParam="tn", inputParameters=inputs))
-    on.await_row("d", "COMPLETED", "IN_PROGRESS")
-    rest.sleep(1.5)
-    on.note_all()
-
-
-@scenario
 def a_workflow_that_a_step_starts(rest: Rest) -> None:
     """START_WORKFLOW starts another workflow, waits for nothing, and puts out its id."""
     task = task_type(rest)
     name = register_workflow(rest, step(task, "c"), label="started")
     made = system_task("START_WORKFLOW", "s", startWorkflow={"name": name, "input": {"x": 1}})
-    on = start(rest, task, operator("NOOP", "nothing"), made)
+    on = start(rest, task, NOTHING, made)
     on.noted.settle("COMPLETED")
     started = rest.silent.get("/workflow/{id}", id=on.row("s")["outputData"]["workflowId"]).json
     rest.note("the input of what was started", started["input"])
@@ -106,13 +81,7 @@ BY_NAME: dict[str, Json] = {
 }
 
 
-@scenario_for_each(BY_NAME)
-def forks_of_one_type(rest: Rest, case: Json) -> None:
-    """A fork of one type runs an operator as such, and fails without a list of inputs."""
-    on = start(rest, "none", operator("FORK_JOIN_DYNAMIC", "fork", inputParameters=case), join())
-    on.noted.settle("COMPLETED", "FAILED")
-
-
+NOTHING = operator("NOOP", "nothing")
 WORK: Json = {"name": "TASK", "type": "SIMPLE"}
 
 
@@ -204,12 +173,18 @@ def _note_rows(on: StartedWorkflow) -> None:
         on.rest.note("the attempt", {key: row[key] for key in shown})
 
 
+@scenario
+def a_type_that_the_input_names(rest: Rest) -> None:
+    """A dynamic step is of the type that its input names, but does not have the retries of that type."""
+    task = task_type(rest)
+    on = start(rest, task, operator("DYNAMIC", "d", dynamicTaskNameParam="tn", inputParameters={"tn": task, "b": 2}))
+    on.noted.run("FAILED", outputData={"n": 1}, reasonForIncompletion="boo")
+
+
 @scenario_for_each({"a_fork_of_workflows": {}, "a_fork_of_workflows_by_version": {"forkTaskWorkflowVersion": "1"}})
 def forks_of_workflows(rest: Rest, case: Json) -> None:
     """A fork of a workflow starts it once for each input."""
-    inner = register_workflow(
-        rest, operator("NOOP", "nothing"), label="inner", outputParameters={"o": "${workflow.input.x}"}
-    )
+    inner = register_workflow(rest, NOTHING, label="inner", outputParameters={"o": "${workflow.input.x}"})
     inputs = {"forkTaskWorkflow": inner, "forkTaskInputs": [{"x": 1}, {"x": 2}], **case}
     on = start(rest, "none", operator("FORK_JOIN_DYNAMIC", "fork", inputParameters=inputs), join())
     on.settle("COMPLETED", "FAILED")
@@ -219,19 +194,44 @@ def forks_of_workflows(rest: Rest, case: Json) -> None:
 @scenario
 def a_fork_of_workflows_in_the_list(rest: Rest) -> None:
     """A listed step may be a sub-workflow that names another workflow in its input."""
-    inner = register_workflow(rest, operator("NOOP", "nothing"), label="inner")
-    listed = {"name": "sub", "taskReferenceName": "sub", "type": "SUB_WORKFLOW", "subWorkflowParam": {"name": inner}}
-    fields = {"inputParameters": {"dt": [listed], "di": {"sub": {"x": 5}}}, **LISTED}
-    on = start(rest, "none", operator("FORK_JOIN_DYNAMIC", "fork", **fields), join())
+    inner = register_workflow(rest, NOTHING, label="inner")
+    listed = operator("SUB_WORKFLOW", "sub", subWorkflowParam={"name": inner})
+    on = start(rest, "none", operator("FORK_JOIN_DYNAMIC", "fork", **_in(listed, sub={"x": 5})), join())
     on.settle("COMPLETED", "FAILED")
     _note_rows(on)
 
 
-@scenario
-def a_rerun_of_a_fork_of_one_type(rest: Rest) -> None:
-    """A rerun from the row of the fork forks again."""
-    fields = {"inputParameters": {"forkTaskName": "NOOP", "forkTaskInputs": [1]}}
-    on = start(rest, "none", operator("FORK_JOIN_DYNAMIC", "fork", **fields), join())
-    on.settle("COMPLETED")
-    on.rerun(on.row("fork"))
-    on.noted.settle("COMPLETED")
+SCENARIOS: Declared = {
+    # A dynamic fork whose list is missing fails the workflow.
+    "a_fork_without_its_list": to(
+        start_types, operator("FORK_JOIN_DYNAMIC", "fork", inputParameters={"di": {}}, **LISTED), join(), types={}
+    ).send(on.note_all()),
+    # A dynamic step runs an operator as a worker's task of that name: WAIT has no duration.
+    **each(
+        {f"a_{name.lower()}_that_the_input_names": name for name in ("NOOP", "WAIT", "JSON_JQ_TRANSFORM")},
+        lambda case: to(
+            start_types,
+            operator(
+                "DYNAMIC",
+                "d",
+                dynamicTaskNameParam="tn",
+                inputParameters={"tn": case, "queryExpression": ".tn", "duration": "1 s"},
+            ),
+            types={},
+        ).send(on.await_row("d", "COMPLETED", "IN_PROGRESS"), on.rest.sleep(1.5), on.note_all()),
+    ),
+    # A fork of one type runs an operator as such, and fails without a list of inputs.
+    **each(
+        BY_NAME,
+        lambda case: to(
+            start_types, operator("FORK_JOIN_DYNAMIC", "fork", inputParameters=case), join(), types={}
+        ).send(on.noted.settle("COMPLETED", "FAILED")),
+    ),
+    # A rerun from the row of the fork forks again.
+    "a_rerun_of_a_fork_of_one_type": to(
+        start_types,
+        operator("FORK_JOIN_DYNAMIC", "fork", inputParameters={"forkTaskName": "NOOP", "forkTaskInputs": [1]}),
+        join(),
+        types={},
+    ).send(on.settle("COMPLETED"), on.rerun(on.row("fork")), on.noted.settle("COMPLETED")),
+}

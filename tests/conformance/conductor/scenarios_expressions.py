@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..rest import Rest
-from ..scenario import Declared, scenario, scenario_for_each, scenario_with, to
+from ..scenario import Declared, each, scenario_for_each, to
 from .operators import inline, loop, system_task
-from .workflows import Json, StartedWorkflow, on, start, start_steps, start_types, step, task_type, two_steps
+from .workflows import on, start, start_steps, start_types, step, two_steps
 
 GIVEN: dict[str, Any] = {
     "x": 5,
@@ -87,64 +87,16 @@ EXPRESSIONS: dict[str, dict[str, Any]] = {
 }
 
 
-@scenario_for_each(EXPRESSIONS)
-def expressions(rest: Rest, case: dict[str, Any]) -> None:
-    """A step has these input parameters; the workflow is given `GIVEN`."""
-    on = start_steps(rest, step_fields={"inputParameters": case}, given=GIVEN)
-    rest.note("what the task is given", on.take()["inputData"])
-
-
-@scenario
-def about_the_workflow(rest: Rest) -> None:
-    """Some members of the workflow itself can be referred to."""
-    expressions = {
-        key: f"${{workflow.{key}}}"
-        for key in ("workflowId", "workflowType", "version", "status", "correlationId", "priority", "output", "nothing")
-    }
-    on = start_steps(rest, step_fields={"inputParameters": expressions}, options={"correlationId": "c", "priority": 2})
-    on.poll()
-
-
-@scenario
-def the_output_of_an_earlier_task(rest: Rest) -> None:
-    """A task can be given what an earlier one has put out, and its other members."""
-    parameters = {
-        "a": "${r0.output.a}",
-        "all": "${r0.output}",
-        "input": "${r0.input}",
-        "status": "${r0.status}",
-        "missing": "${r0.output.missing}",
-        "later": "${r1.output.a}",
-    }
-    on = start_steps(rest, steps=2, step_fields={"inputParameters": parameters})
-    on.run(outputData={"a": {"b": [1, None]}})
-    on.poll()
-
-
-@scenario_with(start_steps, steps=2, step_fields={"inputParameters": {"a": "${r0.output.a}"}})
-def an_output_is_not_evaluated(on: StartedWorkflow) -> None:
-    """An expression inside an output is a text like any other."""
-    on.run(outputData={"a": "${workflow.input.x}"})
-    on.rest.note("what the next task is given", on.take()["inputData"])
-
-
-@scenario
-def a_template_of_the_task_type_fills_gaps(rest: Rest) -> None:
-    """A task type's template gives values for what is missing or null."""
-    template = {"x": "template", "other": "${workflow.input.x}", "kept": 1}
-    parameters = {"x": "${workflow.input.missing}", "kept": 2}
-    on = start_steps(rest, {"inputTemplate": template}, step_fields={"inputParameters": parameters})
-    rest.note("what the task is given", on.take()["inputData"])
-
-
-@scenario
-def the_output_of_a_workflow(rest: Rest) -> None:
-    """Output parameters are resolved at the end."""
-    parameters = {"a": "${r0.output.a}", "x": "${workflow.input.x}", "missing": "${r0.output.b}", "constant": [1]}
-    on = start_steps(rest, outputParameters=parameters)
-    on.run(outputData={"a": {"b": None}})
-    on.read()
-
+taken = on.rest.note("what the task is given", on.take()["inputData"])
+MEMBERS = ("workflowId", "workflowType", "version", "status", "correlationId", "priority", "output", "nothing")
+OF_A_TASK = {
+    "a": "${r0.output.a}",
+    "all": "${r0.output}",
+    "input": "${r0.input}",
+    "status": "${r0.status}",
+    "missing": "${r0.output.missing}",
+    "later": "${r1.output.a}",
+}
 
 PATHS = {
     "the_length_of_a_list": "rows.length()",
@@ -158,28 +110,6 @@ PATHS = {
     "every_element_of_nothing": "missing[*].id",
     "a_member_of_a_text": "text.more",
 }
-
-
-@scenario_for_each(PATHS)
-def paths(rest: Rest, case: str) -> None:
-    """Paths have filters, slices and functions."""
-    expressions(rest, {"found": f"${{workflow.input.{case}}}"})
-
-
-@scenario
-def both_templates_at_once(rest: Rest) -> None:
-    """A task type's template fills a parameter that is null, and may refer to what the workflow's template gives."""
-    template = {"x": 9, "q": "${workflow.input.y}", "m": "template"}
-    fields = {"inputParameters": {"x": "${workflow.input.none}", "m": None}}
-    on = start_steps(rest, {"inputTemplate": template}, step_fields=fields, given={"y": None}, inputTemplate={"y": 1})
-    rest.note("what the task is given", on.take()["inputData"])
-
-
-@scenario_for_each({"the_status_at_the_end": "COMPLETED", "the_status_at_a_bad_end": "FAILED_WITH_TERMINAL_ERROR"})
-def the_status_in_the_output(rest: Rest, case: str) -> None:
-    """Output parameters see the status that the workflow has had until now."""
-    on = start_steps(rest, outputParameters={"s": "${workflow.status}", "o": "${r0.output.a}"})
-    on.noted.run(case, outputData={"a": {"b": 1}})
 
 
 VALUES: dict[str, Any] = {
@@ -240,13 +170,6 @@ CONDITIONS = {
 }
 
 
-@scenario_for_each(CONDITIONS)
-def conditions(rest: Rest, case: str) -> None:
-    """Only true and numbers above zero keep a loop going."""
-    on = start(rest, "none", loop(case, inline("body", "1")))
-    on.noted.settle("COMPLETED")
-
-
 OUTPUTS = {
     "a_condition_with_if_and_brackets": (
         "if ($.a1['again'] == true && $.loop.iteration < $.limit) { true; } else { false; }"
@@ -254,15 +177,6 @@ OUTPUTS = {
     "a_condition_with_negations": "!($.a1.again !== true) && $['loop']['iteration'] <= $.limit - 1",
     "a_condition_that_is_an_output": "$.a1.again",
 }
-
-
-@scenario_for_each(OUTPUTS)
-def conditions_on_outputs(rest: Rest, case: str) -> None:
-    """A condition sees the inputs of the loop, its iteration, and what its steps have put out."""
-    task = task_type(rest)
-    on = start(rest, task, loop(case, step(task, "a1"), inputParameters={"limit": 3}))
-    on.run(outputData={"again": True})
-    on.noted.run(outputData={"again": False})
 
 
 BROKEN = {
@@ -282,13 +196,78 @@ BROKEN = {
 }
 
 
-@scenario_for_each(BROKEN)
-def broken_scripts(rest: Rest, case: Json) -> None:
-    """The reason of a script that fails is also its output."""
-    start(rest, "none", case).note_all()
-
-
 SCENARIOS: Declared = {
+    # A step has these input parameters; the workflow is given `GIVEN`.
+    **each(EXPRESSIONS, lambda case: to(start_steps, step_fields={"inputParameters": case}, given=GIVEN).send(taken)),
+    # Paths have filters, slices and functions.
+    **each(
+        PATHS,
+        lambda case: to(
+            start_steps, step_fields={"inputParameters": {"found": f"${{workflow.input.{case}}}"}}, given=GIVEN
+        ).send(taken),
+    ),
+    # Only true and numbers above zero keep a loop going.
+    **each(
+        CONDITIONS,
+        lambda case: to(start_types, loop(case, inline("body", "1")), types={}).send(on.noted.settle("COMPLETED")),
+    ),
+    # A condition sees the inputs of the loop, its iteration, and what its steps have put out.
+    **each(
+        OUTPUTS,
+        lambda case: to(start_types, loop(case, step("task", "a1"), inputParameters={"limit": 3})).send(
+            on.run(outputData={"again": True}), on.noted.run(outputData={"again": False})
+        ),
+    ),
+    # The reason of a script that fails is also its output.
+    **each(BROKEN, lambda case: to(start_types, case, types={}).send(on.note_all())),
+    # Output parameters see the status that the workflow has had until now.
+    **each(
+        {"the_status_at_the_end": "COMPLETED", "the_status_at_a_bad_end": "FAILED_WITH_TERMINAL_ERROR"},
+        lambda case: to(start_steps, outputParameters={"s": "${workflow.status}", "o": "${r0.output.a}"}).send(
+            on.noted.run(case, outputData={"a": {"b": 1}})
+        ),
+    ),
+    # Some members of the workflow itself can be referred to.
+    "about_the_workflow": to(
+        start_steps,
+        step_fields={"inputParameters": {key: f"${{workflow.{key}}}" for key in MEMBERS}},
+        options={"correlationId": "c", "priority": 2},
+    ).send(on.poll()),
+    # A task can be given what an earlier one has put out, and its other members.
+    "the_output_of_an_earlier_task": to(start_steps, steps=2, step_fields={"inputParameters": OF_A_TASK}).send(
+        on.run(outputData={"a": {"b": [1, None]}}), on.poll()
+    ),
+    # An expression inside an output is a text like any other.
+    "an_output_is_not_evaluated": to(
+        start_steps, steps=2, step_fields={"inputParameters": {"a": "${r0.output.a}"}}
+    ).send(
+        on.run(outputData={"a": "${workflow.input.x}"}),
+        on.rest.note("what the next task is given", on.take()["inputData"]),
+    ),
+    # A task type's template gives values for what is missing or null.
+    "a_template_of_the_task_type_fills_gaps": to(
+        start_steps,
+        {"inputTemplate": {"x": "template", "other": "${workflow.input.x}", "kept": 1}},
+        step_fields={"inputParameters": {"x": "${workflow.input.missing}", "kept": 2}},
+    ).send(taken),
+    # A task type's template fills a parameter that is null, and may refer to what the workflow's template gives.
+    "both_templates_at_once": to(
+        start_steps,
+        {"inputTemplate": {"x": 9, "q": "${workflow.input.y}", "m": "template"}},
+        step_fields={"inputParameters": {"x": "${workflow.input.none}", "m": None}},
+        given={"y": None},
+        inputTemplate={"y": 1},
+    ).send(taken),
+    # Output parameters are resolved at the end.
+    "the_output_of_a_workflow": to(
+        start_steps,
+        outputParameters={
+            "a": "${r0.output.a}",
+            "x": "${workflow.input.x}",
+            "missing": "${r0.output.b}",
+            "constant": [1],
+        },
+    ).send(on.run(outputData={"a": {"b": None}}), on.read()),
     # A task can be given its own id.
     "about_the_task_itself": to(
         start_steps, step_fields={"inputParameters": {"id": "${CPEWF_TASK_ID}", "text": "t-${CPEWF_TASK_ID}"}}
@@ -306,9 +285,7 @@ SCENARIOS: Declared = {
         start_steps, {"retryCount": 0}, outputParameters={"a": "${r0.output.a}", "r": "${r0.reasonForIncompletion}"}
     ).send(on.run("FAILED", outputData={"a": 1}, reasonForIncompletion="boo"), on.read()),
     # An expression inside the workflow's input is a text like any other.
-    "an_input_is_not_evaluated": to(start_steps, given={"x": "${workflow.workflowId}"}).send(
-        on.rest.note("what the task is given", on.take()["inputData"])
-    ),
+    "an_input_is_not_evaluated": to(start_steps, given={"x": "${workflow.workflowId}"}).send(taken),
     # A script sees a variable that was set just before it, and the first values of others.
     "variables_and_scripts_within_one_decision": to(
         start_types,

@@ -5,36 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from ..rest import Rest
-from ..scenario import Declared, scenario, scenario_with, to
+from ..scenario import Declared, scenario, to
 from .operators import TWICE, fork, inline, join, loop, system_task
 from .workflows import Json, StartedWorkflow, on, start, start_types, step, task_type
 
 
 def _looping(rest: Rest, condition: str = TWICE, body: Json | None = None, **definition: Any) -> StartedWorkflow:
     """A loop over the step `body`, and the step `last` of another type after it."""
-    task, after = task_type(rest, **definition), task_type(rest, "after")
-    return start(rest, task, loop(condition, step(task, "body", **(body or {}))), step(after, "last"))
-
-
-@scenario_with(_looping, "$.loop['iteration'] < 4")
-def many_turns(on: StartedWorkflow) -> None:
-    """Turns are counted from one, and the loop's output keeps each."""
-    for turn in range(1, 5):
-        on.await_row(f"body__{turn}")
-        on.run(outputData={"n": turn})
-    on.await_row("last")
-    on.read()
-
-
-@scenario
-def the_output_of_a_loop(rest: Rest) -> None:
-    """What comes after a loop refers to its last turn by bare names, and to the loop's output."""
-    task, after = task_type(rest), task_type(rest, "after")
-    given = {"last": "${body.output.n}", "all": "${loop.output}"}
-    on = start(rest, task, loop(TWICE, step(task, "body")), step(after, "last", inputParameters=given))
-    on.run(outputData={"n": 1})
-    on.run(outputData={"n": 2})
-    rest.note("what the last task is given", on.take(task=after)["inputData"])
+    repeated = loop(condition, step("task", "body", **(body or {})))
+    return start_types(rest, repeated, step("after", "last"), types={"task": definition, "after": {}})
 
 
 @scenario
@@ -60,6 +39,27 @@ def what_steps_see_of_the_output_of_their_loop(rest: Rest) -> None:
 
 
 SCENARIOS: Declared = {
+    # Turns are counted from one, and the loop's output keeps each.
+    "many_turns": to(_looping, "$.loop['iteration'] < 4").send(
+        *(
+            request
+            for turn in range(1, 5)
+            for request in (on.await_row(f"body__{turn}"), on.run(outputData={"n": turn}))
+        ),
+        on.await_row("last"),
+        on.read(),
+    ),
+    # What comes after a loop refers to its last turn by bare names, and to the loop's output.
+    "the_output_of_a_loop": to(
+        start_types,
+        loop(TWICE, step("task", "body")),
+        step("after", "last", inputParameters={"last": "${body.output.n}", "all": "${loop.output}"}),
+        types={"task": {}, "after": {}},
+    ).send(
+        on.run(outputData={"n": 1}),
+        on.run(outputData={"n": 2}),
+        on.rest.note("what the last task is given", on.take(task="after")["inputData"]),
+    ),
     # The tasks of a turn have its number in their reference name.
     "the_first_turn": to(_looping).send(on.read()),
     # The next turn has tasks of its own; the loop collects the outputs.

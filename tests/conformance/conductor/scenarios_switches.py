@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from ..rest import Rest
-from ..scenario import Declared, scenario, scenario_for_each, to
+from ..scenario import Declared, each, to
 from .operators import TWICE, fork, join, loop, switch
-from .workflows import Json, StartedWorkflow, on, start, start_types, step, task_type
+from .workflows import NO_RETRIES, Json, StartedWorkflow, on, start_types, step
 
 
 def _switched(rest: Rest, value: Any, **fields: Any) -> StartedWorkflow:
-    task = task_type(rest)
-    made = switch({"1": [step(task, "one")], "two": [step(task, "two")]}, [step(task, "other")], **fields)
-    return start(rest, task, made, step(task, "last"), given={"x": value})
+    made = switch({"1": [step("task", "one")], "two": [step("task", "two")]}, [step("task", "other")], **fields)
+    return start_types(rest, made, step("task", "last"), given={"x": value})
 
 
 CHOICES: dict[str, tuple[Any, Json]] = {
@@ -28,21 +27,6 @@ CHOICES: dict[str, tuple[Any, Json]] = {
 }
 
 
-@scenario_for_each(CHOICES)
-def choices(rest: Rest, case: tuple[Any, Json]) -> None:
-    """The case of the value is scheduled, the others are not."""
-    value, fields = case
-    _switched(rest, value, **fields).read()
-
-
-@scenario
-def an_empty_case(rest: Rest) -> None:
-    """A case without steps, next to a default that has some."""
-    task = task_type(rest)
-    made = switch({"1": [], "2": [step(task, "two")]}, [step(task, "other")])
-    start(rest, task, made, step(task, "last"), given={"x": 1}).read()
-
-
 GRAALJS = {
     "a_choice_in_graaljs": "$.case > 1 && $.case < 5 ? 'two' : 'one'",
     "a_statement_in_graaljs": "if ($.case == 3) { 'two' } else { 'no' }",
@@ -51,45 +35,54 @@ GRAALJS = {
 }
 
 
-@scenario_for_each(GRAALJS)
-def graaljs(rest: Rest, case: str) -> None:
-    """The evaluator `graaljs` is one for JavaScript, too; a number chooses the case of its digits."""
-    on = _switched(rest, 3, evaluatorType="graaljs", expression=case)
-    on.noted.settle("RUNNING", "FAILED")
-
-
-@scenario
-def a_switch_as_the_last_step_and_inside_of_others(rest: Rest) -> None:
-    """A case may hold a fork, a branch of it another switch; the join waits for the steps of the chosen case."""
-    a, b = task_type(rest, "a", retryCount=0), task_type(rest, "b", retryCount=0)
-    inner = switch({"one": [step(a, "i1"), step(a, "i2")]}, reference="inner")
-    case = [fork([step(b, "b1")], [inner]), join("b1", "inner"), step(b, "b2")]
-    on = start(rest, a, switch({"one": case}, reference="outer"), given={"x": "one"})
-    on.note_all()
-    on.run()
-    on.noted.run()
-    on.noted.run(task=b)
-    on.noted.run(task=b)
-
-
-@scenario
-def a_failed_case_is_rerun(rest: Rest) -> None:
-    """A retry goes on with the step of the case that failed; a rerun may begin with an earlier step of it."""
-    a = task_type(rest, "a", retryCount=0)
-    chosen = switch({"one": [step(a, "s1"), step(a, "s2")]})
-    on = start(rest, a, step(a, "first"), chosen, step(a, "last"), given={"x": "one"})
-    on.run()
-    first = on.run()
-    on.noted.fail()
-    on.noted.retry()
-    on.fail()
-    on.noted.rerun(first)
-    for _ in range(3):
-        on.run()
-    on.note_all()
-
-
 SCENARIOS: Declared = {
+    # The case of the value is scheduled, the others are not.
+    **each(CHOICES, lambda case: to(_switched, case[0], **case[1]).send(on.read())),
+    # A case without steps, next to a default that has some.
+    "an_empty_case": to(
+        start_types, switch({"1": [], "2": [step("task", "two")]}, [step("task", "other")]), step("task", "last")
+    ).send(on.read()),
+    # The evaluator `graaljs` is one for JavaScript, too; a number chooses the case of its digits.
+    **each(
+        GRAALJS,
+        lambda case: to(_switched, 3, evaluatorType="graaljs", expression=case).send(
+            on.noted.settle("RUNNING", "FAILED")
+        ),
+    ),
+    # A case may hold a fork, a branch of it another switch; the join waits for the steps of the chosen case.
+    "a_switch_as_the_last_step_and_inside_of_others": to(
+        start_types,
+        switch(
+            {
+                "one": [
+                    fork([step("b", "b1")], [switch({"one": [step("a", "i1"), step("a", "i2")]}, reference="inner")]),
+                    join("b1", "inner"),
+                    step("b", "b2"),
+                ]
+            },
+            reference="outer",
+        ),
+        types=NO_RETRIES,
+        given={"x": "one"},
+    ).send(on.note_all(), on.run(), on.noted.run(), on.noted.run(task="b"), on.noted.run(task="b")),
+    # A retry goes on with the step of the case that failed; a rerun may begin with an earlier step of it.
+    "a_failed_case_is_rerun": to(
+        start_types,
+        step("a", "first"),
+        switch({"one": [step("a", "s1"), step("a", "s2")]}),
+        step("a", "last"),
+        types={"a": {"retryCount": 0}},
+        given={"x": "one"},
+    ).send(
+        on.run(),
+        on.run(),
+        on.noted.fail(),
+        on.noted.retry(),
+        on.fail(),
+        on.noted.rerun(on.taken(2)),
+        *[on.run()] * 3,
+        on.note_all(),
+    ),
     # What comes after a switch follows the chosen case.
     "after_the_case": to(_switched, "two").send(on.run(), on.read()),
     # A failure in a case is retried, and fails the workflow in the end.

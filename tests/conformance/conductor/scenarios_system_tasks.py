@@ -3,37 +3,11 @@
 from __future__ import annotations
 
 from ..rest import Rest
-from ..scenario import Declared, scenario, scenario_for_each, to
+from ..scenario import Declared, each, scenario, scenario_for_each, to
 from .operators import TWICE, fork, inline, join, loop, operator, sub_workflow, switch, system_task
 from .workflows import Json, StartedWorkflow, definition, on, register_workflow, start, start_types, step, task_type
 
 ENDS = ("COMPLETED", "FAILED", "TERMINATED")
-
-
-@scenario
-def an_end_that_says_nothing(rest: Rest) -> None:
-    """TERMINATE that was run again with another input, and is completed by hand, ends the workflow well."""
-    task = task_type(rest)
-    on = start(rest, task, system_task("TERMINATE", "end", terminationStatus="FAILED"))
-    on.settle("FAILED")
-    again = {"reRunFromTaskId": on.row("end")["taskId"], "taskInput": {"x": 9}}
-    on.act("POST", "/workflow/{workflow}/rerun", json=again)
-    on.read()
-    on.act("POST", "/tasks/{workflow}/{reference}/COMPLETED", reference="end", json={"n": 1})
-    on.settle("COMPLETED")
-    on.read()
-
-
-@scenario
-def a_wait_is_updated_before_its_end(rest: Rest) -> None:
-    """A WAIT that is given an IN_PROGRESS result waits on; its output is what comes next is given."""
-    task = task_type(rest)
-    last = step(task, "last", inputParameters={"q": "${wait.output}"})
-    on = start(rest, task, system_task("WAIT", "wait"), last)
-    on.note_all()
-    row = on.row("wait")
-    on.noted.update(row, "IN_PROGRESS", outputData={"n": 1})
-    on.noted.update(row, "COMPLETED", outputData={"n": 2})
 
 
 WAITS = {
@@ -43,12 +17,6 @@ WAITS = {
     "nothing_is_done": operator("NOOP", "step"),
     "a_query_in_jq": system_task("JSON_JQ_TRANSFORM", "step", queryExpression=".b[] | . + 1", b=[1, 2]),
 }
-
-
-@scenario_for_each(WAITS)
-def steps_alone(rest: Rest, case: Json) -> None:
-    """A workflow of one step of the server."""
-    start(rest, "none", case, given={"x": "5 s"}).note_all()
 
 
 @scenario_for_each({f"an_end_of_a_child_beside_it_as_{status.lower()}": status for status in ENDS})
@@ -65,13 +33,6 @@ def ends(rest: Rest, case: str) -> None:
     on.run(outputData={"n": 7})
     on.note_all(without=("join",))
     child.note_all()
-
-
-@scenario
-def an_end_with_an_output_that_is_a_text(rest: Rest) -> None:
-    """The output that TERMINATE gives the workflow may be a text."""
-    end = system_task("TERMINATE", "end", terminationStatus="COMPLETED", workflowOutput="text")
-    start(rest, "none", end).note_all()
 
 
 BAD_WAITS: dict[str, Json] = {
@@ -127,26 +88,6 @@ def sizes_of_variables(rest: Rest, case: int) -> None:
     rest.note("the step", [shown["tasks"][0]["status"], reason])
 
 
-@scenario
-def an_end_within_a_loop(rest: Rest) -> None:
-    """TERMINATE in the body of a loop ends the workflow in that iteration."""
-    task = task_type(rest)
-    end = system_task("TERMINATE", "end", terminationStatus="COMPLETED", workflowOutput={"o": "${work.output.n}"})
-    on = start(rest, task, loop(TWICE, step(task, "work"), end), step(task, "never"))
-    on.run(outputData={"n": 1})
-    on.noted.settle("COMPLETED")
-
-
-@scenario
-def a_choice_of_an_end_within_a_loop(rest: Rest) -> None:
-    """TERMINATE in a case of a SWITCH in a loop fails the workflow."""
-    task = task_type(rest)
-    end = system_task("TERMINATE", "end", terminationStatus="FAILED", terminationReason="enough")
-    on = start(rest, task, loop(TWICE, step(task, "work"), switch({"1": [end]})), step(task, "never"))
-    on.run(outputData={"n": 1})
-    on.noted.settle("FAILED")
-
-
 OLDER: dict[str, Json] = {
     "a_lambda": system_task("LAMBDA", "step", scriptExpression="return $.a + 1;", a="${workflow.input.x}"),
     "a_lambda_of_an_object": system_task("LAMBDA", "step", scriptExpression="return {b: $.a};", a=1),
@@ -159,12 +100,6 @@ OLDER: dict[str, Json] = {
 }
 
 
-@scenario_for_each(OLDER)
-def older_scripts(rest: Rest, case: Json) -> None:
-    """LAMBDA evaluates a script that returns its result; scripts that are no text fail."""
-    start(rest, "none", case, given={"x": 41}).note_all()
-
-
 DECISIONS: dict[str, Json] = {
     "a_decision_by_a_value": {"caseValueParam": "case"},
     "a_decision_by_a_script": {"caseExpression": "$.case == 1 ? 'one' : 'two'"},
@@ -173,42 +108,26 @@ DECISIONS: dict[str, Json] = {
 }
 
 
-@scenario_for_each(DECISIONS)
-def decisions(rest: Rest, case: Json) -> None:
-    """DECISION chooses a branch as SWITCH does."""
-    task = task_type(rest)
-    cases = {"1": [step(task, "by_value")], "one": [step(task, "by_script")]}
-    inputs = {"case": "${workflow.input.x}", "other": 1}
-    made = operator(
-        "DECISION", "d", inputParameters=inputs, decisionCases=cases, defaultCase=[step(task, "other")], **case
-    )
-    on = start(rest, task, made, step(task, "last"))
-    on.note_all()
-
-
 @scenario
 def a_decision_without_cases(rest: Rest) -> None:
     """DECISION needs cases and a way to choose one."""
     name = rest.name("workflow")
     rest.post("/metadata/workflow", definition(name, operator("DECISION", "d", caseValueParam="x")))
-    task = step("a", "a")
-    made = operator("DECISION", "d", decisionCases={"1": [task]})
+    made = operator("DECISION", "d", decisionCases={"1": [step("a", "a")]})
     rest.post("/metadata/workflow", definition(name, made))
     rest.post("/metadata/workflow", definition(name, operator("LAMBDA", "d")))
 
 
-@scenario_for_each(
-    {
-        "a_request_without_an_address": {"http_request": {"method": "GET"}},
-        "a_request_of_no_method": {"http_request": {"uri": "http://127.0.0.1:1/"}},
-    }
-)
-def requests(rest: Rest, case: Json) -> None:
-    """HTTP without an address or a method fails with a reason that is also its output."""
-    on = start(rest, "none", system_task("HTTP", "step", **case))
-    on.noted.settle("FAILED")
-
-
+CASES: Json = {
+    "inputParameters": {"case": "${workflow.input.x}", "other": 1},
+    "decisionCases": {"1": [step("task", "by_value")], "one": [step("task", "by_script")]},
+    "defaultCase": [step("task", "other")],
+}
+HTTP: dict[str, Json] = {
+    "a_request_without_an_address": system_task("HTTP", "step", http_request={"method": "GET"}),
+    "a_request_of_no_method": system_task("HTTP", "step", http_request={"uri": "http://127.0.0.1:1/"}),
+}
+WORK: Json = {"taskReferenceName": "step", "type": "SIMPLE"}
 BY_NAME: dict[str, Json] = {
     "a_worker_named_terminate": {"name": "TERMINATE", "inputParameters": {"terminationStatus": "COMPLETED"}},
     "a_worker_named_noop": {"name": "NOOP"},
@@ -222,29 +141,76 @@ BY_NAME: dict[str, Json] = {
 }
 
 
-@scenario_for_each(BY_NAME)
-def operators_by_name(rest: Rest, case: Json) -> None:
-    """The server works on a task of a worker that has the name of an operator."""
-    on = start(rest, "none", {"taskReferenceName": "step", "type": "SIMPLE", **case})
-    on.noted.settle("COMPLETED")
-
-
 OPEN: dict[str, Json] = {
     "a_worker_named_wait": {"name": "WAIT", "inputParameters": {"duration": "1 s"}},
     "a_worker_named_human": {"name": "HUMAN"},
 }
 
 
-@scenario_for_each(OPEN)
-def open_operators_by_name(rest: Rest, case: Json) -> None:
-    """The server starts a task of a worker that is named WAIT or HUMAN, and does not end it."""
-    on = start(rest, "none", {"taskReferenceName": "step", "type": "SIMPLE", **case})
-    on.await_row("step", "IN_PROGRESS")
-    rest.sleep(1.5)
-    on.note_all()
-
-
 SCENARIOS: Declared = {
+    # A workflow of one step of the server.
+    **each(WAITS, lambda case: to(start_types, case, types={}, given={"x": "5 s"}).send(on.note_all())),
+    # LAMBDA evaluates a script that returns its result; scripts that are no text fail.
+    **each(OLDER, lambda case: to(start_types, case, types={}, given={"x": 41}).send(on.note_all())),
+    # HTTP without an address or a method fails with a reason that is also its output.
+    **each(HTTP, lambda case: to(start_types, case, types={}).send(on.noted.settle("FAILED"))),
+    # The server works on a task of a worker that has the name of an operator.
+    **each(BY_NAME, lambda case: to(start_types, WORK | case, types={}).send(on.noted.settle("COMPLETED"))),
+    # The server starts a task of a worker that is named WAIT or HUMAN, and does not end it.
+    **each(
+        OPEN,
+        lambda case: to(start_types, WORK | case, types={}).send(
+            on.await_row("step", "IN_PROGRESS"), on.rest.sleep(1.5), on.note_all()
+        ),
+    ),
+    # DECISION chooses a branch as SWITCH does.
+    **each(
+        DECISIONS,
+        lambda case: to(start_types, operator("DECISION", "d", **CASES, **case), step("task", "last")).send(
+            on.note_all()
+        ),
+    ),
+    # TERMINATE that was run again with another input, and is completed by hand, ends the workflow well.
+    "an_end_that_says_nothing": to(start_types, system_task("TERMINATE", "end", terminationStatus="FAILED")).send(
+        on.settle("FAILED"),
+        on.rerun(on.row("end"), taskInput={"x": 9}),
+        on.read(),
+        on.act("POST", "/tasks/{workflow}/{reference}/COMPLETED", reference="end", json={"n": 1}),
+        on.settle("COMPLETED"),
+        on.read(),
+    ),
+    # A WAIT that is given an IN_PROGRESS result waits on; its output is what comes next is given.
+    "a_wait_is_updated_before_its_end": to(
+        start_types, system_task("WAIT", "wait"), step("task", "last", inputParameters={"q": "${wait.output}"})
+    ).send(
+        on.note_all(),
+        on.noted.update(on.row("wait"), "IN_PROGRESS", outputData={"n": 1}),
+        on.noted.update(on.row("wait"), "COMPLETED", outputData={"n": 2}),
+    ),
+    # The output that TERMINATE gives the workflow may be a text.
+    "an_end_with_an_output_that_is_a_text": to(
+        start_types, system_task("TERMINATE", "end", terminationStatus="COMPLETED", workflowOutput="text"), types={}
+    ).send(on.note_all()),
+    # TERMINATE in the body of a loop ends the workflow in that iteration.
+    "an_end_within_a_loop": to(
+        start_types,
+        loop(
+            TWICE,
+            step("task", "work"),
+            system_task("TERMINATE", "end", terminationStatus="COMPLETED", workflowOutput={"o": "${work.output.n}"}),
+        ),
+        step("task", "never"),
+    ).send(on.run(outputData={"n": 1}), on.noted.settle("COMPLETED")),
+    # TERMINATE in a case of a SWITCH in a loop fails the workflow.
+    "a_choice_of_an_end_within_a_loop": to(
+        start_types,
+        loop(
+            TWICE,
+            step("task", "work"),
+            switch({"1": [system_task("TERMINATE", "end", terminationStatus="FAILED", terminationReason="enough")]}),
+        ),
+        step("task", "never"),
+    ).send(on.run(outputData={"n": 1}), on.noted.settle("FAILED")),
     # A variable is seen in the workflow and by what comes next.
     "a_variable_is_set": to(
         start_types,
