@@ -78,7 +78,8 @@ def test_other_names_that_lakefs_resolves_are_not_commits() -> None:
 
 def test_a_long_history_of_large_commits_is_read_in_small_pages_and_shortened() -> None:
     amounts: list[int] = []
-    by = {"perago.result": "x" * 5000, "theirs": "y", **(kept := {"perago.task_id": "t", "perago.shared": "x" * 5000})}
+    kept = {"perago.task_id": "t", "perago.shared": "x" * 5000, "perago.step_key": "x" * 5000}
+    by = {"perago.result": "x" * 5000, "theirs": "y", **kept}
 
     def script(request: Request) -> Action:
         answer = history_script([f"{number:064x}" for number in range(99, 0, -1)], 1000)(request)

@@ -11,7 +11,7 @@ import pytest
 from perago.attempt import commands as do
 from perago.attempt import events as on
 from perago.attempt.outcome import advance_report, begin_report, fitted
-from perago.attempt.protocol import MERGE_TRIES, advance, begin
+from perago.attempt.protocol import advance, begin
 from perago.attempt.state import State, Step
 from perago.ports import Commit, MergeRefusal, Report, TaskStatus
 
@@ -70,57 +70,6 @@ def test_an_event_that_cannot_happen_is_a_defect_of_the_driver() -> None:
 # ----------------------------------------------------------------------------- the merge
 
 
-def test_races_that_were_lost_before_a_merge_was_sent_allow_no_further_merges() -> None:
-    state, _ = run(*TO_MERGE)
-    state = state.evolve(rebuilt=50)
-    merges = 1
-    for event in (on.MergeUnclear("lost"), on.DeliveryConfirmed(), UNMOVED) * MERGE_TRIES:
-        state, command = advance(state, event)
-        merges += isinstance(command, do.Merge)
-    assert merges == MERGE_TRIES
-
-
-FENCE_COMMIT = (
-    TO_LISTING[0],
-    on.LeftoversFound(("perago-old",)),
-    *TO_CHANGES[2:],
-    on.ChangesDetected(),
-    on.DeliveryConfirmed(),
-    on.StagingBranchCreated(),
-    on.StagingCommitted(commit(STAGED, REF, by=publication_of(DELIVERY).metadata)),
-    on.StagingVerified(),
-    on.PublishFenceTried(enforced=False),
-    on.DeliveryConfirmed(),
-    UNMOVED,
-)
-FIRST_COPY = replace(publication_of(DELIVERY), parents=(REF, STAGED))
-SECOND_COPY = replace(publication_of(DELIVERY, OTHER), parents=(MERGED, STAGED))
-
-
-@pytest.mark.parametrize("answered", [True, False])
-def test_a_merge_that_may_be_empty_and_took_place_twice_is_ones_own(answered: bool) -> None:
-    """Where no publish fence is enforced. The branch holds the second copy, so the next step must begin with it."""
-    again = on.MergeUnclear("lost"), on.DeliveryConfirmed(), UNMOVED
-    looked = on.DeliveryConfirmed(), on.BranchRead((SECOND_COPY, FIRST_COPY), reaches_ref=True)
-    told: tuple[on.Event, ...] = (on.Merged(OTHER), on.PublicationRead(SECOND_COPY))
-    state, _ = run(*FENCE_COMMIT, *again, *(told if answered else (on.MergeUnclear("lost"),)), *looked)
-    state, _ = advance(state, on.PublicationRead(SECOND_COPY))
-
-    assert state.publication == OTHER
-
-
-def test_a_duplicate_merge_over_a_foreign_commit_is_still_reported() -> None:
-    again = on.MergeUnclear("lost"), on.DeliveryConfirmed(), UNMOVED
-    first = replace(FIRST_COPY, parents=("9" * 64, STAGED))
-    foreign = commit("9" * 64, REF)
-    looked = on.DeliveryConfirmed(), on.BranchRead((SECOND_COPY, first, foreign), reaches_ref=True)
-    state, _ = run(*FENCE_COMMIT, *again, on.MergeUnclear("lost"), *looked, on.PublicationRead(SECOND_COPY))
-
-    assert state.publication is None
-    assert state.report is not None
-    assert "is not what this attempt built" in str(state.report.reason)
-
-
 def test_an_unseen_earlier_copy_of_the_merge_is_reported() -> None:
     """A proxy sent the request twice, and the answer to the second copy is the one that came."""
     refused = on.MergeRefused(MergeRefusal.NO_CHANGES, "no changes")
@@ -139,28 +88,6 @@ def test_no_changes_with_a_predecessor_install_a_missing_fence() -> None:
     merge = commands[-1]
     assert isinstance(merge, do.Merge)
     assert (merge.source, merge.allow_empty, merge.metadata["perago.phase"]) == (STAGED, False, "fence")
-
-
-@pytest.mark.parametrize(
-    ("ending", "removed"),
-    [
-        ((UNMOVED, on.Merged(MERGED), on.PublicationRead(commit(MERGED, REF, STAGED))), ["own", "theirs"]),
-        ((on.CommandFailed("no luck", terminal=False),), ["own"]),
-        ((on.DeliveryLost(),), ["own"]),
-        ((UNMOVED, on.MergeUnclear("silence"), on.DeliveryLost()), []),
-    ],
-    ids=["published", "failed", "lost", "lost with a merge on its way"],
-)
-def test_leftovers_of_earlier_deliveries_are_removed_by_the_publisher(
-    ending: tuple[on.Event, ...], removed: list[str]
-) -> None:
-    """Until then their merges may arrive, and the branches tell a rerun or a restart of that."""
-    left = on.LeftoversFound(("perago-old-1", "perago-old-2"))
-    _, commands = run(ACCEPTED, left, *TO_COMMITTED[2:], on.DeliveryConfirmed(), *ending)
-    command = commands[-1]
-    branches = command.branches if isinstance(command, do.RemoveStagingBranches) else ()
-    assert sorted({"theirs" if branch in left.branches else "own" for branch in branches}) == removed
-    assert branches or isinstance(command, do.RemoveDirectory)
 
 
 def test_the_merge_names_the_staging_commit_and_carries_where_it_comes_from() -> None:

@@ -20,7 +20,7 @@ from perago.testing.services import InMemoryServices
 
 from ..definitions import flow, forking, operator, simple
 from .earlier import FORMS, EarlierStore, recorded
-from .world import BRANCH, DAY, DEFINITION, INPUT, REPOSITORY, TASK, Caretaker, ForkedWorld, SharedWorld, World
+from .world import BRANCH, DAY, DEFINITION, INPUT, REPOSITORY, TASK, Caretaker, SharedWorld, World
 
 KILLS_PROCESSES = True
 
@@ -115,18 +115,6 @@ def test_another_workflows_publication_of_an_earlier_version_is_refused(services
     assert "has moved since the input ref" in world.tried[-1].words
     assert "matrix.edit" in world.tried[-1].words
     assert phases(world) == ["merge"]
-
-
-def test_the_branches_of_a_fork_may_be_of_two_versions(services: InMemoryServices, form: str) -> None:
-    """Also where one of them is run again, which undoes exactly what the other version has published."""
-    world = ForkedWorld(services)
-    earlier(world, form, run_next)
-    world.run(world.take())
-    services.clock.advance(1)
-    services.conductor.rerun_workflow(world.workflow, world.tried[0].delivery.task_id)
-    world.settle()
-
-    world.assert_sound()
 
 
 @pytest.mark.parametrize("phase", ["commit", "merge"])
@@ -227,21 +215,6 @@ def test_a_merge_by_hand_with_the_metadata_of_a_stale_publication_is_not_undone(
     for named in (made.id[:12], made.parents[-1][:12]):
         assert named in world.tried[-1].words
     assert world.commit(BRANCH) == made, "nothing is published, and the file is there still"
-
-
-@pytest.mark.parametrize("make", [World, SharedWorld])
-def test_a_stale_fence_commit_without_a_staging_commit_is_undone_since_it_changes_nothing(
-    services: InMemoryServices, make: type[World]
-) -> None:
-    world = make(services)
-    world.run(world.take())
-    merge_nothing_by_hand(world, world.publications()[0])
-    services.clock.advance(1)
-    services.conductor.restart_workflow(world.workflow)
-    world.run(world.take())
-
-    assert world.status == "COMPLETED"
-    assert len(world.commit(BRANCH).metadata["perago.supersedes"].split(",")) == 2
 
 
 def test_an_empty_staging_commit_that_arrives_twice_is_published_once(

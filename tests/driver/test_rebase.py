@@ -13,20 +13,15 @@ import pytest
 from pydantic import BaseModel
 
 from perago import WorkspaceSpec, task
-from perago.attempt.publication import FENCE_PATH
-from perago.driver import Limits
 from perago.driver.publisher import TURN_SECONDS
-from perago.embedded.lakefs import commits, objects, references
 from perago.embedded.lakefs import commits as model_commits
+from perago.embedded.lakefs import objects, references
 from perago.embedded.lakefs.repository import Repository
-from perago.embedded.lakefs.trees import Tree, merge_trees
 from perago.ports import Commit, Delivery
-from perago.settings import PublishFence
 from perago.testing.services import InMemoryServices
 
-from .forking import BOTH, FAILED, TERMINAL, TREE, A, B, Edit, Fork, checked, ruled
+from .forking import BOTH, FAILED, TERMINAL, A, B, Edit, Fork, checked, ruled
 from .tasks import assert_ended
-from .world import SharedWorld
 
 
 def test_a_content_guardrail_sees_its_own_tree_and_the_record_names_the_rest(
@@ -148,13 +143,6 @@ def test_a_change_of_a_file_that_the_task_reads_is_a_conflict_before_any_downloa
     assert services.faults.calls("download") == downloads
 
 
-def test_a_change_outside_of_the_prefix_does_not_affect_the_guardrails(services: InMemoryServices) -> None:
-    fork = Fork(services, {"put": {"d.csv": "1"}}, function=ruled)
-    services.seed({"elsewhere/e.csv": "1", "elsewhere/f.x": "1"})
-    fork.run(fork.deliveries[0]).assert_completed()
-    assert fork.tree()["raw/d.csv"] == "1"
-
-
 def test_a_head_that_always_moves_ends_in_a_failure_with_the_number_of_tries(services: InMemoryServices) -> None:
     services.limits = type(services.limits)(rebase_tries=4)
     fork = Fork(services, A)
@@ -236,43 +224,6 @@ def test_a_refusal_names_others_only_if_others_are_involved(
     assert "others" not in str(outcome.reason)
 
 
-def unguarded(services: InMemoryServices, *edits: dict[str, Any]) -> Fork:
-    """Start a fork on a branch without the publish fence."""
-    services.limits = Limits(publish_fence=PublishFence.OFF)
-    return Fork(services, *edits, tree={path: text for path, text in TREE.items() if path != FENCE_PATH})
-
-
-def race(services: InMemoryServices, fork: Fork) -> None:
-    """Let the second branch publish between the last look of the first one and its merge."""
-    first, second = fork.deliveries
-    services.faults.between("merge", lambda: fork.run(second, report=False))
-    outcome = fork.run(first)
-    assert "another commit came between" in str(outcome.reason)
-    assert not fork.linear()
-
-
-def test_a_publication_on_another_head_that_lost_a_foreign_file_is_not_undone(
-    services: InMemoryServices, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """lakeFS's merge of three trees can lose files."""
-
-    def lose(base: Tree, source: Tree, target: Tree, **options: Any) -> Tree:
-        merged = merge_trees(base, source, target, **options)
-        return merged if target.id == base.id else merged.with_changes({"raw/c.csv": None})
-
-    fork = unguarded(services, A, B)
-    with monkeypatch.context() as patch:
-        patch.setattr(commits, "merge_trees", lose)
-        race(services, fork)
-    assert "raw/c.csv" not in fork.tree()
-    head = fork.commits()[-1]
-    outcome = fork.run(restarted(services, fork)[0])
-
-    assert_ended(outcome, TERMINAL, "cannot be undone")
-    assert head.id[:12] in str(outcome.reason)
-    assert fork.commits()[-1] == head, "nothing is published"
-
-
 def test_a_long_result_is_adopted_below_the_commits_of_others(services: InMemoryServices) -> None:
     """A history has commits below its head without long texts."""
     fork = Fork(services, {"put": {"a": "A"}}, function=wordy)
@@ -303,37 +254,3 @@ def test_later_changes_to_an_adopted_publication_are_noted(services: InMemorySer
     remark = f"adopted {adopted[:12]} of an earlier attempt, though 'raw/a.csv' was changed since by {reverted[:12]}"
     assert remark in outcome._record.remarks
     assert fork.tree()["raw/a.csv"] == "1"
-
-
-def test_read_files_are_compared_again_before_an_empty_commit(
-    services: InMemoryServices,
-) -> None:
-    """The result is of the input ref, and what is reported would be the head: together they would be wrong."""
-    fork = Fork(services, {}, function=ruled)
-    services.conductor.hand_back(fork.deliveries[0])
-    (later,) = fork.take(1)
-    services.faults.between("create_branch", lambda: services.seed({"raw/c.csv": "C"}))
-    outcome = fork.run(later)
-
-    assert_ended(outcome, TERMINAL, "'raw/c.csv' was read by this task (`reads`), and changed there")
-
-
-class LongNamed(SharedWorld):
-    """A workflow whose step has a name of the greatest length."""
-
-    def definition(self) -> dict[str, Any]:
-        found = super().definition()
-        found["tasks"][0]["taskReferenceName"] = "step" * 500
-        return found
-
-
-def test_a_step_with_a_long_name_is_recognized_below_the_commits_of_others(services: InMemoryServices) -> None:
-    world = LongNamed(services)
-    world.run(world.take(), report=False)
-    world.commit_foreign()
-    world.time_out()
-    world.run(world.take())
-
-    assert world.status == "COMPLETED"
-    assert [commit.metadata["perago.phase"] for commit in world.publications()] == ["fence", "merge"]
-    world.assert_sound()

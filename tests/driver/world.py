@@ -23,7 +23,7 @@ from perago.testing.services import InMemoryServices
 from perago.testing.tasks import task_of
 from perago.workspace.directory import directory_name
 
-from ..definitions import flow, forking, simple
+from ..definitions import flow, simple
 
 
 class Params(BaseModel):
@@ -317,13 +317,6 @@ class SharedWorld(World):
 
     def definition(self) -> dict[str, Any]:
         return flow(_step("raw"), name="matrix")
-
-
-class ForkedWorld(SharedWorld):
-    """A fork of two such steps, which change a directory each."""
-
-    def definition(self) -> dict[str, Any]:
-        return flow(*forking("fork", *([_step(part)] for part in ("raw", "side"))), name="matrix")
 
 
 def _step(part: str) -> dict[str, Any]:
