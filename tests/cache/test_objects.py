@@ -195,16 +195,6 @@ def test_entries_of_an_earlier_version_are_left_alone(cache: ObjectCache) -> Non
     assert (cache.root / ".cache" / name).read_bytes() == CONTENT
 
 
-def test_damage_is_counted(cache: ObjectCache) -> None:
-    put(cache, CONTENT)
-    flip_a_bit(only_entry(cache))
-
-    with (cache.root / "target").open("w+b") as file, cache.open() as shelf:  # type: ignore[union-attr]
-        assert not shelf.copy_to(object_of(CONTENT), file.fileno())
-        assert not shelf.copy_to(object_of(CONTENT), file.fileno())
-        assert (shelf.hits, shelf.misses, shelf.damaged) == (0, 2, 1)
-
-
 def test_a_directory_in_the_place_of_an_entry_is_a_miss(cache: ObjectCache) -> None:
     put(cache, CONTENT)
     entry = only_entry(cache)

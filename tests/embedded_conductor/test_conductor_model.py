@@ -251,20 +251,6 @@ def test_the_poll_timeout_leaves_room_for_a_start_delay_twice() -> None:
     assert run.statuses == ["TIMED_OUT", "SCHEDULED"]
 
 
-def test_the_task_timeout_begins_a_start_delay_after_the_first_poll() -> None:
-    run = OneWorkflow(step={"startDelay": 5}, timeoutSeconds=30, responseTimeoutSeconds=30, timeoutPolicy="RETRY")
-    run.clock.advance(5)
-    delivery = run.poll()
-    run.clock.advance(20)
-    run.conductor.extend_lease(delivery)
-    run.clock.advance(14)
-    run.conductor.sweep()
-    assert run.statuses == ["IN_PROGRESS"]
-    run.clock.advance(1)
-    run.conductor.sweep()
-    assert run.statuses == ["TIMED_OUT", "SCHEDULED"]
-
-
 def _waits_of_ten_retries() -> list[float]:
     run = OneWorkflow(retryCount=10, retryDelaySeconds=1, backoffJitterMs=500)
     delivery = run.poll()

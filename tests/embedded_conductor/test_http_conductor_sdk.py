@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-
 import pytest
-from conductor.client.automator.task_handler import TaskHandler
 from conductor.client.configuration.configuration import Configuration
 from conductor.client.http.models import (
     RerunWorkflowRequest,
-    StartWorkflowRequest,
-    TaskDef,
     TaskResult,
-    WorkflowDef,
-    WorkflowTask,
 )
 from conductor.client.http.models.task_result_status import TaskResultStatus
 from conductor.client.http.rest import ApiException
 from conductor.client.orkes_clients import OrkesClients
 
-from perago.embedded.conductor import InMemoryConductor
-
 from .conftest import Http
-from .sdk_workers import Adder, Failing
-
-PATIENCE_SECONDS = 60.0
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the SDK, about its own models
 
@@ -38,58 +25,6 @@ def configuration(live_http: Http) -> Configuration:
 @pytest.fixture
 def clients(configuration: Configuration) -> OrkesClients:
     return OrkesClients(configuration)
-
-
-@pytest.fixture
-def chain(clients: OrkesClients) -> str:
-    """A workflow of two additions, defined through the SDK."""
-    metadata = clients.get_metadata_client()
-    metadata.register_task_def(TaskDef(name="add", retry_count=0, retry_delay_seconds=0))
-    first = WorkflowTask(name="add", task_reference_name="a", input_parameters={"n": "${workflow.input.n}"})
-    second = WorkflowTask(name="add", task_reference_name="b", input_parameters={"n": "${a.output.n}"})
-    definition = WorkflowDef(
-        name="chain", version=1, tasks=[first, second], output_parameters={"n": "${b.output.n}"}, timeout_seconds=0
-    )
-    metadata.register_workflow_def(definition, overwrite=True)
-    return "chain"
-
-
-@pytest.fixture
-def run(configuration: Configuration) -> Iterator[Callable[..., None]]:
-    """Starts workers in processes of their own, as in production."""
-    handlers: list[TaskHandler] = []
-
-    def start(*workers: object) -> None:
-        handler = TaskHandler(list(workers), configuration, scan_for_annotated_workers=False, monitor_processes=False)
-        handlers.append(handler)
-        handler.start_processes()
-
-    yield start
-    for handler in handlers:
-        handler.stop_processes()
-
-
-def finished(conductor: InMemoryConductor, workflow_id: str) -> dict[str, object]:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        if conductor.await_workflow(workflow_id, wait_seconds=1):
-            return conductor.workflow(workflow_id)
-    raise AssertionError(f"workflow {workflow_id} did not end: {conductor.workflow(workflow_id)}")
-
-
-def test_workers_in_processes_run_a_workflow_and_report_their_exceptions(
-    clients: OrkesClients, live_conductor: InMemoryConductor, chain: str, run: Callable[..., None]
-) -> None:
-    run(Adder("add"), Failing("t"))
-    workflows = clients.get_workflow_client()
-    added = workflows.start_workflow(StartWorkflowRequest(name=chain, version=1, input={"n": 40}))
-    raised = workflows.start_workflow_by_name("w", {})
-    assert finished(live_conductor, added)["output"] == {"n": 42}
-    assert finished(live_conductor, raised)["status"] == "FAILED"
-    (task,) = live_conductor.workflow(raised)["tasks"]
-    assert (task["status"], task["reasonForIncompletion"]) == ("FAILED", "no r0")
-    (entry,) = live_conductor.task_logs(task["taskId"])
-    assert "ValueError" in entry["log"]
 
 
 def test_the_task_client(clients: OrkesClients) -> None:

@@ -7,19 +7,11 @@ import os
 from typing import Any
 
 import lakefs
-import lakefs_sdk
 import pytest
 from lakefs.client import Client
 from lakefs.exceptions import BadRequestException, ConflictException, NotAuthorizedException, NotFoundException
 
-from perago.attempt.publication import FENCE_PATH
 from perago.embedded.lakefs.values import SPOOL_THRESHOLD
-
-
-@pytest.fixture
-def sdk(client: Any) -> Any:
-    """The generated client below the wrapper's."""
-    return client.sdk_client
 
 
 def test_the_wrapper_supports_a_complete_publication(repository: Any) -> None:
@@ -74,35 +66,6 @@ def test_the_wrappers_exceptions_are_those_of_the_real_server(client: Any, url: 
     with pytest.raises(NotAuthorizedException):
         lakefs.Repository("x", client=Client(host=url, username="key", password="wrong")).metadata  # noqa: B018
     assert repository.branch("main").create(source_reference="main", exist_ok=True).id == "main"
-
-
-def test_a_merge_that_the_fence_refuses_is_a_plain_server_exception(repository: Any) -> None:
-    side = repository.branch("side").create(source_reference="main")
-    side.object(FENCE_PATH).upload(b"fence")
-    side.commit("fence")
-    with pytest.raises(lakefs.exceptions.ServerException, match="pre-merge hook aborted") as caught:
-        side.merge_into("main", metadata={"perago.expected_head": "0" * 64})
-    assert caught.value.status_code == 412
-
-
-def test_the_low_level_sdk_reads_the_expected_values(url: str, repository: Any) -> None:
-    with lakefs_sdk.ApiClient(lakefs_sdk.Configuration(host=f"{url}/api/v1", username="key", password="secret")) as api:
-        assert lakefs_sdk.ConfigApi(api).get_config().version_config.version == "1.84.0"
-        assert lakefs_sdk.HealthCheckApi(api).health_check() is None
-        branches = lakefs_sdk.BranchesApi(api)
-        creation = lakefs_sdk.BranchCreation(name="low", source="main", hidden=True)
-        commit_id = branches.create_branch(repository.id, creation)
-        assert branches.get_branch(repository.id, "low").commit_id == commit_id
-        commits = lakefs_sdk.CommitsApi(api)
-        made = commits.commit(repository.id, "low", lakefs_sdk.CommitCreation(message="m", allow_empty=True, date=7))
-        assert (made.creation_date, made.parents) == (7, [commit_id])
-        refs = lakefs_sdk.RefsApi(api)
-        assert refs.merge_into_branch(repository.id, "low", "main").reference
-        with pytest.raises(lakefs_sdk.ApiException) as caught:
-            refs.merge_into_branch(repository.id, "low", "main")
-        assert caught.value.status == 400
-        log = refs.log_commits(repository.id, "low", first_parent=True, amount=1)
-        assert (log.results[0].id, log.pagination.has_more) == (made.id, True)
 
 
 def test_readers_and_writers_work_as_files_for_text_and_for_libraries(repository: Any) -> None:

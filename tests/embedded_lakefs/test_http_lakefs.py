@@ -28,30 +28,6 @@ from .conftest import Http
 # ------------------------------------------------------------- keys and routes
 
 
-def test_health_needs_no_key(shared: tuple[LakeFSServer, Http]) -> None:
-    keyless = Http(shared[1].url, ":")
-    assert keyless("GET", "/api/v1/healthcheck").status == 204
-    assert keyless("GET", "/_health").status == 200
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "name"),
-    [
-        ("POST", "repositories/repo/branches/main/import", "importStart"),
-        ("POST", "repositories/repo/gc/prepare_commits", "prepareGarbageCollectionCommits"),
-        ("PUT", "repositories/repo/branches/main/objects?path=a", "stageObject"),
-        ("PATCH", "repositories/repo/pulls/1", "updatePullRequest"),
-        ("POST", "auth/users", "createUser"),
-        ("GET", "auth/groups/g/acl", "getGroupACL"),
-        ("POST", "sts/login", "stsLogin"),
-    ],
-)
-def test_a_call_that_is_not_served_is_501_and_named(http: Http, method: str, path: str, name: str) -> None:
-    answer = http(method, f"/api/v1/{path}")
-    assert answer.status == 501
-    assert f"does not model {name} ({method} /api/v1/{path.partition('?')[0]})" in answer.json["message"]
-
-
 @pytest.mark.parametrize("path", ["repositories", "repositories/repo/branches", "auth/users"])
 def test_a_head_request_for_anything_but_an_object_is_not_a_call(http: Http, path: str) -> None:
     """As on the real server, whether the GET is served or not."""
@@ -60,12 +36,16 @@ def test_a_head_request_for_anything_but_an_object_is_not_a_call(http: Http, pat
 
 def test_every_call_of_lakefs_is_served_or_named(shared: tuple[LakeFSServer, Http]) -> None:
     """No call in the description of lakeFS's API is answered like one that does not exist."""
-    http = shared[1]
+    http, unserved = shared[1], set[str]()
     for line in files("perago.embedded.http").joinpath("lakefs_operations.txt").read_text().splitlines():
         method, path, name = line.split()
         answer = http(method, "/api/v1" + re.sub(r"\{\w+\}", "none", path))
         assert answer.status != 405, name
         assert b"invalid API endpoint" not in answer.data, name
+        if answer.status == 501:
+            unserved.add(name)
+            assert f"does not model {name} ({method} /api/v1/" in answer.json["message"]
+    assert {"importStart", "prepareGarbageCollectionCommits", "createUser", "getGroupACL", "stsLogin"} <= unserved
 
 
 def test_setup_and_login_need_no_key_and_a_login_gives_a_token(shared: tuple[LakeFSServer, Http]) -> None:
@@ -238,12 +218,3 @@ def test_serving_binds_loopback_only_and_stops_within_bounds(server: LakeFSServe
     idle.close()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((address.hostname, address.port), timeout=5)
-
-
-def test_a_taken_port_is_an_immediate_error(server: LakeFSServer) -> None:
-    app = lakefs_app(server, access_key_id="k", secret_access_key="s")
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        with pytest.raises(OSError, match="in use"), serve(app, port=other.getsockname()[1]):
-            pass

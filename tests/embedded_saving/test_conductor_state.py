@@ -115,15 +115,6 @@ def test_it_goes_on_as_the_old_one_would_have(tmp_path: Path, clock: VirtualCloc
         assert statuses[0] == statuses[1]
 
 
-def test_a_row_is_one_row_for_its_workflow_and_its_task_id(tmp_path: Path, clock: VirtualClock) -> None:
-    before, after = InMemoryConductor(clock), InMemoryConductor(clock)
-    with opened(tmp_path / "state", before, clock):
-        make_busy(before, clock)
-    with opened(tmp_path / "state", after, clock):
-        state: State = after._state
-        assert all(state.tasks[row.task_id] is row for one in state.workflows.values() for row in one.tasks)
-
-
 def test_a_task_that_a_dying_poll_had_taken_is_queued_again(tmp_path: Path, clock: VirtualClock) -> None:
     before, after = InMemoryConductor(clock), InMemoryConductor(clock)
     with opened(tmp_path / "state", before, clock):

@@ -67,10 +67,6 @@ def rows_of(state: Path) -> dict[tuple[Any, ...], Any]:
     return {tuple(json.loads(key)): json.loads(value) for key, value in rows}
 
 
-def test_the_state_is_one_row_a_record(state: Path) -> None:
-    assert rows_of(state)["task_definitions", "a.task"]["name"] == "a.task"
-
-
 def test_two_cannot_share_it(state: Path) -> None:
     with (
         opened(state),

@@ -248,14 +248,6 @@ def test_many_bytes_are_hashed_by_several_threads_with_the_same_result(tree: Pat
     assert hash_files(tree, scan_tree(tree).files) == {path: md5(text) for path, text in texts.items()}
 
 
-def test_an_error_in_a_thread_is_the_same_error(tree: Path) -> None:
-    write(tree, {f"{number}.bin": "x" * 5_000_000 for number in range(4)})
-    scanned = scan_tree(tree)
-    (tree / "2.bin").unlink()
-    with pytest.raises(FileChanging, match=r"2\.bin"):
-        hash_files(tree, scanned.files)
-
-
 def test_an_error_ends_the_hashing_of_all_threads(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(detecting, "_WORTH_THREADS", 1)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)

@@ -202,21 +202,6 @@ def test_directories_of_a_listing_are_counted_once(pages: list[list[str]], direc
     assert bound.objects == len(placed)
 
 
-def test_a_listing_is_refused_at_the_page_that_has_too_much() -> None:
-    bound = ListingBound("p/", 5)
-    bound.check([entry("p/a"), entry("p/b/c"), entry("p/b/d")])
-    with pytest.raises(
-        LayoutRefused, match="more objects than the 5 that PERAGO_MAX_WORKSPACE_OBJECTS allows"
-    ) as error:
-        bound.check([entry("p/b/e"), entry("p/c"), entry("p/d")])
-    assert not error.value.retryable
-
-
-def test_one_deep_key_is_many_directories() -> None:
-    with pytest.raises(LayoutRefused, match="more directories than the 100 that PERAGO_MAX_WORKSPACE_OBJECTS allows"):
-        ListingBound("", 100).check([entry("d/" * 500 + "f")])
-
-
 def test_more_bytes_than_allowed_are_refused_for_good(tree: Path) -> None:
     entries = [entry("a", size=600), entry("b", size=425)]
     placed = plan_layout(entries, "", tree)

@@ -112,22 +112,17 @@ def test_siblings_at_every_level_of_a_deep_tree_are_found(tree: Path) -> None:
     assert len(scan_tree(tree).files) == 202
 
 
-def test_a_scan_leaves_no_descriptor_open(tree: Path) -> None:
-    deepen(tree, 200)
-    before = open_descriptors()
-    scan_tree(tree)
-    assert open_descriptors() == before
-
-
-def test_a_deep_tree_needs_few_descriptors(tree: Path) -> None:
+def test_a_deep_tree_needs_few_descriptors_and_leaves_none_open(tree: Path) -> None:
     deepen(tree, 1000)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    before = open_descriptors()
     highest = max(int(entry.name) for entry in Path("/dev/fd").iterdir())
     resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 100, hard))
     try:
         assert len(scan_tree(tree).directories) == 1000
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert open_descriptors() == before
 
 
 def open_descriptors() -> int:
