@@ -36,7 +36,9 @@ class Dev(Watched):
     @property
     def url(self) -> str:
         """The address of the page."""
-        return self._shown(r"page +(\S+)/\n")
+        found = re.search(r"page +(\S+)/\n", self.text)
+        assert found, self.text
+        return found[1]
 
     def variables(self) -> dict[str, str]:
         """What is to be exported in other terminals."""
@@ -75,11 +77,6 @@ class Dev(Watched):
     def descendants(self) -> list[psutil.Process]:
         """All its processes, down to the last."""
         return psutil.Process(self.process.pid).children(recursive=True)
-
-    def _shown(self, pattern: str) -> str:
-        found = re.search(pattern, self.text)
-        assert found, self.text
-        return found[1]
 
 
 @contextlib.contextmanager

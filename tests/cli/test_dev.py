@@ -249,20 +249,7 @@ def test_it_ends_cleanly_and_leaves_nothing_behind(project: Project, scratch: Pa
     assert list(attempts.rglob("*.perago-attempt.json")) == []
 
 
-def test_the_first_signal_lets_an_attempt_finish(project: Project, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-    write_plain(project, gate)
-    with ready(project, "plain") as dev:
-        dev.curl("dev.plain.work")
-        wait_for("the file", (tmp_path / "gate.in").exists, LIMIT)
-        dev.process.send_signal(signal.SIGINT)
-        dev.wait_for("no further polls, 1 running")
-        gate.touch()
-        assert dev.ended() == 0
-    assert "completed plain.work" in dev.text
-
-
-def test_the_second_signal_cancels_it(project: Project, tmp_path: Path) -> None:
+def test_the_first_signal_lets_an_attempt_run_and_the_second_cancels_it(project: Project, tmp_path: Path) -> None:
     write_plain(project, tmp_path / "gate")
     with ready(project, "plain") as dev:
         dev.curl("dev.plain.work")

@@ -39,18 +39,14 @@ def test_without_a_directory_the_same_is_written_here(project: Project) -> None:
     written = contents(here.directory)
     assert written == contents(project.directory / "over there")
     assert "pyproject.toml" in written
+    here.run("init").ends(1, "already has ", "nothing was written")
+    assert contents(here.directory) == written
 
 
 def contents(directory: Path) -> dict[str, bytes]:
     """All files that a command has written, without what Python keeps beside modules."""
     files = [path for path in directory.rglob("*") if path.is_file() and path.suffix != ".pyc"]
     return {str(path.relative_to(directory)): path.read_bytes() for path in files}
-
-
-def test_nothing_is_overwritten(project: Project) -> None:
-    (project.directory / "pyproject.toml").write_text("[project]\n")
-    project.run("init").ends(1, "already has pyproject.toml; nothing was written")
-    assert [path.name for path in project.directory.iterdir()] == ["pyproject.toml"]
 
 
 def test_add_writes_a_task_its_test_and_the_settings_into_a_project(project: Project) -> None:

@@ -83,7 +83,11 @@ def test_a_function_under_run_and_its_processes_have_no_keys(project: Project) -
 
 
 def test_a_function_gets_the_variables_that_its_task_asks_for(project: Project) -> None:
-    write(project, ', environment=["LAKECTL_CREDENTIALS_*", "CONDUCTOR_SERVER_URL", "OTEL_*_TRACES_*"]')
+    wanted = ["LAKECTL_CREDENTIALS_*", "CONDUCTOR_SERVER_URL", "OTEL_*_TRACES_*"]
+    write(project, f", environment={wanted}")
+    line = f"ok  plain: task plain.looks, no workspace, environment {' '.join(wanted)}"
+    assert project.run("check", "plain").out.splitlines()[0] == line
+    assert json.loads(project.run("check", "--json", "plain").out)["modules"][0]["environment"] == wanted
     ran = project.run("run", "plain", **VARIABLES)
     assert ran.code == 0, ran.err
     asked = [
@@ -110,13 +114,6 @@ def test_a_function_in_a_worker_has_no_keys(project: Project) -> None:
     with ready(replace(project, environment={**project.environment, **VARIABLES}), "plain") as dev:
         output = dev.finished(dev.curl("dev.plain.looks"))["output"]
     assert output["result"] == {"at_import": [], "seen": NOTHING}
-
-
-def test_check_shows_the_requirements_of_a_task(project: Project) -> None:
-    write(project, ', environment=["LAKECTL_*"]')
-    ran = project.run("check", "plain")
-    assert ran.out.splitlines()[0] == "ok  plain: task plain.looks, no workspace, environment LAKECTL_*"
-    assert json.loads(project.run("check", "--json", "plain").out)["modules"][0]["environment"] == ["LAKECTL_*"]
 
 
 LEAKS = """

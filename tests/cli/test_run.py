@@ -143,8 +143,6 @@ def test_json_has_the_complete_outcome(project: Project) -> None:
     assert [finding["satisfied"] for finding in outcome["guardrails"]] == [True, True]
     assert len(outcome["ref"]) == 64
     assert outcome["metrics"] == {"files": {"kind": "counter", "value": 2.0, "count": 1}}
-    failed = project.run("run", "features", "-w", "sample", "--json", "-p", '{"do": "final"}')
-    assert (failed.code, json.loads(failed.out)["status"]) == (1, "FAILED_WITH_TERMINAL_ERROR")
 
 
 OWN = """
@@ -232,10 +230,9 @@ def test_a_signal_stops_the_function_and_leaves_nothing_behind(project: Project,
         os.kill(process.pid, 0)
 
 
-@pytest.mark.parametrize("closed", ["<&-", "<&- >&- 2>&-"], ids=["input", "all"])
-def test_closed_streams_do_not_reach_the_worker_process(project: Project, closed: str) -> None:
+def test_closed_streams_do_not_reach_the_worker_process(project: Project) -> None:
     write(project)
-    ran = project.execute("sh", "-c", f'"{sys.executable}" -m perago run features -w sample -o out {closed}')
+    ran = project.execute("sh", "-c", f'"{sys.executable}" -m perago run features -w sample -o out <&- >&- 2>&-')
     assert ran.code == 0, ran.err
     assert (project.directory / "out" / "features" / "a.csv").exists()
 

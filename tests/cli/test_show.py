@@ -166,25 +166,17 @@ def test_broken_metadata_are_shown_as_they_are(
     assert (ran.out + ran.err).replace("\n", "").isprintable()
 
 
-def test_the_id_of_a_workflow_leads_to_its_tasks(project: Project, shared_embedded: EmbeddedServices) -> None:
+def test_other_ids_and_missing_items_and_servers_are_explained(
+    project: Project, shared_embedded: EmbeddedServices
+) -> None:
     story = Story(shared_embedded, "workflow")
     story.show(project, story.workflow_id).ends(1, f"name one of its tasks: {story.task_id} (build, SCHEDULED)")
-    waiting = story.show(project, story.task_id)
-    assert "not yet with a worker" in waiting.out
-
-
-def test_missing_items_are_reported(project: Project, shared_embedded: EmbeddedServices) -> None:
-    story = Story(shared_embedded, "missing")
+    assert "not yet with a worker" in story.show(project, story.task_id).out
     assert "Conductor has no task 'nope'" in story.show(project, "nope").err
-    story.show(project, "missing", "0123456789ab").ends(1, "lakeFS has no commit or branch '0123456789ab'")
-
-
-def test_without_lakefs_the_facts_of_conductor_are_shown(project: Project, shared_embedded: EmbeddedServices) -> None:
-    story = Story(shared_embedded, "away")
+    story.show(project, "workflow", "0123456789ab").ends(1, "lakeFS has no commit or branch '0123456789ab'")
     variables = {**shared_embedded.environment(), "LAKECTL_SERVER_ENDPOINT_URL": "http://127.0.0.1:9"}
-    ran = project.run("show", story.task_id, **variables)
-    assert (ran.code, story.workflow_id in ran.out) == (0, True)
-    assert "lakeFS did not" in ran.err
+    away = project.run("show", story.task_id, **variables).ends(0, "lakeFS did not")
+    assert story.workflow_id in away.out
 
 
 def test_many_files_are_counted_and_the_first_are_listed(project: Project, shared_embedded: EmbeddedServices) -> None:

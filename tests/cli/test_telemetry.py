@@ -19,7 +19,7 @@ import pytest
 from perago.cli import messages
 from perago.embedded.lakefs import references
 from perago.embedded.services import EmbeddedServices
-from perago.ports import ENDED_WORKFLOWS, TaskStatus, trace_of, workflow_span
+from perago.ports import TaskStatus, trace_of, workflow_span
 from perago.settings import configured_mask
 from perago.worker.events import AttemptEnded, AttemptReceived, Ending
 from perago.worker.exporters import opentelemetry, wanted_signals
@@ -100,7 +100,8 @@ class Site:
     def run(self, *, nested: bool = False, **given: Any) -> dict[str, Any]:
         """A workflow of the task with `given` as its input, when it is over. `nested`: as a sub-workflow."""
         workflow_id = self.begin(nested=nested, **given)
-        return wait_for("the end of the workflow", lambda: _over(self.services.conductor.workflow(workflow_id)))
+        assert self.services.conductor.await_workflow(workflow_id, wait_seconds=60)
+        return self.services.conductor.workflow(workflow_id)
 
     def begin(self, *, nested: bool = False, limit: int = 0, **given: Any) -> str:
         """Start a workflow that may take so many seconds."""
@@ -138,10 +139,6 @@ class Site:
     def _last_numbers(self) -> Any:
         sent = [request.body for request in self.collector.requests if request.path == "/v1/metrics"]
         return numbers.ExportMetricsServiceRequest.FromString(sent[-1]).resource_metrics
-
-
-def _over(workflow: dict[str, Any]) -> dict[str, Any] | None:
-    return workflow if workflow["status"] in ENDED_WORKFLOWS else None
 
 
 def attributes(part: Any) -> dict[str, Any]:
@@ -204,11 +201,13 @@ def test_an_attempt_is_a_span_in_the_trace_of_its_workflow(site: Site) -> None:
     assert site.numbers()["perago_slots"].gauge.data_points
 
 
-def test_without_a_usable_traceparent_all_attempts_of_a_workflow_are_one_trace(site: Site) -> None:
+def test_all_attempts_of_a_workflow_are_one_trace_and_a_sub_workflow_links_to_its_parent(site: Site) -> None:
+    """Without a usable `traceparent`."""
     with site.worker(OTEL_METRICS_EXPORTER="none") as worker:
         workflows = [site.run(fails=True, **given) for given in ({}, {"traceparent": "00-0-0-01"}, {"traceparent": 7})]
+        assert site.run(nested=True)["status"] == "COMPLETED"
         assert worker.stop(signal.SIGTERM) == 0
-    spans = named(site.spans(), "traced")
+    spans = [span for span in named(site.spans(), "traced") if span.status.code]
     assert len({span.trace_id for span in spans}) == 3
     for workflow in workflows:
         first, second = (span for span in spans if attributes(span)["perago.workflow_id"] == workflow["workflowId"])
@@ -220,15 +219,9 @@ def test_without_a_usable_traceparent_all_attempts_of_a_workflow_are_one_trace(s
         assert links in ({(), (first.span_id,)}, {(), (second.span_id,)})
         assert attributes(first)["error.type"] == "TaskFailed"
     assert {(span.status.code, span.status.message) for span in spans} == {(2, "no luck with ***")}
-
-
-def test_a_sub_workflow_links_to_its_parent_and_both_have_a_span(site: Site) -> None:
-    with site.worker(OTEL_METRICS_EXPORTER="none") as worker:
-        above = site.run(nested=True)
-        assert worker.stop(signal.SIGTERM) == 0
-    assert above["status"] == "COMPLETED"
-    (parent,), (child,) = named(site.spans(), "above"), named(site.spans(), "flow")
-    (attempt,) = named(site.spans(), "traced")
+    parent, child, attempt = (
+        span for name in ("above", "flow", "traced") for span in named(site.spans(), name) if not span.status.code
+    )
     assert (attempt.parent_span_id, attempt.trace_id) == (child.span_id, child.trace_id)
     assert [(link.trace_id, link.span_id) for link in child.links] == [(parent.trace_id, parent.span_id)]
     assert list(parent.links) == []

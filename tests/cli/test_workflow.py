@@ -65,19 +65,13 @@ def test_check_accepts_a_module_without_a_task_and_lists_its_workflows(project: 
     assert (found["ok"], found["task"], found["workflows"]) == (True, None, [{"name": "nightly", "version": 1}])
 
 
-def test_check_lists_each_mistake_with_its_line(project: Project) -> None:
+def test_check_lists_each_mistake_of_all_workflows_of_a_module_with_its_line(project: Project) -> None:
     project.module("flows", FLOW.format(version=1, rows="given.row").replace("rows=given.rows", 'rows="x"'))
     found = json.loads(project.run("check", "--json", "flows").out)["modules"][0]
     assert [(error["code"], error["where"]) for error in found["errors"]] == [
         ("invalid-workflow", "flows.py:10"),
         ("invalid-workflow", "flows.py:11"),
     ]
-    ran = project.run("check", "flows")
-    assert ran.code == 3
-    assert ran.err.count("error: flows.py:1") == 2
-
-
-def test_check_lists_the_mistakes_of_all_workflows_of_a_module(project: Project) -> None:
     wrong = FLOW.format(version=1, rows='"x"')
     second = wrong[wrong.index("@workflow") :]
     third = second.replace("def nightly", "def third")
