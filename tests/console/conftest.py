@@ -9,6 +9,7 @@ import pytest
 from perago.testing.services import InMemoryServices
 from perago.text import show_utc
 
+from .browser import NAMES, Browser, find_browser, running_browser
 from .filled import Filled, fill
 from .hostile import Hostile, hostile_commit, hostile_workflow
 from .site import Site, page_of
@@ -20,6 +21,15 @@ def utc() -> Iterator[None]:
     show_utc(True)
     yield
     show_utc(False)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A browser, where one is installed."""
+    if (executable := find_browser()) is None:
+        pytest.skip(f"no browser: none of {', '.join(NAMES)} is installed")
+    with running_browser(executable, tmp_path_factory.mktemp("browser")) as browser:
+        yield browser
 
 
 @pytest.fixture(scope="session")

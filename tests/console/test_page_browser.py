@@ -21,30 +21,19 @@ from perago.worker.plan import LogPlan
 
 from ..definitions import simple
 from ..worker.bench import make_plan
-from .browser import NAMES, Browser, find_browser, running_browser
+from .browser import Browser
 from .filled import REPOSITORY, STAGING, Filled, define, send, start
 from .hostile import Hostile
 from .markup import Element, read
 from .site import Site, page_of, site_of
 
-EXECUTABLE = find_browser()
 PHONE, DESK = 360, 1280
 LIGHT_GROUND, DARK_GROUND = "rgb(247, 247, 245)", "rgb(19, 22, 21)"
 
-pytestmark = [
-    pytest.mark.skipif(EXECUTABLE is None, reason=f"no browser: none of {', '.join(NAMES)} is installed"),
-    pytest.mark.xdist_group("browser"),
-]
+pytestmark = pytest.mark.xdist_group("browser")
 with_and_without_javascript = pytest.mark.parametrize(
     "javascript", [True, False], ids=["with-javascript", "without-javascript"]
 )
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    assert EXECUTABLE is not None
-    with running_browser(EXECUTABLE, tmp_path_factory.mktemp("browser")) as browser:
-        yield browser
 
 
 @pytest.fixture

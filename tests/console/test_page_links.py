@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
 from urllib.parse import urldefrag, urljoin, urlsplit
 
 import pytest
@@ -12,17 +11,17 @@ from perago.console import links
 
 from .filled import REPOSITORY, Filled
 from .hostile import KEYS, NASTY, TEMPLATE, Hostile
-from .markup import Element
-from .site import Site, addresses, crawl
+from .site import PageAnswer, Site, addresses, crawl
 
-Pages = Mapping[str, Element]
+Pages = dict[str, PageAnswer]
 
 
 @pytest.fixture(scope="module", params=["filled", "hostile"])
 def pages(request: pytest.FixtureRequest, site: Site, hostile: Hostile) -> Pages:
     """All pages of models that are filled as usual, or with what would break a careless page."""
     answers = crawl(site if request.param == "filled" else hostile.site)
-    return {path: each.page for path, each in answers.items() if "text/html" in each.headers["content-type"]}
+    assert len(answers) > (30 if request.param == "filled" else 2 * len(KEYS) + 10)
+    return {path: each for path, each in answers.items() if "text/html" in each.headers["content-type"]}
 
 
 def test_every_link_of_every_page_resolves_and_names_a_fragment_that_is_there(site: Site, filled: Filled) -> None:
@@ -37,15 +36,15 @@ def test_every_link_of_every_page_resolves_and_names_a_fragment_that_is_there(si
             assert not fragment or fragment in ids[target], f"{path} leads to {address}, which is not there"
 
 
-def test_nothing_external_is_referred_to(pages: Pages) -> None:
-    for path, page in pages.items():
+def test_every_page_has_title_language_one_heading_and_table_headers_and_refers_to_nothing_external(
+    pages: Pages,
+) -> None:
+    for path, answer in pages.items():
+        page = answer.page
         for address in addresses(page):
             assert not urlsplit(address).scheme, f"{path}: {address}"
             assert not urlsplit(address).netloc, f"{path}: {address}"
-
-
-def test_every_page_has_title_language_one_heading_and_table_headers(pages: Pages) -> None:
-    for path, page in pages.items():
+        assert page.one("html").attributes["lang"] == "en", path
         assert page.one("html").attributes["lang"] == "en", path
         assert page.one("head").one("title").text.endswith("· perago"), path
         assert page.one("h1").text, path
@@ -57,14 +56,18 @@ def test_every_page_has_title_language_one_heading_and_table_headers(pages: Page
         assert all(after <= before + 1 for before, after in itertools.pairwise(levels)), (path, levels)
 
 
-def test_no_page_has_inline_script_or_style(pages: Pages) -> None:
-    for path, page in pages.items():
+def test_no_page_has_inline_script_or_style_or_hidden_characters_or_grows_with_its_payloads(pages: Pages) -> None:
+    for path, answer in pages.items():
+        page = answer.page
         for element in page.walk():
             assert "style" not in element.attributes, path
             assert element.tag not in ("style", "iframe", "object", "embed", "base", "img"), path
             assert element.tag != "svg" or element.attributes["class"] == "track", path
             assert not [name for name in element.attributes if name.startswith("on")], path
-        assert [script.attributes for script in page.all("script")] == [{"src": "/static/live.js", "defer": ""}], path
+        scripts = [script.attributes for script in page.all("script")]
+        assert scripts == [{"src": "/static/live.js", "defer": ""}], path
+        assert not set("\u202e\u2066\u200b\ufeff\x1b\x00\x07\x7f\u0085\r") & set(answer.text), path
+        assert len(answer.text) < 400_000, path
 
 
 @pytest.mark.parametrize(
@@ -137,51 +140,20 @@ def test_an_invalid_page_number_shows_the_nearest_page(site: Site, number: str) 
 # ------------------------------------- Names, keys, payloads and logs that would break a careless page
 
 
-@pytest.fixture(scope="module")
-def hostile_pages(hostile: Hostile) -> dict[str, str]:
-    """All pages. `test_page_links.py` proves that their HTML is sound."""
-    found = crawl(hostile.site)
-    assert len(found) > 2 * len(KEYS) + 10
-    return {path: answer.text for path, answer in found.items() if "text/html" in answer.headers["content-type"]}
-
-
-def test_nothing_invisible_or_reordering_is_left(hostile_pages: dict[str, str]) -> None:
-    for path, text in hostile_pages.items():
-        left = {character for character in "\u202e\u2066\u200b\ufeff\x1b\x00\x07\x7f\u0085\r" if character in text}
-        assert not left, path
-
-
 def test_reordering_characters_are_spelled_out(hostile: Hostile) -> None:
     page = hostile.site.get(links.commit(REPOSITORY, hostile.commit)).main
     assert "invoice⟨U+202E⟩fdp.exe⟨U+2066⟩⟨U+200B⟩⟨U+FEFF⟩" in [link.text for link in page.all("a")]
 
 
-def test_templates_in_values_are_not_evaluated(hostile: Hostile) -> None:
-    assert TEMPLATE in hostile.site.get(links.workflow(hostile.workflow)).main.text
-
-
-def test_no_page_grows_with_its_payloads(hostile_pages: dict[str, str]) -> None:
-    for path, text in hostile_pages.items():
-        assert len(text) < 300_000, path
-
-
-def test_a_cut_text_has_a_note_and_hides_no_neighbor(hostile: Hostile) -> None:
-    page = hostile.site.get(links.workflow(hostile.workflow)).main
-    assert "long members are shortened" in page.text
-    assert "… (1,000,000 characters)" in page.text
-    assert "… (nested deeper than 40 levels)" in page.text
-    assert "… (4,800 more)" in page.text
-    assert "still here" in page.text
-
-
-def test_the_end_of_a_long_log_is_shown(hostile: Hostile) -> None:
-    page = hostile.site.get(links.workflow(hostile.workflow)).main
-    assert "cut: the last 20,000 of 1,000,007 characters are shown" in page.text
-    assert "xthe end" in page.text
-
-
-def test_a_time_beyond_all_calendars_is_a_number(hostile: Hostile) -> None:
-    assert f"{2**62} ms" in hostile.site.get(links.workflow(hostile.workflow)).main.text
+def test_long_texts_and_logs_are_cut_with_a_note_and_odd_values_are_shown_as_they_are(hostile: Hostile) -> None:
+    text = hostile.site.get(links.workflow(hostile.workflow)).main.text
+    assert TEMPLATE in text, "templates in values are not evaluated"
+    assert f"{2**62} ms" in text, "a time beyond all calendars is a number"
+    for words in ("long members are shortened", "… (1,000,000 characters)", "… (4,800 more)", "still here"):
+        assert words in text
+    assert "… (nested deeper than 40 levels)" in text
+    assert "cut: the last 20,000 of 1,000,007 characters are shown" in text
+    assert "xthe end" in text
 
 
 @pytest.mark.parametrize("key", KEYS, ids=range(len(KEYS)))

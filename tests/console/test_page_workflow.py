@@ -19,14 +19,11 @@ from perago.worker.plan import ExportContext, LogPlan
 
 from ..definitions import forking, operator
 from ..worker.bench import make_plan
-from .browser import NAMES, Browser, find_browser, running_browser
+from .browser import Browser
 from .filled import REPOSITORY, define, send, start
 from .forked import Forked, begin, fork, step
 from .markup import Element
 from .site import Site, page_of
-
-EXECUTABLE = find_browser()
-needs_browser = pytest.mark.skipif(EXECUTABLE is None, reason=f"no browser: none of {', '.join(NAMES)} is installed")
 
 
 @pytest.fixture(scope="module")
@@ -183,14 +180,6 @@ INLINE = {"evaluatorType": "javascript", "expression": "1"}
 # ---------------------------------------------------------------------- in a browser
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    assert EXECUTABLE is not None
-    with running_browser(EXECUTABLE, tmp_path_factory.mktemp("browser")) as browser:
-        yield browser
-
-
-@needs_browser
 @pytest.mark.xdist_group("browser")
 @pytest.mark.parametrize(
     ("width", "columns", "dark", "javascript"),

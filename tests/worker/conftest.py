@@ -13,12 +13,6 @@ from .site import Site, opened
 from .small_queue import SmallQueue
 
 
-@pytest.fixture
-def quick_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Slots that crash start again soon."""
-    monkeypatch.setattr("perago.retry.RESTARTS", BackOff(0.02, 0.05))
-
-
 @pytest.fixture(autouse=True)
 def short_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten long polls, because workers that end wait for those in flight, and the interval of pulses."""
@@ -27,7 +21,9 @@ def short_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def queue(quick_restarts: None) -> SmallQueue:
+def queue(monkeypatch: pytest.MonkeyPatch) -> SmallQueue:
+    """The queue of a worker whose slots start again soon after a crash."""
+    monkeypatch.setattr("perago.retry.RESTARTS", BackOff(0.02, 0.05))
     return SmallQueue()
 
 

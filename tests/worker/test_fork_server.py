@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import resource
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from multiprocessing import forkserver
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from perago.worker import fork_server, slots
 from perago.worker.events import Pulse, SlotDied, SlotReady, SlotStartFailed
 
 from .bench import RunningWorker, gone, make_plan, outcome, result, running, running_pid, wait_for
+from .outside import room_for_files
 from .small_queue import SmallQueue
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has the fork server")
@@ -81,25 +80,6 @@ def test_an_unanswered_start_neither_blocks_the_loop_nor_hangs(two_slots: Runnin
     (died,) = two_slots.saw(SlotDied)[1:]
     assert died.reason.startswith(f"the slot's process was ended because its {why}")
     assert result(outcome(queue, queue.put(what="returns"))) == "fine"
-
-
-@contextmanager
-def room_for_files(number: int) -> Iterator[None]:
-    """This process may open so many more files."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 500), hard))
-    taken: list[int] = []
-    try:
-        with suppress(OSError):
-            while True:
-                taken.append(os.open(os.devnull, os.O_RDONLY))
-        for _ in range(number):
-            os.close(taken.pop())
-        yield
-    finally:
-        for each in taken:
-            os.close(each)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_start_without_free_descriptors_costs_no_other_slot(two_slots: RunningWorker) -> None:

@@ -116,6 +116,8 @@ def test_the_number_of_labels_is_limited_for_any_slot_or_server() -> None:
     assert found["perago_attempts_total", "lost", "other"] == 1
     values = {value for key in found for value in key[1:]}
     assert not any(value.startswith(("step ", "service ", "x")) for value in values)
+    many = tuple(Measured(f"m{number}", "gauge", 1.0, 1) for number in range(1000))
+    assert sum(key[0] == "perago_task_gauge" for key in told(ended(usage=Usage(metrics=many)))) == 50
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -1.0])
@@ -205,12 +207,6 @@ def test_metrics_of_functions_are_summed_by_task_and_name() -> None:
 )
 def test_undeclared_fields_are_left_out(forged: Measured) -> None:
     assert not [key for key in told(ended(usage=Usage(metrics=(forged,)))) if key[0].startswith("perago_task_")]
-
-
-def test_the_number_of_metrics_of_a_task_is_bounded() -> None:
-    many = tuple(Measured(f"m{number}", "gauge", 1.0, 1) for number in range(1000))
-    found = told(ended(usage=Usage(metrics=many)))
-    assert sum(key[0] == "perago_task_gauge" for key in found) == 50
 
 
 def families(found: Iterable[tuple[Any, ...]]) -> set[str]:

@@ -123,11 +123,15 @@ def test_a_queue_that_delivers_nothing_is_polled_after_growing_delays() -> None:
     assert pauses[-1] == pytest.approx(LONG_POLL_SECONDS, abs=0.02)
 
 
-def test_attempts_that_join_a_delayed_queue_are_polled_immediately() -> None:
+def test_attempts_that_join_a_delayed_or_an_emptied_queue_are_polled_immediately() -> None:
     delayed = DelayedQueues()
     delayed.polled("a", 0.0, depth=3, asked=3, got=1)
     assert delayed.due({"a": 2}, 0.1) == {}
     assert delayed.due({"a": 3}, 0.1) == {"a": 3}
+    delayed.polled("a", 0.1, depth=1, asked=1, got=0)
+    assert delayed.due({"a": 1}, 0.1) == {}
+    delayed.due({"a": 0}, 0.15)
+    assert delayed.due({"a": 1}, 0.2) == {"a": 1}
 
 
 @pytest.mark.parametrize(("depth", "asked", "got"), [(5, 2, 2), (2, 2, 2), (1, 4, 1), (1, 4, 3)])
@@ -137,13 +141,6 @@ def test_a_queue_that_gives_all_that_it_was_asked_for_is_not_delayed(depth: int,
     assert delayed.due({"a": 1}, 0.0) == {"a": 1}
 
 
-def test_an_emptied_queue_starts_over() -> None:
-    delayed = DelayedQueues()
-    delayed.polled("a", 0.0, depth=1, asked=1, got=0)
-    delayed.due({"a": 0}, 0.1)
-    assert delayed.due({"a": 1}, 0.2) == {"a": 1}
-
-
 # ------------------------------------------------------------------------------ sharing
 
 
@@ -151,25 +148,16 @@ def demand(waiting: int, running: int = 0, limit: int = 8, served: float = 0.0) 
     return Demand(waiting, running, limit, served)
 
 
-def test_free_places_go_to_the_tasks_that_have_the_fewest() -> None:
+def test_free_places_are_shared_by_those_that_have_the_fewest_up_to_their_limits() -> None:
     assert shares({"busy": demand(100, running=6), "new": demand(3)}, 2) == {"new": 2}
     assert shares({"a": demand(100), "b": demand(100)}, 8) == {"a": 4, "b": 4}
     assert shares({"a": demand(100), "b": demand(1), "c": demand(100, running=1)}, 4) == {"a": 2, "b": 1, "c": 1}
-
-
-def test_a_task_alone_gets_all_places_that_it_can_use() -> None:
-    assert shares({"a": demand(100)}, 8) == {"a": 8}
+    assert shares({"a": demand(100)}, 8) == {"a": 8}, "a task alone gets all places that it can use"
     assert shares({"a": demand(3)}, 8) == {"a": 3}
     assert shares({"a": demand(0)}, 8) == {}
-
-
-def test_a_limit_is_kept_and_leaves_the_rest_to_others() -> None:
     assert shares({"a": demand(100, limit=2), "b": demand(100)}, 8) == {"a": 2, "b": 6}
     assert shares({"a": demand(100, running=2, limit=2)}, 8) == {}
-
-
-def test_a_single_place_goes_to_the_task_that_waits_for_longest() -> None:
-    assert shares({"a": demand(9, served=2.0), "b": demand(9, served=1.0)}, 1) == {"b": 1}
+    assert shares({"a": demand(9, served=2.0), "b": demand(9, served=1.0)}, 1) == {"b": 1}, "that waits for longest"
 
 
 # ----------------------------------------------------------------------------- failures
@@ -279,15 +267,9 @@ def test_repetitions_have_growing_delays_except_the_first_call() -> None:
 # --------------------------------------------------------------------------- restarts
 
 
-def test_restarts_wait_longer_with_each_crash_in_a_row() -> None:
+def test_restarts_wait_longer_with_each_crash_in_a_row_and_a_healthy_period_ends_the_row() -> None:
     delay = RestartDelay()
     assert [delay.after_crash(lived=1) for _ in range(8)] == [1, 2, 4, 8, 16, 30, 30, 30]
-
-
-def test_a_healthy_period_ends_the_row() -> None:
-    delay = RestartDelay()
-    for _ in range(3):
-        delay.after_crash(lived=1)
     assert delay.after_crash(lived=HEALTHY_SECONDS) == 1
     assert delay.after_crash(lived=1) == 2
 
@@ -309,11 +291,8 @@ def test_the_end_of_a_process_is_put_into_words(exit_code: int, words: str) -> N
 # ------------------------------------------------------------------------ plan and words
 
 
-def test_the_supervisor_is_number_zero_and_slots_count_from_one() -> None:
+def test_a_plan_travels_by_pickle_and_numbers_its_supervisor_and_its_slots() -> None:
     assert worker_id("abc", 12) == "abc0012"
-
-
-def test_a_plan_travels_by_pickle() -> None:
     plan = make_plan(Path("/nowhere"), slots=2)
     assert pickle.loads(pickle.dumps(plan)) == plan
     assert (plan.supervisor_id, plan.slot_ids) == ("test0000", ("test0001", "test0002"))

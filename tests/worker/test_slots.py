@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import resource
 import signal
 import sys
 import threading
@@ -45,6 +43,7 @@ from .bench import (
     running_pid,
     wait_for,
 )
+from .outside import room_for_files
 from .small_queue import SmallQueue
 
 LONG = 3600.0
@@ -55,19 +54,9 @@ LONG = 3600.0
 
 def test_a_slot_that_dies_while_no_descriptor_is_free_is_replaced(worker: RunningWorker, queue: SmallQueue) -> None:
     outcome(queue, queue.put(what="returns"))
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
-    taken = []
-    try:
-        with contextlib.suppress(OSError):
-            while True:
-                taken.append(os.open(os.devnull, os.O_RDONLY))
+    with room_for_files(0):
         os.kill(worker.saw(SlotReady)[0].pid, signal.SIGKILL)
         wait_for("the slot's death", lambda: worker.saw(SlotDied))
-    finally:
-        for descriptor in taken:
-            os.close(descriptor)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert outcome(queue, queue.put(what="returns")).status is TaskStatus.COMPLETED
 
 
