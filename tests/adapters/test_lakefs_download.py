@@ -181,8 +181,6 @@ def test_a_disk_that_refuses_is_an_os_error(tmp_path: Path) -> None:
 
 LISTINGS: dict[str, tuple[Action, type[ServiceError], str]] = {
     "not JSON": (Reply(200, b"<html>"), Unavailable, "not lakeFS's"),
-    "another JSON": (reply_json([]), Unavailable, "not lakeFS's"),
-    "entries without a path": (reply_json({"pagination": {}, "results": [{}]}), Unavailable, "not lakeFS's"),
     "a page that does not advance": (
         reply_json({"pagination": {"has_more": True, "next_offset": ""}, "results": []}),
         Unavailable,

@@ -71,8 +71,8 @@ def test_a_server_that_is_away_is_one_problem(project: Project, embedded: Embedd
 def test_the_advice_is_to_wait_only_for_a_server_that_limits_requests(
     project: Project, embedded: EmbeddedServices, status: int, advice: str
 ) -> None:
-    with ScriptedServer(lambda _: reply_json({"message": "not now"}, status=status)) as busy:
-        found = findings(doctor(project, embedded, "--json", CONDUCTOR_SERVER_URL=f"{busy.url}/api"))
+    with ScriptedServer(lambda _: reply_json({"message": "node 404 is busy"}, status=status)) as busy:
+        found = findings(doctor(project, embedded, "--json", CONDUCTOR_SERVER_URL=busy.url))
     assert found["Conductor"]["advice"].startswith(advice)
 
 

@@ -261,7 +261,7 @@ def advice(problem: ServiceError) -> str:
         return ""
     if problem.service == "Conductor" and settings.conductor is not None:
         where = f"CONDUCTOR_SERVER_URL={settings.conductor.shown}"
-        if not where.endswith("/api") and "404" in problem.detail:
+        if not where.endswith("/api") and "status 404" in problem.detail:
             set_in = _origins("CONDUCTOR_SERVER_URL")
             return f"add /api to the address, because Conductor's API is usually below it: {where}/api{set_in}"
     elif problem.service == "lakeFS" and settings.lakefs is not None:

@@ -46,6 +46,7 @@ from perago.ports import (
     OnPage,
     Placement,
     Progress,
+    RateLimited,
     Refused,
     Staged,
     Unavailable,
@@ -458,7 +459,7 @@ def _raise_first(call: Call, answer: Answer) -> None:
         return
     path, status, message = (problems[0].get(name) for name in ("path", "status_code", "message"))
     status = int(status)
-    kind = {401: AccessDenied, 403: Forbidden, 429: Unavailable}.get(status, Unavailable if status >= 500 else Refused)
+    kind = {401: AccessDenied, 403: Forbidden, 429: RateLimited}.get(status, Unavailable if status >= 500 else Refused)
     detail = f"{len(problems)} were refused, first {path!r}: status {status}: {message}"
     raise kind(SERVICE, call.operation, detail)
 
