@@ -11,6 +11,7 @@ import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, islice
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from starlette.requests import Request
@@ -46,7 +47,7 @@ from perago.console.text import (
     tail,
 )
 from perago.ports import Commit
-from perago.records import dataclass
+from perago.records import dataclass, field
 from perago.text import count, plain_reason
 from perago.worker.log_reader import AttemptTrace, DeliveryTrace
 
@@ -69,38 +70,25 @@ _RUNNING = ("RUNNING", "PAUSED")
 _FAILED = ("FAILED", "FAILED_WITH_TERMINAL_ERROR", "TIMED_OUT")
 
 
-def forks_of(
-    tasks: Sequence[Json], url_of: Callable[[Json], str], published: Mapping[str, tuple[Link, ...]]
-) -> RowView:
-    """Return the newest forks of a workflow, oldest first. A fork inside a branch is part of that branch.
+@dataclass(slots=True)
+class _Forks:
+    """The forks of a workflow. Their branches are read from their own rows, as Conductor scheduled them."""
 
-    What the branches are is read from the rows of the forks themselves, as Conductor scheduled them.
+    attempts: Mapping[str, Sequence[Json]]
+    """By reference name."""
+    url_of: Callable[[Json], str]
+    """Returns the address of an attempt."""
+    published: Mapping[str, tuple[Link, ...]]
+    """The commits of an attempt, by its task id."""
+    inside: set[str] = field(default_factory=set)
+    """References of forks that are part of a lane."""
 
-    Args:
-        tasks: All attempts of the workflow.
-        url_of: Where an attempt is shown.
-        published: The commits of an attempt, by its task id.
-    """
-    found = _Reader(tasks, url_of, published).run()
-    return RowView(shown=found[-_MOST_FORKS:], earlier=max(0, len(found) - _MOST_FORKS))
-
-
-class _Reader:
-    def __init__(
-        self, tasks: Sequence[Json], url_of: Callable[[Json], str], published: Mapping[str, tuple[Link, ...]]
-    ) -> None:
-        self._attempts: dict[str, list[Json]] = {}
-        for task in tasks:
-            self._attempts.setdefault(task["referenceTaskName"], []).append(task)
-        self._url_of = url_of
-        self._published = published
-        self._inside: set[str] = set()
-        """References of forks that are part of a lane."""
-
-    def run(self) -> tuple[RowView, ...]:
-        forks = [rows[-1] for rows in self._attempts.values() if rows[-1]["taskType"] == "FORK"]
+    def view(self) -> RowView:
+        """Return the newest forks, oldest first. A fork inside a branch is part of that branch."""
+        forks = [rows[-1] for rows in self.attempts.values() if rows[-1]["taskType"] == "FORK"]
         views = [(row["referenceTaskName"], self._fork(row)) for row in forks]
-        return tuple(view for reference, view in views if reference not in self._inside)
+        found = [view for reference, view in views if reference not in self.inside]
+        return RowView(shown=found[-_MOST_FORKS:], earlier=max(0, len(found) - _MOST_FORKS))
 
     def _fork(self, row: Json) -> RowView:
         """Return a fork with the lanes of its branches."""
@@ -117,10 +105,10 @@ class _Reader:
         """Joins are left out. Behind a switch come the steps of the case that it took, behind a loop its last round."""
         for step in steps:
             name = str(step["taskReferenceName"])
-            reference = name + suffix if name + suffix in self._attempts else name
-            rows = self._attempts.get(reference, [])
+            reference = name + suffix if name + suffix in self.attempts else name
+            rows = self.attempts.get(reference, [])
             if rows and rows[-1]["taskType"] == "FORK":
-                self._inside.add(reference)
+                self.inside.add(reference)
                 yield self._fork(rows[-1])
             elif (rows or not only_scheduled) and step.get("type") != "JOIN":
                 yield self._step(reference, str(step.get("name", "")), rows)
@@ -133,22 +121,17 @@ class _Reader:
         """Return a step of a lane with its newest attempt and publications. A step to come has no link."""
         task_type = line("" if name == reference else name)
         if not rows:
-            return RowView(
-                reference=link(reference),
-                task_type=task_type,
-                status=StatusView("to come", "wait"),
-                words="",
-                published=(),
-            )
+            to_come = StatusView("to come", "wait")
+            return RowView(reference=link(reference), task_type=task_type, status=to_come, words="", published=())
         last = rows[-1]
         spent = duration(last["endTime"] - last["startTime"]) if last["endTime"] and last["startTime"] else ""
         tries = count(len(rows), "attempt") if len(rows) > 1 else ""
         return RowView(
-            reference=link(reference, self._url_of(last)),
+            reference=link(reference, self.url_of(last)),
             task_type=task_type,
             status=status_view(last["status"]),
             words=", ".join(part for part in (spent, tries) if part),
-            published=tuple(commit for row in rows for commit in self._published.get(row["taskId"], ())),
+            published=tuple(commit for row in rows for commit in self.published.get(row["taskId"], ())),
         )
 
 
@@ -183,7 +166,8 @@ def lines_of(
         places: Repository, branch and input commit of those that have a workspace.
         url_of: Where an attempt is shown.
     """
-    reader = _LineReader(source, workflow_id, tasks, url_of)
+    steps = {task["subWorkflowId"]: task for task in tasks if task.get("subWorkflowId")}
+    reader = _LineReader(source, workflow_id, {task["taskId"]: task for task in tasks}, steps, url_of)
     begun: dict[tuple[str, str], set[str]] = {}
     for repository, branch, ref in places:
         begun.setdefault((repository, branch), set()).add(ref)
@@ -191,20 +175,21 @@ def lines_of(
     return tuple(found for found in lines if found is not None), reader.published
 
 
+@dataclass(slots=True)
 class _LineReader:
-    def __init__(self, source: Source, workflow_id: str, tasks: Sequence[Json], url_of: Callable[[Json], str]) -> None:
-        self._source = source
-        self._workflow_id = workflow_id
-        self._tasks = {task["taskId"]: task for task in tasks}
-        self._steps = {task["subWorkflowId"]: task for task in tasks if task.get("subWorkflowId")}
-        """The step that runs a sub-workflow, by the id of the sub-workflow."""
-        self._url_of = url_of
-        self.published: dict[str, tuple[Link, ...]] = {}
+    source: Source
+    workflow_id: str
+    tasks: Mapping[str, Json]
+    """By task id."""
+    steps: Mapping[str, Json]
+    """The step that runs a sub-workflow, by the id of the sub-workflow."""
+    url_of: Callable[[Json], str]
+    published: dict[str, tuple[Link, ...]] = field(default_factory=dict)
 
     def line(self, repository: str, branch: str, refs: set[str]) -> RowView | None:
         """Return the line of one branch; None if no task of the workflow published to it."""
         missing, read, start = set(refs), [], None
-        for each in islice(self._source.lakefs.first_parents(repository, branch), _MOST_READ):
+        for each in islice(self.source.lakefs.first_parents(repository, branch), _MOST_READ):
             missing.discard(each.id)
             if not missing:
                 start = commit_link(repository, each.id)
@@ -231,12 +216,12 @@ class _LineReader:
     def _owner(self, found: Commit) -> Json | str | None:
         """Return the workflow's id, its step that ran the publishing sub-workflow, or None for any other commit."""
         publisher = found.metadata.get(publication.WORKFLOW_ID, "")
-        return publisher if publisher == self._workflow_id else self._steps.get(publisher)
+        return publisher if publisher == self.workflow_id else self.steps.get(publisher)
 
     def _commit(self, repository: str, found: Commit) -> RowView:
         """Return one commit of a line. Only commits of this workflow list their files."""
         own = self._owner(found) is not None
-        changes, summary = changed(self._source, repository, found, reserved=False)
+        changes, summary = changed(self.source, repository, found, reserved=False)
         files = [change_row(repository, found, each) for each in changes[:_FILES]] if own else []
         return RowView(
             own=own,
@@ -256,9 +241,9 @@ class _LineReader:
         if owner is None:
             return link(found.committer or "unknown")
         if isinstance(owner, Mapping):
-            return link(f"{owner['referenceTaskName']} / {reference}", self._url_of(owner))
-        task = self._tasks.get(task_id)
-        return link(reference, None if task is None else self._url_of(task))
+            return link(f"{owner['referenceTaskName']} / {reference}", self.url_of(owner))
+        task = self.tasks.get(task_id)
+        return link(reference, None if task is None else self.url_of(task))
 
 
 def workflow(source: Source, request: Request) -> PageView:
@@ -270,11 +255,13 @@ def workflow(source: Source, request: Request) -> PageView:
     found = source.conductor.workflow(request.path_params["workflow"])
     workflow_id, tasks = found["workflowId"], found["tasks"]
     events = source.history(workflow_id)
-    every_group = group_by_step(tasks)
+    every_group = list(grouped(tasks, itemgetter("referenceTaskName", "taskDefName")).values())
     groups = paged(every_group, request, size=_STEPS_PER_PAGE, parameter="steps")
     url_of = _places_on_page(every_group, groups.number)
     places = {task["taskId"]: workspace_ref(task.get("inputData"), source) for task in tasks}
     lines, published = lines_of(source, workflow_id, tasks, filter(None, places.values()), url_of)
+    forks = _Forks(grouped(tasks, itemgetter("referenceTaskName")), url_of, published)
+    steps = _Steps(source, events, {task["taskId"]: task for task in tasks}, places, groups.items)
     end = found.get("endTime") or source.conductor.now()
     reason = found.get("reasonForIncompletion") or ""
     failed = [task for task in tasks if task["status"] in _FAILED and task["taskId"] in reason]
@@ -302,9 +289,9 @@ def workflow(source: Source, request: Request) -> PageView:
         input=readable_json(found.get("input", {})),
         output=readable_json(found.get("output", {})),
         timeline=timeline(groups.items, found["startTime"], end),
-        forks=forks_of(tasks, url_of, published),
+        forks=forks.view(),
         lines=lines,
-        steps=groups.showing(step_views(source, groups.items, events, tasks, places)),
+        steps=groups.showing(list(map(steps.step, groups.items))),
         attempts=len(tasks),
         history=paged(history_rows(events), request, size=_HISTORY_PER_PAGE, parameter="history"),
         terminate=links.terminate(workflow_id) if is_open and source.embedded else None,  # where it is ended
@@ -452,32 +439,12 @@ def worker_link(worker_id: str) -> Link:
     return link(worker_id, links.worker(worker_id)) if worker_id else link("unnamed")
 
 
-def group_by_step(tasks: Sequence[Json]) -> list[list[Json]]:
-    """Group attempts by step, in the order of the first attempt of each step."""
-    groups: dict[tuple[str, str], list[Json]] = {}
+def grouped(tasks: Iterable[Json], key: Callable[[Json], Any]) -> dict[Any, list[Json]]:
+    """Group attempts by a key, in the order of the first attempt of each group."""
+    groups: dict[Any, list[Json]] = {}
     for task in tasks:
-        groups.setdefault((task["referenceTaskName"], task["taskDefName"]), []).append(task)
-    return list(groups.values())
-
-
-def step_views(
-    source: Source,
-    groups: Sequence[Sequence[Json]],
-    history: Sequence[HistoryEntry],
-    tasks: Sequence[Json],
-    places: Mapping[str, WorkspaceRef | None],
-) -> tuple[RowView, ...]:
-    """Return the steps of a workflow with their attempts, oldest first. The status is that of the last attempt.
-
-    Args:
-        source: Where workspaces, logs and commits are read.
-        groups: The attempts of each step.
-        history: The events of the workflow.
-        tasks: All attempts of the workflow; they say which retried which.
-        places: The workspaces of their inputs, by task id.
-    """
-    builder = _Builder(source, groups, history, {task["taskId"]: task for task in tasks}, places)
-    return tuple(builder.step(group) for group in groups)
+        groups.setdefault(key(task), []).append(task)
+    return groups
 
 
 def history_rows(events: Sequence[HistoryEntry]) -> tuple[RowView, ...]:
@@ -491,27 +458,29 @@ def history_rows(events: Sequence[HistoryEntry]) -> tuple[RowView, ...]:
     return tuple(_history_row(group[0], len(group)) for group in groups)
 
 
-class _Builder:
-    def __init__(
-        self,
-        source: Source,
-        groups: Sequence[Sequence[Json]],
-        history: Sequence[HistoryEntry],
-        tasks: Mapping[str, Json],
-        places: Mapping[str, WorkspaceRef | None],
-    ) -> None:
-        self._source = source
-        self._history = history
-        self._tasks = tasks
-        self._places = places
-        shown = [places[task["taskId"]] for group in groups for task in group]
-        self._published = publications(source, [place for place in shown if place is not None])
-        self._now = source.conductor.now()
+@dataclass
+class _Steps:
+    """The steps of a workflow with their attempts."""
+
+    source: Source
+    history: Sequence[HistoryEntry]
+    tasks: Mapping[str, Json]
+    """All attempts of the workflow, by task id; they say which retried which."""
+    places: Mapping[str, WorkspaceRef | None]
+    """The workspaces of their inputs, by task id."""
+    groups: Sequence[Sequence[Json]]
+    """The attempts of each step that is shown."""
+
+    def __post_init__(self) -> None:
+        shown = [self.places[task["taskId"]] for group in self.groups for task in group]
+        self.published = publications(self.source, [place for place in shown if place is not None])
+        self.now = self.source.conductor.now()
 
     def step(self, group: Sequence[Json]) -> RowView:
+        """Return a step with its attempts, oldest first. The status is that of the last attempt."""
         last = group[-1]
         name, reference = last["taskDefName"], last["referenceTaskName"]
-        known = self._source.conductor.task_definition(name) is not None
+        known = self.source.conductor.task_definition(name) is not None
         return RowView(
             task_type=link(name, links.task_type(name) if known else None),
             reference=line("" if reference == name else reference),
@@ -522,12 +491,12 @@ class _Builder:
 
     def attempt(self, task: Json) -> RowView:
         """Return the values of the template of an attempt."""
-        task_id, place = task["taskId"], self._places[task["taskId"]]
-        published = self._published.get(task_id, [])
-        trace = self._source.traces(task_id)
+        task_id, place = task["taskId"], self.places[task["taskId"]]
+        published = self.published.get(task_id, [])
+        trace = self.source.traces(task_id)
         deliveries = [trace[key] for key in sorted(trace, key=lambda key: (key[2], key[1]))]
         last = deliveries[-1] if deliveries else DeliveryTrace()
-        entries = self._source.conductor.task_log(task)
+        entries = self.source.conductor.task_log(task)
         is_open = task["endTime"] == 0
         sub_id = task.get("subWorkflowId")
         return RowView(
@@ -561,27 +530,27 @@ class _Builder:
             started=moment(task["startTime"]),
             ended=moment(task["endTime"]),
             waited=_elapsed(task["scheduledTime"], task["startTime"]),
-            elapsed=_elapsed(task["startTime"], task["endTime"] or self._now),
+            elapsed=_elapsed(task["startTime"], task["endTime"] or self.now),
             chain=self._chain(task),  # the earlier attempts of its own chain, newest first
             branch=place and link(f"{place.repository}/{place.branch}", links.branch(place.repository, place.branch)),
             input_commit=place and commit_link(place.repository, place.ref),
             # shown instead if none of the given commits continues the others.
-            parted=None if place else parted(task.get("inputData"), self._source),
+            parted=None if place else parted(task.get("inputData"), self.source),
             published=tuple(commit_link(repository, each.id) for repository, each in published),
             sub_workflow=link(sub_id, links.workflow(sub_id)) if sub_id else None,
-            steps=steps_of(task, trace, self._now),
+            steps=steps_of(task, trace, self.now),
             input=_payload(task, "input"),
             output=_payload(task, "output"),
-            history=history_rows([event for event in self._history if event.task_id == task_id]),
+            history=history_rows([event for event in self.history if event.task_id == task_id]),
             is_open=is_open,
-            is_ending=is_ending(task, self._source),
+            is_ending=is_ending(task, self.source),
         )
 
     def _files(self, published: Sequence[tuple[str, Commit]], trace: DeliveryTrace) -> RowView | None:
         """Return the changed files from the branch, or from the log of the worker."""
         if published:
             repository, found = published[-1]
-            changes, summary = changed(self._source, repository, found, reserved=False)
+            changes, summary = changed(self.source, repository, found, reserved=False)
             rows = tuple(change_row(repository, found, each) for each in changes[:_FILES_OF_ATTEMPT])
             return RowView(
                 summary=summary, rows=rows, more=len(changes) - len(rows), commit=commit_link(repository, found.id)
@@ -597,9 +566,9 @@ class _Builder:
     def _chain(self, task: Json) -> tuple[Link, ...]:
         found: list[Link] = []
         above = task.get("retriedTaskId")
-        while above and above in self._tasks and len(found) < len(self._tasks):
-            found.append(link(label_of(self._tasks[above]), f"#{links.attempt_anchor(above)}"))
-            above = self._tasks[above].get("retriedTaskId")
+        while above and above in self.tasks and len(found) < len(self.tasks):
+            found.append(link(label_of(self.tasks[above]), f"#{links.attempt_anchor(above)}"))
+            above = self.tasks[above].get("retriedTaskId")
         return tuple(found)
 
 
