@@ -51,7 +51,7 @@ def run_here(
     """Import the module and run one attempt of its task.
 
     Args:
-        services: What `services_for` made, with the workspace committed.
+        services: What `services_of` made, with the workspace committed.
         module: The import path of the task module.
         params: The task's parameters, as a workflow would send them.
         ref: The commit of the workspace; None for a task without one.
@@ -70,18 +70,6 @@ def run_here(
     row = services.report(record).task
     listener(_ended(record, time.monotonic() - started))
     return row
-
-
-def services_for(limits: Limits, root: Path, listener: events.Listener, debugging: Debugging) -> InMemoryServices:
-    """Services that call the function in the terminal.
-
-    Args:
-        limits: the limits of the attempt.
-        root: the parent of the attempt directory.
-        listener: gets the output of the function.
-        debugging: the way in which the function runs.
-    """
-    return InMemoryServices(limits=limits, workspace_root=root, call=_Caller(listener, debugging))
 
 
 class _Caller:
@@ -115,15 +103,8 @@ def _ended(record: AttemptRecord, seconds: float) -> events.Event:
     report = record.report
     if report is None:
         return events.AttemptEnded(record.delivery, WORKER, events.Ending.LOST, seconds, record.lost_reason)
-    return events.AttemptEnded(
-        record.delivery,
-        WORKER,
-        events.Ending.REPORTED,
-        seconds,
-        report.reason,
-        report.status,
-        record.published_commit,
-    )
+    reported = (events.Ending.REPORTED, seconds, report.reason, report.status, record.published_commit)
+    return events.AttemptEnded(record.delivery, WORKER, *reported)
 
 
 class _Relay(Observer):
@@ -187,7 +168,8 @@ def services_of(
 
         return EmbeddedServices.for_workers()
 
-    return services_for(_limits(settings), settings.workspace_root, listener, debugging)
+    caller = _Caller(listener, debugging)
+    return InMemoryServices(limits=_limits(settings), workspace_root=settings.workspace_root, call=caller)
 
 
 def run_attempt(
