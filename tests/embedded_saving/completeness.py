@@ -76,7 +76,7 @@ def _tables(model: ModelCore | LakeFSServer) -> Iterator[Table[Any, Any]]:
     else:
         owners += model.repositories.values()
         for repository in model.repositories.values():
-            yield repository.graph.records
+            yield repository.graph
             yield from (branch.staged for branch in repository.branches.values())
     for owner in owners:
         yield from (found for found in vars(owner).values() if isinstance(found, Table))

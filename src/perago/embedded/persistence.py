@@ -566,7 +566,7 @@ class LakeFSSource:
                 repository.protected = tuple(found["protected"])
                 for value in sorted(own["commit"].values(), key=itemgetter("generation")):  # parents come first
                     record = _commit(repository, value, entry_of)
-                    repository.graph.records[record.commit.id] = record
+                    repository.graph[record.commit.id] = record
                 for (branch,), (commit_id, hidden) in own["branch"].items():
                     repository.add_branch(str(branch), commit_id, hidden=hidden)
                 for (branch, path), value in own["staged"].items():
@@ -594,7 +594,7 @@ def _below(groups: Mapping[str, Mapping[Key, Any]], kind: str, name: str | int |
 
 def _base(repository: Repository, commit: Commit) -> Tree:
     """The tree of the first parent."""
-    return repository.graph.record(commit.parents[0]).tree if commit.parents else EMPTY_TREE
+    return repository.graph[commit.parents[0]].tree if commit.parents else EMPTY_TREE
 
 
 def _commit(

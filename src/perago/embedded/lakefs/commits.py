@@ -92,12 +92,12 @@ def diff_refs(
     check_ref(right, "right")
     if two_dot:
         resolved = repo.resolve(right)
-        committed = repo.graph.record(resolved.commit_id).tree
+        committed = repo.graph[resolved.commit_id].tree
         shown = repo.tree(resolved) if resolved.explicit_staging else committed
         found = two_dot_diff(repo.resolve_commit(left).tree, shown)
     else:
         base = _merge_base(repo, right, left)
-        found = three_dot_diff(*(repo.graph.record(each).tree for each in (base.base, base.destination, base.source)))
+        found = three_dot_diff(*(repo.graph[each].tree for each in (base.base, base.destination, base.source)))
     return _page(found, prefix, after, delimiter, amount)
 
 
@@ -298,7 +298,7 @@ def merge(
     head = repo.head(target)
     try:
         theirs = repo.commit_of(source, f"get commit by ref {source}")
-        base = repo.graph.record(repo.graph.merge_base(theirs.commit.id, head.commit.id))
+        base = repo.graph[repo.graph.merge_base(theirs.commit.id, head.commit.id)]
         empty = allow_empty or force
         tree = merge_trees(base.tree, theirs.tree, head.tree, strategy=strategy, allow_empty=empty)
     except LakeFSError as error:
@@ -440,7 +440,7 @@ def _clean_branch(repo: Repository, name: str, argument: str = "branch") -> Bran
 
 
 def _parent_tree(repo: Repository, commit: Commit, number: int) -> Tree:
-    return repo.graph.record(commit.parents[number - 1]).tree if commit.parents else EMPTY_TREE
+    return repo.graph[commit.parents[number - 1]].tree if commit.parents else EMPTY_TREE
 
 
 # ----------------------------------------------------------------------------------- hooks

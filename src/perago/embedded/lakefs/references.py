@@ -148,7 +148,7 @@ def delete_tag(repo: Repository, name: str, *, force: bool = False) -> None:
     """Delete a tag."""
     check_tag_name(name)
     repo.check_writable(force)
-    target = repo.graph.record(get_tag(repo, name).commit_id)
+    target = repo.graph[get_tag(repo, name).commit_id]
     del repo.tags[name]
     skip_hooks(repo, target.tree, "delete-tag", name, target.commit.id)
 

@@ -199,23 +199,12 @@ class CommitRecord:
         return self.commit.created + self.fraction
 
 
-class CommitGraph:
-    """All commits, reachable or not: a deleted branch and a refused merge leave theirs readable by id."""
-
-    def __init__(self, records: Table[str, CommitRecord]) -> None:
-        """`records`: an empty table."""
-        self.records = records
-
-    def __contains__(self, commit_id: str) -> bool:
-        return commit_id in self.records
-
-    def record(self, commit_id: str) -> CommitRecord:
-        """The record of a full commit id that is known to exist."""
-        return self.records[commit_id]
+class CommitGraph(Table[str, CommitRecord]):
+    """All commits by id, reachable or not: a deleted branch and a refused merge leave theirs readable."""
 
     def by_prefix(self, prefix: str) -> str | None:
         """The only commit id that starts with `prefix` (lower case), or None."""
-        found = [commit_id for commit_id in self.records if commit_id.startswith(prefix)]
+        found = [commit_id for commit_id in self if commit_id.startswith(prefix)]
         return found[0] if len(found) == 1 else None
 
     def add(
@@ -245,9 +234,9 @@ class CommitGraph:
             meta_range_id=tree.id,
         )
         above = parents if squashed is None else (*parents, squashed)
-        generation = 1 + max((self.records[parent].generation for parent in above), default=0)
+        generation = 1 + max((self[parent].generation for parent in above), default=0)
         record = CommitRecord(commit, tree, generation, at - second)
-        self.records[commit.id] = record
+        self[commit.id] = record
         return record
 
     def walk_back(self, commit_id: str, steps: tuple[Step, ...]) -> str:
@@ -260,14 +249,14 @@ class CommitGraph:
         for step in steps:
             if step.mark == "~":
                 for _ in range(step.count):
-                    parents = self.records[commit_id].commit.parents
+                    parents = self[commit_id].commit.parents
                     if not parents:
                         raise Missing("not found")
                     commit_id = parents[0]
             elif step.mark != "^":
                 raise Invalid(INVALID_REF)
             elif step.count != 0:
-                parents = self.records[commit_id].commit.parents
+                parents = self[commit_id].commit.parents
                 if not 1 <= step.count <= len(parents):
                     raise Invalid(INVALID_REF)
                 commit_id = parents[step.count - 1]
@@ -287,7 +276,7 @@ class CommitGraph:
         heapq.heapify(queue)
         while queue:
             commit_id = heapq.heappop(queue)[-1]
-            for parent in self.records[commit_id].commit.parents:
+            for parent in self[commit_id].commit.parents:
                 if parent not in reached:
                     heapq.heappush(queue, self._by_generation(parent))
                 reached[parent] = reached.get(parent, 0) | reached[commit_id]
@@ -296,17 +285,17 @@ class CommitGraph:
         raise Missing("no merge base")
 
     def _by_generation(self, commit_id: str) -> tuple[int, float, str]:
-        record = self.records[commit_id]
+        record = self[commit_id]
         return (-record.generation, -record.moment, commit_id)
 
     def first_parents(self, commit_id: str) -> Iterator[CommitRecord]:
         """The commit and its first parents, newest first."""
-        record = self.records[commit_id]
+        record = self[commit_id]
         while True:
             yield record
             if not record.commit.parents:
                 return
-            record = self.records[record.commit.parents[0]]
+            record = self[record.commit.parents[0]]
 
     def log(self, commit_id: str, *, first_parent: bool = False, since: float | None = None) -> Iterator[CommitRecord]:
         """The commit and its ancestors, by creation date, newest first (ties: by id, highest first).
@@ -317,7 +306,7 @@ class CommitGraph:
         queue: list[tuple[float, int, str]] = []
         self._queue(queue, commit_id, since)
         while queue:
-            record = self.records[heapq.heappop(queue)[-1]]
+            record = self[heapq.heappop(queue)[-1]]
             yield record
             parents = record.commit.parents[:1] if first_parent else record.commit.parents
             for parent in parents:
@@ -326,7 +315,7 @@ class CommitGraph:
                     self._queue(queue, parent, since)
 
     def _queue(self, queue: list[tuple[float, int, str]], commit_id: str, since: float | None) -> None:
-        moment = self.records[commit_id].moment
+        moment = self[commit_id].moment
         if since is None or moment >= since:
             heapq.heappush(queue, (-moment, -int(commit_id, 16), commit_id))
 
@@ -369,7 +358,7 @@ class Repository:
         self.server = server
         self.info = info
         journal, name = server.journal, info.name
-        self.graph: CommitGraph = CommitGraph(Table(journal, "commit", name))
+        self.graph: CommitGraph = CommitGraph(journal, "commit", name)
         self.branches: Table[str, Branch] = Table(journal, "branch", name)
         self.tags: Table[str, str] = Table(journal, "tag", name)
         self.metadata: Table[str, str] = Table(journal, "metadata", name)
@@ -403,7 +392,7 @@ class Repository:
         """Drop everything, because the repository is deleted."""
         for branch in self.branches.values():
             branch.staged.clear()
-        for table in (self.branches, self.tags, self.metadata, self.runs, self.graph.records):
+        for table in (self.branches, self.tags, self.metadata, self.runs, self.graph):
             table.clear()
 
     def branch(self, name: str, message: str = "branch not found") -> Branch:
@@ -442,7 +431,7 @@ class Repository:
 
     def head(self, branch: Branch) -> CommitRecord:
         """The commit that a branch points at."""
-        return self.graph.record(branch.commit_id)
+        return self.graph[branch.commit_id]
 
     def changes(self, branch: Branch) -> dict[str, Entry | None]:
         """Return the staged changes that differ from the head. An identical re-upload is not a change."""
@@ -478,7 +467,7 @@ class Repository:
         resolved = self.resolve(text)
         if resolved.explicit_staging:
             raise Invalid(staging or f"reference '{text}': reference to staging area with $ is not a commit")
-        return self.graph.record(resolved.commit_id)
+        return self.graph[resolved.commit_id]
 
     def commit_of(self, text: str, context: str) -> CommitRecord:
         """Return the commit like `resolve_commit`, with `context` before the message of a refusal."""
@@ -489,7 +478,7 @@ class Repository:
 
     def tree(self, resolved: ResolvedRef) -> Tree:
         """Return the tree that reading a ref shows."""
-        committed = self.graph.record(resolved.commit_id).tree
+        committed = self.graph[resolved.commit_id].tree
         if resolved.branch is None:
             return committed
         branch = self.branches[resolved.branch]
