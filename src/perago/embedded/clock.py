@@ -149,27 +149,21 @@ class VirtualClock:
         self._now = max(self._now, event.time)
         if event.callback is None:
             self._wake(event)
-        else:
-            self._run(event)
-
-    def _wake(self, event: Timer) -> None:
-        event.done = True
-        self._sleeping -= 1
-        self._condition.notify_all()
-
-    def _run(self, event: Timer) -> None:
-        callback = event.callback
-        if callback is None:
             return
         event.done = True
         self._mover = threading.get_ident()
         self._condition.release()
         try:
-            callback()
+            event.callback()
         finally:
             self._condition.acquire()
             self._mover = None
             self._condition.notify_all()
+
+    def _wake(self, event: Timer) -> None:
+        event.done = True
+        self._sleeping -= 1
+        self._condition.notify_all()
 
     def _wait_while(self, blocked: Callable[[], bool]) -> None:
         if blocked() and not self._condition.wait_for(lambda: not blocked(), PATIENCE_SECONDS):

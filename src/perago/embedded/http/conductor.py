@@ -169,14 +169,9 @@ def conductor_app(model: ConductorModel) -> ASGIApp:
     waits, workflows = _workflow_calls(model, f"{API}/workflow")
     app = Starlette(
         routes=[
-            Route("/health", _health, methods=["GET"]),
-            Route(f"{API}/health", _health, methods=["GET"]),
-            *routes(
-                [
-                    ("GET", f"{API}/version", lambda: VERSION),
-                    ("GET", f"{API}/admin/task/{{task_name}}", model.pending_tasks),
-                ]
-            ),
+            *(Route(path, lambda _: JsonAnswer(_HEALTHY), methods=["GET"]) for path in ("/health", f"{API}/health")),
+            *routes([("GET", f"{API}/version", lambda: VERSION)]),
+            *routes([("GET", f"{API}/admin/task/{{task_name}}", model.pending_tasks)]),
             *unserved_routes("conductor", API, _unserved),
             *routes(_definition_calls(model, f"{API}/metadata")),
             *routes([*polls, *waits], waiting),
@@ -230,10 +225,6 @@ def _error(status: int, message: str) -> Response:
     return JsonAnswer({"status": status, "message": message, "instance": INSTANCE, "retryable": False}, status)
 
 
-async def _health(request: Request) -> Response:  # noqa: ARG001 - the endpoint's signature
-    return JsonAnswer(_HEALTHY)
-
-
 def _unserved(request: Request, name: str) -> Response:  # noqa: ARG001 - the signature
     return _error(501, f"{name} is not modelled; use a real Conductor")
 
@@ -270,16 +261,13 @@ def _definition_calls(model: ConductorModel, root: str) -> Table:
         found = model.workflow_definitions(name)
         return [{field: each[field] for field in fields if each.get(field)} for each in found]
 
-    def all_workflows() -> Any:
-        return model.workflow_definitions()
-
     return [
         ("GET", tasks, model.task_definitions),
         ("POST", tasks, model.register_task_definitions),
         ("PUT", tasks, model.update_task_definition),
         ("GET", f"{tasks}/{{name}}", task_definition),
         ("DELETE", f"{tasks}/{{name}}", model.delete_task_definition),
-        ("GET", workflows, all_workflows),
+        ("GET", workflows, lambda: model.workflow_definitions()),
         ("POST", workflows, model.create_workflow_definition),
         ("PUT", workflows, model.update_workflow_definitions),
         ("GET", one, model.get_workflow_definition),
@@ -291,18 +279,12 @@ def _definition_calls(model: ConductorModel, root: str) -> Table:
 # -------------------------------------------------------------------------------- tasks
 
 
-def _or_no_content(found: Any) -> Any:
-    """The content; 204 for None."""
-    return NO_CONTENT if found is None else found
-
-
 def _task_calls(model: ConductorModel, root: str) -> tuple[Table, Table]:
     """Calls about attempts and their queues: those that can wait for seconds, and the others."""
 
     def poll(task_name: str, workerid: str | None = None, domain: str | None = None) -> Any:
         """One attempt, or 204."""
-        polled = model.poll_tasks(task_name, workerid, domain=domain)
-        return _or_no_content(polled[0] if polled else None)
+        return next(iter(model.poll_tasks(task_name, workerid, domain=domain)), NO_CONTENT)
 
     def poll_batch(
         task_name: str, workerid: str | None = None, domain: str | None = None, count: int = 1, timeout: int = 100
@@ -313,7 +295,7 @@ def _task_calls(model: ConductorModel, root: str) -> tuple[Table, Table]:
     def update_v2(call: Call, result: dict[str, Any]) -> Any:
         """A result, and a further attempt for the same worker."""
         try:
-            return _or_no_content(model.update_task_v2(result))
+            return model.update_task_v2(result) or NO_CONTENT
         except InvalidRequest as error:  # which is a 500 in this call
             raise Malformed(SERVICE, call.operation, error.detail) from None
 
@@ -349,9 +331,6 @@ def _task_calls(model: ConductorModel, root: str) -> tuple[Table, Table]:
     def last_polls(task_type: str) -> Any:
         return list(map(_poll, model.last_polls(task_type)))
 
-    def all_last_polls() -> Any:
-        return list(map(_poll, model.last_polls()))
-
     def requeue(task_name: str) -> str:
         """Return the number of attempts that were queued again, as a text."""
         return str(model.requeue_pending(task_name))
@@ -362,11 +341,6 @@ def _task_calls(model: ConductorModel, root: str) -> tuple[Table, Table]:
     def logs(task_id: str) -> Any:
         """All entries, or 204."""
         return list(model.task_logs(task_id)) or NO_CONTENT
-
-    def search(call: Call, query: str = "", sort: str = "", start: int = 0, size: int = 100) -> Any:
-        """A page of attempts that have ended."""
-        _refuse_free_text(call)
-        return model.search_tasks(query, start=start, size=size, sort=sort)
 
     one, step = f"{root}/{{task_id}}", f"{root}/{{workflow_id}}/{{reference}}/{{status}}"
     polls: Table = [
@@ -380,10 +354,10 @@ def _task_calls(model: ConductorModel, root: str) -> tuple[Table, Table]:
         ("GET", f"{root}/queue/all", model.queue_sizes),
         ("GET", f"{root}/queue/all/verbose", queues_by_shard),
         ("GET", f"{root}/queue/polldata", last_polls),
-        ("GET", f"{root}/queue/polldata/all", all_last_polls),
+        ("GET", f"{root}/queue/polldata/all", lambda: list(map(_poll, model.last_polls()))),
         ("POST", f"{root}/queue/requeue/{{task_name}}", requeue),
         ("POST", root, model.update_task),
-        ("GET", f"{root}/search", search),
+        ("GET", f"{root}/search", _search(model.search_tasks)),
         ("GET", f"{one}/log", logs),
         ("POST", f"{one}/log", add_log),
         ("GET", one, model.get_task),
@@ -393,10 +367,15 @@ def _task_calls(model: ConductorModel, root: str) -> tuple[Table, Table]:
     return polls, calls
 
 
-def _refuse_free_text(call: Call) -> None:
-    """The model does not have the search for `freeText` in addition to `query`."""
-    if call.given.get("freeText") not in (None, "*"):
-        raise not_modelled("search", "freeText")
+def _search(find: Callable[..., Any]) -> Handler:
+    """A page of what a query finds. The model does not have the search for `freeText` in addition to `query`."""
+
+    def search(call: Call, query: str = "", sort: str = "", start: int = 0, size: int = 100) -> Any:
+        if call.given.get("freeText") not in (None, "*"):
+            raise not_modelled("search", "freeText")
+        return find(query, start=start, size=size, sort=sort)
+
+    return search
 
 
 def _poll(poll: LastPoll) -> dict[str, Any]:
@@ -520,28 +499,18 @@ def _workflow_calls(model: ConductorModel, root: str) -> tuple[Table, Table]:
         found = [row for row in model.workflow(workflow_id)["tasks"] if not status or row["status"] in status]
         return {"totalHits": len(found), "results": found[start : start + count]}
 
-    def search(call: Call, query: str = "", sort: str = "", start: int = 0, size: int = 100) -> Any:
-        """A page of workflows."""
-        _refuse_free_text(call)
-        return model.search_workflows(query, start=start, size=size, sort=sort)
-
     def running(name: str, start_time: str = "", end_time: str = "") -> Any:
         """The ids of unfinished workflows of a name."""
         if start_time and end_time:
             raise NotImplementedError("getRunningWorkflow between two times is not modelled")
         return model.running_workflow_ids(name)
 
-    def correlated(name: str, id: str, include_closed: bool = False, include_tasks: bool = False) -> Any:  # noqa: A002 - as on the wire
-        return model.correlated_workflows(name, id, include_closed=include_closed, include_tasks=include_tasks)
-
     def correlated_with_each(
-        name: str,
-        ids: list[Any],
-        include_closed: bool = False,
-        include_tasks: bool = False,
+        name: str, ids: list[Any], include_closed: bool = False, include_tasks: bool = False
     ) -> Any:
         """The workflows of several correlation ids, each with its own."""
-        return {each: correlated(name, each, include_closed, include_tasks) for each in map(str, ids)}
+        wanted = {"include_closed": include_closed, "include_tasks": include_tasks}
+        return {each: model.correlated_workflows(name, each, **wanted) for each in map(str, ids)}
 
     def rerun(call: Call, workflow_id: str, body: dict[str, Any]) -> str:
         """Go back to an attempt; the id of the workflow."""
@@ -572,9 +541,9 @@ def _workflow_calls(model: ConductorModel, root: str) -> tuple[Table, Table]:
         ("POST", root, start),
         ("PUT", f"{root}/decide/{{workflow_id}}", model.decide),
         ("GET", f"{root}/running/{{name}}", running),
-        ("GET", f"{root}/search", search),
+        ("GET", f"{root}/search", _search(model.search_workflows)),
         ("POST", f"{root}/{{name}}/correlated", correlated_with_each),
-        ("GET", f"{root}/{{name}}/correlated/{{id}}", correlated),
+        ("GET", f"{root}/{{name}}/correlated/{{correlation_id}}", model.correlated_workflows),
         ("GET", one, model.workflow),
         ("POST", f"{root}/{{name}}", start_by_name),
         ("DELETE", one, model.terminate_workflow),
