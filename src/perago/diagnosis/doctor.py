@@ -92,21 +92,20 @@ Explain = Callable[[ServiceError], tuple[str, str]]
 """Describes in one sentence what a service did not do, and what to do about it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Check:
     """A check of one area. If `look` raises a `ServiceError`, that is a further finding, whose consequence is `why`."""
 
     area: str
     why: str
     look: Callable[[], Iterable[Finding]]
-
-
-@dataclass(slots=True)
-class _Running:
-    check: Check
-    thread: threading.Thread = field(init=False)
     found: list[Finding] = field(default_factory=list)
     started: float | None = None
+    """By the monotonic clock."""
+
+    def fail(self, what: str, advice: str, cause: Cause = Cause.OTHER) -> None:
+        """Add the finding that the check itself failed."""
+        self.found.append(Finding(self.area, Level.PROBLEM, what, self.why, advice, cause))
 
 
 def run_checks(checks: Sequence[Check], explain: Explain, limit: float = LIMIT) -> list[Finding]:
@@ -121,58 +120,48 @@ def run_checks(checks: Sequence[Check], explain: Explain, limit: float = LIMIT) 
         limit: seconds for each check, from its start.
     """
     free = threading.Semaphore(_AT_A_TIME)
-    running = [_Running(check) for check in checks]
-    for one in running:
-        one.thread = threading.Thread(
-            target=_run, args=(one, free, explain, limit), name=f"check-{one.check.area}", daemon=True
+    running = [
+        (
+            check,
+            threading.Thread(target=_run, args=(check, free, explain, limit), name=f"check-{check.area}", daemon=True),
         )
-        one.thread.start()
-    return [finding for one in running for finding in _awaited(one, limit)]
+        for check in checks
+    ]
+    for _, thread in running:
+        thread.start()
+    return [finding for check, thread in running for finding in _awaited(check, thread, limit)]
 
 
-def _run(one: _Running, free: threading.Semaphore, explain: Explain, limit: float) -> None:
+def _run(check: Check, free: threading.Semaphore, explain: Explain, limit: float) -> None:
     """Run a check when a place is free. After `limit` seconds run it anyway, because the checks in all places are late
     then."""
     has_place = free.acquire(timeout=limit)
+    check.started = time.monotonic()
     try:
-        _look(one, explain)
+        for finding in check.look():
+            check.found.append(finding)
+    except ServiceError as error:
+        check.fail(*explain(error), Cause.SERVER if isinstance(error, Unavailable | AccessDenied) else Cause.OTHER)
+    except OSError as error:
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
+        check.fail(what, "check the owner and the mode of this file or directory")
+    except Exception as error:  # noqa: BLE001 - a defect of the check must not look like a check without findings
+        check.fail(f"the check failed: {type(error).__name__}: {error}", "report this as a defect of perago")
     finally:
         if has_place:
             free.release()
 
 
-def _look(one: _Running, explain: Explain) -> None:
-    check = one.check
-    one.started = time.monotonic()
-    try:
-        for finding in check.look():
-            one.found.append(finding)
-    except ServiceError as error:
-        what, advice = explain(error)
-        cause = Cause.SERVER if isinstance(error, Unavailable | AccessDenied) else Cause.OTHER
-        one.found.append(Finding(check.area, Level.PROBLEM, what, check.why, advice, cause))
-    except OSError as error:
-        what = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
-        one.found.append(
-            Finding(
-                check.area, Level.PROBLEM, what, check.why, "check the owner and the mode of this file or directory"
-            )
-        )
-    except Exception as error:  # noqa: BLE001 - a defect of the check must not look like a check without findings
-        what = f"the check failed: {type(error).__name__}: {error}"
-        one.found.append(Finding(check.area, Level.PROBLEM, what, check.why, "report this as a defect of perago"))
-
-
-def _awaited(one: _Running, limit: float) -> list[Finding]:
+def _awaited(check: Check, thread: threading.Thread, limit: float) -> list[Finding]:
     """Return the findings of a check once it has ended or its time is up. The time begins with its turn."""
-    while one.thread.is_alive():
-        left = limit if one.started is None else one.started + limit - time.monotonic()
+    while thread.is_alive():
+        left = limit if check.started is None else check.started + limit - time.monotonic()
         if left <= 0:
             what = f"the check did not end within {limit:g} s"
             advice = "run perago doctor again; if it is still late, check the load of this machine and of the servers"
-            return [*one.found, Finding(one.check.area, Level.PROBLEM, what, one.check.why, advice, Cause.SERVER)]
-        one.thread.join(left)
-    return one.found
+            return [*check.found, Finding(check.area, Level.PROBLEM, what, check.why, advice, Cause.SERVER)]
+        thread.join(left)
+    return check.found
 
 
 LITTLE_FREE = 1024**3
@@ -263,9 +252,8 @@ def server(name: str, address: str, ping: Callable[[], None], about: Callable[[]
     ping()
     found = about()
     version = f"version {found.version}" if found.version else "version unknown"
-    yield Finding(
-        name, Level.OK, f"{address} accepts the credentials and answers in {found.seconds * 1000:.0f} ms; {version}"
-    )
+    what = f"{address} accepts the credentials and answers in {found.seconds * 1000:.0f} ms; {version}"
+    yield Finding(name, Level.OK, what)
     if found.ahead is None:
         return
     apart = abs(found.ahead)
@@ -307,9 +295,8 @@ def drift(queue: TaskQueue, task: Declared) -> Iterator[Finding]:
     level = Level.PROBLEM if breaking else Level.WARNING
     shown = listing([one_line(change.difference) for change in breaking or changes], 3)
     what = f"the TaskDef on the server differs in {count(len(changes), 'place')}: {shown}"
-    why = (
-        "workflows that were written for one of the two can fail" if breaking else "running workflows are not affected"
-    )
+    fails = "workflows that were written for one of the two can fail"
+    why = fails if breaking else "running workflows are not affected"
     yield Finding(task.name, level, what, why, f"perago diff {task.module}; then perago register {task.module}")
 
 
@@ -343,9 +330,8 @@ def _silent(row: TaskTypeStatus, now: float) -> Finding:
     left = first.freed / 1000 - now
     freed = f"in {age(left)}" if left > 0 else "when it checks this workflow next"
     why = f"the worker was killed or does not reach Conductor; Conductor delivers the attempt again {freed}"
-    return Finding(
-        "queues", Level.PROBLEM, one_line(what), why, f"perago show {one_line(first.task_id)}; start a worker"
-    )
+    advice = f"perago show {one_line(first.task_id)}; start a worker"
+    return Finding("queues", Level.PROBLEM, one_line(what), why, advice)
 
 
 def _stuck(row: TaskTypeStatus, now: float, module: str) -> Finding:
@@ -489,11 +475,9 @@ def _fence(area: str, state: FenceState, wanted: PublishFence, install: str) -> 
         yield Finding(area, Level.OK, "no publish fence yet; the first publication installs it")
     else:
         why = "two workers can publish on one head; perago notices it only afterwards"
-        what = (
-            "no publish fence, and PERAGO_PUBLISH_FENCE is off"
-            if state is FenceState.ABSENT
-            else (f"{FENCE_PATH} differs from the text of this version")
-        )
+        what = f"{FENCE_PATH} differs from the text of this version"
+        if state is FenceState.ABSENT:
+            what = "no publish fence, and PERAGO_PUBLISH_FENCE is off"
         yield Finding(area, Level.WARNING, what, why, install)
 
 
@@ -536,6 +520,7 @@ _NO_CONDUCTOR = "no worker gets work or reports a result"
 _NO_LAKEFS = "no task with a workspace can read or publish"
 
 
+@dataclass(slots=True)
 class Doctor:
     """Run all checks once.
 
@@ -546,14 +531,11 @@ class Doctor:
         tell: called with the current step.
     """
 
-    def __init__(
-        self, branches: Sequence[tuple[str, str]], *, write: bool, explain: Explain, tell: Callable[[str], None]
-    ) -> None:
-        self._branches = branches
-        self._write = write
-        self._explain = explain
-        self._tell = tell
-        self._now = time.time()
+    branches: Sequence[tuple[str, str]]
+    write: bool
+    explain: Explain
+    tell: Callable[[str], None]
+    _now: float = field(default_factory=time.time)
 
     def examine(self, modules: Sequence[str], seconds: float) -> list[Finding]:
         """Return all findings: the machine first, then the servers, then everything that needs them.
@@ -573,22 +555,22 @@ class Doctor:
             servers = stack.enter_context(Servers(settings, policy=_POLICY))
             patient = stack.enter_context(Servers(settings))  # lists of attempts may be long
             findings += run_checks(
-                [*self._of_machine(settings), *_of_servers(settings, servers, patient)], self._explain
+                [*self._of_machine(settings), *_of_servers(settings, servers, patient)], self.explain
             )
-            self._tell("checking task modules")
+            self.tell("checking task modules")
             probed = [*results()]
             findings += _modules(probed)
-            findings += _missing(settings, probed, self._branches)
+            findings += _missing(settings, probed, self.branches)
             away = {found.area for found in findings if found.cause is Cause.SERVER}
             declared = [Declared(one.module, one.task.name, one.task.definition) for one in probed if one.task]
-            self._tell("checking TaskDefs, queues and branches")
+            self.tell("checking TaskDefs, queues and branches")
             further: list[Check] = []
             has_conductor = settings.conductor is not None and "Conductor" not in away
             if settings.lakefs is not None and "lakeFS" not in away:
                 further += self._of_branches(settings, servers, has_conductor=has_conductor)
             if has_conductor:
                 further += self._of_tasks(settings, servers, patient, declared if modules else None)
-            return findings + run_checks(further, self._explain)
+            return findings + run_checks(further, self.explain)
 
     def _of_machine(self, settings: Settings) -> list[Check]:
         root, why = settings.workspace_root, "attempts need this disk"
@@ -603,9 +585,9 @@ class Doctor:
 
     def _of_branches(self, settings: Settings, servers: Servers, *, has_conductor: bool) -> Iterator[Check]:
         plain = [pattern for pattern in settings.allowed_workspaces or () if not set("*?[") & set(pattern)]
-        named = self._branches or [(repository, name) for repository, _, name in (one.partition("/") for one in plain)]
+        named = self.branches or [(repository, name) for repository, _, name in (one.partition("/") for one in plain)]
         for repository, name in named:
-            look = partial(branch, servers.store, limits_of(settings), repository, name, write=self._write)
+            look = partial(branch, servers.store, limits_of(settings), repository, name, write=self.write)
             yield Check(f"{repository}/{name}", "attempts on this branch fail the same way", look)
         for repository in dict.fromkeys(repository for repository, _ in named):
             ages = BranchAges(state_directory() / "gc.json", settings.require_lakefs().endpoint_url)
@@ -638,12 +620,8 @@ def _of_servers(settings: Settings, servers: Servers, patient: Servers) -> Itera
 def _installed() -> Iterator[Finding]:
     from perago import __version__
 
-    parts = [
-        f"perago {__version__}",
-        f"Python {platform.python_version()}",
-        f"{platform.system()} {platform.release()}",
-    ]
-    yield Finding("installed", Level.OK, ", ".join(parts))
+    system = f"{platform.system()} {platform.release()}"
+    yield Finding("installed", Level.OK, f"perago {__version__}, Python {platform.python_version()}, {system}")
     if other := namesake():
         what, _, fix = other.partition("\n")
         yield Finding("installed", Level.WARNING, what, "some commands fail", fix.strip().removeprefix("fix: "))
@@ -651,13 +629,8 @@ def _installed() -> Iterator[Finding]:
 
 def _configured(configuration: Configuration) -> Iterator[Finding]:
     for text in configuration.warnings:
-        yield Finding(
-            "configuration",
-            Level.WARNING,
-            text,
-            "the setting may not do what you expect",
-            "perago config shows all settings",
-        )
+        why, fix = "the setting may not do what you expect", "perago config shows all settings"
+        yield Finding("configuration", Level.WARNING, text, why, fix)
     for problem in configuration.problems:
         yield _of_problem(problem)
     if configuration.settings is not None and not configuration.problems:
@@ -681,11 +654,8 @@ def _exporters() -> Iterator[Finding]:
 
 def _of_problem(problem: Problem) -> Finding:
     place = f" ({problem.where})" if problem.where else ""
-    what = f"{problem.variable}{place}: {problem.message}"
-    why = "workers do not start"
-    return Finding(
-        "configuration", Level.PROBLEM, what, why, problem.fix or "perago help configuration", Cause.CONFIGURATION
-    )
+    what, fix = f"{problem.variable}{place}: {problem.message}", problem.fix or "perago help configuration"
+    return Finding("configuration", Level.PROBLEM, what, "workers do not start", fix, Cause.CONFIGURATION)
 
 
 def _modules(probed: Sequence[Probed]) -> Iterator[Finding]:

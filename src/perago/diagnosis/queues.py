@@ -35,6 +35,7 @@ LIMIT = 20.0
 _READING = 10.0
 """Seconds for reading lists of attempts, because the server reads the complete list for each page of 1,000. The first
 page of each list is always read, unless another list got no answer."""
+K = TypeVar("K")
 T = TypeVar("T")
 
 
@@ -156,16 +157,12 @@ def read_queues(
     """
     tell("reading the queues")
     until = time.monotonic() + LIMIT
-    read: dict[str, Callable[[], Any]] = {
-        "sizes": overview.queue_sizes,
-        "names": overview.task_names,
-        "polls": overview.last_polls,
-    }
-    answers, errors = _answers(read, lambda key: read[key](), until)
+    asked: Sequence[Callable[[], Any]] = (overview.queue_sizes, overview.task_names, overview.last_polls)
+    answers, errors = _answers(asked, lambda ask: ask(), until)
     for error in errors:
         raise error
-    sizes, registered = answers["sizes"], answers["names"]
-    polls = {(poll.task_name, poll.domain): poll for poll in answers["polls"]}
+    sizes, registered, last_polls = map(answers.__getitem__, asked)
+    polls = {(poll.task_name, poll.domain): poll for poll in last_polls}
     here = workers_here(root)
     # A worker here whose task type was never registered, or was deleted, must not be hidden.
     wanted = registered | {worker.task_name for worker in here} if names is None else frozenset(names)
@@ -236,15 +233,12 @@ def _open_attempts(
     return _answers(names, ask, limit)
 
 
-def _answers(
-    keys: Iterable[str], ask: Callable[[str], T], until: float
-) -> tuple[dict[str, T], tuple[ServiceError, ...]]:
+def _answers(keys: Iterable[K], ask: Callable[[K], T], until: float) -> tuple[dict[K, T], tuple[ServiceError, ...]]:
     """Ask for all keys, several at a time, until the moment `until` of the monotonic clock. Return the answers by key,
     and the errors."""
-    found: dict[str, T] = {}
+    found: dict[K, T] = {}
     errors: list[ServiceError] = []
-    keys = list(keys)
-    left = iter(keys)
+    left = iter(list(keys))
 
     def work() -> None:
         for key in left:
@@ -260,12 +254,10 @@ def _answers(
 
 def _running(rows: Sequence[OpenAttempt], now: float, dead: Set[str]) -> tuple[Running, ...]:
     silent = {one.task_id: one.since for one in _silent(rows, now, dead)}
-    found = [
-        Running(one.task_id, one.workflow_id, one.worker_id, one.started, silent.get(one.task_id, 0))
-        for one in rows
-        if one.status == "IN_PROGRESS"
-    ]
-    return tuple(sorted(found, key=lambda each: each.started))
+    running = sorted((one for one in rows if one.status == "IN_PROGRESS"), key=lambda one: one.started)
+    return tuple(
+        Running(one.task_id, one.workflow_id, one.worker_id, one.started, silent.get(one.task_id, 0)) for one in running
+    )
 
 
 def _silent(rows: Sequence[OpenAttempt], now: float, dead: Set[str]) -> tuple[Silent, ...]:
