@@ -63,6 +63,7 @@ class Outcome:
     def as_json(self) -> dict[str, Any]:
         """Return the outcome as JSON."""
         record = self.record
+        steps = record.steps if record else ()
         return {
             "task": self.row["taskDefName"],
             "status": self.row["status"],
@@ -75,9 +76,7 @@ class Outcome:
             "rebased_onto": record.rebased_onto if record else None,
             "lost_races": record.lost_races if record else 0,
             "metrics": metrics_json(record.metrics) if record else {},
-            "steps": [
-                {"name": step.name, "seconds": round(step.seconds, 6)} for step in (record.steps if record else ())
-            ],
+            "steps": [{"name": step.name, "seconds": round(step.seconds, 6)} for step in steps],
         }
 
 

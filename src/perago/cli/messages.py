@@ -227,9 +227,8 @@ def _report(raised: Exception) -> ExitCode:
         case ServiceError():
             error(service_words(raised), advice(raised))
             return ExitCode.UNREACHABLE if isinstance(raised, Unavailable | AccessDenied) else ExitCode.FAILURE
-    error(
-        mask_secrets(f"unexpected {type(raised).__name__}: {raised}"), "run it again with --debug to see the traceback"
-    )
+    what = mask_secrets(f"unexpected {type(raised).__name__}: {raised}")
+    error(what, "run it again with --debug to see the traceback")
     return ExitCode.FAILURE
 
 

@@ -74,9 +74,8 @@ def store_of(repository: str, branch: str) -> Iterator[LakeFSStore]:
         try:
             yield servers.store
         except NotFound as error:
-            message = (
-                f"{servers.settings.require_lakefs().shown} has no branch {branch} in {repository}: {error.detail}"
-            )
+            lakefs = servers.settings.require_lakefs().shown
+            message = f"{lakefs} has no branch {branch} in {repository}: {error.detail}"
             raise Failure(message, "check both names and LAKECTL_SERVER_ENDPOINT_URL") from error
 
 

@@ -165,17 +165,13 @@ def attempt_from(row: Mapping[str, Any]) -> PastAttempt:
     if status in _WAITING:
         raise NotReplayable(f"task {task_id} has not ended yet: it is {status}", "wait until it has ended")
     if row.get("externalInputPayloadStoragePath"):
-        raise NotReplayable(
-            f"Conductor moved the input of task {task_id} to external storage, which perago does not read",
-            "inputs beyond about 3 MB are moved; write such data to the workspace",
-        )
+        problem = f"Conductor moved the input of task {task_id} to external storage, which perago does not read"
+        raise NotReplayable(problem, "inputs beyond about 3 MB are moved; write such data to the workspace")
     payload = row.get("inputData") or {}
     params = payload.get("params")
     if not isinstance(params, Mapping):
-        raise NotReplayable(
-            f"the input of task {task_id} ({one_line(str(row.get('taskDefName')))}) has no params, so it is not an "
-            "attempt of a perago task"
-        )
+        which = f"task {task_id} ({one_line(str(row.get('taskDefName')))})"
+        raise NotReplayable(f"the input of {which} has no params, so it is not an attempt of a perago task")
     output = row.get("outputData") or {}
     return PastAttempt(
         task_id=task_id,

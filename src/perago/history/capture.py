@@ -115,9 +115,8 @@ def capture(store: WorkspaceStore | None, past: Past, wanted: Wanted) -> Capture
             f"capture another {'run' if past.attempt.is_workflow else 'attempt, or run this one with perago replay'}",
         )
     if wanted.target.exists() or wanted.target.is_symlink():
-        raise NotReplayable(
-            f"{wanted.target} already exists; nothing was written", "give another --name, or delete the directory"
-        )
+        problem = f"{wanted.target} already exists; nothing was written"
+        raise NotReplayable(problem, "give another --name, or delete the directory")
     wanted.target.parent.mkdir(parents=True, exist_ok=True)
     incoming = Path(tempfile.mkdtemp(prefix=f".{wanted.target.name}-", dir=wanted.target.parent))
     try:
@@ -152,9 +151,8 @@ class _Capture:
         total = self._fetch_input()
         files = self._fetch_published()
         known = known_secrets(self._known)
-        written = AttemptResult(
-            attempt.ending, attempt.reason, replace_known(result, known), files, self._past.published.removed
-        )
+        result = replace_known(result, known)
+        written = AttemptResult(attempt.ending, attempt.reason, result, files, self._past.published.removed)
         document = {**WRITTEN_BY, "about": about, "params": params, **outcome_fields(written)}
         document |= {key: replace_known(document[key], known) for key in ("about", "params")}
         (self._directory / CASE).write_text(case_text(document), encoding="utf-8")

@@ -208,11 +208,10 @@ def run_attempt(
     if ref is not None:
         payload["workspace"] = workspace_block(REPOSITORY, BRANCH, ref)
     try:
-        row: Mapping[str, Any] = run_workflow(services, [only], workflow_of(only), payload, listener, end_if_told)[
-            "tasks"
-        ][0]
+        ended = run_workflow(services, [only], workflow_of(only), payload, listener, end_if_told)
     except RunFailed as error:
         raise Failure(f"{error}; see the messages above") from error
+    row: Mapping[str, Any] = ended["tasks"][0]
     return row
 
 
@@ -286,10 +285,8 @@ def files_below(directory: Path, key_prefix: str) -> dict[str, str | bytes | Pat
     wrong = [f"{quoted(entry.path)} ({entry.kind})" for entry in tree.irregular]
     wrong += [f"{quoted(entry.path)} ({entry.reason})" for entry in tree.unreadable]
     if wrong:
-        raise Failure(
-            f"{directory} cannot be a workspace: only readable files and directories can, but it holds "
-            f"{listing(wrong)}; move them away or copy what they point at"
-        )
+        problem = f"only readable files and directories can, but it holds {listing(wrong)}"
+        raise Failure(f"{directory} cannot be a workspace: {problem}; move them away or copy what they point at")
     keys = {key_prefix + path: directory / path for path in tree.files}
     return {key: file for key, file in keys.items() if not is_reserved(key)}
 

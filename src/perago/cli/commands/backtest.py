@@ -103,10 +103,8 @@ def command(
         else:
             ids = published_on(servers.store, servers.workflows, *place, choice)
         if not ids:
-            raise NotReplayable(
-                f"no completed attempt of {task.name} was found",
-                "find attempts by their publications with --branch REPO/BRANCH; Conductor's search needs its index",
-            )
+            fix = "find attempts by their publications with --branch REPO/BRANCH; Conductor's search needs its index"
+            raise NotReplayable(f"no completed attempt of {task.name} was found", fix)
         with _progress(len(ids)) as hear, _resumable(resume):
             verdicts = Backtest(servers, settings, module, task, state, jobs, hear).run(ids)
     found = summary(task.name, verdicts)

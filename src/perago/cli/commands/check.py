@@ -80,9 +80,8 @@ def _print_configuration(configuration: Configuration) -> None:
         messages.configuration_errors(configuration.problems)
     else:
         ok = painted("ok", Colour.GREEN, sys.stdout)
-        sys.stdout.write(
-            f"{ok}  configuration: {one_line(masked(_servers(configuration) + _workspaces(configuration)))}\n"
-        )
+        shown = one_line(masked(_servers(configuration) + _workspaces(configuration)))
+        sys.stdout.write(f"{ok}  configuration: {shown}\n")
 
 
 def _print_json(probed: Sequence[Probed], configuration: Configuration) -> None:
@@ -95,11 +94,11 @@ def _print_json(probed: Sequence[Probed], configuration: Configuration) -> None:
             "errors": [
                 _error(
                     "invalid-configuration",
-                    problem.message,
-                    f"{problem.variable} ({problem.where})" if problem.where else problem.variable,
-                    problem.fix,
+                    one.message,
+                    f"{one.variable}{f' ({one.where})' if one.where else ''}",
+                    one.fix,
                 )
-                for problem in configuration.problems
+                for one in configuration.problems
             ],
             "warnings": list(configuration.warnings),
         },

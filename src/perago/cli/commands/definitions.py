@@ -235,12 +235,10 @@ def register(
             if one.workflow is None:
                 outdated.append(one.definition)
                 continue
-            flow = one.workflow
             if not one.is_new and not overwrite:
+                flow, fix = one.workflow, "increase version=, or replace it with --overwrite"
                 message = f"version {flow.version} of workflow {flow.name} is registered with another definition"
-                raise Failure(
-                    f"{flow.where}: {message}; nothing was sent", "increase version=, or replace it with --overwrite"
-                )
+                raise Failure(f"{flow.where}: {message}; nothing was sent", fix)
             missing.append(one.definition)
         if outdated and not dry_run:
             servers.queue.register_task_definitions(outdated)

@@ -64,19 +64,14 @@ def command(
     view = AttemptView(sys.stdout, brief=True)
     services = EmbeddedServices.for_workers(over_http=True)
     with sigterm_unwinds(), services, as_file(files(SAMPLE) / "data") as data:
-        typer.echo(
-            "The tables of the Palmer penguins (CC0, Gorman et al. 2014): clean, then three islands at the same time, "
-            "then a summary.\n"
-        )
+        steps = "clean, then three islands at the same time, then a summary"
+        typer.echo(f"The tables of the Palmer penguins (CC0, Gorman et al. 2014): {steps}.\n")
         tables = {place: data / name for name, place in PLACES.items()}
         ref = services.lakefs.seed(REPOSITORY, BRANCH, tables, message="The penguins as recorded").id
-        tasks = [
-            LocalTask(
-                replace(plan_for(module, summary, settings, services, number), slots=SLOTS.get(module, 1)),
-                json.loads(summary.definition),
-            )
-            for number, (module, summary) in enumerate(zip(MODULES, summaries, strict=True), start=1)
-        ]
+        tasks = []
+        for number, (module, summary) in enumerate(zip(MODULES, summaries, strict=True), start=1):
+            plan = replace(plan_for(module, summary, settings, services, number), slots=SLOTS.get(module, 1))
+            tasks.append(LocalTask(plan, json.loads(summary.definition)))
         payload = {"workspace": workspace_block(REPOSITORY, BRANCH, ref)}
         try:
             with view:

@@ -150,13 +150,9 @@ class DevView:
         names = [module.rpartition(".")[2] for module in modules]
         if len(set(names)) < len(names):
             names = list(modules)
-        width = max(map(len, names))
-        self._prefixes = {
-            module: painted(f"{name:{width}} |", colour, sys.stdout)
-            for module, name, colour in zip(
-                modules, names, cycle((Colour.CYAN, Colour.GREEN, Colour.YELLOW)), strict=False
-            )
-        }
+        width, colours = max(map(len, names)), cycle((Colour.CYAN, Colour.GREEN, Colour.YELLOW))
+        prefixes = [painted(f"{name:{width}} |", next(colours), sys.stdout) for name in names]
+        self._prefixes = dict(zip(modules, prefixes, strict=True))
 
     def starting(self, workers: int) -> None:
         """Show that workers are starting, on a terminal until `ready` or `stopping`."""

@@ -58,12 +58,7 @@ def command(
 
     places = [place_of(text) for text in branches or ()]
     with working("checking this machine and the servers") as tell:
-        doctor = Doctor(
-            places,
-            write=write,
-            explain=lambda error: (messages.service_words(error), messages.advice(error)),
-            tell=tell,
-        )
+        doctor = Doctor(places, write, lambda error: (messages.service_words(error), messages.advice(error)), tell)
         findings = doctor.examine(modules or (), timeout)
     code = _exit_code(findings)
     if as_json:

@@ -129,10 +129,8 @@ def _save(ages: BranchAges) -> None:
     try:
         ages.save()
     except OSError as error:
-        messages.warning(
-            f"{ages.file} cannot be written ({error.strerror}), so perago gc does not remove branches without "
-            "staged objects"
-        )
+        problem = f"{ages.file} cannot be written ({error.strerror})"
+        messages.warning(f"{problem}, so perago gc does not remove branches without staged objects")
 
 
 def print_leftover(leftover: Leftover, policy: Policy) -> None:

@@ -67,9 +67,8 @@ def _print_page(topic: str) -> None:
     try:
         text = page(topic)
     except OSError as error:
-        raise Failure(
-            f"this installation has no documentation: {error.filename}: {error.strerror}", "install perago again"
-        ) from None
+        problem = f"this installation has no documentation: {error.filename}: {error.strerror}"
+        raise Failure(problem, "install perago again") from None
     if not sys.stdout.isatty():
         sys.stdout.write(text)
         return

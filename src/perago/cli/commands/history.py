@@ -103,10 +103,8 @@ def _about_task(
     if task["worker_id"]:
         yield "worker", [one_line(str(task["worker_id"]))]
     if workflow is not None:
-        yield (
-            "workflow",
-            [one_line(f"{workflow['workflow_id']}"), one_line(f"{workflow['name']}: {workflow['status']}")],
-        )
+        what = f"{workflow['name']}: {workflow['status']}"
+        yield "workflow", [one_line(str(workflow["workflow_id"])), one_line(what)]
         if (reason := plain_reason(workflow["reason"])) != (task["reason"] or ""):
             yield "", lines_of(reason)
     if len(attempts) > 1:
@@ -224,9 +222,8 @@ def log(
     rows: list[dict[str, Any]] = []
     with store_of(repository, branch) as store:
         head = store.get_commit(repository, branch)
-        recent = takewhile(
-            lambda commit: oldest is None or commit.created >= oldest, first_parents(store, repository, head.id)
-        )
+        every = first_parents(store, repository, head.id)
+        recent = takewhile(lambda commit: oldest is None or commit.created >= oldest, every)
         chosen = {publication.TASK_NAME: task, publication.WORKFLOW_ID: workflow}
         wanted = {key: value for key, value in chosen.items() if value}
         meant = (commit for commit in recent if wanted.items() <= commit.metadata.items())
@@ -244,13 +241,8 @@ def log(
 def _commit_row(commit: Commit) -> dict[str, Any]:
     """Describe one commit. Missing metadata are null; a commit below the head may lack long ones."""
     noted = {name: commit.metadata.get(f"perago.{name}") or None for name in (*_NOTES, *_MORE_NOTES)}
-    return {
-        "commit": commit.id,
-        "created": _date(commit.created),
-        "committer": commit.committer,
-        "message": commit.message,
-        **noted,
-    }
+    created = _date(commit.created)
+    return {"commit": commit.id, "created": created, "committer": commit.committer, "message": commit.message, **noted}
 
 
 def _date(seconds: int) -> str:

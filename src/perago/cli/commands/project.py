@@ -46,10 +46,8 @@ def init(
 ) -> None:
     """Write a small project: two tasks, a workflow of both, tests and settings."""
     if existing := [name for name in FILES if (directory / name).exists()]:
-        raise Failure(
-            f"{directory} already has {', '.join(existing)}; nothing was written",
-            "choose a new directory, or add a task to this project: perago add MODULE",
-        )
+        fix = "choose a new directory, or add a task to this project: perago add MODULE"
+        raise Failure(f"{directory} already has {', '.join(existing)}; nothing was written", fix)
     for name, text in FILES.items():
         file = directory / name
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -91,9 +89,8 @@ def add(
     file = root.joinpath(*module.split(".")).with_suffix(".py")
     test = Path("tests", f"test_{name}.py")
     if existing := [str(each) for each in (file, test) if each.exists()]:
-        raise Failure(
-            f"already there: {', '.join(existing)}; nothing was written", "choose another name for the module"
-        )
+        problem = f"already there: {', '.join(existing)}; nothing was written"
+        raise Failure(problem, "choose another name for the module")
     _write_package(root, module)
     for target, source in ((file, "my_tasks/features.py"), (test, "tests/test_features.py")):
         text = FILES[source].replace(f"{PACKAGE}.features", module).replace("features.build", f"{name}.build")
@@ -119,14 +116,10 @@ def _write_package(root: Path, module: str) -> None:
 
 def _name_in_settings(module: str, root: Path) -> None:
     """Add the module to the settings of pytest, or say which line to add if they have an unusual form."""
-    name, section = next(
-        (
-            (name, section)
-            for name, section in _SECTIONS.items()
-            if Path(name).is_file() and section in Path(name).read_text(encoding="utf-8").splitlines()
-        ),
-        ("pyproject.toml", _SECTIONS["pyproject.toml"]),
-    )
+    files = [name for name in _SECTIONS if Path(name).is_file()]
+    settings = (name for name in files if _SECTIONS[name] in Path(name).read_text(encoding="utf-8").splitlines())
+    name = next(settings, "pyproject.toml")
+    section = _SECTIONS[name]
     file, is_toml = Path(name), name.endswith(".toml")
     text = file.read_text(encoding="utf-8") if file.exists() else ""
     value = f'["{module}"]' if is_toml else module

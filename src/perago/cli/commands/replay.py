@@ -93,9 +93,8 @@ def read_edit(text: str) -> tuple[list[str], Any]:
     place, equals, value = text.partition("=")
     root, *names = place.split(".")
     if not equals or root != "params" or not names or "" in names:
-        raise typer.BadParameter(
-            f"{place!r} is not params.NAME; write params.NAME=VALUE, such as params.min_rows=2.", param_hint="'--set'"
-        )
+        problem = f"{place!r} is not params.NAME; write params.NAME=VALUE, such as params.min_rows=2."
+        raise typer.BadParameter(problem, param_hint="'--set'")
     try:
         return names, json.loads(value)
     except ValueError:
@@ -123,21 +122,16 @@ def _show(found: Replayable, ran: Ran, differing: Differences, unstable: Sequenc
     """Print the differences on standard output, and their likely cause on standard error."""
     attempt = found.attempt
     if unstable:
-        messages.warning(
-            "the function is not deterministic: two runs of today's code on this input also differ\n  "
-            + "\n  ".join(unstable)
-        )
+        title = "the function is not deterministic: two runs of today's code on this input also differ"
+        messages.warning("\n  ".join([title, *unstable]))
     if as_json:
+        reason = ran.row.get("reasonForIncompletion")
         report = {
             "task": attempt.task_name,
             "task_id": attempt.task_id,
             "workflow_id": attempt.workflow_id,
             "then": {"status": attempt.status, "reason": attempt.reason or None, "seconds": attempt.seconds},
-            "now": {
-                "status": ran.row["status"],
-                "reason": ran.row.get("reasonForIncompletion"),
-                "seconds": round(ran.seconds, 3),
-            },
+            "now": {"status": ran.row["status"], "reason": reason, "seconds": round(ran.seconds, 3)},
             "same": not differing,
             "deterministic": not unstable,
             "differences": differing.as_json(),

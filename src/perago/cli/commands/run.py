@@ -158,8 +158,7 @@ def _seed(
         messages.note("without --workspace, the task gets an empty workspace")
         return lakefs.seed(REPOSITORY, BRANCH, {}, message="an empty workspace").id
     try:
-        return lakefs.seed(
-            REPOSITORY, BRANCH, files_below(workspace, task.key_prefix), message=f"the files of {workspace}"
-        ).id
+        found = files_below(workspace, task.key_prefix)
+        return lakefs.seed(REPOSITORY, BRANCH, found, message=f"the files of {workspace}").id
     except (WorkspaceError, OSError) as error:
         raise Failure(str(error)) from error

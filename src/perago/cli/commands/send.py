@@ -256,9 +256,8 @@ class FollowView:
         place = workflow.get("output", {}).get("workspace")
         ref = place.get("ref") if isinstance(place, dict) else None  # a list after a fork, a loop or a switch
         commit = f"workspace at commit {short(ref)}" if isinstance(ref, str) and ref else None
-        self._write(
-            "workflow ", workflow["status"], commit if told else workflow.get("reasonForIncompletion") or commit
-        )
+        reason = None if told else workflow.get("reasonForIncompletion")
+        self._write("workflow ", workflow["status"], reason or commit)
 
     def _wait(self, task_id: str, name: str, delay: float) -> None:
         since = self._waiting.get(task_id)

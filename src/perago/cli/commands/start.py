@@ -83,9 +83,8 @@ def _names(texts: list[str]) -> list[str]:
         name, has_limit, limit = text.partition("=")
         checked_module(name)
         if has_limit and not (limit.isascii() and limit.isdecimal() and 1 <= int(limit) <= MOST_SLOTS):
-            raise typer.BadParameter(
-                f"{text}: write the maximum of concurrent attempts after =, from 1 to {MOST_SLOTS}."
-            )
+            problem = f"write the maximum of concurrent attempts after =, from 1 to {MOST_SLOTS}"
+            raise typer.BadParameter(f"{text}: {problem}.")
         if first.setdefault(name, text) != text:
             raise typer.BadParameter(f"{first[name]} and {text} give {name} two limits; name it once.")
     return texts
@@ -139,9 +138,8 @@ def command(
     differs from the module's causes a warning and stays as it is; `perago register` replaces it.
     """
     if watch and log_format:
-        raise typer.BadParameter(
-            "the log has the output of functions; take --watch or --log-format.", param_hint="--watch"
-        )
+        problem = "the log has the output of functions; take --watch or --log-format."
+        raise typer.BadParameter(problem, param_hint="--watch")
     limits = {name: int(limit) if limit else None for name, _, limit in (text.partition("=") for text in modules)}
     from perago.worker.fork_server import ForkServerDied, check_fork_server, discard_fork_server
 
