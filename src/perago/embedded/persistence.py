@@ -215,10 +215,8 @@ class StateDirectory:
                 writer = "the version that wrote it"
                 if self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'writer'").fetchone():
                     (writer,) = self._connection.execute("SELECT 'perago ' || version FROM writer").fetchone()
-                raise StateError(
-                    f"{self._database} has format {version}, but this version of perago reads format {FORMAT}; install "
-                    f"{writer}, or use another directory"
-                )
+                problem = f"{self._database} has format {version}, but this version of perago reads format {FORMAT}"
+                raise StateError(f"{problem}; install {writer}, or use another directory")
             if version == 0:
                 return {}
             rows = self._connection.execute("SELECT key, value FROM records ORDER BY rowid")
@@ -325,10 +323,8 @@ class StateDirectory:
         files."""
         found = {path.name for path in self.path.iterdir()}
         if found - _OURS and _DATABASE not in found:
-            raise StateError(
-                f"{self.path} is not empty and holds no state of perago dev ({min(found - _OURS)} is in it); "
-                "name a new or empty directory"
-            )
+            problem = f"{self.path} is not empty and holds no state of perago dev ({min(found - _OURS)} is in it)"
+            raise StateError(f"{problem}; name a new or empty directory")
 
     def _check_files(self) -> None:
         for name in sorted(_OURS):
@@ -367,9 +363,8 @@ class StateDirectory:
             holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
             os.close(descriptor)
             whose = f" (process {holder})" if holder else ""
-            raise StateError(
-                f"{self.path} is in use by another perago dev{whose}; end that one, or name another directory"
-            ) from error
+            problem = f"{self.path} is in use by another perago dev{whose}"
+            raise StateError(f"{problem}; end that one, or name another directory") from error
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         return descriptor
@@ -454,7 +449,10 @@ class ConductorSource:
             state.queue.restore()
             state.attention = {row.workflow_id: False for row in state.workflows.values() if not row.status.terminal}
             state.journal.is_kept = True
-            _complete_queue(state)
+            # Also queue attempts that a poll had taken but not handed over when the process ended.
+            for row in state.tasks.values():
+                if row.status is Status.SCHEDULED and row.kind == "SIMPLE" and row.task_id not in state.queue.messages:
+                    state.queue.push(row, state.now())
 
 
 def _table(state: State, kind: str, parts: Key) -> Any:
@@ -468,13 +466,6 @@ def _copied(row: Any) -> object:
         return row
     ids: Any = [task.task_id for task in row.tasks]
     return replace(row, tasks=ids)
-
-
-def _complete_queue(state: State) -> None:
-    """Also queue attempts that a poll had taken but not handed over when the process ended."""
-    for row in state.tasks.values():
-        if row.status is Status.SCHEDULED and row.kind == "SIMPLE" and row.task_id not in state.queue.messages:
-            state.queue.push(row, state.now())
 
 
 # -------------------------------------------------------------------------------- lakeFS
@@ -558,10 +549,8 @@ class LakeFSSource:
         with self._server.lock:
             self._server.namespaces.update((str(name), True) for (name,) in groups.get("namespace", {}))
             for (name,), found in groups.get("repository", {}).items():
-                own = {
-                    kind: _below(groups, kind, name)
-                    for kind in ("commit", "branch", "staged", "tag", "metadata", "run")
-                }
+                kinds = ("commit", "branch", "staged", "tag", "metadata", "run")
+                own = {kind: _below(groups, kind, name) for kind in kinds}
                 repository = Repository(self._server, _INFO.validate_python(found["info"]), bare=True)
                 repository.protected = tuple(found["protected"])
                 for value in sorted(own["commit"].values(), key=itemgetter("generation")):  # parents come first
@@ -608,8 +597,6 @@ def _commit(
     if commit.meta_range_id == EMPTY_TREE.id:
         tree = EMPTY_TREE
     if tree.id != commit.meta_range_id:
-        raise StateError(
-            f"commit {commit.id} of repository {repository.info.name} does not have the tree that it names: the state "
-            "is damaged; nothing was changed"
-        )
+        problem = f"commit {commit.id} of repository {repository.info.name} does not have the tree that it names"
+        raise StateError(f"{problem}: the state is damaged; nothing was changed")
     return CommitRecord(commit, tree, value["generation"], value["fraction"])

@@ -103,19 +103,17 @@ class Decision(Switch):
         if not step["decisionCases"]:
             yield f"decisionCases should have atleast one task for taskType: {self.kind} taskName: {step['name']}"
         if step.get("caseValueParam") is None and step.get("caseExpression") is None:
-            yield required({**step, "type": self.kind}, "caseValueParam or caseExpression")
+            yield required(step, "caseValueParam or caseExpression")
         yield from _syntax_problems(step, step.get("caseExpression") or "")
 
     def rows(self, context: DecisionContext, step: Step, retry_count: int) -> list[TaskRow]:
         visible, expression = context.resolved(step), step.get("caseExpression")
         row = context.new_row(step, self.kind, self.kind, Status.IN_PROGRESS, context.state.now())
+        found = visible.get(step.get("caseValueParam") or "")
         try:
-            found = (
-                scripts.javascript(expression, visible) if expression else visible.get(step.get("caseValueParam") or "")
-            )
+            case = java_text(scripts.javascript(expression, visible) if expression else found)
         except scripts.ScriptError:
             raise Termination(f"Error while evaluating script: {expression}") from None
-        case = java_text(found)
         row.input, row.output = {"case": case}, {"caseOutput": [case]}
         return _with_case(context, row, step["decisionCases"].get(case) or step["defaultCase"], retry_count)
 
@@ -236,14 +234,13 @@ def _forked(context: DecisionContext, step: Step, given: Mapping[str, Any]) -> l
             raise server_error("fork dynamically", f"a task of {where} has no name")
         known = (None, "SIMPLE", *SYSTEM_TASKS, *UNMODELLED)
         if task.get("type") not in known and task["name"] not in state.task_definitions:
-            reason = f"Invalid task specified. Cannot find task by name {task['name']} in the task definitions"
-            raise Termination(reason)
+            problem = f"Cannot find task by name {task['name']} in the task definitions"
+            raise Termination(f"Invalid task specified. {problem}")
     if step.get("dynamicForkTasksParam") and any(task.get("taskReferenceName") is None for task in tasks):
         raise Termination(reason)
     if not isinstance(inputs, Mapping):
-        found = java_text(inputs)
-        reason = f"Input to the dynamically forked tasks is not a map -> expecting a map of K,V  but found {found}"
-        raise Termination(reason)
+        words = "Input to the dynamically forked tasks is not a map -> expecting a map of K,V"
+        raise Termination(f"{words}  but found {java_text(inputs)}")
     try:
         steps = parse_dynamic_steps("fork dynamically", tasks, where)
     except ServiceError as error:
@@ -275,10 +272,8 @@ def _numbered(state: State, step: Step, given: Mapping[str, Any]) -> list[dict[s
         if not isinstance(given.get(text), str | None):
             raise server_error("fork dynamically", f"{text} of {step['taskReferenceName']} is not a text")
     if not isinstance(inputs, list):
-        raise Termination(
-            f"Dynamic tasks could not be created. The value of null from task's input {java_text(given)} has no "
-            "dynamic tasks to be scheduled"
-        )
+        value = f"The value of null from task's input {java_text(given)}"
+        raise Termination(f"Dynamic tasks could not be created. {value} has no dynamic tasks to be scheduled")
     if None in inputs:
         raise server_error("fork dynamically", f"an input of {step['taskReferenceName']} is null")
     if "" in (given.get("forkTaskName"), kind):
@@ -331,10 +326,8 @@ class Dynamic(SystemTask):
         given = context.resolved(step)
         name = given.get(step.get("dynamicTaskNameParam") or "")
         if not isinstance(name, str) or not name:
-            raise Termination(
-                "Cannot map a dynamic task based on the parameter and input. "
-                f"Parameter= {java_text(step.get('dynamicTaskNameParam'))}, input= {java_text(given)}"
-            )
+            shown = f"Parameter= {java_text(step.get('dynamicTaskNameParam'))}, input= {java_text(given)}"
+            raise Termination(f"Cannot map a dynamic task based on the parameter and input. {shown}")
         refuse_unmodelled_fields([{"name": name}], f"what {step['taskReferenceName']} names")
         named = {key: value for key, value in step.items() if key not in self.fields}
         return context.rows_for({**named, "name": name, "type": "SIMPLE"}, retry_count)

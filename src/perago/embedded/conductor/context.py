@@ -41,10 +41,8 @@ def check_workflow_timeout(workflow: WorkflowRow, now: int) -> None:
     elapsed = now - (workflow.last_retried_time or workflow.create_time)
     if seconds <= 0 or elapsed < seconds * 1000 or policy == "ALERT_ONLY":
         return
-    reason = (
-        f"Workflow timed out after {elapsed // 1000} seconds. Timeout configured as {seconds} seconds. "
-        f"Timeout policy configured to {policy}"
-    )
+    limit = f"Timeout configured as {seconds} seconds. Timeout policy configured to {policy}"
+    reason = f"Workflow timed out after {elapsed // 1000} seconds. {limit}"
     raise Termination(reason, WorkflowStatus.TIMED_OUT)
 
 
@@ -65,23 +63,17 @@ def _passed_timeouts(row: TaskRow, now: int) -> Iterator[str]:
     delay = row.start_delay_seconds * 1000
     seconds, elapsed = definition["totalTimeoutSeconds"], _total_elapsed_seconds(row, now)
     if 0 < seconds <= elapsed:
-        yield (
-            f"Task {row.task_name}/{row.task_id} exceeded total timeout of {seconds} seconds (elapsed {elapsed} "
-            f"seconds across all attempts including retry delays). Timeout policy: {policy}"
-        )
+        spent = f"(elapsed {elapsed} seconds across all attempts including retry delays). Timeout policy: {policy}"
+        yield f"Task {row.task_name}/{row.task_id} exceeded total timeout of {seconds} seconds {spent}"
     seconds, elapsed = definition["timeoutSeconds"], now - (row.start_time + delay)
     if row.start_time > 0 and 0 < seconds * 1000 <= elapsed:
-        yield (
-            f"Task timed out after {elapsed // 1000} seconds. Timeout configured as {seconds} seconds. Timeout policy "
-            f"configured to {policy}"
-        )
+        limit = f"Timeout configured as {seconds} seconds. Timeout policy configured to {policy}"
+        yield f"Task timed out after {elapsed // 1000} seconds. {limit}"
     seconds, elapsed = definition.get("pollTimeoutSeconds") or 0, now - (row.scheduled_time + delay)
     is_late = seconds > 0 and elapsed >= (seconds + row.callback_after_seconds) * 1000
     if is_late and row.status is Status.SCHEDULED:
-        yield (
-            f"Task poll timed out after {elapsed // 1000} seconds. Poll timeout configured as {seconds} seconds. "
-            f"Timeout policy configured to {policy}"
-        )
+        limit = f"Poll timeout configured as {seconds} seconds. Timeout policy configured to {policy}"
+        yield f"Task poll timed out after {elapsed // 1000} seconds. {limit}"
 
 
 def _total_elapsed_seconds(row: TaskRow, now: int) -> int:
@@ -94,10 +86,8 @@ def check_response_timeout(row: TaskRow, now: int) -> None:
     if row.status is not Status.IN_PROGRESS or seconds == 0:
         return
     if now - row.update_time >= (seconds + row.callback_after_seconds) * 1000:
-        row.status = Status.TIMED_OUT
-        row.reason = (
-            f"responseTimeout: {seconds} exceeded for the taskId: {row.task_id} with Task Definition: {row.task_name}"
-        )
+        which = f"the taskId: {row.task_id} with Task Definition: {row.task_name}"
+        row.status, row.reason = Status.TIMED_OUT, f"responseTimeout: {seconds} exceeded for {which}"
 
 
 def check_total_budget(row: TaskRow, now: int) -> None:
@@ -106,10 +96,8 @@ def check_total_budget(row: TaskRow, now: int) -> None:
     seconds, elapsed = row.definition["totalTimeoutSeconds"], _total_elapsed_seconds(row, now)
     if seconds <= 0 or elapsed < seconds:
         return
-    reason = (
-        f"Task {row.task_id}/{row.task_name} exceeded total timeout of {seconds} seconds (elapsed {elapsed} seconds "
-        "across all attempts). No further retries will be attempted."
-    )
+    spent = f"(elapsed {elapsed} seconds across all attempts). No further retries will be attempted."
+    reason = f"Task {row.task_id}/{row.task_name} exceeded total timeout of {seconds} seconds {spent}"
     timed_out = row.status is Status.TIMED_OUT
     raise Termination(reason, WorkflowStatus.TIMED_OUT if timed_out else WorkflowStatus.FAILED, row)
 

@@ -100,7 +100,10 @@ def create_workflow(
         task_to_domain=dict(task_to_domain or {}),
         variables=copied(own["variables"]),
     )
-    _check_size(state, workflow)
+    if (size := size_of(workflow.input)) > state.limits.maximum:
+        limit = f"the permissible limit: {state.limits.maximum} bytes"
+        detail = f"The payload size: {size} of workflow: {workflow.workflow_id} is greater than {limit}"
+        raise server_error(OPERATION, detail)
     state.workflows[workflow.workflow_id] = workflow
     return workflow
 
@@ -127,16 +130,6 @@ def task_definition(state: State, step: Step) -> dict[str, Any]:
         return copied(known)
     default = without_nulls(with_defaults({"name": step["name"]}))
     return default if step["type"] == "SIMPLE" else {**default, "retryCount": 0, "responseTimeoutSeconds": 0}
-
-
-def _check_size(state: State, workflow: WorkflowRow) -> None:
-    size = size_of(workflow.input)
-    if size > state.limits.maximum:
-        raise server_error(
-            OPERATION,
-            f"The payload size: {size} of workflow: {workflow.workflow_id} is greater than the permissible limit: "
-            f"{state.limits.maximum} bytes",
-        )
 
 
 FAILURE_OUTPUT = "conductor.failure_workflow"
@@ -197,15 +190,9 @@ def _start_failure_workflow(state: State, workflow: WorkflowRow, before: Workflo
     if cause is not None:
         payload["failureTaskId"] = cause.task_id
     version = workflow.definition.get("failureWorkflowVersion")
+    inherited: Any = {"correlation_id": workflow.correlation_id, "task_to_domain": workflow.task_to_domain}
     try:
-        rescue = create_workflow(
-            state,
-            name,
-            payload,
-            version=version,
-            correlation_id=workflow.correlation_id,
-            task_to_domain=workflow.task_to_domain,
-        )
+        rescue = create_workflow(state, name, payload, version=version, **inherited)
     except NoSuchEntity as error:
         told = f"Error workflow {name} failed to start.  reason: {error.detail}"
     else:
@@ -353,7 +340,11 @@ def _round(context: DecisionContext) -> bool:
     """
     decision = _evaluate(context)
     if decision.complete:
-        _end(context)
+        ending = terminating(context.tasks)
+        if ending is None:
+            complete_workflow(context.state, context.workflow, context.tasks)
+        else:
+            end_by_task(context.state, context.workflow, ending, context.tasks)
         return False
     rows = decision.rows
     context.choose_domains(rows)
@@ -369,14 +360,6 @@ def _round(context: DecisionContext) -> bool:
     if not again and (decision.changed or fresh):
         context.state.store_workflow(context.workflow)
     return again
-
-
-def _end(context: DecisionContext) -> None:
-    ending = terminating(context.tasks)
-    if ending is None:
-        complete_workflow(context.state, context.workflow, context.tasks)
-    else:
-        end_by_task(context.state, context.workflow, ending, context.tasks)
 
 
 def _evaluate(context: DecisionContext) -> _Decision:

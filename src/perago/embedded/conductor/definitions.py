@@ -124,12 +124,9 @@ def parse_changed_task_definition(definition: Any, now: int) -> dict[str, Any]:
 
 
 def _refuse_invalid(definitions: Mapping[str, Mapping[str, Any]]) -> None:
-    problems = []
-    for path, definition in definitions.items():
-        problems += [{"path": f"{path}.{field}", "message": text} for field, text in _field_problems(definition)]
-        problems += [{"path": path, "message": text} for text in _timeout_problems(definition)]
-    if problems:
-        raise validation_failed(_TASKS, problems)
+    found = [(path, *problem) for path, definition in definitions.items() for problem in _problems(definition)]
+    if found:
+        raise validation_failed(_TASKS, [{"path": path + field, "message": text} for path, field, text in found])
 
 
 def with_defaults(definition: Any) -> dict[str, Any]:
@@ -149,24 +146,22 @@ def with_defaults(definition: Any) -> dict[str, Any]:
     return stored
 
 
-def _field_problems(definition: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _problems(definition: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the field of each problem with a dot, empty for several fields, and the server's words."""
     if not definition.get("name"):
-        yield "name", "TaskDef name cannot be null or empty"
+        yield ".name", "TaskDef name cannot be null or empty"
     for field in ("responseTimeoutSeconds", "backoffScaleFactor"):
         if definition[field] < 1:
-            yield field, f"TaskDef {field}: {definition[field]} should be minimum 1"
+            yield f".{field}", f"TaskDef {field}: {definition[field]} should be minimum 1"
     for field in _NOT_NEGATIVE:
         if (definition.get(field) or 0) < 0:
-            yield field, f"TaskDef {field}: {definition[field]} must be >= 0"
-
-
-def _timeout_problems(definition: Mapping[str, Any]) -> Iterator[str]:
-    name, timeout = definition.get("name"), definition["timeoutSeconds"]
+            yield f".{field}", f"TaskDef {field}: {definition[field]} must be >= 0"
+    name, timeout = f"TaskDef: {definition.get('name')}", definition["timeoutSeconds"]
     response, total = definition["responseTimeoutSeconds"], definition["totalTimeoutSeconds"]
     if timeout > 0 and response > timeout:
-        yield f"TaskDef: {name} responseTimeoutSeconds: {response} must be less than timeoutSeconds: {timeout}"
+        yield "", f"{name} responseTimeoutSeconds: {response} must be less than timeoutSeconds: {timeout}"
     if timeout > 0 and 0 < total < timeout:
-        yield f"TaskDef: {name} timeoutSeconds: {timeout} must be less than or equal to totalTimeoutSeconds: {total}"
+        yield "", f"{name} timeoutSeconds: {timeout} must be less than or equal to totalTimeoutSeconds: {total}"
 
 
 # ---------------------------------------------------------------------------- workflows
@@ -319,11 +314,8 @@ def refuse_unmodelled_fields(steps: Any, where: str) -> None:
         kind = step.get("type") or WORKER_KIND
         task = SYSTEM_TASKS.get(kind)
         if task is None and kind != WORKER_KIND:
-            known = ", ".join([WORKER_KIND, *SYSTEM_TASKS])
-            raise NotImplementedError(
-                f"InMemoryConductor: {place}.type {kind} is not modelled, only {known} are; run this workflow on a "
-                "real Conductor"
-            )
+            known = f"only {', '.join([WORKER_KIND, *SYSTEM_TASKS])} are; run this workflow on a real Conductor"
+            raise NotImplementedError(f"InMemoryConductor: {place}.type {kind} is not modelled, {known}")
         named = step.get("name")
         operator = SYSTEM_TASKS.get(named)
         if kind == WORKER_KIND and (named in UNMODELLED if operator is None else not operator.by_name):
@@ -362,10 +354,8 @@ def _parse_inner_definitions(steps: list[Step]) -> None:
             try:
                 parsed = parse_workflow_definition(given, 0)
             except InvalidRequest as error:
-                name = step["taskReferenceName"]
-                raise NotImplementedError(
-                    f"InMemoryConductor: task {name}: invalid workflowDefinition: {error}"
-                ) from error
+                place = f"task {step['taskReferenceName']}"
+                raise NotImplementedError(f"InMemoryConductor: {place}: invalid workflowDefinition: {error}") from error
             param["workflowDefinition"] = {**parsed, "createTime": given.get("createTime") or 0}
 
 
@@ -405,10 +395,8 @@ def _reference_problems(definition: Mapping[str, Any]) -> Iterator[str]:
     references = [step.get("taskReferenceName") for step in every_step(definition["tasks"])]
     for index, reference in enumerate(references):
         if reference in references[:index]:
-            yield (
-                f"taskReferenceName: {reference} should be unique across tasks for a given workflowDefinition: "
-                f"{definition.get('name')}"
-            )
+            where = f"across tasks for a given workflowDefinition: {definition.get('name')}"
+            yield f"taskReferenceName: {reference} should be unique {where}"
     known = frozenset(filter(None, references))
     for step in definition["tasks"]:
         yield from find_problems(step["inputParameters"], str(step.get("name")), known)

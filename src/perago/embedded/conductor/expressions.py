@@ -65,9 +65,8 @@ def parse_path(path: str) -> tuple[PathStep, ...] | None:
     while position < len(text):
         match = _STEP.match(text, position)
         if match is None:
-            raise NotImplementedError(
-                f"InMemoryConductor: expression ${{{path}}}: JSONPath from {text[position:]!r} on is not modelled"
-            )
+            problem = f"JSONPath from {text[position:]!r} on is not modelled"
+            raise NotImplementedError(f"InMemoryConductor: expression ${{{path}}}: {problem}")
         steps.append(_step(match))
         position = match.end()
     return tuple(steps)
@@ -77,10 +76,8 @@ def _compiled(path: str) -> Any:
     try:
         import jsonpath
     except ImportError:
-        raise NotImplementedError(
-            f"InMemoryConductor: expression ${{{path}}} needs the package python-jsonpath, which perago's extra "
-            "`embedded` brings along"
-        ) from None
+        needed = "the package python-jsonpath, which perago's extra `embedded` brings along"
+        raise NotImplementedError(f"InMemoryConductor: expression ${{{path}}} needs {needed}") from None
     try:
         return jsonpath.compile(f"$.{path}")
     except jsonpath.JSONPathError as error:
@@ -230,10 +227,8 @@ def _path_problems(path: str, key: str, value: str, task_name: str, references: 
     parse_path(path)
     root = path.split(".")[0]
     if root != "workflow" and root not in references:
-        yield (
-            f"taskReferenceName: {root} for given task: {task_name} input value: {key} of input parameter: {value} "
-            "is not defined in workflow definition."
-        )
+        where = f"given task: {task_name} input value: {key} of input parameter: {value}"
+        yield f"taskReferenceName: {root} for {where} is not defined in workflow definition."
 
 
 def java_text(value: Any) -> str:

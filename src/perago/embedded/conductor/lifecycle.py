@@ -61,10 +61,8 @@ def pause(state: State, workflow: WorkflowRow) -> None:
 def resume(state: State, workflow: WorkflowRow) -> None:
     """Continue, and process the events of the pause."""
     if workflow.status is not WorkflowStatus.PAUSED:
-        detail = (
-            f"The workflow {workflow.workflow_id} is not PAUSED so cannot resume. Current status is {workflow.status}"
-        )
-        raise server_error("resume workflow", detail)
+        state_of = f"is not PAUSED so cannot resume. Current status is {workflow.status}"
+        raise server_error("resume workflow", f"The workflow {workflow.workflow_id} {state_of}")
     workflow.status = WorkflowStatus.RUNNING
     workflow.last_retried_time = state.now()
     state.store_workflow(workflow)
@@ -163,10 +161,8 @@ def retry_steps(state: State, workflow: WorkflowRow) -> None:
     context = DecisionContext.of(state, workflow)
     resumed, failed = _failed_steps(context)
     if not failed and workflow.status is not WorkflowStatus.TIMED_OUT:
-        raise conflict(
-            "retry workflow",
-            "There are no retryable tasks! Use restart if you want to attempt entire workflow execution again.",
-        )
+        advice = "Use restart if you want to attempt entire workflow execution again."
+        raise conflict("retry workflow", f"There are no retryable tasks! {advice}")
     workflow.status, workflow.reason = WorkflowStatus.RUNNING, None
     workflow.last_retried_time = state.now()
     state.store_workflow(workflow)
@@ -259,10 +255,8 @@ def rerun(
     Without a task id, the complete workflow starts again. Unsuccessful attempts of other steps that were retried long
     ago are revived, too, and handed out a second time, as on the real server.
     """
-    given = {"taskInput": task_payload, "workflowInput": workflow_payload}
-    inputs = {
-        what: through_json("rerun workflow", value, what=what) for what, value in given.items() if value is not None
-    }
+    given = (("taskInput", task_payload), ("workflowInput", workflow_payload))
+    inputs = {what: through_json("rerun workflow", value, what=what) for what, value in given if value is not None}
     if not _rerun(state, workflow, task_id, inputs):
         raise bad_request("rerun workflow", f"Task {task_id} not found")
 
@@ -459,7 +453,12 @@ def _begin_again(state: State, row: TaskRow) -> None:
 
 def settle(state: State) -> None:
     """Do the work that is due at this moment, and the work that follows from it."""
-    _wake(state)
+    for task_id, due in list(state.timers.items()):
+        if due <= state.now():
+            del state.timers[task_id]
+            row = state.tasks.get(task_id)
+            if row is not None:
+                state.call_attention(row.workflow_id)
     while state.attention:
         workflow_id = next(iter(state.attention))
         must_decide = state.attention.pop(workflow_id)
@@ -505,16 +504,6 @@ def _work(state: State, workflow: WorkflowRow) -> None:
         task = system_task(row)
         if task is not None and task.background and state.timers.get(task_id, 0) <= state.now():
             _work_on(state, workflow, row.copy(), task)
-
-
-def _wake(state: State) -> None:
-    """Schedule a check of the workflows in which an attempt of the server is due."""
-    for task_id, due in list(state.timers.items()):
-        if due <= state.now():
-            del state.timers[task_id]
-            row = state.tasks.get(task_id)
-            if row is not None:
-                state.call_attention(row.workflow_id)
 
 
 def _work_on(state: State, workflow: WorkflowRow, row: TaskRow, task: SystemTask) -> None:

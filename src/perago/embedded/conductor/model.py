@@ -19,7 +19,7 @@ from perago.embedded.conductor.definitions import (
     parse_workflow_definition,
 )
 from perago.embedded.conductor.lifecycle import rerun, restart, retry, settle, sweep
-from perago.embedded.conductor.state import HistoryEntry, HttpHandler, LastPoll, State, Status, TaskRow, queue_name
+from perago.embedded.conductor.state import HistoryEntry, HttpHandler, LastPoll, State, Status, queue_name
 from perago.embedded.conductor.views import (
     search_tasks,
     search_workflows,
@@ -276,7 +276,10 @@ class ConductorModel(ModelCore):
     def get_task(self, task_id: str) -> dict[str, Any]:
         """One attempt as JSON."""
         with self._operation("get_task") as state:
-            return task_json(self._row(state, task_id), state.now())
+            row = state.tasks.get(task_id)
+            if row is None:
+                raise not_found("read task", f"Task not found for taskId: {task_id}")
+            return task_json(row, state.now())
 
     def search_tasks(self, query: str = "", *, start: int = 0, size: int = 100, sort: str = "") -> dict[str, Any]:
         """Summaries of attempts that have ended: `totalHits` and a page of `results`."""
@@ -399,13 +402,6 @@ class ConductorModel(ModelCore):
                 row = state.tasks.get(task_id)
                 if row is not None and row.status is Status.SCHEDULED:
                     state.queue.push(row, state.now())
-
-    @staticmethod
-    def _row(state: State, task_id: str) -> TaskRow:
-        row = state.tasks.get(task_id)
-        if row is None:
-            raise not_found("read task", f"Task not found for taskId: {task_id}")
-        return row
 
     # ------------------------------------------------------------------------- workflows
 
@@ -680,14 +676,8 @@ class InMemoryConductor(ConductorModel):
     def report(self, delivery: Delivery, report: Report, worker_id: str) -> None:
         """Send the final status with update v1. An outdated one is ignored silently."""
         with self._operation("report") as state:
-            result = _result(
-                delivery,
-                status=report.status.value,
-                outputData=report.output,
-                reasonForIncompletion=report.reason,
-                workerId=worker_id,
-            )
-            updates.update_task(state, result)
+            told = {"status": report.status.value, "outputData": report.output, "workerId": worker_id}
+            updates.update_task(state, _result(delivery, **told, reasonForIncompletion=report.reason))
 
     def add_log(self, task_id: str, text: str) -> None:
         """Append one entry; an empty one is left out, as Conductor takes none."""

@@ -66,9 +66,8 @@ def require(module: str) -> None:
     """Raise `NotImplementedError` where the engine, the module `quickjs` or `jq`, is not installed."""
     if importlib.util.find_spec(module) is None:
         package = {"quickjs": "quickjs-ng"}.get(module, module)
-        raise NotImplementedError(
-            f"InMemoryConductor: this script needs the package {package}, which perago's extra `embedded` brings along"
-        )
+        needed = f"the package {package}, which perago's extra `embedded` brings along"
+        raise NotImplementedError(f"InMemoryConductor: this script needs {needed}")
 
 
 def javascript(source: str, visible: Mapping[str, Any]) -> Any:

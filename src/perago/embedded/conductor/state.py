@@ -550,10 +550,8 @@ class State:
         size = size_of(payload)
         if size > self.limits.maximum:
             row.status = Status.FAILED_WITH_TERMINAL_ERROR
-            row.reason = (
-                f"The payload size: {size} of task: {row.task_id} in workflow: {row.workflow_id}  "
-                f"is greater than the permissible limit: {self.limits.maximum} bytes"
-            )
+            limit = f"is greater than the permissible limit: {self.limits.maximum} bytes"
+            row.reason = f"The payload size: {size} of task: {row.task_id} in workflow: {row.workflow_id}  {limit}"
             return {}, None
         return payload, f"{self.new_id()}.json" if size > self.limits.external else None
 

@@ -32,9 +32,8 @@ class _Immediate(SystemTask):
     def execute(self, context: DecisionContext, row: TaskRow) -> bool:
         """Do it. Inside of a loop the server shares maps instead of copying them: an input that is the loop's whole
         output has the present iteration, and the loop's output what this step has just done."""
-        loops = [
-            loop for loop in context.tasks if row.iteration and loop.kind == "DO_WHILE" and not loop.status.terminal
-        ]
+        rows = context.tasks if row.iteration else []
+        loops = [loop for loop in rows if loop.kind == "DO_WHILE" and not loop.status.terminal]
         given = row.workflow_task["inputParameters"].items()
         for loop in loops:
             whole = f"${{{loop.reference_name}.output}}"
@@ -102,10 +101,8 @@ class Lambda(_Immediate):
         if not isinstance(script, str | None):
             return _fail(row, Status.FAILED, cast_error(script, "java.lang.String"))
         if script is None or not script.strip():
-            row.status = Status.FAILED
-            row.reason = (
-                "Empty 'scriptExpression' in Lambda task's input parameters. A non-empty String value must be provided."
-            )
+            words = "Empty 'scriptExpression' in Lambda task's input parameters."
+            row.status, row.reason = Status.FAILED, f"{words} A non-empty String value must be provided."
             return True
         try:
             row.output = {"result": scripts.javascript(f"(function () {{ {script}\n}})()", row.input)}
@@ -126,9 +123,7 @@ class JsonJqTransform(_Immediate):
 
     def problems(self, step: Step) -> Iterator[str]:
         if not step["inputParameters"].get("queryExpression"):
-            yield (
-                f"inputParameters.queryExpression field is required for taskType: {self.kind} taskName: {step['name']}"
-            )
+            yield required(step, "inputParameters.queryExpression")
 
     def run(self, _context: DecisionContext, row: TaskRow) -> bool:
         program = row.input.get("queryExpression")
@@ -165,10 +160,8 @@ class SetVariable(_Immediate):
         row.status = Status.COMPLETED
         if size > most:
             row.status = Status.FAILED_WITH_TERMINAL_ERROR
-            row.reason = (
-                f"The variables payload size: {size} of workflow: {row.workflow_id} is greater than the permissible "
-                f"limit: {most // 1024} kilobytes"
-            )
+            limit = f"is greater than the permissible limit: {most // 1024} kilobytes"
+            row.reason = f"The variables payload size: {size} of workflow: {row.workflow_id} {limit}"
             return True
         context.workflow.variables = variables
         context.state.store_workflow(context.workflow)
@@ -257,10 +250,8 @@ class SubWorkflow(SystemTask):
     def rows(self, context: DecisionContext, step: Step, _retry_count: int) -> list[TaskRow]:
         given = step.get("subWorkflowParam")
         if given is None:
-            raise Termination(
-                f"Task {step['name']} is defined as sub-workflow and is missing subWorkflowParams. Please check the "
-                "workflow definition"
-            )
+            problem = "is defined as sub-workflow and is missing subWorkflowParams"
+            raise Termination(f"Task {step['name']} {problem}. Please check the workflow definition")
         definition = given.get("workflowDefinition")
         param = resolve({key: given[key] for key in given if key != "workflowDefinition"}, context.visible())
         known = context.state.workflow_definitions.get(param["name"], {})  # also one that a dynamic fork has named
@@ -494,10 +485,7 @@ class Http(SystemTask):
 
     def problems(self, step: Step) -> Iterator[str]:
         if not step["inputParameters"].get("http_request") and not step["inputParameters"].get("uri"):
-            yield (
-                "inputParameters.http_request or inputParameters.uri field is required for taskType: "
-                f"{self.kind} taskName: {step['name']}"
-            )
+            yield required(step, "inputParameters.http_request or inputParameters.uri")
 
     def rows(self, context: DecisionContext, step: Step, retry_count: int) -> list[TaskRow]:
         (row,) = super().rows(context, step, retry_count)

@@ -199,18 +199,15 @@ def hand_out(state: State, task_ids: Sequence[str], worker_id: str | None) -> li
         if _exceeds_limit(state, row):
             state.queue.push(row, state.now() + POSTPONE_SECONDS * 1000, limited=True)
             continue
-        handed_out.append(_start(state, row.copy(), worker_id))
+        row = row.copy()
+        row.status = Status.IN_PROGRESS
+        row.start_time = row.start_time or state.now()
+        row.callback_after_seconds = 0
+        row.worker_id = worker_id
+        row.poll_count += 1
+        state.store(row, HistoryEvent.POLLED)
+        handed_out.append(row)
     return handed_out
-
-
-def _start(state: State, row: TaskRow, worker_id: str | None) -> TaskRow:
-    row.status = Status.IN_PROGRESS
-    row.start_time = row.start_time or state.now()
-    row.callback_after_seconds = 0
-    row.worker_id = worker_id
-    row.poll_count += 1
-    state.store(row, HistoryEvent.POLLED)
-    return row
 
 
 def _exceeds_limit(state: State, row: TaskRow) -> bool:

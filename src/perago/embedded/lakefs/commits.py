@@ -536,10 +536,8 @@ def check_actions(tree: Tree, context: str) -> None:
     """
     for action in _actions(tree):
         if action.endswith("/") and action != ACTIONS_PREFIX:
-            raise Missing(
-                f"{context}: 1 error occurred:\n\t* loading file {action}: get action file metadata {action}: "
-                "not found\n\n"
-            )
+            problem = f"loading file {action}: get action file metadata {action}: not found"
+            raise Missing(f"{context}: 1 error occurred:\n\t* {problem}\n\n")
 
 
 def _actions(tree: Tree) -> list[str]:

@@ -70,10 +70,8 @@ def check_branch_name(name: str, argument: str = "branch") -> None:
     if not name:
         raise LakeFSError(f"argument {argument}: required value: validation error")
     if not _BRANCH.fullmatch(name):
-        raise ImpossibleName(
-            f"argument {argument}: branch id: {_INVALID}: branch id must consist of letters, digits, underscores and "
-            "dashes, and cannot start with a dash"
-        )
+        rule = "branch id must consist of letters, digits, underscores and dashes, and cannot start with a dash"
+        raise ImpossibleName(f"argument {argument}: branch id: {_INVALID}: {rule}")
 
 
 def check_tag_name(name: str) -> None:
@@ -580,10 +578,8 @@ class LakeFSServer:
         if place.split("/")[0] in (".", ".."):
             raise Invalid("failed to create repository: failed to access storage")
         if f"{NAMESPACE}{place}" in self.namespaces:
-            raise Invalid(
-                f"failed to create repository: found lakeFS objects in the storage (:{namespace}) key(_lakefs/dummy): "
-                "storage namespace already in use"
-            )
+            found = f"found lakeFS objects in the storage (:{namespace}) key(_lakefs/dummy)"
+            raise Invalid(f"failed to create repository: {found}: storage namespace already in use")
         self.namespaces[f"{NAMESPACE}{place}"] = True
 
     def list_repositories(

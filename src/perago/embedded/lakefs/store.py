@@ -267,7 +267,7 @@ class InMemoryLakeFS:
         """
         with self.server.lock:
             entries = objects.all_objects(self.server.repository(repository), ref)
-        _export_tree(entries, target, prefix)
+        _export_tree([entry for entry in entries if entry.path.startswith(prefix)], target, prefix)
 
     @contextmanager
     def _operation(self, name: str, words: str, repository: str) -> Iterator[Repository]:
@@ -327,12 +327,10 @@ def _read_upload(blobs: BlobStore, upload: Upload) -> Blob:
     with os.fdopen(open_unchanged(upload), "rb") as file:
         blob = blobs.of_open_file(file)
     if (blob.size, blob.checksum) != (upload.size, upload.checksum):
-        raise CorruptTransfer(
-            "lakeFS",
-            f"upload {upload.key!r}",
-            f"{upload.path} has {blob.size} bytes with MD5 {blob.checksum}, but {upload.size} bytes with "
-            f"MD5 {upload.checksum} were announced: it changed while it was being published",
-        )
+        found = f"{upload.path} has {blob.size} bytes with MD5 {blob.checksum}"
+        announced = f"{upload.size} bytes with MD5 {upload.checksum} were announced"
+        problem = f"{found}, but {announced}: it changed while it was being published"
+        raise CorruptTransfer(SERVICE, f"upload {upload.key!r}", problem)
     return blob
 
 
@@ -385,18 +383,17 @@ def _files_of(tree: Mapping[str, str | bytes | Path | None] | Path) -> Iterator[
             yield key, content.encode() if isinstance(content, str) else content
 
 
-def _export_tree(entries: Iterable[Entry], target: Path, prefix: str = "") -> None:
-    """Write the objects whose keys begin with `prefix`, except hooks, below `target`, which is created.
+def _export_tree(entries: Iterable[Entry], target: Path, prefix: str) -> None:
+    """Write objects, except hooks, below `target`, which is created, without the beginning of their keys.
 
     Raises:
         ValueError: a key would be outside of `target`, or is not a file name.
     """
     target.mkdir(parents=True, exist_ok=True)
     for entry in entries:
-        is_wanted = entry.path.startswith(prefix) and entry.path != prefix
-        if not is_wanted or entry.path.startswith(ACTIONS_PREFIX):
-            continue
         key = entry.path[len(prefix) :]
+        if not key or entry.path.startswith(ACTIONS_PREFIX):
+            continue
         if entry.is_directory_marker:
             (target / _safe(key.rstrip("/"))).mkdir(parents=True, exist_ok=True)
             continue
