@@ -303,7 +303,7 @@ def test_the_log_of_an_attempt_that_ended_long_ago_is_asked_for_seldom() -> None
             return []
 
     workflows = cast("ConductorWorkflows", Workflows())
-    conductor = Conductor(workflows, overview, lambda: 1000 + time_is[0], clock=lambda: time_is[0])
+    conductor = Conductor(workflows, overview, lambda: 1000 + time_is[0], Answers(lambda: time_is[0]))
     while time_is[0] < 700:
         conductor.task_log({"taskId": "t", "endTime": 1_000_000})
         time_is[0] += 4

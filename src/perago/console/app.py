@@ -144,13 +144,9 @@ def page_app(source: Source, *, root: str = "") -> ASGIApp:
         Route("/news", news, methods=["GET"]),
         Mount("/static", StaticFiles(directory=Path(__file__).parent / "static")),
     ]
-    app = Starlette(
-        routes=routes,
-        exception_handlers=dict.fromkeys(
-            (HTTPException, Away, NoSuchPage, ServiceError, Exception), partial(_problem, renderer)
-        ),
-    )
-    return _Headers(app, root)
+    errors = (HTTPException, Away, NoSuchPage, ServiceError, Exception)
+    app = Starlette(routes=routes, exception_handlers=dict.fromkeys(errors, partial(_problem, renderer)))
+    return _with_headers(app, root.encode())
 
 
 class Renderer:
@@ -239,28 +235,25 @@ async def _messages(news: News, event: asyncio.Event) -> AsyncIterator[str]:
 # ------------------------------------------------------------------------------ every answer
 
 
-class _Headers:
-    """Adds `HEADERS` to the answers of an application that do not have their own, and its root to redirects."""
+def _with_headers(app: ASGIApp, root: bytes) -> ASGIApp:
+    """Add `HEADERS` to the answers of an application that do not have their own, and its root to redirects."""
+    usual = {name.encode(): value.encode() for name, value in HEADERS.items()}
 
-    def __init__(self, app: ASGIApp, root: str) -> None:
-        self._app = app
-        self._root = root.encode()
-        self._headers = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                given = message.get("headers", ())
                 own = []
-                for name, value in given:
+                for name, value in message.get("headers", ()):
                     if name == b"location":  # Starlette's own redirects have a host
-                        value = self._root + urlsplit(value)._replace(scheme=b"", netloc=b"").geturl()
+                        value = root + urlsplit(value)._replace(scheme=b"", netloc=b"").geturl()
                     own.append((name, value))
                 names = {name for name, _ in own}
-                message = {**message, "headers": own + [each for each in self._headers if each[0] not in names]}
+                message = {**message, "headers": own + [each for each in usual.items() if each[0] not in names]}
             await send(message)
 
-        await self._app(scope, receive, send_with_headers)
+        await app(scope, receive, send_with_headers)
+
+    return answer
 
 
 def _problem(renderer: Renderer, request: Request, error: Exception) -> Response:

@@ -270,11 +270,8 @@ def _read(part: Part, given: Mapping[str, str], payload: dict[str, Any]) -> Part
         try:
             value = text if field.kind == "text" else strict_json(text)
         except (ValueError, RecursionError):
-            words = {
-                "number": "is not a number",
-                "choice": "is not one of the choices",
-                "json": "is not JSON",
-            }[field.kind]
+            kinds = {"number": "a number", "choice": "one of the choices", "json": "JSON"}
+            words = f"is not {kinds[field.kind]}"
             fields.append(replace(filled, error=words if text else "is missing"))
             continue
         fields.append(replace(filled, error=_problem(field, value)))

@@ -66,14 +66,13 @@ def overview(source: Source, request: Request) -> PageView:
 
 
 def _filters(counts: Mapping[str, int], wanted: str | None) -> tuple[RowView, ...]:
-    found = [RowView(word="all", count=sum(counts.values()), url=links.OVERVIEW, chosen=wanted is None)]
-    for status in STATUSES:
-        if counts.get(status) or status == wanted:
-            url = links.with_query(links.OVERVIEW, status=status)
-            found.append(
-                RowView(word=status_view(status).word, count=counts.get(status, 0), url=url, chosen=status == wanted)
-            )
-    return tuple(found)
+    def row(status: str | None, word: str, number: int) -> RowView:
+        url = links.with_query(links.OVERVIEW, status=status)
+        return RowView(word=word, count=number, url=url, chosen=status == wanted)
+
+    shown = [status for status in STATUSES if counts.get(status) or status == wanted]
+    rows = [row(status, status_view(status).word, counts.get(status, 0)) for status in shown]
+    return (row(None, "all", sum(counts.values())), *rows)
 
 
 def workflow_row(summary: WorkflowSummary, now: int) -> RowView:
@@ -101,14 +100,8 @@ def task_type_rows(source: Source) -> tuple[RowView, ...]:
     for definition in definitions:
         name = str(definition["name"])
         description, owner = (line(str(definition.get(key) or "")) for key in ("description", "ownerEmail"))
-        rows.append(
-            RowView(
-                type=link(name, links.task_type(name)),
-                description=description,
-                owner=owner,
-                waiting=waiting.get(name, 0),
-            )
-        )
+        type_, number = link(name, links.task_type(name)), waiting.get(name, 0)
+        rows.append(RowView(type=type_, description=description, owner=owner, waiting=number))
     return tuple(rows)
 
 

@@ -49,12 +49,8 @@ def commit(source: Source, request: Request) -> PageView:
     found = source.lakefs.commit(repository, request.path_params["commit"])
     _, summary = changed(source, repository, found)
     objects = source.lakefs.count(repository, found.id, MOST + 1)
-    page = listed(
-        lambda after: source.lakefs.changes(repository, found, after, _CHANGES),
-        partial(change_row, repository, found),
-        request,
-        "after",
-    )
+    row = partial(change_row, repository, found)
+    page = listed(lambda after: source.lakefs.changes(repository, found, after, _CHANGES), row, request)
     return PageView(
         f"Commit {short(found.id)}",
         crumbs=(link("Repositories", links.REPOSITORIES), link(repository, links.repository(repository))),
@@ -219,9 +215,8 @@ def parted(payload: Any, source: Source) -> RowView | None:
 
 def repositories(source: Source, request: Request) -> PageView:
     """Show the list."""
-    rows = listed(
-        lambda after: source.lakefs.repositories(after, _PAGE_SIZE), partial(repository_row, source), request, "after"
-    )
+    row = partial(repository_row, source)
+    rows = listed(lambda after: source.lakefs.repositories(after, _PAGE_SIZE), row, request)
     return PageView("Repositories", live=True, repositories=rows)
 
 
@@ -229,14 +224,9 @@ def repository(source: Source, request: Request) -> PageView:
     """Show one repository. `?branches=`, `?staging=` and `?tags=` continue long lists."""
     found = source.lakefs.repository(request.path_params["repository"])
 
-    def branches(parameter: str) -> Listed[RowView]:
-        staging = parameter == "staging"
-        return listed(
-            lambda after: source.lakefs.branches(found.id, after, _PAGE_SIZE, staging=staging),
-            partial(_branch_row, source, found),
-            request,
-            parameter,
-        )
+    def branches(parameter: str, *, staging: bool) -> Listed[RowView]:
+        read = partial(source.lakefs.branches, found.id, limit=_PAGE_SIZE, staging=staging)
+        return listed(read, partial(_branch_row, source, found), request, parameter)
 
     return PageView(
         f"Repository {found.id}",
@@ -246,8 +236,8 @@ def repository(source: Source, request: Request) -> PageView:
         namespace=line(found.storage_namespace),
         created=moment(found.creation_date * 1000),
         default=link(found.default_branch, links.branch(found.id, found.default_branch)),
-        branches=branches("branches"),
-        staging=branches("staging"),  # they hold the changes of one delivery until they are published
+        branches=branches("branches", staging=False),
+        staging=branches("staging", staging=True),  # they hold the changes of one delivery until they are published
         tags=listed(
             lambda after: source.lakefs.tags(found.id, after, _PAGE_SIZE),
             lambda tag: (line(tag.id), _row_of(source, found.id, tag.commit_id)),
@@ -314,12 +304,8 @@ def directory(source: Source, request: Request) -> PageView:
     """Show the directory `?prefix=`; `?after=` continues a long one."""
     repository, commit_id = _commit(source, request)
     prefix = request.query_params.get("prefix", "")
-    rows = listed(
-        lambda after: source.lakefs.listing(repository, commit_id, prefix, after, _FILES),
-        partial(_file_row, repository, commit_id, prefix),
-        request,
-        "after",
-    )
+    row = partial(_file_row, repository, commit_id, prefix)
+    rows = listed(lambda after: source.lakefs.listing(repository, commit_id, prefix, after, _FILES), row, request)
     return PageView(
         f"Files {line(prefix).text}" if prefix else "Files",
         crumbs=_crumbs(repository, commit_id, prefix.removesuffix("/")),
@@ -365,8 +351,7 @@ def image(source: Source, request: Request) -> Response:
     Raises:
         NoSuchPage: it is not an image that is shown.
     """
-    repository, commit_id, found = _file(source, request)
-    data, media_type = image_of(source, repository, commit_id, found)
+    data, media_type = image_of(source, *_file(source, request))
     return Response(data, media_type=media_type, headers=IMAGE_HEADERS)
 
 

@@ -102,13 +102,9 @@ def _branches(source: Source, text: str) -> Found:
     if match is None:
         return ()
     names = _names(source) if match["repository"] is None else iter([match["repository"]])
-
-    def found() -> Iterator[Link]:
-        for name in names:
-            if (branch := optional(partial(source.lakefs.branch, name, match["name"]), Forbidden)) is not None:
-                yield link(f"{name}/{branch.id}", links.branch(name, branch.id))
-
-    return list(islice(found(), _ROWS))
+    found = ((name, optional(partial(source.lakefs.branch, name, match["name"]), Forbidden)) for name in names)
+    shown = (link(f"{name}/{each.id}", links.branch(name, each.id)) for name, each in found if each is not None)
+    return list(islice(shown, _ROWS))
 
 
 def _commits(source: Source, text: str) -> Found:

@@ -303,20 +303,14 @@ class Answers:
 # ------------------------------------------------------------------------------------- Conductor
 
 
+@dataclass(slots=True)
 class Conductor:
     """Reads Conductor. Methods return the JSON of its API, and raise `perago.ports.ServiceError`."""
 
-    def __init__(
-        self,
-        workflows: ConductorWorkflows,
-        overview: ConductorOverview,
-        now: Callable[[], float],
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._workflows = workflows
-        self._overview = overview
-        self._now = now
-        self.answers: Answers = Answers(clock)
+    _workflows: ConductorWorkflows
+    _overview: ConductorOverview
+    _now: Callable[[], float]
+    answers: Answers = field(default_factory=Answers)
 
     def now(self) -> int:
         """Milliseconds since the epoch, by this machine's clock, because a server does not report its own."""

@@ -213,7 +213,9 @@ class Listed(Generic[T]):
     next: str | None
 
 
-def listed(read: Callable[[str], Page[U]], show: Callable[[U], T], request: Request, parameter: str) -> Listed[T]:
+def listed(
+    read: Callable[[str], Page[U]], show: Callable[[U], T], request: Request, parameter: str = "after"
+) -> Listed[T]:
     """Return the page of a list that the request's query asks for.
 
     Args:
@@ -226,9 +228,7 @@ def listed(read: Callable[[str], Page[U]], show: Callable[[U], T], request: Requ
     items, following = read(after)
     first = request.url.remove_query_params(parameter)
     further = request.url.include_query_params(**{parameter: following})
-    return Listed(
-        [show(item) for item in items], _local(first) if after else None, _local(further) if following else None
-    )
+    return Listed(list(map(show, items)), _local(first) if after else None, _local(further) if following else None)
 
 
 def _local(url: URL) -> str:
@@ -252,10 +252,7 @@ def paged(items: Sequence[T], request: Request, *, size: int, parameter: str = "
     start = (number - 1) * size
 
     def address(other: int) -> str | None:
-        if not 1 <= other <= pages:
-            return None
-        return _local(request.url.include_query_params(**{parameter: other}))
+        return _local(request.url.include_query_params(**{parameter: other})) if 1 <= other <= pages else None
 
-    return Paged(
-        items[start : start + size], len(items), start, number, pages, address(number - 1), address(number + 1)
-    )
+    shown = items[start : start + size]
+    return Paged(shown, len(items), start, number, pages, address(number - 1), address(number + 1))

@@ -97,9 +97,8 @@ class _Forks:
         for branch in branches[:_MOST_LANES]:
             parts = tuple(self._parts(branch, _suffix(row), only_scheduled=False))
             lanes.append(RowView(parts=parts[:_MOST_STEPS], more=max(0, len(parts) - _MOST_STEPS)))
-        return RowView(
-            reference=line(row["referenceTaskName"]), lanes=tuple(lanes), more=max(0, len(branches) - _MOST_LANES)
-        )
+        more = max(0, len(branches) - _MOST_LANES)
+        return RowView(reference=line(row["referenceTaskName"]), lanes=tuple(lanes), more=more)
 
     def _parts(self, steps: Sequence[Mapping[str, Any]], suffix: str, *, only_scheduled: bool) -> Iterator[RowView]:
         """Joins are left out. Behind a switch come the steps of the case that it took, behind a loop its last round."""
@@ -552,9 +551,8 @@ class _Steps:
             repository, found = published[-1]
             changes, summary = changed(self.source, repository, found, reserved=False)
             rows = tuple(change_row(repository, found, each) for each in changes[:_FILES_OF_ATTEMPT])
-            return RowView(
-                summary=summary, rows=rows, more=len(changes) - len(rows), commit=commit_link(repository, found.id)
-            )
+            commit = commit_link(repository, found.id)
+            return RowView(summary=summary, rows=rows, more=len(changes) - len(rows), commit=commit)
         if not trace.files:
             return None
         told = [Change(path, kind, None, None if kind == "removed" else count) for kind, path, count in trace.files]
