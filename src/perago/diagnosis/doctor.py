@@ -120,16 +120,14 @@ def run_checks(checks: Sequence[Check], explain: Explain, limit: float = LIMIT) 
         limit: seconds for each check, from its start.
     """
     free = threading.Semaphore(_AT_A_TIME)
-    running = [
-        (
-            check,
-            threading.Thread(target=_run, args=(check, free, explain, limit), name=f"check-{check.area}", daemon=True),
-        )
+    threads = [
+        threading.Thread(target=_run, args=(check, free, explain, limit), name=f"check-{check.area}", daemon=True)
         for check in checks
     ]
-    for _, thread in running:
+    for thread in threads:
         thread.start()
-    return [finding for check, thread in running for finding in _awaited(check, thread, limit)]
+    awaited = zip(checks, threads, strict=True)
+    return [finding for check, thread in awaited for finding in _awaited(check, thread, limit)]
 
 
 def _run(check: Check, free: threading.Semaphore, explain: Explain, limit: float) -> None:
@@ -323,10 +321,8 @@ def queues(overview: ConductorOverview, root: Path, tasks: Sequence[Declared] | 
 
 def _silent(row: TaskTypeStatus, now: float) -> Finding:
     first = row.silent[0]
-    what = (
-        f"{count(len(row.silent), 'attempt')} of {row.task_name} with a silent worker, the first for "
-        f"{age(now - first.since / 1000)}: task {first.task_id}, worker {first.worker_id}"
-    )
+    which = f"{age(now - first.since / 1000)}: task {first.task_id}, worker {first.worker_id}"
+    what = f"{count(len(row.silent), 'attempt')} of {row.task_name} with a silent worker, the first for {which}"
     left = first.freed / 1000 - now
     freed = f"in {age(left)}" if left > 0 else "when it checks this workflow next"
     why = f"the worker was killed or does not reach Conductor; Conductor delivers the attempt again {freed}"
@@ -373,10 +369,8 @@ def forks(overview: ConductorOverview, tasks: Sequence[Declared] | None) -> Iter
         unable = [name for name in _tasks_without_a_step(inputs) if retries.get(name)]
         if hasty or unable:
             warned = True
-            what = (
-                f"workflow {definition['name']}, version {definition.get('version')}: a JOIN waits for "
-                f'{count(len(hasty) + len(unable), "step")} without "permissive": {listing([*hasty, *unable])}'
-            )
+            which = f'{count(len(hasty) + len(unable), "step")} without "permissive": {listing([*hasty, *unable])}'
+            what = f"workflow {definition['name']}, version {definition.get('version')}: a JOIN waits for {which}"
             yield Finding("forks", Level.WARNING, one_line(what), _WHY, _ADVICE + (_ONE_FORM if unable else ""))
     if not warned:
         yield Finding("forks", Level.OK, "every JOIN waits for retries of perago tasks")
@@ -554,9 +548,8 @@ class Doctor:
                 return [*findings, *_modules([*results()])]
             servers = stack.enter_context(Servers(settings, policy=_POLICY))
             patient = stack.enter_context(Servers(settings))  # lists of attempts may be long
-            findings += run_checks(
-                [*self._of_machine(settings), *_of_servers(settings, servers, patient)], self.explain
-            )
+            first = [*self._of_machine(settings), *_of_servers(settings, servers, patient)]
+            findings += run_checks(first, self.explain)
             self.tell("checking task modules")
             probed = [*results()]
             findings += _modules(probed)

@@ -60,10 +60,8 @@ def read_workflow(workflows: ConductorWorkflows, workflow_id: str) -> Json:
     except NotFound as error:
         if NO_SUCH_URL in error.detail:
             raise
-        raise Failure(
-            f"Conductor has no workflow {quoted(workflow_id)}: {error.detail}",
-            "give the id of a workflow, as perago list prints it",
-        ) from error
+        problem = f"Conductor has no workflow {quoted(workflow_id)}: {error.detail}"
+        raise Failure(problem, "give the id of a workflow, as perago list prints it") from error
 
 
 def running_steps(workflow: Json) -> str:
@@ -118,10 +116,9 @@ def rerun(workflows: ConductorWorkflows, workflow_id: str, step: str | None) -> 
     row = None if step is None else attempt_of(workflow, step)
     if step is not None and row is None:
         names = list(dict.fromkeys(quoted(str(each["referenceTaskName"])) for each in workflow["tasks"]))
-        raise Failure(
-            f"workflow {workflow_id} has no step {quoted(step)}",
-            f"it has {listing(names) or 'none yet'}; in a loop, each round has a name of its own, such as 'step__2'",
-        )
+        known = f"it has {listing(names) or 'none yet'}"
+        fix = f"{known}; in a loop, each round has a name of its own, such as 'step__2'"
+        raise Failure(f"workflow {workflow_id} has no step {quoted(step)}", fix)
     if (refusal := rerun_refusal(workflow, row)) is not None:
         raise _refused(workflow, "run again" + ("" if row is None else f" from {one_line(str(step))}"), refusal)
     if row is None:

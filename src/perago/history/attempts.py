@@ -148,10 +148,8 @@ def find_step(records: Records, workflow_id: str, step: str) -> PastAttempt:
     found = [row for row in rows if row.get("referenceTaskName") == step]
     if not found:
         names = list(dict.fromkeys(quoted(str(row.get("referenceTaskName"))) for row in rows))
-        raise NotReplayable(
-            f"workflow {workflow_id} has no task with the reference name {quoted(step)}",
-            f"it has {listing(names) or 'none yet'}; in a loop, each round has its own name, such as 'step__2'",
-        )
+        fix = f"it has {listing(names) or 'none yet'}; in a loop, each round has its own name, such as 'step__2'"
+        raise NotReplayable(f"workflow {workflow_id} has no task with the reference name {quoted(step)}", fix)
     return attempt_from(found[-1])
 
 
@@ -252,11 +250,9 @@ def bring(
     wanted = [entry for entry in entries if chosen(entry.key[len(prefix) :])]
     total = sum(entry.size for entry in wanted)
     if max_bytes is not None and total > max_bytes:
-        raise NotReplayable(
-            f"the files hold {size(total)} in {count(len(wanted), 'object')}, more than {size(max_bytes)}; nothing "
-            "was downloaded",
-            "choose a part of them with --only GLOB, or allow more with --max-bytes",
-        )
+        problem = f"the files hold {size(total)} in {count(len(wanted), 'object')}, more than {size(max_bytes)}"
+        fix = "choose a part of them with --only GLOB, or allow more with --max-bytes"
+        raise NotReplayable(f"{problem}; nothing was downloaded", fix)
     try:
         placements = plan_layout(wanted, prefix, directory)
         check_room(placements, prefix, directory, max_bytes=workspace_limit)
@@ -292,10 +288,9 @@ def gone_is_told(attempt: PastAttempt) -> Iterator[None]:
     try:
         yield
     except (NotFound, Refused) as error:  # an object that was collected as garbage is refused: 410
-        raise NotReplayable(
-            f"lakeFS no longer has what {attempt.label} read or published: {error.operation}: {error.detail}",
-            "choose a later attempt; garbage collection, or deleting a branch, removes old commits and objects",
-        ) from error
+        problem = f"lakeFS no longer has what {attempt.label} read or published: {error.operation}: {error.detail}"
+        fix = "choose a later attempt; garbage collection, or deleting a branch, removes old commits and objects"
+        raise NotReplayable(problem, fix) from error
 
 
 def input_commit(store: WorkspaceStore, workspace: PastWorkspace) -> str:
@@ -330,14 +325,11 @@ def published_by(store: WorkspaceStore, workspace: PastWorkspace, input_ref: str
     # The head that the publication was built on. If it has also undone a stale publication, the function did not see
     # that head.
     base = input_ref if commit.metadata.get(notes.SUPERSEDES) or not commit.parents else commit.parents[0]
-    changed = {
-        key: size
-        for key, size in store.diff(repository, base, commit.id).items()
-        if key.startswith(prefix) and not is_reserved(key)
-    }
+    differing = store.diff(repository, base, commit.id)
+    changed = {key for key in differing if key.startswith(prefix) and not is_reserved(key)}
     # What another branch of a fork had published already with the same bytes is in no diff, but is its own as well.
     shared = {key for key in notes.shared([commit]) or () if key.startswith(prefix)}
-    return _published(store, repository, commit.id, prefix, changed.keys() | shared)
+    return _published(store, repository, commit.id, prefix, changed | shared)
 
 
 def published_since(

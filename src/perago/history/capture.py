@@ -110,10 +110,9 @@ def capture(store: WorkspaceStore | None, past: Past, wanted: Wanted) -> Capture
         OSError: the disk failed.
     """
     if past.attempt.status not in _ENDED:
-        raise NotReplayable(
-            f"{past.attempt.label} neither completed nor failed: it is {past.attempt.status}",
-            f"capture another {'run' if past.attempt.is_workflow else 'attempt, or run this one with perago replay'}",
-        )
+        other = "run" if past.attempt.is_workflow else "attempt, or run this one with perago replay"
+        problem = f"{past.attempt.label} neither completed nor failed: it is {past.attempt.status}"
+        raise NotReplayable(problem, f"capture another {other}")
     if wanted.target.exists() or wanted.target.is_symlink():
         problem = f"{wanted.target} already exists; nothing was written"
         raise NotReplayable(problem, "give another --name, or delete the directory")
@@ -202,10 +201,8 @@ class _Capture:
 
         brought = past.fetch(self._store, past.input_ref, directory, chosen, max_bytes=self._wanted.max_bytes)
         if seen and not brought:
-            raise NotReplayable(
-                f"--only selects none of the {len(seen):,} input files; nothing was written",
-                "write a glob of paths in the workspace, such as --only 'raw/**/*.csv'",
-            )
+            problem = f"--only selects none of the {len(seen):,} input files; nothing was written"
+            raise NotReplayable(problem, "write a glob of paths in the workspace, such as --only 'raw/**/*.csv'")
         for path, file in brought.items():
             self._wanted.scrubber.file(path, file)
         return len(seen)
@@ -235,10 +232,9 @@ class _Capture:
                 in_name = mask.finds(name.encode("utf-8", "surrogateescape"))
                 if in_name or mask.finds(content):
                     where = "the name of a file" if in_name else f"the file {quoted(name)}"
-                    raise NotReplayable(
-                        f"the secret at {replace_known(place, known)} is in {where}, too; nothing was written",
-                        "replace the secret in a scrub hook (--scrub MODULE), or omit the file with --only GLOB",
-                    )
+                    problem = f"the secret at {replace_known(place, known)} is in {where}, too; nothing was written"
+                    fix = "replace the secret in a scrub hook (--scrub MODULE), or omit the file with --only GLOB"
+                    raise NotReplayable(problem, fix)
 
     def _about(self) -> dict[str, Any]:
         attempt = self._past.attempt
@@ -363,10 +359,8 @@ def hooks_of(module: ModuleType) -> dict[str, Callable[..., Any]]:
     """
     found = {name: getattr(module, name) for name in HOOKS if callable(getattr(module, name, None))}
     if not found:
-        raise NotReplayable(
-            f"module {module.__name__} has no scrub hook; nothing was fetched",
-            f"give it one of the functions {', '.join(HOOKS)}",
-        )
+        problem = f"module {module.__name__} has no scrub hook; nothing was fetched"
+        raise NotReplayable(problem, f"give it one of the functions {', '.join(HOOKS)}")
     return found
 
 
@@ -381,10 +375,8 @@ def load_hooks(name: str) -> dict[str, Callable[..., Any]]:
     except NotReplayable:
         raise
     except Exception as error:
-        raise NotReplayable(
-            f"the module of the scrub hooks cannot be imported: {name}: {type(error).__name__}: {error}",
-            "give its import path; the current directory is importable",
-        ) from error
+        problem = f"the module of the scrub hooks cannot be imported: {name}: {type(error).__name__}: {error}"
+        raise NotReplayable(problem, "give its import path; the current directory is importable") from error
 
 
 def _broken(hook: str, what: str) -> NotReplayable:
@@ -484,10 +476,8 @@ def find_run(records: Records, workflow_id: str) -> PastRun:
         definition=None,
         is_workflow=True,
     )
-    schemas = {
-        "inputSchema": {"data": {"properties": {"params": data}}},
-        "outputSchema": definition.get("outputSchema") or {},
-    }
+    given_schema = {"data": {"properties": {"params": data}}}
+    schemas = {"inputSchema": given_schema, "outputSchema": definition.get("outputSchema") or {}}
     return PastRun(run, tuple(steps), schemas)
 
 
