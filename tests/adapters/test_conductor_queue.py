@@ -52,6 +52,7 @@ SILENCE: dict[str, tuple[Action, type[ServiceError]]] = {
     "dropped": (Drop(), Unavailable),
     "silent": (Hang(), Unavailable),
     "not JSON": (Reply(200, b"OK"), Unavailable),
+    "not a task": (reply_json({}), Unavailable),
 }
 
 

@@ -138,13 +138,13 @@ class ConductorOverview(ConductorClient):
     def queue_sizes(self) -> Mapping[str, int]:
         """Return the number of waiting attempts, by queue: a task type, or `domain:type`. Delayed attempts count,
         too."""
-        found = self.get_json("read the sizes of the queues", dict, "queues with sizes", "tasks", "queue", "all")
+        found = self.get_json("read the sizes of the queues", dict, "a size for each queue", "tasks", "queue", "all")
         return {str(name): size for name, size in found.items() if isinstance(size, int)}
 
     def last_polls(self) -> Sequence[LastPoll]:
         """Return the last poll for each task type and domain. Conductor remembers one poll of each."""
         operation = "read who polled"
-        found = self.get_json(operation, list, "polls", "tasks", "queue", "polldata", "all")
+        found = self.get_json(operation, list, "a list of polls", "tasks", "queue", "polldata", "all")
         with reading(SERVICE, operation, "a list of polls"):
             return [
                 LastPoll(
@@ -158,15 +158,15 @@ class ConductorOverview(ConductorClient):
 
     def task_definitions(self) -> Sequence[Mapping[str, Any]]:
         """Return all TaskDefs, as JSON."""
-        found = self.get_json("read the task definitions", list, "TaskDefs", "metadata", "taskdefs")
+        found = self.get_json("read the task definitions", list, "a list of TaskDefs", "metadata", "taskdefs")
         return [one for one in found if isinstance(one, dict) and isinstance(one.get("name"), str)]
 
     def workflow_definitions(self) -> Sequence[Mapping[str, Any]]:
         """Return the newest version of every workflow definition, as JSON."""
         operation = "read the workflow definitions"
         newest: dict[str, Mapping[str, Any]] = {}
-        found = self.get_json(operation, list, "workflow definitions", *_DEFINITIONS)
-        with reading(SERVICE, operation, "workflow definitions"):
+        found = self.get_json(operation, list, "a list of workflow definitions", *_DEFINITIONS)
+        with reading(SERVICE, operation, "a list of workflow definitions"):
             for one in found:
                 name = typed(typed(one, dict, "an entry")["name"], str, "name")
                 if name not in newest or _version(one) >= _version(newest[name]):

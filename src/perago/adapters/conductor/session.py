@@ -201,7 +201,11 @@ class ConductorClient:
 
     def task(self, task_id: str) -> dict[str, Any]:
         """Return one attempt, as JSON."""
-        return self.get_json(f"read task {task_id}", dict, "a task", "tasks", task_id)
+        operation, what = f"read task {task_id}", "a task"
+        found: dict[str, Any] = self.get_json(operation, dict, what, "tasks", task_id)
+        with reading(SERVICE, operation, what):
+            typed(found["taskId"], str, "taskId")  # or an object of a proxy looks like a task that was lost
+        return found
 
     def once(
         self,
