@@ -139,13 +139,6 @@ def test_a_write_is_sent_once_and_its_answer_decides(
     assert len(server.requests) == 1
 
 
-def test_a_server_that_is_down_certainly_did_nothing() -> None:
-    with conductor(Drop()) as (queue, server):
-        server.__exit__()
-        with pytest.raises(Unavailable, match="connection refused"):
-            queue.report(DELIVERY, REPORT, "w0001")
-
-
 @pytest.mark.parametrize("text", ['one\ntwo "quoted" \\ üñ 😀', '{"looks": "like JSON"}'])
 def test_a_log_line_arrives_as_it_is(text: str) -> None:
     with conductor(Reply(200)) as (queue, server):

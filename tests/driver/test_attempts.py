@@ -176,12 +176,6 @@ def test_a_result_of_the_wrong_kind_is_final(services: InMemoryServices, do: str
     assert (outcome.status, str(outcome.reason)[:15]) == (TERMINAL, "Invalid result:")
 
 
-def test_a_result_above_the_limit_is_final_with_advice() -> None:
-    with InMemoryServices(limits=Limits(max_result_bytes=5)) as services:
-        outcome = services.run(tasks.plain, Params())
-    assert_ended(outcome, TERMINAL, "workspace")
-
-
 def process_state() -> tuple[object, ...]:
     return (
         Path.cwd(),
@@ -274,19 +268,23 @@ def test_hostile_keys_are_refused_before_anything_is_written(
     assert_ended(outcome, TERMINAL, "nothing was downloaded")
 
 
-def test_a_workspace_above_the_limit_is_final() -> None:
-    with InMemoryServices(limits=Limits(max_workspace_bytes=5)) as services:
-        outcome = services.run(tasks.edit, Params(), TREE)
-    assert_ended(outcome, TERMINAL, "PERAGO_MAX_WORKSPACE_BYTES")
+ALLOWS = "than the 5 that PERAGO_MAX_WORKSPACE_OBJECTS allows"
 
 
 @pytest.mark.parametrize(
-    ("tree", "what"), [({f"f{number}": "x" for number in range(6)}, "objects"), ({"a/b/c/d/e/f/g": "x"}, "directories")]
+    ("limits", "tree", "words"),
+    [
+        (Limits(max_result_bytes=5), TREE, "workspace"),
+        (Limits(max_workspace_bytes=5), TREE, "PERAGO_MAX_WORKSPACE_BYTES"),
+        (Limits(max_workspace_objects=5), dict.fromkeys(["raw/a.csv", *"bcdef"], "x"), f"more objects {ALLOWS}"),
+        (Limits(max_workspace_objects=5), {"a/b/c/d/e/f/g": "x"}, f"more directories {ALLOWS}"),
+    ],
+    ids=["result", "bytes", "objects", "directories"],
 )
-def test_a_listing_above_the_limit_is_final(tree: dict[str, str | bytes | None], what: str) -> None:
-    with InMemoryServices(limits=Limits(max_workspace_objects=5)) as services:
+def test_what_is_above_a_limit_is_final(limits: Limits, tree: dict[str, str | bytes | None], words: str) -> None:
+    with InMemoryServices(limits=limits) as services:
         outcome = services.run(tasks.edit, Params(), tree)
-    assert_ended(outcome, TERMINAL, f"more {what} than the 5 that PERAGO_MAX_WORKSPACE_OBJECTS allows")
+    assert_ended(outcome, TERMINAL, words)
 
 
 @pytest.mark.parametrize(

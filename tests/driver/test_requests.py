@@ -35,7 +35,7 @@ from perago.workspace import layout
 from perago.workspace.layout import FreeSpace
 
 from ..noting import Noted
-from .world import BRANCH, DEFINITION, INPUT, REPOSITORY, TASK, WORKFLOW, Nothing, runtime_of
+from .world import BRANCH, DEFINITION, INPUT, REPOSITORY, TASK, WORKFLOW, runtime_of
 
 CHECK = "check"
 """Asks only, so that a publication cannot go wrong; a runtime that hopes for the best would leave it out."""
@@ -99,23 +99,6 @@ def test_the_head_is_read_only_for_a_refusal_that_needs_it(tmp_path: Path, monke
     assert len(heads) == 2
     assert len(set(heads)) == 1
     assert heads[0] != "nothing"
-
-
-def test_a_publication_of_one_file_is_checked_by_four_requests(tmp_path: Path) -> None:
-    """The diff, the checksum of the file, the branch head before the merge, and the merge."""
-    found = requests_of_one_attempt(tmp_path, replace(TASK, function=write_one_file))
-    since_the_function = found[found.index("POST /repositories/R/branches") :]
-    assert [one for one in since_the_function if one.startswith("GET /repositories")] == [
-        "GET /repositories/R/refs/C/diff/C",
-        "GET /repositories/R/refs/C/objects/stat",
-        "GET /repositories/R/branches/main",
-        "GET /repositories/R/commits/C",
-    ]
-
-
-def write_one_file(workspace: Path, params: Any) -> Nothing:
-    (workspace / "raw/a.csv").write_text("changed")
-    return Nothing()
 
 
 def test_a_broken_pre_guardrail_costs_one_listing(tmp_path: Path) -> None:
