@@ -13,20 +13,14 @@ from perago.attempt import events as on
 from perago.attempt.outcome import advance_report, begin_report, fitted
 from perago.attempt.protocol import advance, begin
 from perago.attempt.state import State, Step
-from perago.ports import Commit, MergeRefusal, Report, TaskStatus
+from perago.ports import Commit, Report, TaskStatus
 
 from .builders import DELIVERY, MERGED, OTHER, PLAN, REF, STAGED, commit, publication_of
 from .script import (
     ACCEPTED,
-    ENFORCED,
     ONE_ADDED,
-    STAGING_COMMIT,
     TO_CHANGES,
     TO_COMMITTED,
-    TO_LISTING,
-    TO_MERGE,
-    UNFENCED,
-    UNMOVED,
     kinds,
     run,
 )
@@ -68,40 +62,6 @@ def test_an_event_that_cannot_happen_is_a_defect_of_the_driver() -> None:
 
 
 # ----------------------------------------------------------------------------- the merge
-
-
-def test_an_unseen_earlier_copy_of_the_merge_is_reported() -> None:
-    """A proxy sent the request twice, and the answer to the second copy is the one that came."""
-    refused = on.MergeRefused(MergeRefusal.NO_CHANGES, "no changes")
-    state, _ = run(*TO_MERGE, refused, on.DeliveryLost())
-    assert "may still appear on branch main" in str(state.problem)
-
-
-def test_no_changes_with_a_predecessor_install_a_missing_fence() -> None:
-    before = (TO_LISTING[0], on.LeftoversFound(("perago-old",)), UNMOVED, UNFENCED, *TO_CHANGES[len(TO_LISTING) :])
-    events = (on.ChangesDetected(), on.DeliveryConfirmed(), on.StagingBranchCreated())
-    made = on.FenceStaged(), STAGING_COMMIT, on.StagingVerified(), ENFORCED, on.DeliveryConfirmed(), UNMOVED
-    _, commands = run(*before, *events, *made)
-
-    assert "StageChanges" not in kinds(commands)
-    assert do.VerifyStaging("repo", REF, STAGED, changes=False, fence=True) in commands
-    merge = commands[-1]
-    assert isinstance(merge, do.Merge)
-    assert (merge.source, merge.allow_empty, merge.metadata["perago.phase"]) == (STAGED, False, "fence")
-
-
-def test_the_merge_names_the_staging_commit_and_carries_where_it_comes_from() -> None:
-    _, commands = run(*TO_MERGE)
-
-    merge = commands[-1]
-    assert isinstance(merge, do.Merge)
-    assert (merge.source, merge.branch) == (STAGED, "main")
-    assert merge.metadata["perago.expected_head"] == REF
-    assert merge.metadata["perago.phase"] == "merge"
-    assert merge.metadata["perago.step_key"] == "wf-1:build:features.build"
-    assert merge.metadata["perago.result"] == '{"n":1}'
-    assert merge.metadata["perago.staging_branch"].startswith("perago-")
-    assert all(isinstance(value, str) for value in merge.metadata.values())
 
 
 # -------------------- The words of an outcome: what a reason may hold, and what it must not keep quiet

@@ -128,5 +128,3 @@ class Fork:
 
 
 A: dict[str, Any] = {"put": {"raw/a.csv": "A"}}
-B: dict[str, Any] = {"put": {"out/b": "B"}, "drop": ["raw/b.csv"]}
-BOTH = {"raw/a.csv": "A", "raw/c.csv": "3", "out/b": "B"}

@@ -20,7 +20,7 @@ from perago.embedded.lakefs.repository import Repository
 from perago.ports import Commit, Delivery
 from perago.testing.services import InMemoryServices
 
-from .forking import BOTH, FAILED, TERMINAL, A, B, Edit, Fork, checked, ruled
+from .forking import FAILED, TERMINAL, A, Edit, Fork, checked, ruled
 from .tasks import assert_ended
 
 
@@ -36,23 +36,7 @@ def test_a_content_guardrail_sees_its_own_tree_and_the_record_names_the_rest(
     assert "'raw/a.csv'. With reads=[...] such a change is a conflict." in note
 
 
-def test_a_race_that_is_lost_is_run_again_without_function_download_or_upload(services: InMemoryServices) -> None:
-    fork = Fork(services, A, B)
-    a, b = fork.deliveries
-    faults = services.faults
-    # b arrives when a has been staged and has looked at the branch.
-    faults.between("merge", lambda: fork.run(b).assert_completed())
-    outcome = fork.run(a).assert_completed()
-
-    assert fork.tree() == BOTH
-    assert fork.linear()
-    assert faults.calls("download") == 2
-    assert faults.calls("upload") == 2
-    steps = [step.name for step in outcome._record.steps]
-    assert (steps.count("RunFunction"), steps.count("StageChanges"), steps.count("CarryChanges")) == (1, 1, 1)
-
-
-def test_a_lost_race_only_reads_new_commits(services: InMemoryServices) -> None:
+def test_a_lost_race_only_reads_new_commits_and_runs_nothing_again(services: InMemoryServices) -> None:
     same = {f"same/{number}": "S" for number in range(5)}
     fork = Fork(services, *({"put": {f"own/{number}": "x", **same}} for number in range(5)))
     (a, *others), faults = fork.deliveries, services.faults
@@ -60,7 +44,9 @@ def test_a_lost_race_only_reads_new_commits(services: InMemoryServices) -> None:
         faults.between("merge", partial(fork.run, other), nth=1 + 3 * number)
     outcome = fork.run(a).assert_completed()
 
-    assert outcome._record.lost_races == len(others)
+    steps = [step.name for step in outcome._record.steps]
+    assert (steps.count("RunFunction"), steps.count("StageChanges"), steps.count("Fetch")) == (1, 1, 1)
+    assert outcome._record.lost_races == steps.count("CarryChanges") == len(others)
     assert outcome.rebased_onto == fork.commits()[-2].id
     assert f"lost {len(others)} races to others" in outcome._record.remarks
     assert fork.linear()

@@ -122,38 +122,33 @@ def test_a_definition_that_only_the_real_server_understands_is_refused_by_name(
         OneWorkflow().conductor.create_workflow_definition({"name": "other", "tasks": [STEP], **definition})
 
 
-@pytest.mark.parametrize("name", ["SWITCH", "SUB_WORKFLOW", "EVENT"])
-def test_a_dynamic_step_is_not_an_operator_with_steps_of_its_own(name: str) -> None:
-    step = {**STEP, "type": "DYNAMIC", "dynamicTaskNameParam": "n", "inputParameters": {"n": "${workflow.input.n}"}}
-    conductor = OneWorkflow().conductor
-    conductor.create_workflow_definition({"name": "other", "tasks": [step]})
-    with pytest.raises(NotImplementedError, match=f"a worker's task named {name} is not modelled"):
-        conductor.start_workflow("other", {"n": name})
+DYNAMIC = {**STEP, "type": "DYNAMIC", "dynamicTaskNameParam": "n", "inputParameters": {"n": "${workflow.input.n}"}}
+OF_A_KIND = {**FORK, "inputParameters": {"forkTaskType": "${workflow.input.kind}", "forkTaskInputs": [1]}}
+OF_A_LIST = {**FORK, **LISTED, "inputParameters": {"dt": "${workflow.input.l}", "di": {}}}
+JOIN = operator("JOIN", "j")
+ENDLESS = loop("false", *({**STEP, "taskReferenceName": reference} for reference in "bc"))
 
 
-def test_a_forked_loop_that_would_never_end_is_refused() -> None:
-    body = [{**STEP, "taskReferenceName": reference} for reference in "bc"]
-    loop = {"name": "l", "taskReferenceName": "l", "type": "DO_WHILE", "loopCondition": "false", "loopOver": body}
-    fork = {**FORK, **LISTED, "inputParameters": {"dt": "${workflow.input.l}", "di": {}}}
+@pytest.mark.parametrize(
+    ("steps", "given", "name"),
+    [
+        *(([DYNAMIC], {"n": each}, f"a worker's task named {each}") for each in ("SWITCH", "SUB_WORKFLOW", "EVENT")),
+        ([OF_A_KIND, JOIN], {"kind": "KAFKA_PUBLISH"}, "KAFKA_PUBLISH"),
+        ([OF_A_LIST, JOIN], {"l": [ENDLESS]}, r"a loop of several steps \(loop\)"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_step_that_an_input_names_is_refused_at_the_start(steps: list[Json], given: Json, name: str) -> None:
     conductor = OneWorkflow().conductor
-    conductor.create_workflow_definition(
-        {"name": "other", "tasks": [fork, {"name": "j", "taskReferenceName": "j", "type": "JOIN"}]}
-    )
-    with pytest.raises(NotImplementedError, match=r"a loop of several steps \(l\) is not modelled"):
-        conductor.start_workflow("other", {"l": [loop]})
+    conductor.create_workflow_definition({"name": "other", "tasks": steps})
+    with pytest.raises(NotImplementedError, match=f"{name} is not modelled"):
+        conductor.start_workflow("other", given)
     assert conductor.running_workflow_ids("other") == []
 
 
 def test_an_operator_that_is_named_while_a_workflow_runs_is_refused_and_ends_the_workflow() -> None:
-    fork = {"name": "f", "taskReferenceName": "f", "type": "FORK_JOIN_DYNAMIC", "inputParameters": {}}
-    fork["inputParameters"] = {"forkTaskType": "${workflow.input.kind}", "forkTaskInputs": [1]}
-    join = {"name": "j", "taskReferenceName": "j", "type": "JOIN"}
     conductor = OneWorkflow().conductor
-    for name, steps in {"at once": [], "later": [{**STEP, "name": "u"}]}.items():
-        conductor.create_workflow_definition({"name": name, "tasks": [*steps, fork, join]})
-    with pytest.raises(NotImplementedError, match="KAFKA_PUBLISH is not modelled"):
-        conductor.start_workflow("at once", {"kind": "KAFKA_PUBLISH"})
-    assert conductor.running_workflow_ids("at once") == []
+    conductor.create_workflow_definition({"name": "later", "tasks": [{**STEP, "name": "u"}, OF_A_KIND, JOIN]})
     workflow = conductor.start_workflow("later", {"kind": "KAFKA_PUBLISH"})
     (polled,) = conductor.poll_tasks("u", count=1)
     result = {"taskId": polled["taskId"], "workflowInstanceId": workflow, "status": "COMPLETED"}
