@@ -146,7 +146,7 @@ def test_a_publish_fence_of_a_publication_survives_an_outage(
     world.assert_sound()
 
 
-LASTING: dict[str, tuple[str, type[ServiceError], dict[str, float], float]] = {
+LASTING: dict[str, tuple[str, type[ServiceError], dict[str, Any], float]] = {
     "a lakeFS that stays away": ("upload", Unavailable, {}, PATIENCE),
     "a short time limit": ("upload", Unavailable, {"timeout": 60}, 54),
     "a long time limit": ("upload", Unavailable, {"timeout": 1000}, 970),
@@ -161,7 +161,7 @@ LASTING: dict[str, tuple[str, type[ServiceError], dict[str, float], float]] = {
 
 @pytest.mark.parametrize(("operation", "error", "limits", "patience"), LASTING.values(), ids=LASTING)
 def test_what_lasts_is_a_retryable_failure_early_enough_to_report_it(
-    services: InMemoryServices, operation: str, error: type[ServiceError], limits: dict[str, float], patience: float
+    services: InMemoryServices, operation: str, error: type[ServiceError], limits: dict[str, Any], patience: float
 ) -> None:
     """The policy of a time limit may end the workflow; a failure is retried."""
     world, start = World(services), services.clock.now()
