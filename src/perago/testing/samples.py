@@ -69,9 +69,20 @@ def validated(model: type[BaseModel], document: Any) -> BaseModel:
     except ValidationError:
         raise
     except Exception as error:
-        raise ValidatorRaised(
-            f"a validator of {model.__name__} raised {type(error).__name__}, not ValueError"
-        ) from error
+        problem = f"a validator of {model.__name__} raised {type(error).__name__}, not ValueError"
+        raise ValidatorRaised(problem) from error
+
+
+def plain_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """Return the JSON Schema of a model without references.
+
+    Raises:
+        RecursiveModel: it contains itself.
+        PydanticUserError, ValueError: it has no schema.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of defaults without a JSON form: they are applied all the same
+        return inline(model.model_json_schema(mode="validation"))
 
 
 def sample_model(model: type[BaseModel]) -> Samples:
@@ -81,9 +92,7 @@ def sample_model(model: type[BaseModel]) -> Samples:
         ValidatorRaised: a validator failed for a value of the right type.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of defaults without a JSON form: they are applied all the same
-            schema = inline(model.model_json_schema(mode="validation"))
+        schema = plain_schema(model)
     except RecursiveModel as error:
         return Samples((), f"{error.name} contains itself")
     except (PydanticUserError, ValueError) as error:
@@ -154,18 +163,8 @@ _MOST = 24
 """Maximum number of values of one schema, so that nested schemas do not multiply without limit."""
 
 _TEXTS = (
-    "a",
-    "",
-    "A1",
-    "Grüße 漢字 🙂",
-    ' "quoted"\\\n\ttab',
-    "0",
-    "1.50",
-    "ABC",
-    "abc-123",
-    "a/b.csv",
-    "2024-02-29",
-    "a" * 64,
+    *("a", "", "A1", "Grüße 漢字 🙂", ' "quoted"\\\n\ttab'),
+    *("0", "1.50", "ABC", "abc-123", "a/b.csv", "2024-02-29", "a" * 64),
 )
 _KEYS = ("key", "1", "ü/~", "2024-02-29", "00000000-0000-4000-8000-000000000001", "1.5", "true", "a")
 _ANYTHING: tuple[Any, ...] = ({"key": [1, "a", None]}, "a", 1, 1.5, True, None, [])

@@ -15,7 +15,6 @@ import csv
 import io
 import math
 import unittest
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any, Literal, TypeAlias
@@ -26,7 +25,7 @@ from pydantic import BaseModel, PydanticUserError, ValidationError
 from perago.authoring import Example, Task, WorkspaceSpec
 from perago.authoring.workspace import Guardrail
 from perago.guardrails.require_table import ColumnType, Format, RequireTable, TableRule
-from perago.taskdef.schema import RecursiveModel, inline, integer_range, shape_of
+from perago.taskdef.schema import RecursiveModel, integer_range, shape_of
 from perago.testing.constraints import (
     Undecided,
     arrow_type,
@@ -37,8 +36,8 @@ from perago.testing.constraints import (
     write_table,
 )
 from perago.testing.near_trees import ANY_DISK, Likeness, TreePlan, amounts, contents, instances, lookalikes
-from perago.testing.samples import edges, sample_model, validated
-from perago.testing.tasks import TaskFunction, provided_params, task_of
+from perago.testing.samples import edges, plain_schema, sample_model, validated
+from perago.testing.tasks import TaskFunction, known_params, no_params, provided_params, task_of
 from perago.testing.tree_files import Tree, as_bytes
 from perago.testing.trees import Contradiction, entangled_violation, smallest_tree
 from perago.workspace.keys import EVERYTHING, Folding, View
@@ -138,7 +137,10 @@ def params(
     task = task_of(function)
     model = task.params_model
     generated = sample_model(model)
-    known = [*_own_documents(task, provided), *(sample.document for sample in generated.found)]
+    known = [
+        *known_params(task, (*provided_params(task.name), *provided)),
+        *(sample.document for sample in generated.found),
+    ]
     options = _from_schema(model)
     if known:
         options = [st.sampled_from(known), *options]
@@ -150,10 +152,7 @@ def _valid(
     draw: st.DrawFn, name: str, model: type[BaseModel], known: Sequence[Any], documents: _Documents, problem: str
 ) -> BaseModel:
     if not known:
-        raise NoParams(
-            f"no params of {name} can be made: {problem}; give some with the hook pytest_perago_params, by "
-            f"perago.testing.provide_params({name!r}, ...) or by an Example of the task"
-        )
+        raise NoParams(no_params(name, problem))
     for _ in range(_TRIES):
         try:
             return validated(model, draw(documents))
@@ -162,20 +161,10 @@ def _valid(
     return validated(model, draw(st.sampled_from(known)))
 
 
-def _own_documents(task: Task, provided: Iterable[Mapping[str, Any] | Example]) -> Iterable[Any]:
-    for example in task.examples:
-        if example.expect != "terminal":  # such params may be wrong on purpose
-            yield example.params
-    for item in (*provided_params(task.name), *provided):
-        yield item.params if isinstance(item, Example) else item
-
-
 def _from_schema(model: type[BaseModel]) -> list[_Documents]:
     """Documents that the model's schema allows; none if it has no schema without references."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of defaults without a JSON form: they are applied all the same
-            return [documents(inline(model.model_json_schema(mode="validation")))]
+        return [documents(plain_schema(model))]
     except (RecursiveModel, PydanticUserError, ValueError):
         return []
 
@@ -351,10 +340,7 @@ def near_trees(draw: st.DrawFn, rules: Rules, *, phase: Phase = "pre", _folding:
 
 @st.composite
 def _grown(
-    draw: st.DrawFn,
-    seeds: Sequence[dict[str, str | bytes | None]],
-    rules: Sequence[Guardrail],
-    view: View,
+    draw: st.DrawFn, seeds: Sequence[dict[str, str | bytes | None]], rules: Sequence[Guardrail], view: View
 ) -> Tree:
     """Draw one of the seeds, and add entries in `view` that change no verdict."""
     plan = TreePlan(ANY_DISK)
@@ -436,28 +422,18 @@ def hostile_paths(draw: st.DrawFn, near: Sequence[str] = ()) -> Written:
     server = draw(st.sampled_from(["server/share", "?/C:", "./pipe"]))
     middle = draw(st.integers(0, len(path)))
     forms: list[Written] = [
-        f"/{path}",
-        f"///{path}",
+        *(f"/{path}", f"///{path}"),
         PurePosixPath(f"/{path}"),
-        with_parent,
-        f"./{with_parent}/.",
+        *(with_parent, f"./{with_parent}/."),
         PurePosixPath(with_parent),
         PureWindowsPath(with_parent),
-        f"{letter}:{path}",
-        f"{letter}:/{path}",
-        f"{letter}:\\{path}",
-        PureWindowsPath(f"{letter}:{path}"),
-        PureWindowsPath(f"{letter}:\\{path}"),
-        PureWindowsPath(f"\\{path}"),
+        *(f"{letter}:{path}", f"{letter}:/{path}", f"{letter}:\\{path}"),
+        *map(PureWindowsPath, (f"{letter}:{path}", f"{letter}:\\{path}", f"\\{path}")),
         f"//{server}/{path}",
         f"\\\\{server}\\{path}".replace("/", "\\"),
         PureWindowsPath(f"//server/share/{path}"),
         f"{path[:middle]}\\{path[middle:]}",
         f"{path[:middle]}{draw(st.sampled_from(_CONTROL))}{path[middle:]}",
-        "",
-        ".",
-        "./",
-        "././/.",
-        "/",
+        *("", ".", "./", "././/.", "/"),
     ]
     return draw(st.sampled_from(forms))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, TypeAlias
 
@@ -42,6 +42,23 @@ def provide_params(task_name: str, *params: Mapping[str, Any] | Example) -> None
 def provided_params(task_name: str) -> tuple[Mapping[str, Any] | Example, ...]:
     """Return the provided values, in that order."""
     return tuple(_provided.get(task_name, {}).values())
+
+
+def known_params(task: Task, provided: Iterable[Mapping[str, Any] | Example]) -> Iterator[Any]:
+    """Yield the params of the task's examples, then the provided ones."""
+    for example in task.examples:
+        if example.expect != "terminal":  # such params may be wrong on purpose
+            yield example.params
+    for item in provided:
+        yield item.params if isinstance(item, Example) else item
+
+
+def no_params(task_name: str, problem: str | None) -> str:
+    """Say why no params of a task can be made, and how to give some."""
+    return (
+        f"no params of {task_name} can be made: {problem}; give some with the hook pytest_perago_params, by "
+        f"perago.testing.provide_params({task_name!r}, ...) or by an Example of the task"
+    )
 
 
 @dataclass(frozen=True, slots=True)

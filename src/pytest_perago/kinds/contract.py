@@ -31,7 +31,7 @@ from perago.testing.samples import (
     shared_state,
     validated,
 )
-from perago.testing.tasks import CaseFailed, Cause
+from perago.testing.tasks import CaseFailed, Cause, known_params, no_params
 from pytest_perago.kinds.run import location_of, read_case
 from pytest_perago.session import Case, Session
 
@@ -100,13 +100,9 @@ def check_params(task: Task, provided: Provided) -> None:
     """
     model = task.params_model
     schema = input_schema(task)["properties"]["params"]
-    samples = _samples(task, model, list(_params_of(task, provided)))
+    samples = _samples(task, model, list(known_params(task, provided)))
     if not samples.found:
-        pytest.skip(
-            f"no params of {task.name} can be made: {samples.problem}; give some with the hook "
-            f"pytest_perago_params, by "
-            f"perago.testing.provide_params({task.name!r}, ...) or by an Example of the task"
-        )
+        pytest.skip(no_params(task.name, samples.problem))
     _check_unions(model, by_alias=True)
     for sample in samples.found:
         _check_sample("params", model, sample, by_alias=True)
@@ -143,14 +139,6 @@ def check_result(task: Task, provided: Provided) -> None:
         problem = schema_problem(schema, document)
         if problem is not None:
             raise _broken("result", sample, "the written JSON breaks the output schema of the TaskDef", problem)
-
-
-def _params_of(task: Task, provided: Provided) -> Iterator[Any]:
-    for example in task.examples:
-        if example.expect != "terminal":  # such params may be wrong on purpose
-            yield example.params
-    for item in provided:
-        yield item.params if isinstance(item, Example) else item
 
 
 def _samples(task: Task, model: type[BaseModel], documents: list[Any]) -> Samples:
