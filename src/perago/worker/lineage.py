@@ -231,13 +231,9 @@ class RunEvents:
                 run=parent_run.Run(runId=str(_uuid_of(delivery.workflow_id))),
                 job=parent_run.Job(namespace=self._namespace, name=workflow),
             ),
-            "processing_engine": processing_engine_run.ProcessingEngineRunFacet(
-                version=perago.__version__, name="perago"
-            ),
+            "processing_engine": processing_engine_run.ProcessingEngineRunFacet(perago.__version__, "perago"),
             "tags": tags.TagsRunFacet(
-                tags=[
-                    tags.TagsRunFacetFields(key=key, value=self._clean(str(ids[key])), source="PERAGO") for key in _TAGS
-                ]
+                [tags.TagsRunFacetFields(key, self._clean(str(ids[key])), source="PERAGO") for key in _TAGS]
             ),
         }
         if end is not None and not end.completed:
@@ -293,17 +289,13 @@ class RunEvents:
         verdicts = [each for each in end.usage.verdicts if each.phase == phase] if end is not None else []
         if not verdicts:
             return {}
-        assertions = [
-            quality.Assertion(
-                assertion=self._clean(each.rule or "perago"),
-                success=each.satisfied,
-                severity="error",
-                name=f"{phase} guardrail",
-                description=self._clean(each.message),
-            )
-            for each in verdicts
-        ]
-        return {"dataQualityAssertions": quality.DataQualityAssertionsDatasetFacet(assertions)}
+
+        def assertion(each: events.JudgedRule) -> quality.Assertion:
+            rule, words = self._clean(each.rule or "perago"), self._clean(each.message)
+            name = f"{phase} guardrail"
+            return quality.Assertion(rule, each.satisfied, severity="error", name=name, description=words)
+
+        return {"dataQualityAssertions": quality.DataQualityAssertionsDatasetFacet([*map(assertion, verdicts)])}
 
     def _clean(self, text: str) -> str:
         """Return text from outside without secrets, as JSON takes it."""

@@ -73,12 +73,7 @@ FAMILIES = (
         ("task",),
     ),
     Family("perago_step_seconds", "Time that each step of an attempt takes.", "histogram", ("task", "step")),
-    Family(
-        "perago_oldest_attempt_seconds",
-        "Age of the oldest running attempt; 0 if none runs.",
-        "gauge",
-        ("task",),
-    ),
+    Family("perago_oldest_attempt_seconds", "Age of the oldest running attempt; 0 if none runs.", "gauge", ("task",)),
     Family(
         "perago_attempts_waiting",
         "Attempts that repeat a call to a server that does not answer.",

@@ -270,13 +270,11 @@ class _SlotMain:
         steps, changes = tuple((step.name, step.seconds) for step in record.steps), record.changes
         first, last = MOST_STEPS // 2, len(steps) - MOST_STEPS // 2
         status = record.report.status.value if record.report else "LOST"
-        attempt_log.note(
-            "ERROR" if status == TaskStatus.FAILED_WITH_TERMINAL_ERROR else "INFO",
-            f"attempt over: {status.lower()}",
-            status=status,
-            steps={name: round(seconds, 4) for name, seconds in steps},
-            **workspace_fields(record),
-        )
+        level, took = "INFO", {name: round(seconds, 4) for name, seconds in steps}
+        if status == TaskStatus.FAILED_WITH_TERMINAL_ERROR:
+            level = "ERROR"
+        fields = {"status": status, "steps": took, **workspace_fields(record)}
+        attempt_log.note(level, f"attempt over: {status.lower()}", **fields)
         return Finished(
             record.delivery.identity,
             record.report,
@@ -329,10 +327,8 @@ class _SlotMain:
         elif lasting:
             self._unfit = lasting[0]
         if left.alive and isinstance(outcome, Returned):
-            message = (
-                f"The function left {left.words}, which may still write to the workspace. The function must end them."
-            )
-            outcome = Raised("failed", message)
+            problem = f"The function left {left.words}, which may still write to the workspace."
+            outcome = Raised("failed", f"{problem} The function must end them.")
         if isinstance(outcome, Raised) and outcome.kind == "error":
             attempt_log.traceback(outcome.traceback)
         if isinstance(outcome, Raised):  # before the reason is cut, which may cut a secret

@@ -107,9 +107,8 @@ def telemetry(context: ExportContext, say: Say) -> Iterator[list[Listener]]:
             check = context.lakefs or LakeFSCheck(None)
             metrics = Metrics((task.name for task in plan.tasks), check.is_up)
             listeners.append(metrics)
-            ends.append(
-                _MetricSender(metrics, resource, Watch("OpenTelemetry: the collector", "metrics", words, say)).end
-            )
+            watch = Watch("OpenTelemetry: the collector", "metrics", words, say)
+            ends.append(_MetricSender(metrics, resource, watch).end)
         if said := words.take():
             say(f"OpenTelemetry: {one_line(said)}")
         yield listeners
@@ -233,16 +232,12 @@ class Tracing:
         attributes = {"perago.workflow_id": place.workflow_id, "perago.workflow_name": end.name}
         if end.status != "COMPLETED":
             attributes["error.type"] = end.status.lower()
-        self._start(
-            end.name or "workflow",
-            (place.trace_id, place.span_id),
-            _caller_of(place),
-            SpanKind.INTERNAL,
-            attributes,
-            end.began * _MILLISECOND,
-            (place.parent.trace_id, place.parent.span_id) if place.parent else None,
-            end.reason if "error.type" in attributes else None,
-        ).end(max(end.began, end.ended) * _MILLISECOND)
+        name, ids, caller = end.name or "workflow", (place.trace_id, place.span_id), _caller_of(place)
+        link = (place.parent.trace_id, place.parent.span_id) if place.parent else None
+        problem = end.reason if "error.type" in attributes else None
+        begin = end.began * _MILLISECOND
+        span = self._start(name, ids, caller, SpanKind.INTERNAL, attributes, begin, link, problem)
+        span.end(max(end.began, end.ended) * _MILLISECOND)
 
     def _start(
         self,
@@ -267,17 +262,11 @@ class Tracing:
         return span
 
     def _make_spans(self, event: events.AttemptEnded, trace: Trace, begin: int, end: int) -> None:
-        name = event.delivery.task_name
-        span = self._start(
-            name,
-            (trace.trace_id, trace.span_id),
-            self._parent(trace.workflow, name),
-            SpanKind.CONSUMER,
-            _attributes(event),
-            begin,
-            (trace.trace_id, trace.retry_of) if trace.retry_of else None,
-            None if event.completed else event.reason or "",
-        )
+        name, ids = event.delivery.task_name, (trace.trace_id, trace.span_id)
+        parent = self._parent(trace.workflow, name)
+        link = (trace.trace_id, trace.retry_of) if trace.retry_of else None
+        problem = None if event.completed else event.reason or ""
+        span = self._start(name, ids, parent, SpanKind.CONSUMER, _attributes(event), begin, link, problem)
         if span.is_recording():
             context, steps = set_span_in_context(span), list(_steps(event, begin, end))
             failed = event.usage.failed_step if not event.completed else ""
@@ -286,13 +275,9 @@ class Tracing:
                 has_failed = number == last_failed
                 if until - since < SHORTEST_STEP * _NANOSECONDS and not has_failed and step != REPORT:
                     continue
+                attributes = cleaned(_of_step(step, event.usage, has_failed=has_failed), self._mask)
                 with self._lock:
-                    inner = self._tracer.start_span(
-                        step,
-                        context,
-                        attributes=cleaned(_of_step(step, event.usage, has_failed=has_failed), self._mask),
-                        start_time=since,
-                    )
+                    inner = self._tracer.start_span(step, context, attributes=attributes, start_time=since)
                 if has_failed:
                     inner.set_status(StatusCode.ERROR)
                 inner.end(until)
