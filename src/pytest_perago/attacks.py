@@ -130,11 +130,6 @@ class Found:
     mutants: list[Mutant]
 
     @property
-    def key(self) -> str:
-        """The key of the failure."""
-        return self.failure.key
-
-    @property
     def labels(self) -> list[str]:
         """The labels of all inputs, without duplicates."""
         return list(dict.fromkeys(mutant.label for mutant in self.mutants))
@@ -437,17 +432,14 @@ class Attack:
             if len(labels) < 2:
                 continue
             if time.monotonic() > deadline:
-                self.tally.stopped = (
-                    f"stopped after {self.tally.called} of {most}: the time limit was reached (perago_robust_seconds)"
-                )
+                why = "the time limit was reached (perago_robust_seconds)"
+                self.tally.stopped = f"stopped after {self.tally.called} of {most}: {why}"
                 break
             draws = [source.sample(labels, min(len(labels), _MOST_PARTS)) for _ in range(_DRAWS)]
             drawn = max(draws, key=lambda each: len(_pairs(each) - covered))
             covered |= _pairs(drawn)
-            parts = [
-                source.choice([each for each in pool if each.seed is seed and each.label == label]) for label in drawn
-            ]
-            mutant = self.combined(parts)
+            alike = ([each for each in pool if each.seed is seed and each.label == label] for label in drawn)
+            mutant = self.combined([source.choice(each) for each in alike])
             self.tally.made += 1
             if self.judge(mutant.files):
                 self.tally.refused += 1
@@ -498,9 +490,8 @@ class Attack:
         if [failure.key for failure in again] == [found.failure.key] * _CONFIRMATIONS:
             found.failure = again[-1]  # a smaller input may have another message
             return True
-        self.tally.unsteady.append(
-            f"not reported, because it does not happen each time: {found.failure.summary} with {mutant.label}"
-        )
+        words = f"{found.failure.summary} with {mutant.label}"
+        self.tally.unsteady.append(f"not reported, because it does not happen each time: {words}")
         return False
 
     def call(self, mutant: Mutant) -> Failure | None:
@@ -559,10 +550,8 @@ class Attack:
             self.tally.declined += 1
             return None
         if call.output.problem:
-            words = call.output.problem.partition("\n")[0]
-            return Failure(
-                _WRONG, f"the result is not valid: {words.removeprefix('Invalid result: ')}", "invalid result"
-            )
+            words = call.output.problem.partition("\n")[0].removeprefix("Invalid result: ")
+            return Failure(_WRONG, f"the result is not valid: {words}", "invalid result")
         if call.violated:
             rules = ", ".join(str(finding.rule) for finding in call.violated)
             return Failure(_WRONG, call.violated[0].message, f"post {rules}")
@@ -600,15 +589,10 @@ class Attack:
         own = [frame for frame in frames if frame.filename in getattr(self, "_author", ())]
         where, key = _place(own[-1] if own else None)
         is_library = bool(own) and frames[-1] is not own[-1]
-        name = type(error).__name__
-        words = traceback.format_exception_only(error)[-1].strip().partition("\n")[0][:_LONGEST]
-        self._error = Failure(
-            _LIBRARY if is_library else _RAISED,
-            f"{words}{where}",
-            f"{name}{key}",
-            "".join(traceback.format_list([*own, *(frames[-1:] if is_library else [])]))
-            + "".join(traceback.format_exception_only(error)),
-        )
+        shown, text = [*own, *(frames[-1:] if is_library else [])], traceback.format_exception_only(error)
+        words = text[-1].strip().partition("\n")[0][:_LONGEST]
+        rank, detail = _LIBRARY if is_library else _RAISED, "".join([*traceback.format_list(shown), *text])
+        self._error = Failure(rank, f"{words}{where}", f"{type(error).__name__}{key}", detail)
 
 
 _DRAWS = 20
@@ -616,14 +600,8 @@ _DRAWS = 20
 SMALLEST = "smallest-tree"
 """The label of the input that the guardrails alone describe."""
 _LONERS = (
-    SMALLEST,
-    "optional-file-gone",
-    "one-file-only",
-    "empty-file",
-    "header-only",
-    "zero-rows",
-    "wrong-magic",
-    "empty-object",
+    *(SMALLEST, "optional-file-gone", "one-file-only", "empty-file"),
+    *("header-only", "zero-rows", "wrong-magic", "empty-object"),
 )
 """Mutations after which no other mutation applies."""
 

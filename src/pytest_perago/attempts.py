@@ -433,11 +433,7 @@ class FaultCase(CaseAttempts):
     # ------------------------------------------------------------------------------ own guardrails
 
     def verdicts(
-        self,
-        conditions: Conditions | None = None,
-        *,
-        forget: bool = True,
-        output: Mapping[str, bytes] | None = None,
+        self, conditions: Conditions | None = None, *, forget: bool = True, output: Mapping[str, bytes] | None = None
     ) -> Verdicts:
         """Return the verdicts of the guardrails of the author: those of `pre` about the input, those of `post` about
         `output`, by default that of the first call. The files are as old as the clock of the conditions says."""

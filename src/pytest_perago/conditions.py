@@ -256,10 +256,7 @@ class Clock:
         }
         real_date: Any = real_datetime.date
         today = staticmethod(lambda: real_date.fromtimestamp(self.now()))
-        classes = {
-            "datetime": self._datetime(),
-            "date": _stand_in(real_date, {"real": real_date, "today": today}),
-        }
+        classes = {"datetime": self._datetime(), "date": _stand_in(real_date, {"real": real_date, "today": today})}
         found: dict[int, Any] = {id(getattr(real_time, name)): each for name, each in functions.items()}
         found |= {id(getattr(real_datetime, name)): each for name, each in classes.items()}
         found[id(real_time)] = _module(real_time, functions)
@@ -631,12 +628,7 @@ class Interruption:
     """
 
     def __init__(
-        self,
-        author: AuthorCode,
-        *,
-        at: int | None = None,
-        act: Callable[[], None] | None = None,
-        counts: bool = True,
+        self, author: AuthorCode, *, at: int | None = None, act: Callable[[], None] | None = None, counts: bool = True
     ) -> None:
         self._files = author.files
         self._at = sys.maxsize if at is None else at

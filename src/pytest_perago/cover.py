@@ -235,6 +235,10 @@ def _task_cover(config: pytest.Config, task: Task, *, has_tests: bool) -> TaskCo
     record = record_of(config)
     publishes = task.workspace is not None and not task.workspace.read_only
     files, unlooked = record.covered_files.get(key, ([], 0))
+
+    def tests(phase: str, rule: Guardrail, verdict: str) -> list[str]:
+        return sorted(record.tried.get((*key, phase, str(rule), verdict), ()))
+
     return TaskCover(
         task.name,
         task.module,
@@ -246,10 +250,8 @@ def _task_cover(config: pytest.Config, task: Task, *, has_tests: bool) -> TaskCo
                 phase,
                 str(rule),
                 phase == "post" and publishes and "missing" in violations_of(rule),
-                *(
-                    sorted(record.tried.get((*key, phase, str(rule), verdict), ()))
-                    for verdict in ("satisfied", "violated")
-                ),
+                tests(phase, rule, "satisfied"),
+                tests(phase, rule, "violated"),
             )
             for phase, rules in phases_of(task)
             for rule in dict.fromkeys(rules)
@@ -302,11 +304,9 @@ def covered_files(task: Task, case: RunCase, watch: Watch) -> tuple[list[FileCov
             return [], 0
         view, paths = View.of(task.workspace), outcome.changed_files
         tree = {path: content for path, content in outcome.tree.items() if view.sees(path)}
-    with (
-        captured_output(io.BytesIO()),
-        tempfile.TemporaryDirectory(prefix="perago-cover-", dir=fast_directory()) as scratch,
-    ):
-        root = Path(scratch, "workspace")
+    scratch = tempfile.TemporaryDirectory(prefix="perago-cover-", dir=fast_directory())
+    with captured_output(io.BytesIO()), scratch as directory:
+        root = Path(directory, "workspace")
         root.mkdir()
         write_tree(root, tree)
         judge = _Judge(task.workspace.post, root, tree)
@@ -333,15 +333,8 @@ class _Judge:
         empty = self._with(path, b"", "empty") if content else None
         half = self._with(path, content[: len(content) // 2], "cut off") if len(content) > 1 else None
         noticed |= (empty or set()) | (half or set())
-        return FileCover(
-            example,
-            path,
-            absent,
-            None if empty is None else bool(empty),
-            None if half is None else bool(half),
-            sorted(noticed),
-            list(self._raised),
-        )
+        is_empty_noticed, is_half_noticed = (None if each is None else bool(each) for each in (empty, half))
+        return FileCover(example, path, absent, is_empty_noticed, is_half_noticed, sorted(noticed), list(self._raised))
 
     def _in_company(self, path: str, published: Sequence[str]) -> set[str]:
         """Return the rules that notice the loss of the file together with similar files. A rule that requires one of

@@ -29,15 +29,7 @@ from perago.testing.outcome import Outcome
 from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices
 from perago.text import listing, quoted
 from pytest_perago.attempts import FaultCase, Verdicts
-from pytest_perago.conditions import (
-    MACHINE,
-    MUCH_LATER,
-    MUCH_SLOWER,
-    TIMES_OF_FILES,
-    Interruption,
-    choose,
-    end,
-)
+from pytest_perago.conditions import MACHINE, MUCH_LATER, MUCH_SLOWER, TIMES_OF_FILES, Interruption, choose, end
 from pytest_perago.confinement import leaving_no_process, signal_of_a_copy
 from pytest_perago.observation import Output
 from pytest_perago.run_checks import CONTROLS

@@ -111,106 +111,98 @@ def _update(text: str) -> str:
 
 _LIST: Mapping[str, Any] = {"action": "append", "default": []}
 
-OPTIONS: Mapping[str, Option] = {
-    option.name: option
-    for option in (
-        Option(
-            "perago_modules",
-            "task modules to test, separated by commas; a package selects all task modules below it; command line and "
-            "ini file are combined",
-            default=[],
-            flag={**_LIST, "metavar": "MODULE[,MODULE]"},
-        ),
-        Option(
-            "perago_kinds",
-            f"kinds of tests to generate: {', '.join(KINDS)}; by default all that are not opt-in",
-            default=[],
-            flag={**_LIST, "metavar": "KIND[,KIND]"},
-        ),
-        Option(
-            "perago_skip",
-            "opt-outs, one per line: `<task>[::<kind>[<label>]]: <reason>`; listed after every run",
-            default=[],
-        ),
-        Option(
-            "perago_run",
-            "cases to run: `off`, `marked` (declared cases), `all` (also cases of the hook and the registry)",
-            default="marked",
-            choices=("off", "marked", "all"),
-        ),
-        Option("perago_run_timeout", "seconds that a `run` test may take", default="60"),
-        Option("perago_import_timeout", "seconds that the import of a task module may take", default="60"),
-        Option(
-            "perago_fuzz_examples",
-            "examples per fuzz test; trees at the limits of the rules are always tried",
-            default="25",
-        ),
-        Option("perago_robust_seconds", "seconds after which a `robust` test tries no further input", default="10"),
-        Option(
-            "perago_robust_level",
-            "inputs of a `robust` test: `1` routine ones, `2` also possible ones, `3` also hostile ones",
-            default="2",
-            choices=("1", "2", "3"),
-        ),
-        Option(
-            "perago_robust_seed", "seed of `robust[search]`; a different text tries different combinations", default="0"
-        ),
-        Option(
-            "perago_robust_dir",
-            "directory of accepted findings of `robust` tests, relative to the root directory",
-            default="tests/perago_robust",
-        ),
-        Option(
-            "perago_cases_dir",
-            "directory of case files and recorded cases, relative to the root directory; if you set it, it must exist",
-            default="tests/perago_cases",
-        ),
-        Option(
-            "perago_snapshot_dir",
-            "directory of snapshots of TaskDefs; in the ini file relative to the root directory",
-            default="tests/__taskdefs__",
-            flag={"metavar": "DIR"},
-        ),
-        Option(
-            "perago_tree_dir",
-            "directory of [snapshots of published trees](fixtures.md#perago_snapshot), relative to the root directory",
-            default="tests/__trees__",
-        ),
-        Option(
-            "perago_unused",
-            "effect of unused snapshots and case files on a full run: `fail`, `warn`, `ignore`",
-            default="fail",
-            flag={"choices": ("fail", "warn", "ignore")},
-            choices=("fail", "warn", "ignore"),
-        ),
-        Option(
-            "perago_update",
-            "write snapshots: `new` the missing ones, `all` (the default) all; also outcomes of "
-            "[recorded cases](generated.md#recorded-cases); refused where `CI` is set",
-            flag={"nargs": "?", "const": "all", "type": _update, "metavar": "new|all"},
-        ),
-        Option(
-            "perago_report",
-            "write an HTML [report](#report) about the tasks of the run",
-            flag={"metavar": "FILE"},
-        ),
-        Option(
-            "perago_cover",
-            "print the [coverage](#coverage-of-guardrails) of guardrails",
-            flag={"action": "store_true"},
-        ),
-        Option(
-            "perago_cover_json",
-            "write the coverage to this file, as JSON; implies `--perago-cover`",
-            flag={"metavar": "FILE"},
-        ),
-        Option(
-            "perago_cover_fail_under",
-            "fail a run whose coverage of guardrails is below this percentage; implies `--perago-cover`",
-            flag={"metavar": "PERCENT"},
-        ),
-    )
-}
+_ALL = (
+    Option(
+        "perago_modules",
+        "task modules to test, separated by commas; a package selects all task modules below it; command line and "
+        "ini file are combined",
+        default=[],
+        flag={**_LIST, "metavar": "MODULE[,MODULE]"},
+    ),
+    Option(
+        "perago_kinds",
+        f"kinds of tests to generate: {', '.join(KINDS)}; by default all that are not opt-in",
+        default=[],
+        flag={**_LIST, "metavar": "KIND[,KIND]"},
+    ),
+    Option(
+        "perago_skip",
+        "opt-outs, one per line: `<task>[::<kind>[<label>]]: <reason>`; listed after every run",
+        default=[],
+    ),
+    Option(
+        "perago_run",
+        "cases to run: `off`, `marked` (declared cases), `all` (also cases of the hook and the registry)",
+        default="marked",
+        choices=("off", "marked", "all"),
+    ),
+    Option("perago_run_timeout", "seconds that a `run` test may take", default="60"),
+    Option("perago_import_timeout", "seconds that the import of a task module may take", default="60"),
+    Option(
+        "perago_fuzz_examples",
+        "examples per fuzz test; trees at the limits of the rules are always tried",
+        default="25",
+    ),
+    Option("perago_robust_seconds", "seconds after which a `robust` test tries no further input", default="10"),
+    Option(
+        "perago_robust_level",
+        "inputs of a `robust` test: `1` routine ones, `2` also possible ones, `3` also hostile ones",
+        default="2",
+        choices=("1", "2", "3"),
+    ),
+    Option(
+        "perago_robust_seed", "seed of `robust[search]`; a different text tries different combinations", default="0"
+    ),
+    Option(
+        "perago_robust_dir",
+        "directory of accepted findings of `robust` tests, relative to the root directory",
+        default="tests/perago_robust",
+    ),
+    Option(
+        "perago_cases_dir",
+        "directory of case files and recorded cases, relative to the root directory; if you set it, it must exist",
+        default="tests/perago_cases",
+    ),
+    Option(
+        "perago_snapshot_dir",
+        "directory of snapshots of TaskDefs; in the ini file relative to the root directory",
+        default="tests/__taskdefs__",
+        flag={"metavar": "DIR"},
+    ),
+    Option(
+        "perago_tree_dir",
+        "directory of [snapshots of published trees](fixtures.md#perago_snapshot), relative to the root directory",
+        default="tests/__trees__",
+    ),
+    Option(
+        "perago_unused",
+        "effect of unused snapshots and case files on a full run: `fail`, `warn`, `ignore`",
+        default="fail",
+        flag={"choices": ("fail", "warn", "ignore")},
+        choices=("fail", "warn", "ignore"),
+    ),
+    Option(
+        "perago_update",
+        "write snapshots: `new` the missing ones, `all` (the default) all; also outcomes of "
+        "[recorded cases](generated.md#recorded-cases); refused where `CI` is set",
+        flag={"nargs": "?", "const": "all", "type": _update, "metavar": "new|all"},
+    ),
+    Option("perago_report", "write an HTML [report](#report) about the tasks of the run", flag={"metavar": "FILE"}),
+    Option(
+        "perago_cover", "print the [coverage](#coverage-of-guardrails) of guardrails", flag={"action": "store_true"}
+    ),
+    Option(
+        "perago_cover_json",
+        "write the coverage to this file, as JSON; implies `--perago-cover`",
+        flag={"metavar": "FILE"},
+    ),
+    Option(
+        "perago_cover_fail_under",
+        "fail a run whose coverage of guardrails is below this percentage; implies `--perago-cover`",
+        flag={"metavar": "PERCENT"},
+    ),
+)
+OPTIONS: Mapping[str, Option] = {option.name: option for option in _ALL}
 """All options by name. A new option needs one line here, and a field of `Settings` if it is read there."""
 
 

@@ -97,11 +97,7 @@ def _candidates(attack: Attack, mutant: Mutant) -> Iterator[Remedy]:
     pattern = _pattern(attack, mutant.path)
     if mutant.label == "odd-name" and pattern != mutant.path:  # any name will do, so no name is required
         yield from _name_functions(mutant.path, pattern)
-    for make in (
-        *_size_rules(attack, mutant, pattern),
-        *_tree_rules(mutant),
-        *_table_rules(mutant, pattern),
-    ):
+    for make in (*_size_rules(attack, mutant, pattern), *_tree_rules(mutant), *_table_rules(mutant, pattern)):
         with suppress(TaskDefinitionError, ValueError):
             rule = make()
             yield Remedy(_as_change(attack, rule), rule)
@@ -183,10 +179,8 @@ def _table_rules(mutant: Mutant, pattern: str) -> Iterator[Callable[[], Guardrai
         if mutant.label not in _ON_COLUMNS:
             options.append({"not_null": [column]})
         if column in types:
-            options += [
-                {"columns": {column: types[column]}},
-                {"columns": {column: types[column]}, "not_null": [column]},
-            ]
+            typed = {"columns": {column: types[column]}}
+            options += [typed, {**typed, "not_null": [column]}]
     if mutant.label == "one-row":
         options.append({"min_rows": 2})
     if mutant.label in ("same-key", "duplicate-row"):
@@ -272,19 +266,17 @@ def _functions(mutant: Mutant, pattern: str, seed: Mapping[str, bytes]) -> Itera
     loop, suffix = f"for file in sorted(workspace.glob({pattern!r})):", PurePosixPath(mutant.path).suffix.lower()
     if mutant.label in _ON_BYTES:
         name, condition, words = _ON_BYTES[mutant.label]
-        yield from _compiled(
-            name,
-            [loop, "    data = file.read_bytes()", f"    if {condition}:", f'        return f"{{file.name}} {words}"'],
-        )
+        found = [f"    if {condition}:", f'        return f"{{file.name}} {words}"']
+        yield from _compiled(name, loop, "    data = file.read_bytes()", *found)
     if mutant.label in ("sub-directory", "foreign-file", "second-file"):
         yield from _name_functions(mutant.path, pattern)
     elif suffix in _READERS:
         name, call, errors, words = _READERS[suffix]
         read = [loop, "    try:", f"        document = {call}", f"    except {errors}:"]
         read.append(f'        return f"{{file.name}} is not {words}"')
-        yield from _compiled(name, [line.replace("document = ", "") for line in read])
+        yield from _compiled(name, *(line.replace("document = ", "") for line in read))
         if suffix == ".json" and mutant.change is not None:
-            yield from _document_functions(read, mutant.change.column, _loaded(seed[mutant.path]))
+            yield from _document_functions(read, mutant.change.column, seed[mutant.path])
     column = mutant.change.column if mutant.change is not None else ""
     if suffix in (".jsonl", ".ndjson") and mutant.label in _ON_CELLS and column:
         reader = 'map(json.loads, filter(str.strip, file.read_text("utf-8-sig").splitlines()))'
@@ -300,21 +292,17 @@ def _functions(mutant: Mutant, pattern: str, seed: Mapping[str, bytes]) -> Itera
     if mutant.label in _ON_COLUMNS:
         yield from _compiled(
             "has_the_columns",
-            [
-                *opened,
-                f"        if {reader}.fieldnames != {table.header!r}:",
-                '            return f"{file.name} has other columns"',
-            ],
+            *opened,
+            f"        if {reader}.fieldnames != {table.header!r}:",
+            '            return f"{file.name} has other columns"',
         )
     if mutant.label == "unsorted":
         yield from _compiled(
             "is_sorted",
-            [
-                *opened,
-                f"        keys = [row[{table.header[0]!r}] for row in {reader}]",
-                "        if keys != sorted(keys):",
-                f'            return f"{{file.name}} is not sorted by {table.header[0]}"',
-            ],
+            *opened,
+            f"        keys = [row[{table.header[0]!r}] for row in {reader}]",
+            "        if keys != sorted(keys):",
+            f'            return f"{{file.name}} is not sorted by {table.header[0]}"',
         )
 
 
@@ -328,11 +316,9 @@ def _cell_functions(label: str, column: str, opened: Sequence[str], reader: str)
     indent = "    " * len(opened)
     yield from _compiled(
         f"{readable}_{name}" if readable.isidentifier() else name,
-        [
-            *opened,
-            f"{indent}if any({condition.format(cell=cell)} for row in {reader}):",
-            f'{indent}    return f"{{file.name}} has {words} in column {column}"',
-        ],
+        *opened,
+        f"{indent}if any({condition.format(cell=cell)} for row in {reader}):",
+        f'{indent}    return f"{{file.name}} has {words} in column {column}"',
     )
 
 
@@ -342,28 +328,21 @@ def _name_functions(path: str, pattern: str) -> Iterator[Remedy]:
     names = f"[file.name for file in workspace.glob({pattern!r}) if file.is_file()]"
     yield from _compiled(
         "has_unique_names",
-        [f"names = {names}", "if len(set(names)) < len(names):", '    return "two files have the same name"'],
+        f"names = {names}",
+        "if len(set(names)) < len(names):",
+        '    return "two files have the same name"',
     )
     suffix = re.escape(file.suffix)
     yield from _compiled(
         "has_plain_names",
-        [
-            f"for file in workspace.glob({str(file.with_name('*'))!r}):",
-            f'    if not re.fullmatch(r"[\\w-]+{suffix}", file.name, re.ASCII):',
-            f'        return f"{{file.name}} is not a name such as {file.name}"',
-        ],
+        f"for file in workspace.glob({str(file.with_name('*'))!r}):",
+        f'    if not re.fullmatch(r"[\\w-]+{suffix}", file.name, re.ASCII):',
+        f'        return f"{{file.name}} is not a name such as {file.name}"',
     )
 
 
 _MODULES = (csv, gzip, json, math, re, tomllib, zipfile, zlib, ElementTree)
 """The modules that the functions use."""
-
-
-def _loaded(content: bytes) -> Any:
-    try:
-        return json.loads(content)
-    except ValueError:
-        return None
 
 
 _EXPECTED: tuple[tuple[type, str, str], ...] = (
@@ -377,33 +356,28 @@ _EXPECTED: tuple[tuple[type, str, str], ...] = (
 """Checks of JSON values by type: the condition that finds a different value, and the expected value."""
 
 
-def _document_functions(read: Sequence[str], column: str, document: Any) -> Iterator[Remedy]:
+def _document_functions(read: Sequence[str], column: str, content: bytes) -> Iterator[Remedy]:
     """Yield a guardrail for a JSON file: that its top level has the key with such a value."""
+    document = None
+    with suppress(ValueError):
+        document = json.loads(content)
     if isinstance(document, dict) and column in document:
         for kind, condition, words in _EXPECTED:
             if isinstance(document[column], kind):
                 yield from _compiled(
                     "has_the_keys",
-                    [
-                        *read,
-                        f"    value = document.get({column!r}) if isinstance(document, dict) else None",
-                        f"    if {condition}:",
-                        f'        return f"{{file.name}} has no {column} that is {words}"',
-                    ],
+                    *read,
+                    f"    value = document.get({column!r}) if isinstance(document, dict) else None",
+                    f"    if {condition}:",
+                    f'        return f"{{file.name}} has no {column} that is {words}"',
                 )
                 return
 
 
-def _compiled(name: str, body: list[str]) -> Iterator[Remedy]:
+def _compiled(name: str, *body: str) -> Iterator[Remedy]:
     """Return a guardrail function of these lines, as code and as a rule."""
-    text = "\n".join(
-        [
-            "@guardrail",
-            f"def {name}(workspace: Path) -> str | None:",
-            *(f"    {line}" for line in body),
-            "    return None",
-        ]
-    )
+    head = "@guardrail", f"def {name}(workspace: Path) -> str | None:"
+    text = "\n".join([*head, *(f"    {line}" for line in (*body, "return None"))])
     modules = {each.__name__.rpartition(".")[2]: each for each in _MODULES}
     names: dict[str, Any] = {"guardrail": guardrail, "Path": Path, **modules}
     try:

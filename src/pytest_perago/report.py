@@ -81,9 +81,8 @@ def check_target(config: pytest.Config) -> Path:
     text = str(config.getoption("--perago-report"))
     path = Path(os.path.abspath(config.invocation_params.dir / text))  # noqa: PTH100 - no links are resolved
     if not text.strip() or path.is_dir():
-        raise pytest.UsageError(
-            f"--perago-report: {text!r} is a directory; give the name of a file, such as report.html"
-        )
+        problem = f"{text!r} is a directory; give the name of a file, such as report.html"
+        raise pytest.UsageError(f"--perago-report: {problem}")
     return path
 
 
@@ -122,9 +121,8 @@ class ReportPlugin:
             return
         result.seconds += report.duration
         properties = [tuple(each) for each in report.user_properties]
-        outcome = (
-            "error" if report.failed and (report.when != "call" or HARNESS_ERROR in properties) else report.outcome
-        )
+        is_error = report.failed and (report.when != "call" or HARNESS_ERROR in properties)
+        outcome = "error" if is_error else report.outcome
         if outcome not in _WORST:  # "rerun": what follows counts
             result.outcome = "passed"
             return
@@ -306,15 +304,14 @@ def _guardrails(run: Run, tasks: Sequence[TaskCover]) -> Markup | None:
     note = "A guardrail is tried if attempts of this run have satisfied and violated it."
     option = tag("code", "--perago-cover")
     hint = ["Run with ", option, " to find published files whose loss no guardrail would notice."]
-    return joined(
-        [tag("p", note), table(["Task", "Phase", "Guardrail", "Satisfied", "Violated"], rows), tag("p", hint)]
-    )
+    found = table(["Task", "Phase", "Guardrail", "Satisfied", "Violated"], rows)
+    return joined([tag("p", note), found, tag("p", hint)])
 
 
 def _judged(rule: GuardrailCover, *, is_covered: bool) -> list[Markup]:
     """The cells about the verdicts: with `--perago-cover` the tests, and the problems of the guardrail."""
     if not is_covered:
-        return [_verdict(bool(tests)) for tests in (rule.satisfied_by, rule.violated_by)]
+        return [_noticed(bool(tests), "✗ never") for tests in (rule.satisfied_by, rule.violated_by)]
     problems = tag("td", "; ".join(rule.problems), class_="failed" if rule.problems else None)
     return [_tests(rule.satisfied_by), _tests(rule.violated_by), problems]
 
@@ -346,21 +343,17 @@ def _covered(coverage: Coverage, rules: Sequence[Sequence[Child]]) -> Markup:
     )
 
 
-def _noticed(noticed: bool | None) -> Markup:
+def _noticed(noticed: bool | None, no: str = "✗ no") -> Markup:
     if noticed is None:
         return tag("td", "–", class_="none")
-    return tag("td", "✓ yes" if noticed else "✗ no", class_="passed" if noticed else "failed")
+    return tag("td", "✓ yes" if noticed else no, class_="passed" if noticed else "failed")
 
 
 def _tests(tests: Sequence[str]) -> Markup:
     if not tests:
-        return _verdict(is_known=False)
+        return _noticed(False, "✗ never")
     more = f" and {len(tests) - 1} more" if len(tests) > 1 else ""
     return tag("td", "✓ ", tag("code", tests[0]), more)
-
-
-def _verdict(is_known: bool) -> Markup:
-    return tag("td", "✓ yes" if is_known else "✗ never", class_="passed" if is_known else "failed")
 
 
 _SLOWEST = 20
@@ -454,7 +447,7 @@ def _cell(found: Sequence[TestResult]) -> Markup:
     if not found:
         return tag("td", "", class_="none")
     counts = Counter(result.outcome for result in found)
-    worst = next(outcome for outcome in ("failed", "error", "skipped", "passed") if counts[outcome])
+    worst = min(counts, key=_WORST.index)
     sign = _SIGNS[worst]
     if worst in ("failed", "error"):
         first = next(result for result in found if result.outcome == worst)

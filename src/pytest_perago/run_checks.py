@@ -128,12 +128,9 @@ class Attempt:
             status = f"{report.status}: {report.reason}" if report.reason else str(report.status)
             raise self.failed(*self._misjudged(), ("expected", _EXPECTED[expect]), ("actual", status))
         if self.record.left_files:
-            raise self.failed(
-                Cause.MISTAKE,
-                ": the function wrote to its current directory, which is not published",
-                ("written", listing([quoted(path) for path in self.record.left_files])),
-                ("fix", what_to_do(self.of.task)),
-            )
+            words = ": the function wrote to its current directory, which is not published"
+            written = listing([quoted(path) for path in self.record.left_files])
+            raise self.failed(Cause.MISTAKE, words, ("written", written), ("fix", what_to_do(self.of.task)))
         if self.output is not None:
             self._check_result(self.output.result)
         self._check_files()
@@ -181,9 +178,8 @@ class Attempt:
             added = {spec.key_prefix + file.path for file in outcome.changes.added}
             expected = (self.before | added) - {spec.key_prefix + path for path in removed}
         if self.after != expected:
-            raise RuntimeError(
-                f"the branch holds {_listed(sorted(self.after))}, but should hold {_listed(sorted(expected))}"
-            )
+            found, wanted = (_listed(sorted(files)) for files in (self.after, expected))
+            raise RuntimeError(f"the branch holds {found}, but should hold {wanted}")
 
 
 def _listed(paths: Iterable[str]) -> str:
@@ -196,10 +192,7 @@ _RESPONSE_SECONDS = 60
 CONTROLS: dict[str, int | str] = {
     "retryCount": 1,
     "retryLogic": "FIXED",
-    "retryDelaySeconds": 0,
-    "backoffJitterMs": 0,
-    "timeoutSeconds": 0,
-    "totalTimeoutSeconds": 0,
+    **dict.fromkeys(("retryDelaySeconds", "backoffJitterMs", "timeoutSeconds", "totalTimeoutSeconds"), 0),
     "responseTimeoutSeconds": _RESPONSE_SECONDS,
 }
 """Controls that replace those of the task, so that the retry after a lost report follows immediately."""
@@ -289,14 +282,10 @@ class _Run(CaseAttempts):
                 self.first_attempt()
             except CaseFailed:
                 raise failure from None
-            raise self.failed(
-                "it fails only after other tests of the task, so the module keeps state between calls; "
-                + failure.summary.removeprefix(f"case {self.case.label!r}").removeprefix(":").strip(),
-                ("state", "\n".join(changes)),
-                *failure.facts,
-                cause=Cause.CONTRACT,
-                needs_others=True,
-            ) from None
+            words = failure.summary.removeprefix(f"case {self.case.label!r}").removeprefix(":").strip()
+            summary = f"it fails only after other tests of the task, so the module keeps state between calls; {words}"
+            facts = ("state", "\n".join(changes)), *failure.facts
+            raise self.failed(summary, *facts, cause=Cause.CONTRACT, needs_others=True) from None
 
     def first_attempt(self) -> None:
         """Run a plain attempt in a fresh repository."""
@@ -367,13 +356,9 @@ class _Run(CaseAttempts):
         self._memory.restore()
         if fresh == self._output_again() != later:
             nothing = Output(None, {})
-            raise self.failed(
-                "the second run in the same process had another output than the first, "
-                "so the module keeps state between calls",
-                ("state", "\n".join(changes)),
-                *(first or nothing).difference(second or nothing),
-                cause=Cause.CONTRACT,
-            )
+            words = "the second run in the same process had another output than the first"
+            facts = ("state", "\n".join(changes)), *(first or nothing).difference(second or nothing)
+            raise self.failed(f"{words}, so the module keeps state between calls", *facts, cause=Cause.CONTRACT)
 
     def check_that_nothing_outlives_the_attempt(self) -> None:
         """Compare calls with the files outside of the attempt and calls without them.
@@ -490,11 +475,9 @@ class _Run(CaseAttempts):
         output, after = self.published(services, outcome._record), frozenset(self.committed(services))
         attempt = Attempt(self, outcome, output, self._ended, before, after)
         if self._processes:
-            raise attempt.failed(
-                Cause.MISTAKE,
-                f": the function left processes running: {listing(list(self._processes), 5)}",
-                ("what now", "perago ended them, as a worker would; wait for them in the function"),
-            )
+            words = f": the function left processes running: {listing(list(self._processes), 5)}"
+            what_now = "perago ended them, as a worker would; wait for them in the function"
+            raise attempt.failed(Cause.MISTAKE, words, ("what now", what_now))
         return attempt
 
     def _call(self, task: Task, workspace: Path | None, params: BaseModel, current: Current) -> Returned | Raised:

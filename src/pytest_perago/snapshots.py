@@ -354,18 +354,15 @@ class SnapshotsOfTest(Snapshots):
         """See `Snapshots`."""
         __tracebackhide__ = True
         if name in self._asked:
-            raise ValueError(
-                f"the test has a snapshot {name!r} already; name each: perago_snapshot.tree(..., 'second')"
-            )
+            fix = "name each: perago_snapshot.tree(..., 'second')"
+            raise ValueError(f"the test has a snapshot {name!r} already; {fix}")
         if name and not _NAME.fullmatch(name):
-            raise ValueError(
-                f"{name!r} must be letters, digits, '_' or '-', at most 64, and begin with one of the first"
-            )
+            rule = "letters, digits, '_' or '-', at most 64, and begin with one of the first"
+            raise ValueError(f"{name!r} must be {rule}")
         self._asked.add(name)
         text = f"{TREE_OWNER}{printable(self._item.nodeid)}\n{_text_of(published, exclude)}"
-        file = SnapshotFile(
-            tree_path(self._item.nodeid, name, self._settings), "tree", self._settings, "perago_tree_dir", self._command
-        )
+        path = tree_path(self._item.nodeid, name, self._settings)
+        file = SnapshotFile(path, "tree", self._settings, "perago_tree_dir", self._command)
         try:
             written = file.check(text.encode(), lambda found: _differing(file, found, text))
         except CaseFailed as failure:
@@ -384,9 +381,8 @@ def tree_path(nodeid: str, name: str, settings: Settings) -> Path:
     """The file of a tree snapshot: a directory for each test file, in it a file for each test and name."""
     file, _, test = nodeid.partition("::")
     stem = _file_name(test.replace("::", "."))
-    return (
-        settings.tree_dir / _file_name(file.removesuffix(".py").replace("/", ".")) / f"{stem}{name and '.'}{name}.tree"
-    )
+    directory = settings.tree_dir / _file_name(file.removesuffix(".py").replace("/", "."))
+    return directory / f"{stem}{name and '.'}{name}.tree"
 
 
 def _file_name(text: str) -> str:

@@ -404,13 +404,7 @@ _on_json(
 )
 _on_json("empty-list", 1, "an empty list at {place}", _filled(list), lambda _: [("", [])])
 _on_json("empty-object", 1, "an empty object at {place}", _filled(dict), lambda _: [("", {})])
-_on_json(
-    "NaN-literal",
-    2,
-    "NaN at {place}",
-    lambda value: _json_kind(value) in _NUMERIC,
-    lambda _: [("", math.nan)],
-)
+_on_json("NaN-literal", 2, "NaN at {place}", lambda value: _json_kind(value) in _NUMERIC, lambda _: [("", math.nan)])
 
 
 def _add_values() -> None:
@@ -534,11 +528,7 @@ for _label, _level, _find in (
             "has only nulls, of the type null, in column {name}", bool, lambda array: _arrow().nulls(len(array))
         ),
     ),
-    (
-        "narrow",
-        1,
-        _in_columns("has 32 bits in column {name}", lambda kind: str(kind) in ("int64", "double"), _narrow),
-    ),
+    ("narrow", 1, _in_columns("has 32 bits in column {name}", lambda kind: str(kind) in ("int64", "double"), _narrow)),
     (
         "dictionary",
         1,

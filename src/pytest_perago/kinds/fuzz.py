@@ -147,17 +147,9 @@ def keys_near(prefix: str, folding: Folding) -> SearchStrategy[list[str]]:
 def _forms(prefix: str, name: str) -> list[str]:
     above = f"{prefix}/" if prefix else ""
     return [
-        above + name,
-        f"{above}{above}{name}",
-        f"{above}{ACTIONS}/{name}",
-        f"{prefix}er/{name}",
-        prefix + name,
-        f"{prefix.swapcase()}/{name}",
-        f"elsewhere/{above}{name}",
-        name,
-        f"{ACTIONS}/{name}",
-        f"{ACTIONS}{name}",
-        prefix,
+        *(above + name, f"{above}{above}{name}", f"{above}{ACTIONS}/{name}"),
+        *(f"{prefix}er/{name}", prefix + name, f"{prefix.swapcase()}/{name}", f"elsewhere/{above}{name}"),
+        *(name, f"{ACTIONS}/{name}", f"{ACTIONS}{name}", prefix),
     ]
 
 
@@ -239,11 +231,9 @@ def _compare_prefix(spec: WorkspaceSpec, keys: Sequence[str]) -> None:
             spec.key_prefix + path.relative_to(root).as_posix(): path.read_text(encoding="utf-8") for path, _ in files
         }
     if actual != expected:
-        raise CaseFailed(
-            Cause.CONTRACT,
-            f"the prefix {spec.prefix or '/'!r} does not map keys to files one to one",
-            *(("keys", repr(list(keys))), ("expected", repr(expected)), ("actual", repr(actual))),
-        )
+        facts = ("keys", repr(list(keys))), ("expected", repr(expected)), ("actual", repr(actual))
+        summary = f"the prefix {spec.prefix or '/'!r} does not map keys to files one to one"
+        raise CaseFailed(Cause.CONTRACT, summary, *facts)
 
 
 @cache

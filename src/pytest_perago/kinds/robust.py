@@ -37,50 +37,45 @@ _MOST_DIFF = 8
 _LONGEST_TREE = 400
 """Characters of the files of an example to paste."""
 
-_EMPTY = "test whether there are any rows"
-_DAMAGED = "catch the exception of the reader, and say which file is damaged"
-_DOCUMENT = "validate the document with a pydantic model before you use it"
-_MISSING = "test whether it has a value"
-_COLUMNS = "find columns by their names, and say which one is missing"
-_CSV = "read the file with `csv`, not with `split` or line by line"
-_FINITE = "test the number with math.isfinite"
-_NAMES = "do not use such texts as file names"
-_ENCODING = "catch UnicodeDecodeError"
-_PICK = "name the files that you need exactly"
-_HANDLED = {
-    "bom": 'open(..., encoding="utf-8-sig")',
-    "second-file": "read all files, or name the one that you need",
-    "optional-file-gone": "test whether the file exists",
-    "negative": "test the sign",
-    "zero": "test for 0",
-    "wide-int": "test the size of the number",
-    "unsorted": "sort the rows first",
-    "no-final-newline": "take the last line as a row, whether or not a line end follows",
-    "smallest-tree": "narrow the guardrails to what the function needs, such as min_count, min_rows or min_bytes",
-    "key-order": "find values by their keys",
-    **dict.fromkeys(("blank-line-end", "blank-line-middle"), "skip blank lines"),
-    "sub-directory": "expect the same name in two directories, or name the directory that you need",
-    "empty-file": "test whether the file is empty",
-    "date-edge": "test for February 29, which most years do not have",
-    "duplicate-row": "drop duplicates, or say which row is there twice",
-    "same-key": "test whether keys are unique, and say which one is not",
-    **dict.fromkeys(
-        ("narrow", "dictionary", "large-string", "row-groups"), "convert the columns, or read the complete table"
+_ADVICE = {
+    'open(..., encoding="utf-8-sig")': "bom",
+    "read all files, or name the one that you need": "second-file",
+    "test whether the file exists": "optional-file-gone",
+    "test the sign": "negative",
+    "test for 0": "zero",
+    "test the size of the number": "wide-int",
+    "sort the rows first": "unsorted",
+    "take the last line as a row, whether or not a line end follows": "no-final-newline",
+    "narrow the guardrails to what the function needs, such as min_count, min_rows or min_bytes": "smallest-tree",
+    "find values by their keys": "key-order",
+    "skip blank lines": "blank-line-end blank-line-middle",
+    "expect the same name in two directories, or name the directory that you need": "sub-directory",
+    "test whether the file is empty": "empty-file",
+    "test for February 29, which most years do not have": "date-edge",
+    "drop duplicates, or say which row is there twice": "duplicate-row",
+    "test whether keys are unique, and say which one is not": "same-key",
+    "convert the columns, or read the complete table": "narrow dictionary large-string row-groups",
+    "test whether there are any rows": "header-only zero-rows empty-list one-row",
+    "test whether it has a value": (
+        "empty-number empty-text all-empty-column null nulls int-nulls null-number null-type na-text"
     ),
-    **dict.fromkeys(("header-only", "zero-rows", "empty-list", "one-row"), _EMPTY),
-    **dict.fromkeys(("empty-number", "empty-text", "all-empty-column", "null", "nulls", "int-nulls"), _MISSING),
-    **dict.fromkeys(("null-number", "null-type", "na-text"), _MISSING),
-    **dict.fromkeys(("missing-column", "header-case", "header-space", "reordered", "extra-column"), _COLUMNS),
-    **dict.fromkeys(("quoted-delimiter", "quoted-newline", "doubled-quote", "crlf"), _CSV),
-    **dict.fromkeys(("nan", "inf", "NaN-literal"), _FINITE),
-    **dict.fromkeys(("slash-in-text", "dots", "long-text"), _NAMES),
-    **dict.fromkeys(("latin1", "utf16"), _ENCODING),
-    **dict.fromkeys(("cut-half", "cut-last-byte", "trailing-garbage", "wrong-magic"), _DAMAGED),
-    **dict.fromkeys(("missing-key", "empty-object", "string-for-number", "bool-for-number"), _DOCUMENT),
-    **dict.fromkeys(("nested", "list-for-scalar"), _DOCUMENT),
-    **dict.fromkeys(("foreign-file", "odd-name", "directory-like-file"), _PICK),
+    "find columns by their names, and say which one is missing": (
+        "missing-column header-case header-space reordered extra-column"
+    ),
+    "read the file with `csv`, not with `split` or line by line": "quoted-delimiter quoted-newline doubled-quote crlf",
+    "test the number with math.isfinite": "nan inf NaN-literal",
+    "do not use such texts as file names": "slash-in-text dots long-text",
+    "catch UnicodeDecodeError": "latin1 utf16",
+    "catch the exception of the reader, and say which file is damaged": (
+        "cut-half cut-last-byte trailing-garbage wrong-magic"
+    ),
+    "validate the document with a pydantic model before you use it": (
+        "missing-key empty-object string-for-number bool-for-number nested list-for-scalar"
+    ),
+    "name the files that you need exactly": "foreign-file odd-name directory-like-file",
 }
-"""Advice by label: how the function can handle the input. `_handled` has the default."""
+"""How a function can handle an input, and the labels of such inputs. `_handled` has the default."""
+_HANDLED = {label: advice for advice, labels in _ADVICE.items() for label in labels.split()}
 
 
 def cases_robust(task: Task, session: Session) -> Iterable[Case]:
@@ -180,11 +175,9 @@ class Baseline:
             raise CaseFailed(Cause.MISTAKE, f"{shown} cannot be read: {error}") from None
         for number, entry in enumerate(entries, start=1):
             if not entry.get("key") or (not entry.get("reason") and not session.settings.update):
-                facts = (
-                    ("key", str(entry.get("key", ""))),
-                    ("fix", "write in `reason` why this failure is acceptable"),
-                )
-                raise CaseFailed(Cause.MISTAKE, f"{shown}: accepted finding {number} has no reason", *facts)
+                problem, key = f"{shown}: accepted finding {number} has no reason", ("key", str(entry.get("key", "")))
+                fix = "write in `reason` why this failure is acceptable"
+                raise CaseFailed(Cause.MISTAKE, problem, key, ("fix", fix))
         today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
         return cls(file, shown, [entry for entry in entries if str(entry.get("expires", "9999")) > today])
 
@@ -202,7 +195,7 @@ class Baseline:
 
     def write(self, found: Sequence[Found]) -> str:
         """Add findings, for which a person must give the reasons. Return a description of the written file."""
-        new = [{"key": each.key, "label": each.labels[0], "reason": ""} for each in found]
+        new = [{"key": each.failure.key, "label": each.labels[0], "reason": ""} for each in found]
         blocks = []
         for entry in (*self._entries, *new):
             lines = [f"{name} = {json.dumps(str(value), ensure_ascii=False)}" for name, value in entry.items()]
