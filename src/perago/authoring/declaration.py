@@ -206,11 +206,7 @@ class Declaration(BaseModel):
 
 
 def at_least(
-    minimum: int,
-    reason: str,
-    *,
-    most: int = LARGEST_INT,
-    most_reason: str = "Conductor keeps it in a 32-bit integer",
+    minimum: int, reason: str, *, most: int = LARGEST_INT, most_reason: str = "Conductor keeps it in a 32-bit integer"
 ) -> AfterValidator:
     """Return a check that refuses numbers outside of bounds.
 

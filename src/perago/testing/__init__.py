@@ -29,29 +29,23 @@ if TYPE_CHECKING:
     from perago.workspace.changes import ChangedFile, Changes
 
 _HOMES = {
-    "perago.authoring.context": ("Measured",),
-    "perago.embedded.faults": ("FaultScript", "Moment"),
-    "perago.guardrails.evaluation": ("Finding", "Phase"),
-    "perago.ports": ("AccessDenied", "Commit", "Delivery", "ServiceError", "TaskStatus", "Unavailable", "Unclear"),
-    "perago.testing.constraints": ("Undecided",),
-    "perago.testing.differences": ("PublishedTree", "Snapshots"),
-    "perago.testing.interfaces": (
-        "Conductor",
-        "EmbeddedServices",
-        "InMemoryConductor",
-        "InMemoryLakeFS",
-        "VirtualClock",
-    ),
-    "perago.testing.outcome": ("Outcome",),
-    "perago.testing.runner": ("Branch", "Race", "TaskRunner"),
-    "perago.testing.services": ("BRANCH", "serve"),
-    "perago.testing.tasks": ("TaskTests", "provide_params", "task_tests"),
-    "perago.testing.tree_files": ("BadTree", "Symlink", "TreeBuilder", "build_tree", "tree_of"),
-    "perago.testing.trees": ("Contradiction", "smallest_tree", "violating_tree"),
-    "perago.testing.workflow_run": ("WorkflowRun",),
-    "perago.workspace.changes": ("ChangedFile", "Changes"),
+    "perago.authoring.context": "Measured",
+    "perago.embedded.faults": "FaultScript Moment",
+    "perago.guardrails.evaluation": "Finding Phase",
+    "perago.ports": "AccessDenied Commit Delivery ServiceError TaskStatus Unavailable Unclear",
+    "perago.testing.constraints": "Undecided",
+    "perago.testing.differences": "PublishedTree Snapshots",
+    "perago.testing.interfaces": "Conductor EmbeddedServices InMemoryConductor InMemoryLakeFS VirtualClock",
+    "perago.testing.outcome": "Outcome",
+    "perago.testing.runner": "Branch Race TaskRunner",
+    "perago.testing.services": "BRANCH serve",
+    "perago.testing.tasks": "TaskTests provide_params task_tests",
+    "perago.testing.tree_files": "BadTree Symlink TreeBuilder build_tree tree_of",
+    "perago.testing.trees": "Contradiction smallest_tree violating_tree",
+    "perago.testing.workflow_run": "WorkflowRun",
+    "perago.workspace.changes": "ChangedFile Changes",
 }
-_MODULES = {name: module for module, names in _HOMES.items() for name in names}
+_MODULES = {name: module for module, names in _HOMES.items() for name in names.split()}
 _DEPRECATED = {"InMemoryServices": ("perago.testing.services", "TaskRunner")}
 """Names that still work, each with its module and its replacement."""
 __all__ = [

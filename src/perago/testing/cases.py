@@ -111,23 +111,15 @@ def read_case_file(file: Path) -> RunCase:
     fields = {key: document[key] for key in ("params", "expect", "result") if key in document}
     inline = document.get("tree")
     if inline is not None and directory.is_dir():
-        raise InvalidCase(
-            f"{file}: there is a [tree], and the directory {directory.name}/ next to it; keep one of them"
-        )
+        problem = f"there is a [tree], and the directory {directory.name}/ next to it; keep one of them"
+        raise InvalidCase(f"{file}: {problem}")
     try:
         checked = Example(id="case", **{"params": {}, **fields}, tree=inline)
     except TaskDefinitionError as error:
         raise InvalidCase(f"{file}: {error.message}") from None
-    return RunCase(
-        label=file.stem,
-        params=checked.params,
-        tree=directory if directory.is_dir() else (inline or {}),
-        expect=checked.expect,
-        result=checked.result,
-        published=_paths(file, document, "published"),
-        removed=_paths(file, document, "removed"),
-        file=file,
-    )
+    tree = directory if directory.is_dir() else (inline or {})
+    published, removed = (_paths(file, document, key) for key in ("published", "removed"))
+    return RunCase(file.stem, checked.params, tree, checked.expect, checked.result, published, removed, file)
 
 
 def read_tree(source: TreeSource) -> dict[str, str | bytes | None]:
@@ -319,15 +311,9 @@ def read_recorded_case(directory: Path) -> tuple[RunCase, Record]:
     if ending not in ENDINGS:
         raise InvalidCase(f"{file}: expect is {ending!r}, but must be one of {', '.join(ENDINGS)}")
     tree: Any = _recorded_tree(directory / INPUT)
-    record = Record(
-        directory,
-        ending,
-        _reason(document),
-        document.get("result"),
-        "result" in document,
-        _published(directory, document),
-        frozenset(_paths(file, document, "removed") or ()),
-    )
+    published, removed = _published(directory, document), frozenset(_paths(file, document, "removed") or ())
+    result, has_result = document.get("result"), "result" in document
+    record = Record(directory, ending, _reason(document), result, has_result, published, removed)
     return RunCase(directory.name, document["params"], tree, ending, file=file), record
 
 

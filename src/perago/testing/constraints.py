@@ -478,12 +478,9 @@ def _table_recipe(pattern: str, rule: TableRule) -> Recipe:
     names = (*rule.needed, _FILLER if _FILLER not in rule.needed else max(rule.needed, key=len) + "_")
     required = _required(files, write_table(names, table_rows(rule, names, _fewest(rule)), rule))
     refused = {name: write_table(columns, rows, rule) for name, columns, rows in _refused(rule, names)}
+    limits = ((1, 1), (1, None), (2, None))  # the last, because another rule may want one of them as it is
     ways = {
-        name: (
-            CountConstraint(files, 1, 1, content=content),
-            CountConstraint(files, 1, content=content),
-            CountConstraint(files, 2, content=content),  # another rule may want one of them as it is
-        )
+        name: tuple(CountConstraint(files, least, most, content) for least, most in limits)
         for name, content in {**refused, "broken": _BROKEN[rule.format]}.items()
     }
     return Recipe(required.constraint, {**required.violations, **ways})
@@ -491,11 +488,8 @@ def _table_recipe(pattern: str, rule: TableRule) -> Recipe:
 
 _KINDS = {
     ColumnType.BOOL: "bool",
-    ColumnType.INT: "number",
-    ColumnType.DECIMAL: "number",
-    ColumnType.FLOAT: "number",
-    ColumnType.DATE: "date",
-    ColumnType.DATETIME: "date",
+    **dict.fromkeys((ColumnType.INT, ColumnType.DECIMAL, ColumnType.FLOAT), "number"),
+    **dict.fromkeys((ColumnType.DATE, ColumnType.DATETIME), "date"),
 }
 """Groups of types. Types of different groups have no common value. In a group, each type also accepts the values of the
 later types."""

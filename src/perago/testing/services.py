@@ -111,11 +111,7 @@ class InMemoryServices:
     """
 
     def __init__(
-        self,
-        *,
-        limits: Limits | None = None,
-        workspace_root: Path | None = None,
-        call: FunctionCaller = call_and_note,
+        self, *, limits: Limits | None = None, workspace_root: Path | None = None, call: FunctionCaller = call_and_note
     ) -> None:
         self.clock: VirtualClock = VirtualClock()
         self.faults: FaultScript = FaultScript({*_calls_of(InMemoryLakeFS), *_calls_of(VirtualConductor)})

@@ -149,12 +149,7 @@ def violating_tree(
 
 
 def entangled_violation(
-    rule: Guardrail,
-    rules: Iterable[Guardrail],
-    violation: str,
-    *,
-    key_prefix: str = "",
-    view: View = EVERYTHING,
+    rule: Guardrail, rules: Iterable[Guardrail], violation: str, *, key_prefix: str = "", view: View = EVERYTHING
 ) -> dict[str, str | bytes | None]:
     """Return a tree like `violating_tree`. If `rule` cannot be violated alone, it violates as few others as possible.
 
