@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -17,37 +18,22 @@ TUTORIAL = "docs/tutorial.md"
 OWN_PROJECT = ("README.md", TUTORIAL, "docs/authoring.md")
 """Pages that begin with an empty directory. The others go on in the project of the tutorial."""
 
-NOT_RUN = [
-    ("CONTRIBUTING.md", "$ make demo", "network"),
-    ("README.md", "$ make demo", "network"),
-    ("README.md", "$ make wheel", "network"),
-    ("README.md", "$ perago dev my_tasks.features --workspace sample", "servers"),
-    ("docs/dev/benchmarks.md", "$ python -m benchmarks.<name> [--rounds N]", "minutes"),
-    ("docs/dev/conformance.md", "$ make conformance", "minutes"),
-    (
-        "docs/dev/conformance.md",
-        "$ python -m tests.conformance.record lakefs http://KEY:SECRET@127.0.0.1:8000 publications",
-        "servers",
-    ),
-    ("docs/dev/conformance.md", "$ export PERAGO_CONFORMANCE_CONDUCTOR=http://127.0.0.1:8080/api", "servers"),
-    ("docs/dev/live.md", "$ export CONDUCTOR_SERVER_URL=http://127.0.0.1:8080/api", "servers"),
-    ("docs/dev/live.md", "$ make live-ci", "servers"),
-    (
-        "docs/how-to/deploy.md",
-        "$ lakectl auth policies create --id PeragoWorker --statement-document deploy/lakefs/worker.json",
-        "servers",
-    ),
-    ("docs/how-to/install.md", "$ make wheel", "network"),
-    ("docs/operations.md", "$ perago doctor my_tasks.features", "servers"),
-    ("docs/operations.md", "$ perago start my_tasks.features -j 4 --http 9090", "servers"),
-    ("docs/operations.md", "$ pip install opentelemetry-exporter-otlp-proto-http", "servers"),
-    ("docs/operations.md", "$ pip install openlineage-python", "servers"),
-    ("docs/perago-dev.md", "$ pip install '../perago/dist/perago-0.1.0-py3-none-any.whl[embedded]'", "foreground"),
-    ("docs/tutorial.md", "$ mkdir my_project && cd my_project", "network"),
-    ("docs/workers.md", "$ perago start my_tasks.features -j 4", "servers"),
-    ("docs/workers.md", "$ perago start my_tasks my_tasks.render=2 -j 8", "servers"),
-]
-"""Page, first command and reason of every block that is not run."""
+NOT_RUN = {
+    ("CONTRIBUTING.md", "network"): 1,
+    ("README.md", "network"): 2,
+    ("README.md", "servers"): 1,
+    ("docs/dev/benchmarks.md", "minutes"): 1,
+    ("docs/dev/conformance.md", "minutes"): 1,
+    ("docs/dev/conformance.md", "servers"): 2,
+    ("docs/dev/live.md", "servers"): 2,
+    ("docs/how-to/deploy.md", "servers"): 1,
+    ("docs/how-to/install.md", "network"): 1,
+    ("docs/operations.md", "servers"): 4,
+    ("docs/perago-dev.md", "foreground"): 1,
+    ("docs/tutorial.md", "network"): 1,
+    ("docs/workers.md", "servers"): 2,
+}
+"""How many blocks of a page are not run, by their reason."""
 
 
 @pytest.mark.parametrize("page", pages())
@@ -109,9 +95,8 @@ def test_no_line_installs_the_other_project_of_this_name() -> None:
         assert wrong.search(line), line
 
 
-def test_the_commands_that_are_not_run_are_listed() -> None:
-    found = [(block.place.partition(":")[0], first_line(block), block.needs) for block in all_blocks() if block.needs]
-    assert found == NOT_RUN
+def test_the_blocks_that_are_not_run_are_counted() -> None:
+    assert Counter((block.page, block.needs) for block in all_blocks() if block.needs) == NOT_RUN
 
 
 def test_commands_that_are_not_run_are_at_least_commands_of_perago() -> None:
@@ -123,10 +108,6 @@ def test_commands_that_are_not_run_are_at_least_commands_of_perago() -> None:
 
 def all_blocks() -> list[Block]:
     return [block for page in pages() for block in blocks_of(page)]
-
-
-def first_line(block: Block) -> str:
-    return block.text.splitlines()[0].partition("  # ")[0].rstrip()
 
 
 def check_options(block: Block, command: str) -> None:
@@ -216,4 +197,4 @@ class TestTheRunnerItself:
         assert list(indented_code(text)) == [3, 17]
 
     def test_every_reason_is_used(self) -> None:
-        assert {needs for _, _, needs in NOT_RUN} == set(NEEDS)
+        assert {needs for _, needs in NOT_RUN} == set(NEEDS)

@@ -452,29 +452,14 @@ def test_case_files_may_be_those_of_a_module_that_is_broken(misnamed: pytest.Pyt
 # ------------------------------------------------------------------------------- several processes
 
 
-TASKS = [f"task{number}" for number in range(9)]
-
-
-@pytest.fixture
-def nine(pytester: pytest.Pytester) -> pytest.Pytester:
-    """Nine tasks without snapshots."""
-    for name in TASKS:
-        add_module(pytester, f"shop.{name}", name)
-    return pytester
-
-
-def directory(pytester: pytest.Pytester) -> Path:
-    return pytester.path / "tests" / "__taskdefs__"
-
-
-def test_workers_write_each_snapshot_once(nine: pytest.Pytester) -> None:
-    result = run_process(nine, *KIND, "-n2", "--perago-update")
-    result.assert_outcomes(passed=len(TASKS))
+def test_workers_write_each_snapshot_once(project: pytest.Pytester) -> None:
+    result = run_process(project, *KIND, "-n2", "--perago-update")
+    result.assert_outcomes(passed=2)
     assert [line for line in result.outlines if line.startswith(("created tests", "updated"))] == [
-        f"created tests/__taskdefs__/shop.{name}/{name}.json" for name in TASKS
+        "created tests/__taskdefs__/shop.a/first.build.json",
+        "created tests/__taskdefs__/shop.b/second.json",
     ]
-    assert len(created(nine)) == len(TASKS)
-    run(nine, *KIND).assert_outcomes(passed=len(TASKS))
+    run(project, *KIND).assert_outcomes(passed=2)
 
 
 KILLED = """
@@ -488,7 +473,7 @@ class Torn(io.FileIO):
         os.kill(os.getpid(), signal.SIGKILL)
 
 def open_(path, mode="r", *arguments, **options):
-    if "task4.json" in path.name and mode == "xb":
+    if "second.json" in path.name and mode == "xb":
         return Torn(path, "x")
     return plain_open(path, mode, *arguments, **options)
 
@@ -497,16 +482,15 @@ pathlib.Path.open = open_
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills as POSIX does")
-def test_a_run_that_is_killed_while_it_updates_leaves_the_old_or_the_new_file(nine: pytest.Pytester) -> None:
-    run(nine, *KIND, "--perago-update")
-    old = b'{"name": "old"}\n'
-    for name in TASKS:
-        (directory(nine) / f"shop.{name}" / f"{name}.json").write_bytes(old)
-    nine.makeconftest(KILLED)
-    assert run_process(nine, *KIND, "--perago-update").ret == -9
-    contents = [(directory(nine) / f"shop.{name}" / f"{name}.json").read_bytes() for name in TASKS]
-    assert [content == old for content in contents] == [False] * 4 + [True] * 5
-    assert all(json.loads(content) for content in contents)
+def test_a_run_that_is_killed_while_it_updates_leaves_the_old_or_the_new_file(project: pytest.Pytester) -> None:
+    run(project, *KIND, "--perago-update")
+    files = [snapshot(project), snapshot(project, "shop.b/second.json")]
+    new = files[0].read_bytes()
+    for file in files:
+        file.write_text("{}\n")
+    project.makeconftest(KILLED)
+    assert run_process(project, *KIND, "--perago-update").ret == -9
+    assert [file.read_bytes() for file in files] == [new, b"{}\n"]
 
 
 def test_readers_see_one_content_or_the_other_while_writers_take_turns(tmp_path: Path) -> None:
@@ -533,21 +517,21 @@ def test_readers_see_one_content_or_the_other_while_writers_take_turns(tmp_path:
     ("obstacle", "words"),
     [
         ("tests/__taskdefs__", "written"),
-        ("tests/__taskdefs__/shop.task1", "written"),
-        ("tests/__taskdefs__/shop.task1/task1.json/x", "read"),
+        ("tests/__taskdefs__/shop.b", "written"),
+        ("tests/__taskdefs__/shop.b/second.json/x", "read"),
     ],
 )
 def test_something_in_the_place_of_a_directory_or_file_is_a_failure_that_names_it(
-    nine: pytest.Pytester, obstacle: str, words: str
+    project: pytest.Pytester, obstacle: str, words: str
 ) -> None:
-    (nine.path / obstacle).parent.mkdir(parents=True, exist_ok=True)
-    (nine.path / obstacle).write_text("x")
-    result = run(nine, *KIND, "-k", "task1", "--perago-update")
-    result.assert_outcomes(failed=1, deselected=len(TASKS) - 1)
+    (project.path / obstacle).parent.mkdir(parents=True, exist_ok=True)
+    (project.path / obstacle).write_text("x")
+    result = run(project, *KIND, "-k", "second", "--perago-update")
+    result.assert_outcomes(failed=1, deselected=1)
     result.stdout.fnmatch_lines(
         [
             f"broken contract: the snapshot of the TaskDef cannot be {words}: *",
-            "  snapshot  tests/__taskdefs__/shop.task1/task1.json",
+            "  snapshot  tests/__taskdefs__/shop.b/second.json",
         ]
     )
-    assert (nine.path / obstacle).read_text() == "x"
+    assert (project.path / obstacle).read_text() == "x"

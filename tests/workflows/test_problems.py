@@ -49,24 +49,19 @@ def wrong_names(flow: Any, given: Any) -> None:
     flow.step("one__two", alone, Named, name="a")
     flow.step("same", alone, Named, name="a")
     flow.step("same", alone, Named, name="a")
+    flow.step("a" * 300, alone, Named, name="a")
 
 
 def step_in_place_of_its_result(flow: Any, given: Any) -> None:
     one = flow.step("one", alone, Named, name="a")
     flow.step("two", alone, Named, name="b", theWeights=[one])
+    with flow.switch("choice", one) as switch, switch.case("a"):
+        flow.step("three", alone, Named, name="a")
+    flow.map("parts", one, lambda name: flow.step("four", write, Named, name=name))
 
 
 def step_as_a_text(flow: Any, given: Any) -> None:
     flow.step("two", alone, Named, name=f"{flow.step('one', alone, Named, name='a')}.csv")
-
-
-def switch_on_a_step(flow: Any, given: Any) -> None:
-    with flow.switch("choice", flow.step("one", alone, Named, name="a")):
-        pass
-
-
-def map_over_a_step(flow: Any, given: Any) -> None:
-    flow.map("parts", flow.step("one", alone, Named, name="a"), lambda name: name)
 
 
 def options_in_two_blocks(flow: Any, given: Any) -> None:
@@ -75,10 +70,6 @@ def options_in_two_blocks(flow: Any, given: Any) -> None:
         flow.step("one", alone, Named, name="a")
     with options:
         flow.step("two", alone, Named, name="a")
-
-
-def name_that_is_too_long(flow: Any, given: Any) -> None:
-    flow.step("a" * 300, alone, Named, name="a")
 
 
 def truth_of_a_value(flow: Any, given: Any) -> None:
@@ -110,6 +101,10 @@ def field_of_a_text(flow: Any, given: Any) -> None:
 
 def no_task(flow: Any, given: Any) -> None:
     flow.step("one", print, Named, name="a")
+
+
+def no_workflow(flow: Any, given: Any) -> None:
+    flow.sub("one", alone, Named, name="a")
 
 
 def value_of_a_case(flow: Any, given: Any) -> None:
@@ -155,6 +150,10 @@ def two_steps_for_an_item(flow: Any, given: Any) -> None:
         flow.step("two", write, Named, name=name)
 
     flow.map("parts", given.listed, both)
+
+
+def map_over_a_text(flow: Any, given: Any) -> None:
+    flow.map("parts", given.text, lambda name: flow.step("one", write, Named, name=name))
 
 
 def branch_that_ends_with_a_switch(flow: Any, given: Any) -> None:
@@ -206,28 +205,9 @@ def rounds_that_hide_files(flow: Any, given: Any) -> None:
             flow.step("sometimes", write, Named, name="b")
 
 
-def until_something_else(flow: Any, given: Any) -> None:
-    before = flow.step("before", count, Rounds, rounds=1)
-    with flow.loop("one", at_most=2) as loop:
-        flow.step("first", alone, Named, name="a")
-        loop.until(before.result.is_done)
-    with flow.loop("two", at_most=2) as loop:
-        counted = flow.step("second", count, Rounds, rounds=1)
-        loop.until(counted.result.rounds)
-
-
-def case_that_never_comes(flow: Any, given: Any) -> None:
-    found = flow.step("one", alone, Named, name="a")
-    with flow.switch("choice", found.result.kind) as switch, switch.case("medium"):
-        flow.step("two", alone, Named, name="b")
-
-
-def raw_reference_that_is_missing(flow: Any, given: Any) -> None:
+def raw_tasks_that_are_wrong(flow: Any, given: Any) -> None:
     flow.raw({"name": "wait", "taskReferenceName": "wait", "type": "WAIT", "inputParameters": {"a": "${oen.output.x}"}})
-
-
-def map_over_a_text(flow: Any, given: Any) -> None:
-    flow.map("parts", given.text, lambda name: flow.step("one", write, Named, name=name))
+    flow.raw({"name": "late", "taskReferenceName": "late", "type": "WAIT", "inputParameters": {"at": Path("a")}})
 
 
 NAMES: dict[str, str] = {}
@@ -290,34 +270,34 @@ def workflow_that_runs_itself(flow: Any, given: Any) -> None:
     flow.sub("one", called_wrong, Named, name="a")
 
 
-def no_workflow(flow: Any, given: Any) -> None:
-    flow.sub("one", alone, Named, name="a")
-
-
-def step_between_cases(flow: Any, given: Any) -> None:
+def cases_that_cannot_be(flow: Any, given: Any) -> None:
+    found = flow.step("first", alone, Named, name="a")
+    with flow.switch("kinds", found.result.kind) as switch, switch.case("medium"):
+        flow.step("never", alone, Named, name="b")
     with flow.switch("choice", given.text) as switch:
         with switch.case("a"):
             flow.step("one", alone, Named, name="a")
         flow.step("two", alone, Named, name="b")
-
-
-def case_after_its_switch(flow: Any, given: Any) -> None:
-    with flow.switch("choice", given.text) as switch, switch.case("a"):
-        flow.step("one", alone, Named, name="a")
     with switch.default():
-        flow.step("two", alone, Named, name="b")
+        flow.step("three", alone, Named, name="b")
+
+
+def ends_of_loops(flow: Any, given: Any) -> None:
+    before = flow.step("before", count, Rounds, rounds=1)
+    with flow.loop("one", at_most=2) as loop:
+        flow.step("first", alone, Named, name="a")
+        loop.until(before.result.is_done)
+    with flow.loop("two", at_most=2) as loop:
+        loop.until(flow.step("second", count, Rounds, rounds=1).result.rounds)
+    with flow.loop("three", at_most=2) as loop:
+        loop.until(flow.step("third", count, Rounds, rounds=1).result.is_done)
+        loop.until(flow.step("fourth", count, Rounds, rounds=1).result.is_done)
 
 
 def until_after_its_loop(flow: Any, given: Any) -> None:
     with flow.loop("loop", at_most=2) as loop:
         counted = flow.step("one", count, Rounds, rounds=1)
     loop.until(counted.result.is_done)
-
-
-def two_ends_of_a_loop(flow: Any, given: Any) -> None:
-    with flow.loop("loop", at_most=2) as loop:
-        loop.until(flow.step("one", count, Rounds, rounds=1).result.is_done)
-        loop.until(flow.step("two", count, Rounds, rounds=1).result.is_done)
 
 
 def structures_without_with(flow: Any, given: Any) -> None:
@@ -379,10 +359,6 @@ def model_that_is_called(flow: Any, given: Any) -> None:
 
 def key_that_is_an_expression(flow: Any, given: Any) -> None:
     flow.step("one", alone, Named, name=flow.unchecked({"${a}": given.text}))
-
-
-def raw_task_that_is_not_json(flow: Any, given: Any) -> None:
-    flow.raw({"name": "wait", "taskReferenceName": "wait", "type": "WAIT", "inputParameters": {"at": Path("a")}})
 
 
 MISTAKES: list[Wrong] = [
