@@ -8,15 +8,10 @@ from typing import Any
 
 import pytest
 
-from .projects import add_module, run, run_process, write_module
+from .projects import add_module, free_module, run, run_process
 
-HEAD = """
-from pathlib import Path
-from pydantic import BaseModel
-from perago import Example, WorkspaceSpec, forbid_glob, guardrail, require_file, require_glob, task
-
-class Model(BaseModel):
-    pass
+RULES = """
+from perago import forbid_glob, guardrail
 
 @guardrail
 def never_red(workspace: Path) -> str | None:
@@ -30,24 +25,22 @@ def not_empty(workspace: Path) -> str | None:
 def whole(workspace: Path) -> str | None:
     return None if (workspace / "out/a.csv").read_text().endswith("end\\n") else "it is cut off"
 
-@task(
-    name="build",
-    owner_email="data@example.com",
-    workspace=WorkspaceSpec(pre=[require_file("in.txt")], post=[{post}]),
-    examples=[Example(id="x", params={{}}, tree={{"in.txt": "1"}})],
-)
-def build(workspace: Path, params: Model) -> Model:
-    (workspace / "out").mkdir()
-    print("noise")
-    for name in {names}:
-        (workspace / name).write_text("1,2\\nend\\n")
-    return Model()
+@task("""
+BODY = """
+(workspace / "out").mkdir()
+print("noise")
+for name in {names}:
+    (workspace / name).write_text("1,2\\nend\\n")
+return Model()
 """
 COVER = ("--perago-modules", "work", "--perago-kinds", "guardrail,run", "--perago-cover")
 
 
 def write(pytester: pytest.Pytester, post: str, *names: str) -> None:
-    write_module(pytester, "work", HEAD.format(post=post, names=list(names or ("out/a.csv",))))
+    body = BODY.format(names=list(names or ("out/a.csv",)))
+    spec = f"pre=[require_file('in.txt')], post=[{post}]"
+    file = free_module(pytester, "work", body, ["Example(id='x', params={}, tree={'in.txt': '1'})"], spec)
+    file.write_text(file.read_text().replace("@task(", RULES))
 
 
 def covered(pytester: pytest.Pytester, *arguments: str) -> dict[str, Any]:
@@ -134,7 +127,7 @@ def test_the_table_names_the_tests_with_their_verdicts(pytester: pytest.Pytester
     result.stdout.fnmatch_lines(
         [
             "*= perago cover =*",
-            "build (work)  * %",
+            "free (work)  * %",
             "  ! post never_red",
             "      never violated",
             '      fix: add an Example(expect="post"), *',
@@ -192,16 +185,16 @@ def test_a_written_test_counts_and_is_listed(pytester: pytest.Pytester) -> None:
     write(pytester, "require_file('out/a.csv')")
     pytester.makepyfile(
         test_own="""
-        from work import build
+        from work import work
 
         def test_it(perago_run):
-            assert perago_run(build, tree={"other.txt": "1"}).violations
+            assert perago_run(work, tree={"other.txt": "1"}).violations
         """
     )
     (pre, _) = covered(pytester, "test_own.py")["tasks"][0]["guardrails"]
     assert pre["violated_by"] == [
         "test_own.py::test_it",
-        "work.py::build::guardrail[pre:require_file(in.txt):missing]",
+        "work.py::free::guardrail[pre:require_file(in.txt):missing]",
     ]
 
 
