@@ -105,12 +105,13 @@ def test_a_task_without_a_workspace_passes_the_tests_that_need_no_workspace(pyte
 def test_only_cases_that_complete_have_fault_tests_and_only_where_perago_run_allows_it(
     pytester: pytest.Pytester,
 ) -> None:
-    examples = [
-        "Example(id='one', params={}, tree={'a.txt': '1'})",
-        "Example(id='no-input', params={}, tree={'x': '1'}, expect='pre')",
-    ]
-    copy_module(pytester, "work", "copy", examples=examples)
-    assert len(collected(pytester, *FAULTS)) == len(CHECKS)
+    """A broken case file is left to its run test."""
+    copy_module(pytester, "work", "copy", examples=["Example(id='x', params={}, tree={'x': '1'}, expect='pre')"])
+    directory = pytester.path / "tests" / "perago_cases" / "copy"
+    directory.mkdir(parents=True)
+    (directory / "good.toml").write_text("[tree]\n'a.txt' = '1'\n")
+    (directory / "broken.toml").write_text("= 1")
+    run(pytester, *FAULTS).assert_outcomes(passed=len(CHECKS))
     assert collected(pytester, *FAULTS, "-o", "perago_run=off") == []
 
 
@@ -125,15 +126,6 @@ def test_a_case_that_does_not_complete_is_not_run_for_each_test(pytester: pytest
 def test_a_case_that_exceeds_the_time_limit_is_not_run_for_each_test(pytester: pytest.Pytester) -> None:
     free_module(pytester, "work", "import time; time.sleep(60)", ["Example(id='x', params={})"])
     run(pytester, *FAULTS, "-o", "perago_run_timeout=1").assert_outcomes(failed=1, skipped=7)
-
-
-def test_case_files_have_fault_tests_and_a_broken_one_is_left_to_its_run_test(pytester: pytest.Pytester) -> None:
-    copy_module(pytester, "work", "copy")
-    directory = pytester.path / "tests" / "perago_cases" / "copy"
-    directory.mkdir(parents=True)
-    (directory / "good.toml").write_text("[tree]\n'a.txt' = '1'\n")
-    (directory / "broken.toml").write_text("= 1")
-    run(pytester, *FAULTS).assert_outcomes(passed=len(CHECKS))
 
 
 def test_one_weakness_can_be_opted_out_of_for_all_cases(pytester: pytest.Pytester) -> None:

@@ -84,23 +84,11 @@ def test_an_update_writes_new_ones_or_all(
     result = run(project, *KIND, option)
     result.assert_outcomes(passed=passed, failed=failed)
     assert words in result.outlines
-
-
-def test_a_difference_shows_changes_a_diff_and_a_command_that_accepts_it(project: pytest.Pytester) -> None:
-    run(project, *KIND, "--perago-update")
-    change(snapshot(project), retryCount=9)
-    result = run(project, *KIND)
-    result.assert_outcomes(passed=1, failed=1)
-    result.stdout.fnmatch_lines(
-        [
-            "breaking: /retryCount: 9 -> 3 (fewer retries)",
-            "--- tests/__taskdefs__/shop.a/first.build.json (snapshot)",
-            "+++ the TaskDef now",
-            '-  "retryCount": 9,',
-            '+  "retryCount": 3,',
-        ]
-    )
-    offered(project, *command(result, "accept it")).assert_outcomes(passed=1)
+    if failed:
+        result.stdout.fnmatch_lines(
+            ["--- tests/__taskdefs__/shop.a/first.build.json (snapshot)", "+++ the TaskDef now"]
+        )
+        offered(project, *command(result, "accept it")).assert_outcomes(passed=1)
     run(project, *KIND).assert_outcomes(passed=2)
 
 
