@@ -10,14 +10,13 @@ from importlib import import_module
 from types import ModuleType
 
 import pytest
-import typer.main
 from benchmarks.plots import IMAGES, PICTURES, number, picture, shown
 
 import perago
 import perago.authoring
 import perago.testing
 import pytest_perago
-from perago.cli.app import COMMANDS, command_of
+from perago.cli.app import COMMANDS
 from perago.guardrails import GUARDRAILS
 from perago.worker import logs
 from pytest_perago import kinds, options
@@ -25,6 +24,7 @@ from tests.simulation.mutations import GUARDS
 
 from ..generated import assert_table
 from .blocks import ROOT
+from .test_blocks import options_of
 
 REFERENCE = (ROOT / "docs/testing/reference.md").read_text(encoding="utf-8")
 CLI_PAGE = (ROOT / "docs/cli.md").read_text(encoding="utf-8")
@@ -107,13 +107,6 @@ def test_each_command_has_a_section_with_its_help_and_no_unknown_option(name: st
     assert is_there, f"docs/cli.md lacks a section {name} that begins like the others"
     listed = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", section))
     assert listed <= {option for command in COMMANDS for option in options_of(command)} | {"--debug", "--help"}
-
-
-def options_of(name: str) -> set[str]:
-    holder = typer.Typer(add_completion=False)
-    holder.command(name)(command_of(name)[0])
-    command = typer.main.get_command(holder)
-    return {option for parameter in command.params for option in parameter.opts if option.startswith("--")} - {"--help"}
 
 
 # ----------------------------------------------------------------------------------------------------
