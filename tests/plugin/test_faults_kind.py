@@ -59,11 +59,10 @@ def test_a_module_that_the_function_imports_has_the_fake_clock(
     pytester: pytest.Pytester, module: str, value: str
 ) -> None:
     (pytester.path / "stamping.py").write_text("from datetime import date\n\ndef stamp(): return str(date.today())\n")
-    body = f"import {module}; return Model(value=[len({{1, 2}}), {value}])"
+    body = f"import {module}; return Model(value={value})"
     free_module(pytester, "work", body, ["Example(id='x', params={})"])
-    result = run_process(pytester, *FAULTS, "-rf")
-    result.stdout.fnmatch_lines(["FAILED *[[]x:time] - *"])
-    result.assert_outcomes(failed=1, passed=7)
+    result = run_process(pytester, *FAULTS, "-k", "time]")
+    result.assert_outcomes(failed=1, deselected=7)
 
 
 def test_a_module_that_only_the_function_can_import_does_not_prevent_a_call_in_another_process(

@@ -22,7 +22,7 @@ from pytest_perago.kinds.fuzz import check_phase
 from pytest_perago.options import FuzzSettings
 
 from .defects import DEFECTS, plant
-from .projects import QUIET, run, run_process, write_module
+from .projects import QUIET, fork, run, run_process, write_module
 
 BUILD = """
 from pathlib import Path
@@ -53,6 +53,8 @@ def build(workspace: Path, params: Model) -> Model:
 HOOKS_ANYWHERE = """
 import hypothesis
 from perago.workspace import layout
+hypothesis.settings.register_profile("found", phases=[hypothesis.Phase.generate], database=None)
+hypothesis.settings.load_profile("found")
 layout.is_reserved = lambda key: "_lakefs_actions" in key
 """
 CORNERS = 12
@@ -121,12 +123,12 @@ def test_an_example_of_hypothesis_is_found_again_by_its_seed(pytester: pytest.Py
     write_module(pytester, "work", BUILD)
     pytester.makeconftest(HOOKS_ANYWHERE)
     without = [word for name in QUIET[1::2] if "hypothesis" not in name for word in ("-p", name)]
-    result = pytester.runpytest_subprocess(*without, *FUZZ, PREFIX, timeout=180)
+    result = fork(pytester, *without, *FUZZ, PREFIX)
     result.assert_outcomes(failed=1)
     rerun = shlex.split(next(line for line in result.outlines if line.startswith("rerun: ")))
     assert sum(word.startswith("--hypothesis-seed=") for word in rerun) == 1
     assert rerun[-1] == PREFIX
-    again = pytester.runpytest_subprocess(*without, *rerun[2:], timeout=180)
+    again = fork(pytester, *without, *rerun[2:])
     again.assert_outcomes(failed=1)
     found = [[line for line in lines if line.startswith("  keys")] for lines in (result.outlines, again.outlines)]
     assert found[0] == found[1] != []

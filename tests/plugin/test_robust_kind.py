@@ -19,6 +19,7 @@ from .robust_tasks import PAIR, PLANTED, SOUND, Planted, write_tasks
 ROBUST = ("--perago-modules", "work", "--perago-kinds", "robust", "-o", "perago_robust_seconds=600")
 """The seconds are a net for slow functions. No test but that of the budget may depend on how busy the machine is."""
 FILES = (*ROBUST, "-k", "files")
+ROUTINE = (*FILES, "-o", "perago_robust_level=1")
 ONE = {"one file": PLANTED["one file"]}
 
 TREE = {
@@ -140,12 +141,12 @@ def test_a_combination_describes_the_places_that_it_changed(pytester: pytest.Pyt
 
 def test_the_budget_is_always_reported_and_its_end_is_not_a_failure(pytester: pytest.Pytester) -> None:
     names = write_tasks(pytester, {"reads with care": SOUND["reads with care"]})
-    result = run(pytester, *FILES)
+    result = run(pytester, *ROUTINE)
     line = next(line for line in result.outlines if "inputs made" in line)
     assert re.fullmatch(
         rf".*::{names['reads with care']}::robust\[files\]: \d+ inputs made, \d+ refused .* guardrails, \d+ tried", line
     )
-    result = run(pytester, *FILES, "-o", "perago_robust_seconds=0.000001")
+    result = run(pytester, *ROUTINE, "-o", "perago_robust_seconds=0.000001")
     result.assert_outcomes(passed=1, deselected=2)
     result.stdout.fnmatch_lines(["*stopped after 0 of *: 1e-06 s have passed (perago_robust_seconds)"])
 
@@ -156,8 +157,8 @@ def test_runs_with_other_hashes_another_order_and_workers_report_the_same(
     write_tasks(pytester, {**ONE, "split by commas": PLANTED["split by commas"]})
     monkeypatch.setenv("PYTHONHASHSEED", "7")
     more = ("--perago-modules", "work.m01,work.m00", "-p", "xdist", "-n", "2")
-    again = run_process(pytester, *FILES, *more)
-    first = run(pytester, *FILES)
+    again = run_process(pytester, *ROUTINE, *more)
+    first = run(pytester, *ROUTINE)
     texts = [
         {name: text[text.index("mistake") : text.index("accept all")] for name, text in blocks(each).items()}
         for each in (first, again)
@@ -169,7 +170,7 @@ def test_runs_with_other_hashes_another_order_and_workers_report_the_same(
 def test_a_mutation_is_opted_out_of_with_a_reason(pytester: pytest.Pytester) -> None:
     write_tasks(pytester, ONE)
     skip = "perago_skip=one-file::robust[files:second-file]: there is one\none-file::robust[files:foreign-*]: none"
-    result = run(pytester, *FILES, "-o", skip)
+    result = run(pytester, *ROUTINE, "-o", skip)
     result.assert_outcomes(passed=1, deselected=2)
     result.stdout.fnmatch_lines(["*perago opt-outs*", "*robust[[]files]: second-file: there is one"])
 
@@ -177,20 +178,20 @@ def test_a_mutation_is_opted_out_of_with_a_reason(pytester: pytest.Pytester) -> 
 def test_findings_are_accepted_in_a_file_with_reasons(pytester: pytest.Pytester) -> None:
     write_tasks(pytester, ONE)
     file = pytester.path / "tests/perago_robust/one-file.files.toml"
-    run(pytester, *FILES, "--perago-update=new").assert_outcomes(passed=1, deselected=2)
+    run(pytester, *ROUTINE, "--perago-update=new").assert_outcomes(passed=1, deselected=2)
     written = file.read_text()
     assert 'label = "second-file"' in written
-    result = run(pytester, *FILES)
+    result = run(pytester, *ROUTINE)
     result.assert_outcomes(failed=1, deselected=2)
     assert "accepted finding 1 has no reason" in result.stdout.str()
     file.write_text(written.replace('reason = ""', 'reason = "there is one file"'))
-    result = run(pytester, *FILES)
+    result = run(pytester, *ROUTINE)
     result.assert_outcomes(passed=1, deselected=2)
     result.stdout.fnmatch_lines(["*1 accepted in tests/perago_robust/one-file.files.toml"])
     file.write_text(
         file.read_text() + 'expires = "2020-01-01"\n[[accepted]]\nkey = "KeyError in x: y"\nreason = "old"\n'
     )
-    result = run(pytester, *FILES)
+    result = run(pytester, *ROUTINE)
     result.assert_outcomes(failed=1, deselected=2)
     assert "accepts a finding that no longer happens: KeyError in x: y" in result.stdout.str()
 
