@@ -113,7 +113,7 @@ PLANTED: dict[str, tuple[str, tuple[str, ...]]] = {
     "the name of the system": ("return write(out / 'm', os.uname().nodename)", ("repeated",)),
     "the time of a download": ("return write(out / 'm', str(tables[0].stat().st_mtime))", ("repeated",)),
     "the first thread that ends": (
-        "with ThreadPoolExecutor(2) as pool:\n    left, texts = {pool.submit(each.read_text) for each in tables}, []\n"
+        "with ThreadPoolExecutor(2) as pool:\n    left, texts = [pool.submit(each.read_text) for each in tables], []\n"
         "    while left:\n        done, left = wait(left, return_when='FIRST_COMPLETED')\n"
         "        texts += [each.result() for each in done]\nreturn write(out / 'm', ''.join(texts))",
         ("thread-timing",),
@@ -167,7 +167,6 @@ CLEAN = {
     "copies": "for table in tables:\n    write(out / table.name, table.read_text())\nreturn Result(value=str(len(tables)))",
     "a seed": "return write(out / 'm', str(random.Random(7).random()))",
     "a sorted set": "return write(out / 'm', ','.join(sorted({table.name for table in tables})))",
-    "a set that is asked": "return write(out / 'm', ','.join(each.name for each in tables if each.suffix in {'.csv', '.tsv'}))",
     "threads by place": (
         "found = {}\nthreads = [threading.Thread(target=lambda each=each: found.update({each: 1})) for each in tables]\n"
         "for thread in threads:\n    thread.start()\nfor thread in threads:\n    thread.join()\n"
