@@ -31,8 +31,6 @@ class Params(BaseModel):
     """When nothing is changed."""
     began: int
     """When the workflow began, in milliseconds. Recorded digests of the params have it."""
-    part: Literal["raw", "side"] = "raw"
-    """The directory that is changed."""
 
 
 class Nothing(BaseModel):
@@ -45,11 +43,10 @@ CONTROLS = TaskControls(retry=RetryPolicy(count=5, delay_seconds=1))
 def _edit(workspace: Path, params: Params) -> Nothing:
     """Add, change and remove a file. The added file has the name of the delivery's directory, so two publications do
     not conflict, and no tree passes for that of another delivery."""
-    part = workspace / params.part
     if params.quiet == "never":
-        (part / "a.csv").write_text("changed")
-        (part / "b.csv").unlink()
-        (workspace / _added(params.part, workspace.parent.name)).write_text("added")
+        (workspace / "raw/a.csv").write_text("changed")
+        (workspace / "raw/b.csv").unlink()
+        (workspace / workspace.parent.name).write_text("added")
     return Nothing()
 
 
@@ -70,33 +67,30 @@ def share(workspace: Path, params: Params) -> Nothing:
     return _edit(workspace, params)
 
 
-def _added(part: str, directory: str) -> str:
-    return directory if part == "raw" else f"{part}/{directory}"
-
-
 def expected_tree(delivery: Delivery, start: Mapping[str, bytes]) -> dict[str, bytes]:
     """`start` and exactly the changes of the delivery's function."""
-    name = directory_name(delivery)
-    params = Params.model_validate(delivery.input["params"])
-    if params.quiet == "always":
+    if Params.model_validate(delivery.input["params"]).quiet == "always":
         return dict(start)
-    kept = {key: content for key, content in start.items() if key != f"{params.part}/b.csv"}
-    added = {f"{params.part}/a.csv": b"changed", _added(params.part, name): b"added"}
-    return {**kept, **added}
+    kept = {key: content for key, content in start.items() if key != "raw/b.csv"}
+    return {**kept, "raw/a.csv": b"changed", directory_name(delivery): b"added"}
+
+
+def flow_of(task: Task) -> dict[str, Any]:
+    """Return a workflow of one step, which is called `matrix`."""
+    inputs = {"workspace": "${workflow.input.workspace}", "params": "${workflow.input.params}"}
+    return flow(simple(task.name, **inputs), name="matrix")
 
 
 TASK = task_of(edit)
 SHARING = task_of(share)
 DEFINITION = build_task_definition(TASK)
-STEP = simple(TASK.name, workspace="${workflow.input.workspace}", params="${workflow.input.params}")
-WORKFLOW = flow(STEP, name="matrix")
+WORKFLOW = flow_of(TASK)
 
 
 # ---------------------------------------------------------------------------------------- the workflow
 
 
 INPUT = {"raw/a.csv": "1", "raw/b.csv": "2", "readme": "3"}
-FOREIGN = {"raw/foreign": "theirs"}
 REPOSITORY, BRANCH = "workspace", "main"
 
 
@@ -151,7 +145,6 @@ class World:
     """A started workflow. `begin` runs its first delivery, `settle` all that follow."""
 
     task: ClassVar[Task] = TASK
-    files: ClassVar[Mapping[str, str]] = INPUT
 
     def __init__(self, services: InMemoryServices, *, fence: str | None = FENCE_TEXT, quiet: str = "never") -> None:
         """`fence`: the text that lies where the publish fence belongs; None: there is nothing."""
@@ -159,18 +152,14 @@ class World:
         self.tried: list[Tried] = []
         self.store: object = services.lakefs
         """The way to lakeFS of the deliveries that are run."""
-        self.ref = services.seed(dict(self.files) if fence is None else {**self.files, FENCE_PATH: fence})
+        self.ref = services.seed(dict(INPUT) if fence is None else {**INPUT, FENCE_PATH: fence})
         self.start = services.tree(self.ref)
         conductor = services.conductor
         conductor.register_task_definitions([build_task_definition(self.task)])
-        conductor.create_workflow_definition(self.definition())
+        conductor.create_workflow_definition(flow_of(self.task))
         params = {"quiet": quiet, "began": int(services.clock.now() * 1000)}
         block = {"repository": REPOSITORY, "branch": BRANCH, "ref_type": "commit", "ref": self.ref}
         self.workflow = conductor.start_workflow("matrix", {"workspace": block, "params": params})
-
-    def definition(self) -> dict[str, Any]:
-        """Of the workflow, which is called `matrix`."""
-        return WORKFLOW
 
     # ------------------------------------------------------------------------- what is done
 
@@ -215,10 +204,6 @@ class World:
         return str(self.services.conductor.workflow(self.workflow, include_tasks=False)["status"])
 
     # ------------------------------------------------------------- what happens in between
-
-    def commit_foreign(self) -> None:
-        """Somebody else commits to the branch."""
-        self.services.seed(FOREIGN)
 
     def terminate(self) -> None:
         """Somebody ends the workflow."""
@@ -295,8 +280,7 @@ class World:
             assert commit.parents[0] == commit.metadata["perago.expected_head"]
             if commit.id not in undone and not commit.metadata["perago.adopts"]:
                 tree = expected_tree(makers[tuple(commit.metadata[key] for key in _IDENTITY)], tree)
-        found = self.services.tree()
-        assert {key: found[key] for key in found.keys() - FOREIGN.keys()} == tree
+        assert self.services.tree() == tree
         rows = self.services.conductor.workflow(self.workflow)["tasks"]
         outputs = [row["outputData"] for row in rows if row["taskType"] == self.task.name]
         assert publications[0].id in [output["workspace"]["ref"] for output in outputs if output]
@@ -310,18 +294,9 @@ _IDENTITY = ("perago.task_id", "perago.poll_count", "perago.start_time")
 
 
 class SharedWorld(World):
-    """A workflow of one such step."""
+    """A workflow of a step that publishes beside others."""
 
     task: ClassVar[Task] = SHARING
-    files: ClassVar[Mapping[str, str]] = {**INPUT, "side/a.csv": "1", "side/b.csv": "2"}
-
-    def definition(self) -> dict[str, Any]:
-        return flow(_step("raw"), name="matrix")
-
-
-def _step(part: str) -> dict[str, Any]:
-    params = {"quiet": "${workflow.input.params.quiet}", "began": "${workflow.input.params.began}", "part": part}
-    return simple(SHARING.name, part, workspace="${workflow.input.workspace}", params=params)
 
 
 # ----------------------------------------------------------------------------------------- `perago gc`

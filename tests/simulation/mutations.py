@@ -205,10 +205,6 @@ def remove_what_others_left_in_any_case(original: Any, state: State) -> Any:
     return original(state)
 
 
-def publish_only_fence_commits_without_changes(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(protocol, "_is_empty", protocol._is_fence_commit)
-
-
 # ------------------------------------------------------- conditions of adopting and undoing
 
 
