@@ -46,8 +46,7 @@ class Conductor:
 
     def define(self, name: str, steps: Sequence[Mapping[str, Any]]) -> None:
         """Create a workflow of `steps`."""
-        definition = {"name": name, "version": 1, "schemaVersion": 2, "ownerEmail": "live@example.com"}
-        self.call("PUT", "/metadata/workflow", [{**definition, "tasks": list(steps)}])
+        self.call("PUT", "/metadata/workflow", [definition(name, steps)])
 
     def start(self, name: str, payload: Mapping[str, Any]) -> str:
         """Start a workflow; returns its id."""
@@ -125,6 +124,10 @@ class Conductor:
         """Retry what has failed in a workflow that is over."""
         self.call("POST", f"/workflow/{workflow_id}/retry")
 
+    def remove(self, workflow_id: str) -> None:
+        """Remove a workflow that is over from the server."""
+        self.call("DELETE", f"/workflow/{workflow_id}/remove")
+
     def settle(self, workflow_id: str, task_id: str, status: str, **fields: Any) -> None:
         """Speak for an attempt, as its worker would: nobody asks who sends it (`docs/dev/servers/conductor.md`,
         "Attempt state machine")."""
@@ -136,8 +139,17 @@ class Conductor:
 
     def task_log(self, task_id: str) -> str:
         """What was logged to an attempt."""
-        entries = self.call("GET", f"/tasks/{task_id}/log") or []
-        return "\n".join(entry["log"] for entry in entries)
+        return "\n".join(entry["log"] for entry in self.log_entries(task_id))
+
+    def log_entries(self, task_id: str) -> list[dict[str, Any]]:
+        """What was logged to an attempt, entry by entry."""
+        return self.call("GET", f"/tasks/{task_id}/log") or []
+
+
+def definition(name: str, steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The definition of a workflow of `steps`."""
+    tasks = list(steps)
+    return {"name": name, "version": 1, "schemaVersion": 2, "ownerEmail": "live@example.com", "tasks": tasks}
 
 
 def told(workflow: Mapping[str, Any]) -> str:

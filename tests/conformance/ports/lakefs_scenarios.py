@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -86,12 +85,8 @@ class LakeFSScenarios:
         return service.store
 
     @pytest.fixture
-    def repository(self, service: LakeFSService) -> Iterator[str]:
-        """A repository of its own, with one commit on `main`."""
-        name = f"perago-test-{uuid.uuid4().hex[:12]}"
-        service.create_repository(name)
-        yield name
-        service.delete_repository(name)
+    def repository(self, service: LakeFSService) -> str:
+        return service.repository
 
     def test_a_publication_from_branch_to_merge(self, store: WorkspaceStore, repository: str, tmp_path: Path) -> None:
         first = store.get_commit(repository, "main")

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import json
-import os
 import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from typing import Protocol
+from dataclasses import dataclass
 
 from pydantic import SecretStr
 
@@ -21,67 +17,34 @@ from perago.embedded.lakefs import InMemoryLakeFS, LakeFSServer
 from perago.ports import WorkspaceStore
 from perago.settings import LakeFSSettings
 
-
-class LakeFSService(Protocol):
-    """A store, and repositories for it."""
-
-    @property
-    def store(self) -> WorkspaceStore: ...
-
-    def create_repository(self, name: str) -> None:
-        """One with a first commit on `main`."""
-        ...
-
-    def delete_repository(self, name: str) -> None: ...
+from ...live import repositories
 
 
-class _Model:
-    def __init__(self, lakefs: InMemoryLakeFS) -> None:
-        self.store: WorkspaceStore = lakefs
-        self._server = lakefs.server
+@dataclass(frozen=True)
+class LakeFSService:
+    """A store, and a repository in it that has one commit on `main`."""
 
-    def create_repository(self, name: str) -> None:
-        self._server.create_repository(name)
-
-    def delete_repository(self, name: str) -> None:
-        self._server.delete_repository(name)
-
-
-class _OverHttp:
-    def __init__(self, store: LakeFSStore, settings: LakeFSSettings) -> None:
-        self.store: WorkspaceStore = store
-        self._settings = settings
-
-    def create_repository(self, name: str) -> None:
-        scheme = os.environ.get("PERAGO_LIVE_STORAGE", "local://")
-        body = {"name": name, "storage_namespace": scheme + name, "default_branch": "main"}
-        self._administer("POST", "/repositories", body)
-
-    def delete_repository(self, name: str) -> None:
-        self._administer("DELETE", f"/repositories/{name}")
-
-    def _administer(self, method: str, path: str, body: object = None) -> None:
-        pair = f"{self._settings.access_key_id}:{self._settings.secret_access_key.get_secret_value()}"
-        headers = {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
-        headers |= {"Content-Type": "application/json"}
-        content = None if body is None else json.dumps(body).encode()
-        url = f"{self._settings.endpoint_url.rstrip('/')}/api/v1{path}"
-        with urllib.request.urlopen(urllib.request.Request(url, content, headers, method=method), timeout=60):
-            pass
+    store: WorkspaceStore
+    repository: str
 
 
 @contextmanager
 def on_the_model() -> Iterator[LakeFSService]:
     """The model itself, as tests of attempts use it."""
     with InMemoryLakeFS(SystemClock()) as lakefs:
-        yield _Model(lakefs)
+        lakefs.server.create_repository("perago-test")
+        yield LakeFSService(lakefs, "perago-test")
 
 
 @contextmanager
 def over_http(settings: LakeFSSettings) -> Iterator[LakeFSService]:
     """The adapter that production uses, on the server that `settings` name."""
+    secret = settings.secret_access_key.get_secret_value()
+    server = repositories.LakeFSServer(settings.endpoint_url, settings.access_key_id, secret, real=True)
+    made = repositories.created(server)
     with closing(LakeFSStore(settings)) as store:
-        yield _OverHttp(store, settings)
+        yield LakeFSService(store, made.name)
+    made.delete()
 
 
 @contextmanager
