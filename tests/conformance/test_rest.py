@@ -92,27 +92,12 @@ def _answer(status: int, body: Any = None, kind: str = "application/json") -> li
     return [{"request": {"operation": "GET /x", "path": "/x"}, "response": response}]
 
 
+# Whatever else the rule leaves out differs in some recording, so that a stricter rule fails its scenario.
 ALIKE = {
-    "another message": (_answer(404, {"message": "no branch"}), _answer(404, {"message": "branch not found"})),
     "another member of an error": (_answer(500, {"instance": "a", "message": ""}), _answer(500, {"message": ""})),
-    "other validation errors": (_answer(400, {"validationErrors": [1]}), _answer(400, {"validationErrors": [2, 3]})),
-    "an error that is a page": (_answer(400, "<html>", "text/html"), _answer(400, {"message": "bad path"})),
     "a parameter of the media type": (
         _answer(200, "id", "text/plain;charset=UTF-8"),
         _answer(200, "id", "text/plain; charset=utf-8"),
-    ),
-    "the media type of JSON": (_answer(201, {"a": 1}, "text/plain"), _answer(201, {"a": 1})),
-    "the order of a set": (
-        _answer(200, {"failedTaskNames": ["a", "b"]}),
-        _answer(200, {"failedTaskNames": ["b", "a"]}),
-    ),
-    "the message of one item of a batch": (
-        _answer(200, [{"status_code": 404, "message": "not found"}]),
-        _answer(200, [{"status_code": 404, "message": "no such object"}]),
-    ),
-    "the words of the script engine": (
-        _answer(200, {"reasonForIncompletion": "Error evaluating the script `SyntaxError: unexpected`"}),
-        _answer(200, {"reasonForIncompletion": "Error evaluating the script `SyntaxError: no return`"}),
     ),
 }
 

@@ -325,6 +325,38 @@ class Chaos:
         return f"could not commit {name}"
 
 
+def chaotic(deploy: Callable[..., Deployment], module: str, proxies: dict[str, Proxy]) -> Deployment:
+    """Deploy a task whose ways to both servers can be disturbed."""
+    return deploy(
+        module,
+        CONDUCTOR_SERVER_URL=proxies["conductor"].url,
+        LAKECTL_SERVER_ENDPOINT_URL=proxies["lakefs"].url,
+        LIVE_RESPONSE_SECONDS="3",
+        LIVE_RETRIES="5",
+    )
+
+
+def rage_and_recover(
+    deployment: Deployment,
+    dice: random.Random,
+    proxies: dict[str, Proxy],
+    runs: list[Run],
+    *,
+    outside: bool,
+    forked: bool = False,
+) -> None:
+    """Do harm to these workflows for a while with two workers, see the workflows through, and print what was done."""
+    fleet = Fleet(deployment, dice)
+    for worker in [fleet.add(), fleet.add()]:
+        worker.ready()
+    chaos = Chaos(dice, deployment.conductor, fleet, proxies, runs, forked=forked)
+    chaos.rage(RAGE_SECONDS, outside=outside)
+    print("\n".join(chaos.journal))
+    chaos.recover(RECOVERY_SECONDS)
+    fleet.retire()
+    assert deployment.environment.attempt_directories() == []
+
+
 @contextmanager
 def _away(proxy: Proxy, *, refusing: bool) -> Iterator[None]:
     if refusing:

@@ -32,15 +32,15 @@ _VERSION = re.compile(r'version "(\d+)')
 _DIRECTORIES = ("/usr/lib/jvm/*", "/Library/Java/JavaVirtualMachines/*/Contents/Home", "/opt/java/*")
 
 
-class MissingToolError(Exception):
-    """A tool is not there; the text says what to install."""
+class ServerError(Exception):
+    """The server could not be installed or started; the text says why, and what to install."""
 
 
 def find_java() -> Path:
     """The `java` of a release of 21 or later.
 
     Raises:
-        MissingToolError: there is none among `JAVA_HOME` and its kin, `PATH` and the usual directories.
+        ServerError: there is none among `JAVA_HOME` and its kin, `PATH` and the usual directories.
     """
     seen: dict[Path, int | None] = {}
     for candidate in _java_candidates():
@@ -51,7 +51,7 @@ def find_java() -> Path:
         if (seen[java] or 0) >= OLDEST_JAVA:
             return java
     found = "; ".join(f"{java} is {version or 'of no known version'}" for java, version in seen.items())
-    raise MissingToolError(
+    raise ServerError(
         f"Conductor needs a JDK of {OLDEST_JAVA} or later, but there is none ({found or 'no Java was found at all'}). "
         "Install one, and set JAVA_HOME if it is not in a usual place."
     )
@@ -84,7 +84,7 @@ def find_maven() -> Path:
     """The `mvn` command.
 
     Raises:
-        MissingToolError: there is none.
+        ServerError: there is none.
     """
     if (on_path := shutil.which("mvn")) is not None:
         return Path(on_path)
@@ -92,9 +92,7 @@ def find_maven() -> Path:
         command = Path(os.environ.get(variable, "")) / "bin/mvn"
         if os.environ.get(variable) and os.access(command, os.X_OK):
             return command
-    raise MissingToolError(
-        "Conductor is installed with Maven, but there is no mvn on PATH. Install Maven 3.6 or later."
-    )
+    raise ServerError("Conductor is installed with Maven, but there is no mvn on PATH. Install Maven 3.6 or later.")
 
 
 VERSION = "3.32.3"
@@ -117,10 +115,6 @@ _OPTIONS = (
 _JVM = ("-Xmx1g", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 
 
-class ServerError(Exception):
-    """The server could not be installed or started; the text says why."""
-
-
 def cache_directory() -> Path:
     """Where the installed server and its logs are kept."""
     return Path(os.environ.get("PERAGO_LIVE_CACHE") or ".live").resolve()
@@ -130,8 +124,7 @@ def install(java: Path) -> Path:
     """The main jar of the installed server; installs it if it is not there yet.
 
     Raises:
-        ServerError: Maven or the extraction failed.
-        MissingToolError: there is no Maven.
+        ServerError: there is no Maven, or it or the extraction failed.
     """
     home = cache_directory() / f"conductor-{VERSION}"
     if (home / JAR).is_file():
@@ -172,7 +165,6 @@ def running_server() -> Iterator[str]:
 
     Raises:
         ServerError: it could not be installed or did not become healthy.
-        MissingToolError: Maven or the JDK is missing.
     """
     java = find_java()
     jar = install(java)
@@ -252,20 +244,12 @@ def _tail(text: str, lines: int = 30) -> str:
 # --------------------------------------------------------------------------- command line
 
 
-class CommandFailedError(Exception):
-    """The command ended with another status than 0."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__(f"the command ended with status {status}")
-        self.status = status
-
-
 def run_with_server(command: Sequence[str]) -> None:
     """Run `command` beside a server.
 
     Raises:
-        CommandFailedError: it failed.
         ServerError: there is no such command, or no server.
+        SystemExit: the command failed; with its exit status. The log of the server is kept.
     """
     if shutil.which(command[0]) is None:
         raise ServerError(f"{command[0]}: no such command")
@@ -275,7 +259,7 @@ def run_with_server(command: Sequence[str]) -> None:
         with _signals_passed_to(child):
             status = child.wait()
         if status:
-            raise CommandFailedError(status if status > 0 else 128 - status)
+            raise SystemExit(status if status > 0 else 128 - status)
 
 
 @contextmanager
@@ -297,7 +281,7 @@ def _signals_passed_to(child: subprocess.Popen[bytes]) -> Iterator[None]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command line; returns the exit status."""
+    """The command line; returns the exit status, unless the command has failed."""
     try:
         match list(arguments):
             case ["install"]:
@@ -307,9 +291,7 @@ def main(arguments: Sequence[str]) -> int:
             case _:
                 print(__doc__, file=sys.stderr)
                 return 2
-    except CommandFailedError as error:
-        return error.status
-    except (MissingToolError, ServerError) as error:
+    except ServerError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

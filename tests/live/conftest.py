@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import pytest
@@ -118,15 +118,13 @@ def lakefs_proxy(lakefs: LakeFSServer) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def store_proxy() -> Iterator[dict[str, Proxy]]:
-    """A proxy in front of the block store by its name `store`, where lakeFS signs addresses of a port that is kept free
-    for it (`PERAGO_LIVE_STORE`)."""
+def proxies(conductor_proxy: Proxy, lakefs_proxy: Proxy) -> Iterator[dict[str, Proxy]]:
+    """A proxy in front of each server, by its name. The block store has one where lakeFS signs addresses of a port that
+    is kept free for it (`PERAGO_LIVE_STORE`)."""
+    found = {"conductor": conductor_proxy, "lakefs": lakefs_proxy}
     port, _, url = os.environ.get("PERAGO_LIVE_STORE", "").partition("=")
-    if not url:
-        yield {}
-        return
-    with proxied(url, int(port)) as proxy:
-        yield {"store": proxy}
+    with proxied(url, int(port)) if url else nullcontext() as store:
+        yield found | ({"store": store} if store else {})
 
 
 @pytest.fixture(scope="module")

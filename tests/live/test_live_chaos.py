@@ -13,13 +13,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from .chaos import CHAOTIC, RAGE_SECONDS, RECOVERY_SECONDS, SEED, STEPS, Chaos, Fleet, Run, payload
+from .chaos import CHAOTIC, SEED, STEPS, Run, chaotic, payload, rage_and_recover
 from .conftest import Deploy
 from .deploying import Deployment
 from .histories import History
 from .proxy import Proxy
 from .repositories import LakeFSServer, Repository, created
-from .workflows import Conductor, step, told
+from .workflows import step, told
 
 pytestmark = CHAOTIC
 
@@ -48,39 +48,16 @@ def chain(deployment: Deployment) -> str:
 
 @pytest.mark.parametrize("number", range(ROUNDS))
 def test_a_round_of_chaos_breaks_no_promise(
-    deploy: Deploy,
-    conductor: Conductor,
-    repositories: list[Repository],
-    conductor_proxy: Proxy,
-    lakefs_proxy: Proxy,
-    store_proxy: dict[str, Proxy],
-    seed: int,
-    number: int,
+    deploy: Deploy, repositories: list[Repository], proxies: dict[str, Proxy], seed: int, number: int
 ) -> None:
     print(f"PERAGO_LIVE_CHAOS_SEED={seed}, round {number}")
     dice = random.Random(f"{seed}:{number}")
-    deployment = deploy(
-        "chaotic",
-        CONDUCTOR_SERVER_URL=conductor_proxy.url,
-        LAKECTL_SERVER_ENDPOINT_URL=lakefs_proxy.url,
-        LIVE_RESPONSE_SECONDS="3",
-        LIVE_RETRIES="5",
-    )
+    deployment = chaotic(deploy, "chaotic", proxies)
     workflow, runs = chain(deployment), []
     for repository in repositories:
         ref = repository.commit(SEED)
         runs.append(Run(deployment.start(payload(repository, ref, dice), workflow), repository, ref))
-
-    fleet = Fleet(deployment, dice)
-    for worker in [fleet.add(), fleet.add()]:
-        worker.ready()
-    chaos = Chaos(dice, conductor, fleet, {"conductor": conductor_proxy, "lakefs": lakefs_proxy, **store_proxy}, runs)
-    chaos.rage(RAGE_SECONDS, outside=number % 3 == 2)
-    print("\n".join(chaos.journal))
-    chaos.recover(RECOVERY_SECONDS)
-    fleet.retire()
-
+    rage_and_recover(deployment, dice, proxies, runs, outside=number % 3 == 2)
     for run in runs:
-        print(told(conductor.workflow(run.workflow_id)))
-        assert list(History(conductor, run).violations()) == []
-    assert deployment.environment.attempt_directories() == []
+        print(told(deployment.conductor.workflow(run.workflow_id)))
+        assert list(History(deployment.conductor, run).violations()) == []

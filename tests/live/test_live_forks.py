@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,28 +11,28 @@ import pytest
 
 from perago.attempt.publication import FENCE_PATH
 
-from .chaos import CHAOTIC, LARGE, RAGE_SECONDS, RECOVERY_SECONDS, SEED, Chaos, Fleet, Run
+from .chaos import CHAOTIC, LARGE, SEED, Run, chaotic, rage_and_recover
 from .conftest import Deploy
 from .deploying import Deployment, block
-from .histories import md5
+from .histories import Branch, field, md5
 from .proxy import Proxy
 from .repositories import Repository
-from .workflows import Conductor, step, told
+from .workflows import step, told
 
 pytestmark = CHAOTIC
 
 ROUNDS = int(os.environ.get("PERAGO_LIVE_CHAOS_ROUNDS", "4"))
 BRANCHES = 4
+REFERENCES = [f"branch{number}" for number in range(BRANCHES)]
 
 
 def forked(deployment: Deployment, *, dynamic: bool = False) -> str:
     """Defines a fork of `BRANCHES` steps; returns its name."""
     name = f"{deployment.task}.fork"
-    references = [f"branch{number}" for number in range(BRANCHES)]
     inputs = {"workspace": "${workflow.input.workspace}"}
     steps = [
         step(deployment.task, reference, **inputs, params=f"${{workflow.input.{reference}}}") | {"permissive": True}
-        for reference in references
+        for reference in REFERENCES
     ]
     fork: dict[str, Any] = {"name": "fork", "taskReferenceName": "fork", "type": "FORK_JOIN"}
     join: dict[str, Any] = {"name": "join", "taskReferenceName": "join", "type": "JOIN"}
@@ -46,7 +45,7 @@ def forked(deployment: Deployment, *, dynamic: bool = False) -> str:
         }
     else:
         fork["forkTasks"] = [[each] for each in steps]
-        join["joinOn"] = references
+        join["joinOn"] = REFERENCES
     deployment.conductor.define(name, [fork, join])
     return name
 
@@ -54,47 +53,33 @@ def forked(deployment: Deployment, *, dynamic: bool = False) -> str:
 def orders(dice: random.Random) -> dict[str, Any]:
     """One stamp for each branch of the fork."""
     return {
-        f"branch{number}": {
-            "stamp": f"branch{number}.stamp",
+        reference: {
+            "stamp": f"{reference}.stamp",
             "sleep": dice.uniform(0.0, 0.4),
             "padding": dice.choice([0, LARGE]),
         }
-        for number in range(BRANCHES)
+        for reference in REFERENCES
     }
 
 
-class Branch:
-    """What has become of one branch of lakeFS since a commit, by the server's own history."""
-
-    def __init__(self, repository: Repository, ref: str) -> None:
-        self.repository = repository
-        self.commits = repository.since(ref)
-        self.publications = [commit for commit in self.commits if "perago.task_id" in commit["metadata"]]
+class ForkedBranch(Branch):
+    """One branch of lakeFS, to which all branches of a fork have published."""
 
     def violations(self, workflow: Mapping[str, Any], outside: list[str]) -> Iterator[str]:
         """Every promise that was broken."""
-        undone = {gone for commit in self.publications for gone in _field(commit, "supersedes").split(",")}
-        living = [commit for commit in self.publications if commit["id"] not in undone]
-        steps = Counter(_field(commit, "step_key") for commit in living if _field(commit, "phase") != "fence")
-        yield from (f"{number} publications of {key}" for key, number in steps.items() if number > 1)
+        yield from self.visible()
         for commit in self.publications:
-            if commit["parents"][0] != _field(commit, "expected_head"):
-                yield f"{commit['id']} is on another head than it was built on"
             yield from self._exact(commit)
         yield from self._present(workflow)
-        tree, ids = self.repository.tree(), {commit["id"] for commit in self.commits}
-        for commit_id in outside:
-            path = self.repository.get(commit_id)["message"].removeprefix("outside ")
-            if commit_id not in ids or path not in tree:
-                yield f"the outside commit {commit_id} or its file {path} is gone"
+        yield from self.kept(outside)
 
     def _exact(self, commit: Mapping[str, Any]) -> Iterator[str]:
         """It changes its own stamp and those that it undoes, and nothing else but the publish fence."""
         before, after = self.repository.tree(commit["parents"][0]), self.repository.tree(commit["id"])
         changed = {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
         known = {each["id"]: each for each in self.publications}
-        undoes = [known[gone] for gone in _field(commit, "supersedes").split(",") if gone in known]
-        allowed = {f"{_field(each, 'reference_name')}.stamp" for each in [commit, *undoes]} | {FENCE_PATH}
+        undoes = [known[gone] for gone in field(commit, "supersedes").split(",") if gone in known]
+        allowed = {f"{field(each, 'reference_name')}.stamp" for each in [commit, *undoes]} | {FENCE_PATH}
         if not changed <= allowed:
             yield f"{commit['id']} has changed {sorted(changed - allowed)}"
 
@@ -115,66 +100,36 @@ class Branch:
 SYSTEM = ("FORK", "FORK_JOIN", "JOIN", "FORK_JOIN_DYNAMIC")
 
 
-def _field(commit: Mapping[str, Any], name: str) -> str:
-    return str(commit["metadata"][f"perago.{name}"])
-
-
 @pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
-def test_all_branches_of_a_fork_publish_to_one_branch(
-    deploy: Deploy, conductor: Conductor, repository: Repository, *, dynamic: bool
-) -> None:
+def test_all_branches_of_a_fork_publish_to_one_branch(deploy: Deploy, repository: Repository, *, dynamic: bool) -> None:
     deployment = deploy("forking")
     workflow = forked(deployment, dynamic=dynamic)
     ref = repository.commit({"raw/a.txt": b"a"})
     inputs: dict[str, Any] = {"workspace": block(repository, ref), **orders(random.Random(1))}
     if dynamic:
-        references = [f"branch{number}" for number in range(BRANCHES)]
         inputs |= {
-            "tasks": [step(deployment.task, reference) | {"permissive": True} for reference in references],
+            "tasks": [step(deployment.task, reference) | {"permissive": True} for reference in REFERENCES],
             "inputs": {
-                reference: {"workspace": inputs["workspace"], "params": inputs[reference]} for reference in references
+                reference: {"workspace": inputs["workspace"], "params": inputs[reference]} for reference in REFERENCES
             },
         }
     deployment.worker(slots=BRANCHES)
     run = deployment.start(inputs, workflow)
-    found = conductor.completed(run, driven=True)
-    assert list(Branch(repository, ref).violations(found, [])) == []
+    found = deployment.conductor.completed(run, driven=True)
+    assert list(ForkedBranch(repository, ref).violations(found, [])) == []
 
 
 @pytest.mark.parametrize("number", range(ROUNDS))
 def test_a_round_of_chaos_breaks_no_promise_of_a_fork(
-    deploy: Deploy,
-    conductor: Conductor,
-    repository: Repository,
-    conductor_proxy: Proxy,
-    lakefs_proxy: Proxy,
-    store_proxy: dict[str, Proxy],
-    seed: int,
-    number: int,
+    deploy: Deploy, repository: Repository, proxies: dict[str, Proxy], seed: int, number: int
 ) -> None:
     print(f"PERAGO_LIVE_CHAOS_SEED={seed}, round {number}")
     dice = random.Random(f"fork:{seed}:{number}")
-    deployment = deploy(
-        "forking",
-        CONDUCTOR_SERVER_URL=conductor_proxy.url,
-        LAKECTL_SERVER_ENDPOINT_URL=lakefs_proxy.url,
-        LIVE_RESPONSE_SECONDS="3",
-        LIVE_RETRIES="5",
-    )
+    deployment = chaotic(deploy, "forking", proxies)
     ref = repository.commit(SEED)
     started = deployment.start({"workspace": block(repository, ref), **orders(dice)}, forked(deployment))
     run = Run(started, repository, ref)
-    fleet = Fleet(deployment, dice)
-    for worker in [fleet.add(), fleet.add()]:
-        worker.ready()
-    proxies = {"conductor": conductor_proxy, "lakefs": lakefs_proxy, **store_proxy}
-    chaos = Chaos(dice, conductor, fleet, proxies, [run], forked=True)
-    chaos.rage(RAGE_SECONDS, outside=number % 2 == 1)
-    print("\n".join(chaos.journal))
-    chaos.recover(RECOVERY_SECONDS)
-    fleet.retire()
-
-    found = conductor.workflow(run.workflow_id)
+    rage_and_recover(deployment, dice, proxies, [run], outside=number % 2 == 1, forked=True)
+    found = deployment.conductor.workflow(run.workflow_id)
     print(told(found))
-    assert list(Branch(repository, ref).violations(found, run.outside)) == []
-    assert deployment.environment.attempt_directories() == []
+    assert list(ForkedBranch(repository, ref).violations(found, run.outside)) == []

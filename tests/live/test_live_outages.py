@@ -99,17 +99,6 @@ def test_conductor_goes_away_while_a_function_runs_and_past_its_end(line: Line, 
     line.published_once(workflow_id, seeded)
 
 
-def test_conductor_answers_nothing_for_a_while(line: Line, seeded: Seeded, gate: Gate) -> None:
-    workflow_id = line.start(seeded, gate=str(gate))
-    gate.entered()
-    trap = line.conductor.trap(FENCE, Cut.NOWHERE, first=line.conductor.stall)
-    gate.open()
-    trap.wait()
-    time.sleep(OUTAGE)
-    line.conductor.restore()
-    line.published_once(workflow_id, seeded)
-
-
 @pytest.mark.parametrize("cut", [Cut.REQUEST, Cut.ANSWER], ids=lambda cut: cut.name.lower())
 @pytest.mark.parametrize("call", [FENCE, REPORT], ids=["delivery check", "report"])
 def test_a_call_to_conductor_is_lost(line: Line, seeded: Seeded, call: str, cut: Cut) -> None:
@@ -179,14 +168,16 @@ def test_lakefs_is_away_on_arrival(line: Line, seeded: Seeded) -> None:
     line.published_once(workflow_id, seeded)
 
 
-def test_lakefs_answers_nothing_for_a_while(line: Line, seeded: Seeded, gate: Gate) -> None:
+@pytest.mark.parametrize(("server", "call"), [("conductor", FENCE), ("lakefs", CALLS["upload"])])
+def test_a_server_answers_nothing_for_a_while(line: Line, seeded: Seeded, gate: Gate, server: str, call: str) -> None:
+    proxy: Proxy = getattr(line, server)
     workflow_id = line.start(seeded, gate=str(gate))
     gate.entered()
-    trap = line.lakefs.trap(CALLS["upload"], Cut.NOWHERE, first=line.lakefs.stall)
+    trap = proxy.trap(call, Cut.NOWHERE, first=proxy.stall)
     gate.open()
     trap.wait()
     time.sleep(OUTAGE)
-    line.lakefs.restore()
+    proxy.restore()
     line.published_once(workflow_id, seeded)
 
 

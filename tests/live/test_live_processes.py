@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from pathlib import Path
 
 import psutil
 import pytest
@@ -13,6 +12,7 @@ from .conftest import Deploy
 from .deploying import Deployment, Gate, input_of
 from .proxy import Cut, Proxy
 from .repositories import Repository
+from .tasks.acting import Announcement
 from .waiting import wait_for
 
 pytestmark = pytest.mark.live
@@ -30,6 +30,20 @@ def _is_gone(pid: int | None) -> bool:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
+
+
+def _held(workspace: Deployment, seeded: Seeded, gate: Gate, *, child: bool = True) -> tuple[str, Announcement]:
+    """Start a workflow whose function stands in the gate and may have a child; returns the workflow's id, too."""
+    orders = {"write": {"out.txt": "o"}, "gate": str(gate), "child": child}
+    workflow_id = workspace.start(input_of(*seeded, orders))
+    (running,) = gate.entered()
+    return workflow_id, running
+
+
+def _check_untouched(seeded: Seeded) -> None:
+    """The branch is at the input ref, and no staging branch is left."""
+    repository, ref = seeded
+    assert (repository.head(), repository.branches()) == (ref, {"main"})
 
 
 # ------------------------------------------------------------------------- side by side
@@ -57,13 +71,10 @@ def test_four_slots_run_four_tasks_at_the_same_time(deploy: Deploy, gate: Gate) 
 
 
 def test_a_slot_killed_in_the_middle_fails_immediately_and_the_retry_completes(
-    workspace: Deployment, worker: Worker, seeded: Seeded, tmp_path: Path
+    workspace: Deployment, worker: Worker, seeded: Seeded, gate: Gate
 ) -> None:
     repository, ref = seeded
-    gate = Gate(tmp_path / "killed")
-    orders = {"write": {"out.txt": "o"}, "gate": str(gate), "child": True}
-    workflow_id = workspace.start(input_of(repository, ref, orders))
-    (victim,) = gate.entered()
+    workflow_id, victim = _held(workspace, seeded, gate)
     psutil.Process(victim.pid).kill()
     wait_for("the failure", lambda: workspace.conductor.statuses(workflow_id)[0] == "FAILED")
     first = workspace.conductor.tasks(workflow_id)[0]
@@ -88,7 +99,7 @@ def test_a_function_that_ends_its_process_is_a_failure_with_its_cause(
     workspace.conductor.wait(workflow_id)
     assert workspace.conductor.statuses(workflow_id) == ["FAILED", "FAILED"]
     assert all(words in task["reasonForIncompletion"] for task in workspace.conductor.tasks(workflow_id))
-    assert (repository.head(), repository.branches()) == (ref, {"main"})
+    _check_untouched(seeded)
     wait_for("the removal of both directories", lambda: not workspace.environment.attempt_directories())
 
 
@@ -127,8 +138,7 @@ def test_a_publication_of_a_slot_that_was_killed_after_its_merge_is_adopted_once
 
 def _killed_at(call: str, cut: Cut, workspace: Deployment, lakefs: Proxy, seeded: Seeded, gate: Gate) -> str:
     """Start a workflow whose slot is killed at a request to lakeFS, before or after the server has carried it out."""
-    workflow_id = workspace.start(input_of(*seeded, {"write": {"out.txt": "o"}, "gate": str(gate)}))
-    (victim,) = gate.entered()
+    workflow_id, victim = _held(workspace, seeded, gate, child=False)
     process = psutil.Process(victim.pid)
     trap = lakefs.trap(call, cut, first=process.kill)
     gate.open()
@@ -137,18 +147,15 @@ def _killed_at(call: str, cut: Cut, workspace: Deployment, lakefs: Proxy, seeded
 
 
 def test_a_killed_supervisor_takes_everything_with_it(deploy: Deploy, seeded: Seeded, gate: Gate) -> None:
-    repository, ref = seeded
     workspace = deploy("workspace")
     worker = workspace.worker(2)
-    orders = {"write": {"out.txt": "o"}, "gate": str(gate), "child": True}
-    workflow_id = workspace.start(input_of(repository, ref, orders))
-    (running,) = gate.entered()
+    workflow_id, running = _held(workspace, seeded, gate)
     worker.signal(signal.SIGKILL)
     wait_for("the end of the function's child", lambda: _is_gone(running.child))
     gate.open()
     _nothing_left_of(worker)
     assert workspace.conductor.statuses(workflow_id) == ["IN_PROGRESS"], "nobody is left to report"
-    assert (repository.head(), repository.branches()) == (ref, {"main"})
+    _check_untouched(seeded)
 
     workspace.worker()
     wait_for("the next worker's sweep", lambda: not workspace.environment.attempt_directories())
@@ -195,12 +202,9 @@ def test_an_idle_worker_ends_and_hands_back_the_deliveries_of_its_last_poll(depl
 def test_the_second_signal_cancels_and_nothing_is_sent(
     deploy: Deploy, seeded: Seeded, gate: Gate, number: signal.Signals
 ) -> None:
-    repository, ref = seeded
     workspace = deploy("workspace")
     worker = workspace.worker(1)
-    orders = {"write": {"out.txt": "o"}, "gate": str(gate), "child": True}
-    workflow_id = workspace.start(input_of(repository, ref, orders))
-    (running,) = gate.entered()
+    workflow_id, running = _held(workspace, seeded, gate)
     worker.signal(number)
     worker.line("stopping: ")
     worker.signal(number)
@@ -209,7 +213,7 @@ def test_the_second_signal_cancels_and_nothing_is_sent(
     assert _is_gone(running.child)
     worker.line(f"lost {workspace.task} {running.task_id}.*second signal")
     assert workspace.conductor.statuses(workflow_id) == ["IN_PROGRESS"]
-    assert (repository.head(), repository.branches()) == (ref, {"main"})
+    _check_untouched(seeded)
     assert workspace.environment.attempt_directories() == []
 
 
@@ -232,9 +236,7 @@ def test_the_end_of_a_workflow_ends_the_author_s_process_and_publishes_nothing(
     repository, ref = seeded
     workspace = deploy("workspace", LIVE_RESPONSE_SECONDS="9")
     worker = workspace.worker()
-    orders = {"write": {"out.txt": "o"}, "gate": str(gate), "child": True}
-    workflow_id = workspace.start(input_of(repository, ref, orders))
-    (running,) = gate.entered()
+    workflow_id, running = _held(workspace, seeded, gate)
     workspace.conductor.terminate(workflow_id)
     worker.line(f"lost {workspace.task} {running.task_id}")
     wait_for("the end of the function", lambda: _is_gone(running.pid) or _is_gone(running.child))
@@ -242,7 +244,7 @@ def test_the_end_of_a_workflow_ends_the_author_s_process_and_publishes_nothing(
     wait_for("the end of the function's child", lambda: _is_gone(running.child))
     next_one = workspace.start(input_of(repository, ref))
     workspace.conductor.completed(next_one)
-    assert (repository.head(), repository.branches()) == (ref, {"main"})
+    _check_untouched(seeded)
     assert workspace.conductor.statuses(workflow_id) == ["CANCELED"]
     wait_for("the removal of every directory", lambda: not workspace.environment.attempt_directories())
 
@@ -252,9 +254,7 @@ def test_a_lost_slot_s_successor_never_sees_the_first_one_publish(deploy: Deploy
     repository, ref = seeded
     workspace = deploy("workspace", LIVE_RESPONSE_SECONDS="6")
     worker = workspace.worker()
-    orders = {"write": {"out.txt": "o"}, "gate": str(gate)}
-    workflow_id = workspace.start(input_of(repository, ref, orders))
-    gate.entered()
+    workflow_id, _ = _held(workspace, seeded, gate, child=False)
     frozen = worker.environment.processes()
     for process in frozen:
         process.suspend()

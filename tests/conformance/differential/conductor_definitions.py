@@ -8,6 +8,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from ..conductor.operators import inline, operator, sub_workflow, switch, system_task
+from ..conductor.workflows import step
+
 Json = dict[str, Any]
 
 STATUSES = ("COMPLETED", "COMPLETED", "COMPLETED", "FAILED", "FAILED", "IN_PROGRESS", "FAILED_WITH_TERMINAL_ERROR")
@@ -86,17 +89,13 @@ class _Builder:
         given = {"x": "${workflow.input.x}"}
         if self.references:
             given["n"] = f"${{{self.draw(st.sampled_from(self.references))}.output.n}}"
-        step: Json = {
-            "name": self.draw(st.sampled_from(self.types)),
-            "taskReferenceName": self._reference(label),
-            "type": "SIMPLE",
-            "inputParameters": given,
-        }
+        name = self.draw(st.sampled_from(self.types))
+        made = step(name, self._reference(label), inputParameters=given)
         if self.draw(st.integers(0, 3)) == 0 if optional is None else optional:
-            step["optional"] = True
+            made["optional"] = True
         if (retries := self.draw(st.sampled_from((None, None, 0, 1)))) is not None:
-            step["retryCount"] = retries
-        return step
+            made["retryCount"] = retries
+        return made
 
     def simple(self) -> list[Json]:
         return [self._one("s")]
@@ -109,10 +108,11 @@ class _Builder:
             before = {"none": list, "simple": lambda: [self._one("a")], "sub": self.sub}[first]()
             branches.append([*before, self._one("f", optional=False)])
         named = [branch[-1]["taskReferenceName"] for branch in branches]
-        fork = {"name": "fork", "taskReferenceName": self._reference("fork"), "type": "FORK_JOIN"}
-        join = {"name": "join", "taskReferenceName": self._reference("join"), "type": "JOIN"}
         joined = named if self.draw(st.booleans()) else named[:1]
-        return [{**fork, "forkTasks": branches}, {**join, "joinOn": joined}]
+        return [
+            operator("FORK_JOIN", self._reference("fork"), forkTasks=branches),
+            operator("JOIN", self._reference("join"), joinOn=joined),
+        ]
 
     def loop(self) -> list[Json]:
         """One or two rounds of one or two steps."""
@@ -121,39 +121,27 @@ class _Builder:
         body = self._one("l")
         more = self.draw(st.sampled_from(("none", "simple", "switch")))
         rest = {"none": list, "simple": lambda: [self._one("l")], "switch": self.switch}[more]()
-        loop = {"name": "loop", "taskReferenceName": reference, "type": "DO_WHILE", "loopCondition": condition}
-        return [{**loop, "loopOver": [body, *rest]}]
+        return [operator("DO_WHILE", reference, loopCondition=condition, loopOver=[body, *rest])]
 
     def switch(self) -> list[Json]:
         """Chosen by the input of the workflow; the default case may be empty."""
         reference = self._reference("switch")
         cases = {"1": [self._one("c")], "2": [self._one("c"), self._one("c")]}
-        default = [self._one("d")] if self.draw(st.booleans()) else []
-        step = {"name": "switch", "taskReferenceName": reference, "type": "SWITCH", "evaluatorType": "value-param"}
-        given = {"expression": "on", "inputParameters": {"on": "${workflow.input.x}"}}
-        return [{**step, **given, "decisionCases": cases, "defaultCase": default}]
+        return [switch(cases, [self._one("d")] if self.draw(st.booleans()) else [], reference=reference)]
 
     def sub(self) -> list[Json]:
-        step: Json = {"name": "sub", "taskReferenceName": self._reference("sub"), "type": "SUB_WORKFLOW"}
-        parameters: Json = {"name": self.draw(st.sampled_from(self.inner))}
-        if self.draw(st.booleans()):
-            parameters["version"] = 1
-        if self.draw(st.integers(0, 3)) == 0:
-            step["optional"] = True
-        return [{**step, "inputParameters": {"x": "${workflow.input.x}"}, "subWorkflowParam": parameters}]
+        reference, name = self._reference("sub"), self.draw(st.sampled_from(self.inner))
+        parameters = {"name": name} | ({"version": 1} if self.draw(st.booleans()) else {})
+        optional = {"optional": True} if self.draw(st.integers(0, 3)) == 0 else {}
+        return [sub_workflow(name, reference, subWorkflowParam=parameters, **optional)]
 
     def inline(self) -> list[Json]:
-        given = {"evaluatorType": "javascript", "expression": "$.x", "x": "${workflow.input.x}"}
-        reference = self._reference("inline")
-        return [{"name": "inline", "taskReferenceName": reference, "type": "INLINE", "inputParameters": given}]
+        return [inline(self._reference("inline"), "$.x", x="${workflow.input.x}")]
 
     def variable(self) -> list[Json]:
-        given = {"v": "${workflow.input.x}"}
-        reference = self._reference("variable")
-        return [{"name": "variable", "taskReferenceName": reference, "type": "SET_VARIABLE", "inputParameters": given}]
+        return [system_task("SET_VARIABLE", self._reference("variable"), v="${workflow.input.x}")]
 
     def terminate(self) -> list[Json]:
         status = self.draw(st.sampled_from(("COMPLETED", "FAILED", "TERMINATED")))
         given = {"terminationStatus": status, "workflowOutput": {"x": "${workflow.input.x}"}}
-        reference = self._reference("end")
-        return [{"name": "end", "taskReferenceName": reference, "type": "TERMINATE", "inputParameters": given}]
+        return [system_task("TERMINATE", self._reference("end"), **given)]
