@@ -268,10 +268,7 @@ def test_the_cache_takes_no_space_that_the_transfer_needs(cache: ObjectCache, mo
 
 
 def test_a_source_that_is_too_short_is_not_kept(cache: ObjectCache) -> None:
-    source = cache.root / "source"
-    source.write_bytes(CONTENT[:-1])
-    with source.open("rb") as file, cache.open() as shelf:  # type: ignore[union-attr]
-        shelf.add(object_of(CONTENT), file.fileno(), CHECKSUM)
+    put(cache, CONTENT, held=CONTENT[:-1])
 
     assert entries(cache) == []
 

@@ -25,7 +25,6 @@ from perago import (
     WorkspaceSpec,
     current,
     forbid_glob,
-    require_file,
     require_glob,
     task,
 )
@@ -53,12 +52,6 @@ def _edit(workspace: Path) -> None:
     (workspace / "raw" / "a.csv").write_text("changed")
     (workspace / "raw" / "b.csv").unlink()
     _write(workspace)
-
-
-def _file_becomes_directory(workspace: Path) -> None:
-    (workspace / "raw" / "a.csv").unlink()
-    (workspace / "raw" / "a.csv").mkdir()
-    (workspace / "raw" / "a.csv" / "part").write_text("1")
 
 
 def _leave_the_place(workspace: Path) -> None:
@@ -142,7 +135,6 @@ ACTIONS: dict[str, Callable[[Path], object]] = {
     "edit": _edit,
     "nothing": lambda workspace: (),
     "rewrite the same": lambda workspace: (workspace / "raw" / "a.csv").write_text("x\n1\n"),
-    "file becomes directory": _file_becomes_directory,
     "empty": _empty,
     "fail": lambda workspace: _raise(TaskFailed("not today")),
     "give up": lambda workspace: _raise(TaskTerminalError("never")),
@@ -152,9 +144,6 @@ ACTIONS: dict[str, Callable[[Path], object]] = {
     "interrupt": lambda workspace: _raise(KeyboardInterrupt()),
     "temporary": lambda workspace: (workspace / "left.tmp").write_text(""),
     "symlink outside": lambda workspace: (workspace / "link").symlink_to("/etc/passwd"),
-    "symlink inside": lambda workspace: (workspace / "link").symlink_to("raw/a.csv"),
-    "dangling symlink": lambda workspace: (workspace / "link").symlink_to("nowhere"),
-    "symlink loop": lambda workspace: (workspace / "link").symlink_to("link"),
     "fifo": lambda workspace: os.mkfifo(workspace / "pipe"),
     "socket": _socket,
     "not utf-8": lambda workspace: Path(os.fsdecode(os.fsencode(workspace) + b"/\xff")).write_text(""),
@@ -189,17 +178,6 @@ def edit(workspace: Path, params: Params) -> Result:
 def look(workspace: Path, params: Params) -> Result:
     ACTIONS[params.do](workspace)
     return Result(number=len(list(workspace.rglob("*"))))
-
-
-@task(
-    name="driver.part",
-    owner_email="data@example.com",
-    controls=PLAIN,
-    workspace=WorkspaceSpec(prefix="raw/part", post=[require_file("out/result.txt")]),
-)
-def part(workspace: Path, params: Params) -> Result:
-    ACTIONS[params.do](workspace)
-    return Result(number=len([path for path in workspace.rglob("*") if path.is_file()]))
 
 
 @task(

@@ -23,6 +23,8 @@ from perago.embedded.http.loopback import bound
 from perago.embedded.services import EmbeddedServices, KeyPair, _swept
 from perago.settings import ConductorSettings
 
+from ..definitions import flow, simple
+
 
 @pytest.fixture(scope="module")
 def services() -> Iterator[EmbeddedServices]:
@@ -88,8 +90,7 @@ def test_the_page_sets_no_cookie_and_its_addresses_have_the_token(services: Embe
 
 
 def test_a_form_of_the_page_leads_to_an_address_with_the_token(services: EmbeddedServices) -> None:
-    step = {"name": "a", "taskReferenceName": "a", "type": "SIMPLE"}
-    workflow = services.conductor.start_workflow("a", definition={"name": "a", "schemaVersion": 2, "tasks": [step]})
+    workflow = services.conductor.start_workflow("a", definition=flow(simple("a"), name="a"))
     status, headers, _ = ask(services, f"/workflows/{workflow}/terminate", "POST")
     assert (status, headers["Location"]) == (303, f"/{services.keys.token}/workflows/{workflow}")
     status, headers, _ = ask(services, "/task-types/?a=b")
@@ -195,9 +196,7 @@ def test_the_official_conductor_client_works_with_the_printed_variable_alone(
     for variable in ("CONDUCTOR_AUTH_KEY", "CONDUCTOR_AUTH_SECRET"):
         monkeypatch.delenv(variable, raising=False)
     services.conductor.register_task_definitions([{"name": "official.task"}])
-    step = {"name": "official.task", "taskReferenceName": "step", "type": "SIMPLE"}
-    definition = {"name": "official.workflow", "version": 1, "schemaVersion": 2, "tasks": [step]}
-    services.conductor.create_workflow_definition(definition)
+    services.conductor.create_workflow_definition(flow(simple("official.task"), name="official.workflow"))
     clients = OrkesClients(Configuration())
     workflow = clients.get_workflow_client().start_workflow_by_name("official.workflow", {})
     assert services.conductor.workflow(workflow)["status"] == "RUNNING"
@@ -217,8 +216,7 @@ def test_timeouts_fire_without_any_call() -> None:
         model.register_task_definitions(
             [{"name": "t", "timeoutSeconds": 1, "responseTimeoutSeconds": 1, "retryCount": 0}]
         )
-        step = {"name": "t", "taskReferenceName": "t", "type": "SIMPLE"}
-        model.create_workflow_definition({"name": "w", "version": 1, "schemaVersion": 2, "tasks": [step]})
+        model.create_workflow_definition(flow(simple("t")))
         workflow = model.start_workflow("w")
         model.poll_tasks("t", "worker")
         for _ in range(200):

@@ -17,17 +17,10 @@ from perago.embedded.lakefs import LakeFSServer
 from perago.embedded.persistence import KINDS, NOT_KEPT, kept_in
 from perago.embedded.services import KeyPair
 
+from ..definitions import flow, simple
 from .completeness import unless_late
 
 TASKS = ("first", "second", "slow")
-
-
-def step(name: str, **more: Any) -> dict[str, Any]:
-    return {"name": name, "taskReferenceName": f"{name}_ref", "type": "SIMPLE", **more}
-
-
-def workflow(name: str, *tasks: Mapping[str, Any], version: int = 1) -> dict[str, Any]:
-    return {"name": name, "version": version, "schemaVersion": 2, "tasks": list(tasks)}
 
 
 def task(name: str, **more: Any) -> dict[str, Any]:
@@ -43,10 +36,10 @@ def finish(model: InMemoryConductor, polled: Mapping[str, Any], status: str, **m
 def make_busy(model: InMemoryConductor, clock: VirtualClock) -> None:
     """Workflows in every state that there is."""
     model.register_task_definitions([task(name) for name in TASKS])
-    pair = step("second", inputParameters={"x": "${first_ref.output.x}"})
+    pair = simple("first", "first_ref"), simple("second", "second_ref", x="${first_ref.output.x}")
     for version in (1, 2):
-        model.create_workflow_definition(workflow("pair", step("first"), pair, version=version))
-    model.create_workflow_definition(workflow("slow", step("slow")))
+        model.create_workflow_definition(flow(*pair, name="pair", version=version))
+    model.create_workflow_definition(flow(simple("slow"), name="slow"))
     ids = [model.start_workflow("pair", {"n": n, "text": "größer 日本"}, priority=n) for n in range(6)]
     for status in ("COMPLETED", "FAILED", "FAILED_WITH_TERMINAL_ERROR"):
         (polled,) = model.poll_tasks("first", "w1")
@@ -119,7 +112,7 @@ def test_a_task_that_a_dying_poll_had_taken_is_queued_again(tmp_path: Path, cloc
     before, after = InMemoryConductor(clock), InMemoryConductor(clock)
     with opened(tmp_path / "state", before, clock):
         before.register_task_definitions([task("first")])
-        before.create_workflow_definition(workflow("one", step("first")))
+        before.create_workflow_definition(flow(simple("first"), name="one"))
         before.start_workflow("one")
         with before._locked() as state:
             assert state.queue.take("first", 1, state.now())

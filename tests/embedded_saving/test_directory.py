@@ -27,6 +27,7 @@ from perago.embedded.lakefs.values import Blob
 from perago.embedded.persistence import LakeFSSource, Persistence, StateDirectory, StateError, kept_in
 from perago.embedded.services import KeyPair
 
+from ..definitions import flow, simple
 from .completeness import unless_late
 
 SECRET = "only-for-tests"
@@ -223,9 +224,8 @@ def test_changes_are_written_while_everything_runs(state: Path) -> None:
 
 def test_workflows_keep_their_order(tmp_path: Path) -> None:
     before, after = InMemoryConductor(SystemClock()), InMemoryConductor(SystemClock())
-    step = {"name": "a", "taskReferenceName": "a", "type": "SIMPLE"}
     with opened(tmp_path / "state", before):
-        before.create_workflow_definition({"name": "w", "schemaVersion": 2, "tasks": [step]})
+        before.create_workflow_definition(flow(simple("a")))
         first, second = before.start_workflow("w"), before.start_workflow("w")
         time.sleep(2 * persistence.SECONDS)
         before.terminate_workflow(first)

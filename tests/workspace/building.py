@@ -1,4 +1,4 @@
-"""Small helpers that build trees, listings and deliveries for these tests."""
+"""Small helpers that build trees and listings for these tests."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from perago.ports import Delivery, ObjectEntry, Placement
-from tests.deliveries import make_delivery
+from perago.ports import ObjectEntry, Placement
 
 
 def write(root: Path, files: Mapping[str, str]) -> None:
@@ -59,19 +58,6 @@ def deepen(root: Path, depth: int, name: str = "d") -> None:
         descriptor = below
     os.close(os.open("last", os.O_WRONLY | os.O_CREAT, dir_fd=descriptor))
     os.close(descriptor)
-
-
-def delivery(
-    *,
-    workflow_id: str = "wf-1",
-    task_name: str = "features.build",
-    task_id: str = "task-1",
-    poll_count: int = 1,
-    start_time: int = 1_700_000_000_000,
-) -> Delivery:
-    return make_delivery(
-        task_id=task_id, poll_count=poll_count, start_time=start_time, task_name=task_name, workflow_id=workflow_id
-    )
 
 
 @contextmanager

@@ -16,8 +16,9 @@ import pytest
 
 from perago.workspace.directory import AttemptDirectory, DirectoryRefused, check_root, directory_name, sweep
 from perago.workspace.sweep import MARKER, UNFINISHED, DeadDirectory, dead_directories, read_fields, remove_dead
+from tests.deliveries import make_delivery as delivery
 
-from .building import deepen, delivery, write
+from .building import deepen, write
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ HOSTILE = ["", ".", "..", "../../etc", "/etc", "a/b", "a\\b", "a\0b", "a\nb", "a
 @pytest.mark.parametrize("which", ["workflow_id", "task_name", "task_id"])
 def test_a_hostile_id_is_refused_for_good_and_nothing_is_written(root: Path, which: str, name: str) -> None:
     with pytest.raises(DirectoryRefused, match=which.replace("_", " ")) as error:
-        AttemptDirectory.create(root, delivery(**{which: name}))  # type: ignore[arg-type]
+        AttemptDirectory.create(root, delivery(**{which: name}))
     assert not error.value.retryable
     str(error.value).encode()
     assert not root.exists()

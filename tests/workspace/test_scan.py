@@ -15,8 +15,9 @@ import pytest
 from perago.workspace.changes import Baseline, detect_changes, hash_files
 from perago.workspace.directory import AttemptDirectory
 from perago.workspace.scan import Irregular, IrregularKind, Unreadable, UnreadableFile, WorkspaceGone, scan_tree
+from tests.deliveries import make_delivery as delivery
 
-from .building import deepen, delivery, no_more_files, write
+from .building import deepen, no_more_files, write
 
 linux_names = pytest.mark.skipif(sys.platform != "linux", reason="this disk refuses names that are not UTF-8")
 
