@@ -115,13 +115,6 @@ def test_a_proxy_that_is_down_is_not_an_answer_and_its_password_stays_out_of_the
     assert PROXY_SECRET not in str(caught.value)
 
 
-def test_an_unknown_kind_of_proxy_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ALL_PROXY", f"socks5://user:{PROXY_SECRET}@127.0.0.1:1")
-    with pytest.raises(Refused, match="socks5 proxy is not supported") as caught:
-        store_at("http://server.invalid")
-    assert PROXY_SECRET not in str(caught.value)
-
-
 def tls_server(certificate: Path) -> ScriptedServer:
     return ScriptedServer(answers, tls=tls_context(certificate))
 
@@ -195,16 +188,30 @@ def test_an_unknown_certificate_is_refused_before_anything_is_sent(
     assert server.requests == []
 
 
-def test_a_bundle_that_cannot_be_read_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/bundle.pem")
-    with pytest.raises(Refused, match=r"bundle REQUESTS_CA_BUNDLE=/no/such/bundle\.pem cannot be read"):
-        store_at("https://server.invalid")
+UNUSABLE: dict[str, tuple[str, dict[str, str], str]] = {
+    "a bundle": (
+        "https://server.invalid",
+        {"REQUESTS_CA_BUNDLE": "/no/such/bundle.pem"},
+        r"bundle REQUESTS_CA_BUNDLE=/no/such/bundle\.pem cannot be read",
+    ),
+    "a kind of proxy": (
+        "http://server.invalid",
+        {"ALL_PROXY": f"socks5://user:{PROXY_SECRET}@127.0.0.1:1"},
+        "socks5 proxy is not supported",
+    ),
+    **{url: (url, {}, "must look like") for url in ("server:8000", "ftp://server", "http://")},
+}
 
 
-@pytest.mark.parametrize("url", ["server:8000", "ftp://server", "http://"])
-def test_a_url_that_cannot_be_one_is_refused(url: str) -> None:
-    with pytest.raises(Refused, match="must look like"):
+@pytest.mark.parametrize(("url", "variables", "words"), UNUSABLE.values(), ids=UNUSABLE)
+def test_what_cannot_be_used_is_refused_by_name(
+    url: str, variables: dict[str, str], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(Refused, match=words) as caught:
         store_at(url)
+    assert PROXY_SECRET not in str(caught.value)
 
 
 @pytest.mark.parametrize("suffix", ["", "/", "/api/v1", "/api/v1/"])

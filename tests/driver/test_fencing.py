@@ -162,14 +162,6 @@ def test_a_server_without_hooks_is_published_through_and_recorded() -> None:
         assert list(services.lakefs.list_branches(REPOSITORY, "")) == ["main"]
 
 
-def test_a_server_without_hooks_is_not_published_through_where_the_fence_is_required() -> None:
-    with world(PublishFence.REQUIRED, deaf=True) as services:
-        outcome = services.run(tasks.edit, tasks.Params(do="edit"), TREE_OF_EDIT)
-        assert_ended(outcome, TaskStatus.FAILED_WITH_TERMINAL_ERROR, "actions.enabled")
-        assert list(services.lakefs.history(REPOSITORY, "main", until=str(outcome.input_ref), limit=9)) == []
-        assert list(services.lakefs.list_branches(REPOSITORY, "")) == ["main"]
-
-
 def test_a_fence_that_is_switched_off_is_neither_brought_nor_tried() -> None:
     with world(PublishFence.OFF) as services:
         outcome = services.run(tasks.edit, tasks.Params(do="edit"), TREE_OF_EDIT)
@@ -207,10 +199,12 @@ def test_a_challenge_that_never_gets_an_answer_does_not_cost_the_result() -> Non
         assert outcome._record.fence is FenceState.INSTALLED
 
 
-def test_switched_on_hooks_are_tried_immediately_where_the_fence_is_required() -> None:
+def test_where_the_fence_is_required_a_server_without_hooks_is_refused_until_they_are_switched_on() -> None:
     with world(PublishFence.REQUIRED, deaf=True) as services:
         refused = services.run(tasks.edit, tasks.Params(do="edit"), TREE_OF_EDIT)
-        assert refused.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
+        assert_ended(refused, TaskStatus.FAILED_WITH_TERMINAL_ERROR, "actions.enabled")
+        assert services.lakefs.get_commit(REPOSITORY, "main").id == refused.input_ref, "nothing is published"
+        assert list(services.lakefs.list_branches(REPOSITORY, "")) == ["main"]
         services.lakefs = InMemoryLakeFS(services.clock, services.faults)
         outcome = services.run(tasks.edit, tasks.Params(do="edit"), TREE_OF_EDIT)
         assert (outcome.status, outcome._record.fence) == (TaskStatus.COMPLETED, FenceState.ENFORCED)

@@ -17,7 +17,7 @@ from perago.driver.publisher import TURN_SECONDS
 from perago.embedded.lakefs import commits as model_commits
 from perago.embedded.lakefs import objects, references
 from perago.embedded.lakefs.repository import Repository
-from perago.ports import Commit, Delivery
+from perago.ports import Commit
 from perago.testing.services import InMemoryServices
 
 from .forking import FAILED, TERMINAL, A, Edit, Fork, checked, ruled
@@ -170,19 +170,6 @@ def wordy(workspace: Path, params: Edit) -> Words:
     return Words(text="x" * LONG)
 
 
-def restarted(services: InMemoryServices, fork: Fork) -> list[Delivery]:
-    """Restart the fork, and take its deliveries."""
-    end(services, fork)
-    services.conductor.restart_workflow(fork.workflow)
-    return fork.take(len(fork.deliveries))
-
-
-def end(services: InMemoryServices, fork: Fork) -> None:
-    services.clock.advance(1)
-    if services.conductor.workflow(fork.workflow)["status"] == "RUNNING":
-        services.conductor.terminate_workflow(fork.workflow)
-
-
 def test_a_refusal_names_others_only_if_others_are_involved(
     services: InMemoryServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,7 +191,9 @@ def test_a_refusal_names_others_only_if_others_are_involved(
         return model_commits.commit(repo, branch, "lost")
 
     monkeypatch.setattr(model_commits, "revert", lose)
-    outcome = fork.run(restarted(services, fork)[0])
+    services.clock.advance(1)
+    services.conductor.restart_workflow(fork.workflow)
+    outcome = fork.run(fork.take(1)[0])
 
     assert_ended(outcome, TERMINAL, "cannot be undone: reverting them did not restore 'raw/c.csv'")
     assert "others" not in str(outcome.reason)

@@ -196,16 +196,6 @@ def test_a_conductor_that_is_always_slow_gets_its_report(services: InMemoryServi
     assert (case.conductor.calls["is_current"], case.conductor.calls["report"]) == (3, 1)
 
 
-def _run_again(services: InMemoryServices, case: Case) -> None:
-    _end(services, case)
-    services.clock.advance(60)
-    services.conductor.rerun_workflow(services.conductor.get_task(case.task_id)["workflowInstanceId"], case.task_id)
-
-
-def _end(services: InMemoryServices, case: Case) -> None:
-    services.conductor.terminate_workflow(services.conductor.get_task(case.task_id)["workflowInstanceId"])
-
-
 @pytest.mark.parametrize(("age", "questions"), [(0.9, 0), (1.0, 1), (-600.0, 1)])
 def test_facts_that_conductor_has_just_reported_are_not_requested_again(
     services: InMemoryServices, age: float, questions: int
@@ -218,11 +208,14 @@ def test_facts_that_conductor_has_just_reported_are_not_requested_again(
 
 def test_a_report_that_had_to_wait_for_a_beat_asks_again(services: InMemoryServices) -> None:
     """The workflow was run again meanwhile: the result would complete the new delivery."""
-    case = finished(services, operations=())
+    case, conductor = finished(services, operations=()), services.conductor
+    workflow = case.record.delivery.workflow_id
 
     @contextmanager
     def beat_under_way() -> Iterator[None]:
-        _run_again(services, case)
+        conductor.terminate_workflow(workflow)
+        services.clock.advance(60)
+        conductor.rerun_workflow(workflow, case.task_id)
         yield
 
     assert case.deliver(alone=beat_under_way()).lost_reason is not None
