@@ -18,7 +18,7 @@ from perago.ports import ObjectEntry
 from perago.retry import BackOff
 from perago.settings import LakeFSSettings
 
-from .scripted import Action, Hang, Reply, Request, Script, ScriptedServer, object_reply, reply_json
+from .scripted import Action, Drop, Hang, Reply, Request, Script, ScriptedServer, object_reply, reply_json
 
 SECRET = "a-secret-that-must-not-show"
 COMMIT = "c0" * 32
@@ -111,6 +111,17 @@ def entry_of(key: str, content: bytes) -> ObjectEntry:
 
 def failure(status: int, message: str) -> Reply:
     return reply_json({"message": message}, status)
+
+
+PASSING: dict[str, Action] = {
+    "500": failure(500, "boom"),
+    "503 with Retry-After": reply_json({"message": "busy"}, 503, Retry_After="0"),
+    "423": failure(423, "locked"),
+    "proxy page": Reply(502, b"<html>bad gateway</html>"),
+    "dropped after the request was read": Drop(),
+    "cut off": Reply(200, b"{", length=50),
+}
+"""Answers after which a transfer is tried again."""
 
 
 def branch_json(commit_id: str) -> Action:

@@ -23,8 +23,8 @@ from perago.workspace.scan import FileChanging
 
 from ..transfers import to_upload
 from ..workspace.building import no_more_files
-from .lakefs_script import API, Tree, failure, lakefs, md5, policy_for
-from .scripted import Action, Drop, Hang, Reply, Request, reply_json
+from .lakefs_script import API, PASSING, Tree, failure, lakefs, md5, policy_for
+from .scripted import Action, Hang, Reply, Request, reply_json
 
 OBJECT = f"{API}/branches/staging/objects"
 
@@ -129,13 +129,8 @@ def test_a_file_that_shrinks_while_it_is_sent_is_refused(tmp_path: Path) -> None
             store.upload("repo", "staging", [upload])
 
 
-PASSING = {
-    "500": failure(500, "boom"),
-    "503 with Retry-After": reply_json({"message": "busy"}, 503, Retry_After="0"),
-    "423": failure(423, "locked"),
-    "proxy page": Reply(502, b"<html>bad gateway</html>"),
-    "dropped after the request was read": Drop(),
-    "cut off": Reply(201, b"{", length=50),
+PASSING_HERE: dict[str, Action] = {
+    **PASSING,
     "not JSON": Reply(201, b"<html>"),
 }
 
@@ -152,7 +147,7 @@ def test_the_staged_files_of_a_failed_upload_are_known(tmp_path: Path) -> None:
     assert staged == ["k0", "k1", "k2"], "largest first, on one stream"
 
 
-@pytest.mark.parametrize("action", PASSING.values(), ids=PASSING.keys())
+@pytest.mark.parametrize("action", PASSING_HERE.values(), ids=PASSING_HERE)
 def test_a_passing_fault_is_not_seen(tmp_path: Path, action: Action) -> None:
     queue = [action]
     with lakefs(Tree({}, lambda _: queue.pop() if queue else None)) as (store, server):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from typing import Any
 
@@ -66,19 +65,6 @@ def test_the_wrappers_exceptions_are_those_of_the_real_server(client: Any, url: 
     with pytest.raises(NotAuthorizedException):
         lakefs.Repository("x", client=Client(host=url, username="key", password="wrong")).metadata  # noqa: B018
     assert repository.branch("main").create(source_reference="main", exist_ok=True).id == "main"
-
-
-def test_readers_and_writers_work_as_files_for_text_and_for_libraries(repository: Any) -> None:
-    stored = repository.branch("main").object("rows.csv")
-    with stored.writer(mode="w", content_type="text/csv") as file:
-        csv.writer(file).writerows([["a", 1], ["b", 2]])
-    with stored.reader(mode="r") as file:
-        assert list(csv.reader(file)) == [["a", "1"], ["b", "2"]]
-    with stored.reader(mode="r", pre_sign=False) as file:
-        assert file.readline() == "a,1\r\n"
-    with stored.reader(mode="rb") as file:
-        file.seek(-3, 2)
-        assert file.read() == b"2\r\n"
 
 
 def test_a_transaction_with_a_tag_names_its_commit(repository: Any) -> None:

@@ -10,6 +10,7 @@ import pytest
 from perago import ports
 from perago.attempt.publication import FENCE_PATH
 from perago.embedded.clock import VirtualClock
+from perago.embedded.faults import FaultScript
 from perago.embedded.lakefs import InMemoryLakeFS, objects
 from perago.embedded.lakefs.values import SPOOL_THRESHOLD, MergeEvent, PreMergeHook
 from perago.ports import MergeRefusal, Placement, WorkspaceStore
@@ -118,7 +119,10 @@ def test_a_file_that_changed_before_it_was_sent_is_refused(
     assert store.tree("repo", "main") == {}
 
 
-# ----------------------------------------------------------------------- faults
+def test_a_look_for_uncommitted_changes_meets_its_faults(store: InMemoryLakeFS, faults: FaultScript) -> None:
+    faults.before("has_uncommitted_changes", error=ports.Unavailable)
+    with pytest.raises(ports.Unavailable):
+        store.has_uncommitted_changes("repo", "main")
 
 
 # ----------------------------------------------------------------- conveniences
