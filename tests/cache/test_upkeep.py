@@ -142,14 +142,6 @@ def test_unfinished_files_are_removed_unless_they_are_being_written(cache: Objec
         written.discard()
 
 
-def test_clearing_leaves_nothing(cache: ObjectCache) -> None:
-    contents = fill(cache, 3)
-
-    assert clear(cache.root).entries == 3
-    assert usage(cache.root) == Usage()
-    assert held(cache, contents) == []
-
-
 def test_verifying_deletes_only_damaged_entries(cache: ObjectCache) -> None:
     contents = fill(cache, 5)
     of_an_earlier_version = cache.root / ".cache" / ("0" * 40)

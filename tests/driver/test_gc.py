@@ -102,15 +102,6 @@ def test_a_silent_conductor_is_asked_once(world: World, caretaker: Caretaker) ->
     assert world.services.faults.calls("is_current") == asked + 1
 
 
-def test_without_a_conductor_nothing_that_names_a_delivery_goes(world: World, caretaker: Caretaker) -> None:
-    die(world, "commit", Moment.AFTER)
-    world.terminate()
-    world.services.clock.advance(99 * DAY)
-    (found,) = caretaker.clear(conductor=False)
-    assert found.fate is Fate.KEPT
-    assert "no Conductor is configured" in found.reason
-
-
 # ------------------------------------------------------------------- without a commit
 
 

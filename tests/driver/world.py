@@ -313,14 +313,11 @@ class Caretaker:
         self._file = file
         self.clearing: BranchClearing | None = None
 
-    def clear(
-        self, *, older_than: float = DAY, dry_run: bool = False, conductor: bool = True, server: str = "here"
-    ) -> list[Leftover]:
+    def clear(self, *, older_than: float = DAY, dry_run: bool = False, server: str = "here") -> list[Leftover]:
         services = self._world.services
         ages = BranchAges(self._file, server)
         policy = Policy(older_than, services.clock.now(), dry_run)
-        fence = services.conductor if conductor else None
-        self.clearing = BranchClearing(services.lakefs, fence, ages, policy)
+        self.clearing = BranchClearing(services.lakefs, services.conductor, ages, policy)
         found = list(self.clearing.clear(REPOSITORY))
         if not dry_run:
             ages.save()

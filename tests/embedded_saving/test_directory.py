@@ -68,15 +68,6 @@ def rows_of(state: Path) -> dict[tuple[Any, ...], Any]:
     return {tuple(json.loads(key)): json.loads(value) for key, value in rows}
 
 
-def test_two_cannot_share_it(state: Path) -> None:
-    with (
-        opened(state),
-        pytest.raises(StateError, match=r"is in use by another perago dev \(process \d+\)"),
-        opened(state),
-    ):
-        pass
-
-
 def test_a_foreign_directory_is_not_changed(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with (
