@@ -62,12 +62,6 @@ def test_silence_is_neither_a_yes_nor_a_no(answer: Action, error: type[ServiceEr
         queue.is_current(DELIVERY)
 
 
-def test_a_dropped_connection_does_not_cost_an_answer() -> None:
-    queue_of_answers: list[Action] = [Drop(), reply_json(POLLED)]
-    with conductor(lambda _: queue_of_answers.pop(0)) as (queue, _):
-        assert queue.is_current(DELIVERY) is True
-
-
 def test_a_broken_connection_leaves_a_poll_in_flight_alone() -> None:
     polling, broken = threading.Event(), threading.Event()
 
@@ -93,11 +87,22 @@ def test_a_broken_connection_leaves_a_poll_in_flight_alone() -> None:
 # -------------------------------------------------------------------- updates
 
 
-def test_a_lost_lease_extension_is_repeated() -> None:
-    answers: list[Action] = [Drop(), ACCEPTED]
+REPEATED: dict[str, tuple[Callable[[ConductorQueue], object], Action]] = {
+    "question": (lambda queue: queue.is_current(DELIVERY), reply_json(POLLED)),
+    "lease extension": (lambda queue: queue.extend_lease(DELIVERY), ACCEPTED),
+    "definitions": (lambda queue: queue.register_task_definitions([{"name": "a"}, {"name": "b"}]), Reply(200)),
+}
+
+
+@pytest.mark.parametrize(("call", "answer"), REPEATED.values(), ids=REPEATED)
+def test_a_call_that_may_arrive_twice_is_sent_again_if_its_connection_drops(
+    call: Callable[[ConductorQueue], object], answer: Action
+) -> None:
+    answers: list[Action] = [Drop(), answer]
     with conductor(lambda _: answers.pop(0)) as (queue, server):
-        queue.extend_lease(DELIVERY)
-    assert len(server.requests) == 2
+        call(queue)
+    first, second = server.requests
+    assert first == second
 
 
 @pytest.mark.parametrize("seconds", [0, 60])
@@ -159,14 +164,6 @@ def test_definitions_are_read_as_they_are() -> None:
     wrong_path = conductor_error(404, "No static resource metadata/taskdefs/t.")
     with conductor(wrong_path) as (queue, _), pytest.raises(NotFound):
         queue.get_task_definition("t")
-
-
-def test_definitions_are_registered_as_a_list_and_again_if_the_answer_is_lost() -> None:
-    answers: list[Action] = [Drop(), Reply(200)]
-    with conductor(lambda _: answers.pop(0)) as (queue, server):
-        queue.register_task_definitions([{"name": "a"}, {"name": "b"}])
-    assert [request.json for request in server.requests] == [[{"name": "a"}, {"name": "b"}]] * 2
-    assert server.requests[0].path == "/api/metadata/taskdefs"
 
 
 def test_a_refused_definition_names_the_problem() -> None:

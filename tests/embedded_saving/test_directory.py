@@ -203,14 +203,18 @@ def test_items_deleted_from_the_services_are_deleted_from_the_state(state: Path)
         assert again.task_definitions() == []
 
 
+def wait_until_written(state: Path, *key: str) -> None:
+    end = time.monotonic() + 5
+    while key not in rows_of(state):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
 def test_changes_are_written_while_everything_runs(state: Path) -> None:
     conductor = InMemoryConductor(SystemClock())
     with opened(state, conductor):
         conductor.register_task_definitions([{"name": "b.task"}])
-        end = time.monotonic() + 5
-        while ("task_definitions", "b.task") not in rows_of(state):
-            assert time.monotonic() < end
-            time.sleep(0.01)
+        wait_until_written(state, "task_definitions", "b.task")
 
 
 def test_workflows_keep_their_order(tmp_path: Path) -> None:
@@ -218,7 +222,7 @@ def test_workflows_keep_their_order(tmp_path: Path) -> None:
     with opened(tmp_path / "state", before):
         before.create_workflow_definition(flow(simple("a")))
         first, second = before.start_workflow("w"), before.start_workflow("w")
-        time.sleep(2 * persistence.SECONDS)
+        wait_until_written(tmp_path / "state", "workflows", second)
         before.terminate_workflow(first)
     with opened(tmp_path / "state", after):
         assert after.workflow_ids() == (first, second)
