@@ -214,6 +214,7 @@ def test_more_bytes_than_allowed_are_refused_for_good(tree: Path) -> None:
 def test_a_disk_that_is_too_full_differs_from_one_that_is_too_small(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(layout, "_RELEASE_SECONDS", 0)
     block = free_space(tree).block
     root = tmp_path / "root"
     root.mkdir()
