@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from .conftest import Project
 from .start_command import LIMIT, Started, started
 
 pytest.importorskip("prometheus_client")  # the extra `metrics`
+pytestmark = pytest.mark.xdist_group("breakages")
 
 TASK = """
 from pathlib import Path
@@ -87,13 +87,21 @@ class Scene:
 
         return wait_for("the scrape", find, LIMIT)
 
+    def calm(self) -> Samples:
+        """The first scrape when nothing is broken and no attempt runs."""
+        up = ("perago_conductor_up", ())
+        return self.scrape_once(
+            lambda found: found[OLDEST] == found[WAITING] == found[PAUSED] == 0 and found[up] == found[UP] == 1
+        )
 
-@pytest.fixture
-def scene(project: Project, tmp_path: Path) -> Iterator[Scene]:
+
+@pytest.fixture(scope="module")
+def scene(shared_project: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    project, place = shared_project, tmp_path_factory.mktemp("breakages") / "disk"
     project.module("features", TASK)
-    roots = {f"PERAGO_{name}_ROOT": str(tmp_path / "disk" / name.lower()) for name in ("WORKSPACE", "LOG")}
+    roots = {f"PERAGO_{name}_ROOT": str(place / name.lower()) for name in ("WORKSPACE", "LOG")}
     services = RefusingServices()
-    with mounted(tmp_path / "disk", 256) as disk, services:
+    with mounted(place, 256) as disk, services:
         services.lakefs.seed("data", "main", {"a": "1"})
         variables = {**services.environment(), **roots, "PERAGO_CACHE_MAX_BYTES": "0"}
         with started(project, "features", "-j", "2", "--http", "0", **variables) as worker:
@@ -111,12 +119,13 @@ WAITING = ("perago_attempts_waiting", (("service", "lakeFS"),))
 OLDEST = ("perago_oldest_attempt_seconds", (("task", "features"),))
 STARTING = ("perago_slots", (("state", "starting"),))
 UP = ("perago_lakefs_up", ())
+PAUSED = ("perago_polling_paused", ())
 FREE = ("perago_free_bytes", (("root", "workspaces"),))
 
 
 @contextmanager
 def nothing(scene: Scene) -> Iterator[Samples]:
-    yield scene.scrape_once(lambda found: found[OLDEST] == 0)
+    yield scene.calm()
 
 
 @contextmanager
@@ -130,17 +139,19 @@ def endless_loop(scene: Scene) -> Iterator[Samples]:
 def conductor_outage(scene: Scene) -> Iterator[Samples]:
     scene.services.refused = CONDUCTOR
     yield scene.scrape_once(lambda found: found["perago_conductor_up", ()] == 0)
+    scene.services.refused = NOTHING
 
 
 @contextmanager
 def lakefs_outage(scene: Scene) -> Iterator[Samples]:
+    completed = scene.scrape()[COMPLETED]
     scene.services.refused = LAKEFS
     scene.attempt()
     repeats = ("perago_call_repeats_total", (("service", "lakeFS"),))
     # The attempt has not ended, and its repeated calls are counted already.
     yield scene.scrape_once(lambda found: found[UP] == 0 and found[WAITING] == 1 < found[repeats])
     scene.services.refused = NOTHING
-    after = scene.scrape_once(lambda found: found[UP] == 1 and found[COMPLETED] == 2)
+    after = scene.scrape_once(lambda found: found[UP] == 1 and found[COMPLETED] == completed + 1)
     assert after[WAITING] == 0
 
 
@@ -150,6 +161,7 @@ def lakefs_without_objects(scene: Scene) -> Iterator[Samples]:
     scene.services.refused = f"{LAKEFS}repositories/"
     scene.attempt()
     yield scene.scrape_once(lambda found: found[WAITING] == 1)
+    scene.services.refused = NOTHING
 
 
 @contextmanager
@@ -161,6 +173,7 @@ def rejected_credentials(scene: Scene) -> Iterator[Samples]:
     status, body = get(f"{scene.url}/readyz")
     assert (status, b"lakeFS does not accept the credentials" in body) == (503, True)
     yield found
+    scene.services.refused, scene.services.status = NOTHING, 503
 
 
 @contextmanager
@@ -168,26 +181,28 @@ def full_disk(scene: Scene) -> Iterator[Samples]:
     with (scene.disk / "other").open("wb") as file:
         free = os.statvfs(scene.disk)
         file.write(bytes(free.f_bavail * free.f_frsize - 2**20))
-    yield scene.scrape_once(lambda found: found["perago_polling_paused", ()] == 1 and found[FREE] < 2**26)
+    yield scene.scrape_once(lambda found: found[PAUSED] == 1 and found[FREE] < 2**26)
+    (scene.disk / "other").unlink()
 
 
 @contextmanager
 def failing_function(scene: Scene) -> Iterator[Samples]:
+    failed = ("perago_attempts_total", (("outcome", "failed"), ("task", "features")))
+    before = scene.scrape()[failed]
     for _ in range(5):
         scene.attempt("fail")
-    failed = ("perago_attempts_total", (("outcome", "failed"), ("task", "features")))
-    yield scene.scrape_once(lambda found: found[failed] == 5 and found[OLDEST] == 0)
+    yield scene.scrape_once(lambda found: found[failed] == before + 5 and found[OLDEST] == 0)
 
 
 BREAKAGES = (
     nothing,
-    endless_loop,
     conductor_outage,
     lakefs_outage,
     lakefs_without_objects,
     rejected_credentials,
     full_disk,
     failing_function,
+    endless_loop,
 )
 
 
@@ -196,9 +211,9 @@ def test_breakage_shows_in_the_metrics_as_recorded(
     scene: Scene, broken: Callable[[Scene], AbstractContextManager[Samples]]
 ) -> None:
     file = SCRAPES / f"{broken.__name__}.prom"
+    scene.calm()
     with broken(scene) as found:
         if "WRITE_SCRAPES" in os.environ:
             file.write_text(found.text, encoding="utf-8")
         recorded = samples_of(file.read_text(encoding="utf-8"))
         assert set(recorded) == set(found), "run this test with WRITE_SCRAPES=1"
-    scene.worker.process.send_signal(signal.SIGTERM)

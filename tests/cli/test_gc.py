@@ -34,7 +34,8 @@ DAY = 86_400
 
 
 def commit_long_ago(services: EmbeddedServices, repository: str, branch: str = STAGING) -> None:
-    """A staging branch as an attempt of two days ago left it."""
+    """A repository with a staging branch as an attempt of two days ago left it."""
+    services.lakefs.seed(repository, "main", {"a": "1"})
     services.lakefs.create_branch(repository, branch, "main")
     objects.put_object(services.lakefs.server.repository(repository), branch, "new", b"1")
     about = {
@@ -71,7 +72,6 @@ def remembered(project: Project) -> Path:
 
 
 def test_everything_that_is_dead_and_old_goes_line_by_line(project: Project, shared_embedded: EmbeddedServices) -> None:
-    shared_embedded.lakefs.seed("my-data", "main", {"a": "1"})
     commit_long_ago(shared_embedded, "my-data")
     shared_embedded.lakefs.create_branch("my-data", EMPTY, "main")
     directory = leave_directory(project, time.time() - 3 * DAY)
@@ -104,7 +104,6 @@ def test_everything_that_is_dead_and_old_goes_line_by_line(project: Project, sha
 def test_workers_run_it_for_the_repositories_that_they_work_in(
     project: Project, shared_embedded: EmbeddedServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shared_embedded.lakefs.seed("swept", "main", {"a": "1"})
     commit_long_ago(shared_embedded, "swept")
     monkeypatch.chdir(project.directory)
     for name, value in {**project.environment, **shared_embedded.environment()}.items():
@@ -119,7 +118,6 @@ def test_workers_run_it_for_the_repositories_that_they_work_in(
 def test_a_repository_that_cannot_be_read_is_skipped_and_reported(project: Project) -> None:
     with RefusingServices("GET", "/repositories/secret/", 403) as services:
         for name in ("behind", "secret"):
-            services.lakefs.seed(name, "main", {"a": "1"})
             commit_long_ago(services, name)
         ran = project.run("gc", "a/b", "nowhere", "secret", "behind", **services.environment())
         assert ran.code == 1
@@ -146,7 +144,6 @@ def test_the_age_limit_decides(project: Project, shared_embedded: EmbeddedServic
 def test_without_an_answer_of_conductor_branches_stay_and_this_is_reported(
     project: Project, shared_embedded: EmbeddedServices
 ) -> None:
-    shared_embedded.lakefs.seed("silent", "main", {"a": "1"})
     commit_long_ago(shared_embedded, "silent")
     nobody = {**shared_embedded.environment(), "CONDUCTOR_SERVER_URL": "http://127.0.0.1:9/api"}
     ran = project.run("gc", "silent", **nobody)
@@ -161,7 +158,6 @@ def test_without_an_answer_of_conductor_branches_stay_and_this_is_reported(
 
 
 def test_obstacles_are_reported(project: Project, shared_embedded: EmbeddedServices) -> None:
-    shared_embedded.lakefs.seed("kept", "main", {"a": "1"})
     commit_long_ago(shared_embedded, "kept")
     shared_embedded.lakefs.create_branch("kept", EMPTY, "main")
     state = Path(project.environment["HOME"], "state")
@@ -174,7 +170,6 @@ def test_obstacles_are_reported(project: Project, shared_embedded: EmbeddedServi
 
 def test_a_branch_that_lakefs_does_not_delete_is_exit_code_1(project: Project) -> None:
     with RefusingServices("DELETE", "/branches/", 403) as services:
-        services.lakefs.seed("my-data", "main", {"a": "1"})
         commit_long_ago(services, "my-data")
         ran = project.run("gc", "my-data", **services.environment())
         assert (ran.code, branches(services, "my-data")) == (1, [STAGING])

@@ -146,7 +146,7 @@ def present(directory: Path) -> AbstractContextManager[Listener]:
     return presence(ExportContext(plan=plan))
 
 
-def test_a_worker_is_there_from_ready_until_it_is_down(tmp_path: Path) -> None:
+def test_a_worker_is_there_with_each_of_its_tasks_from_ready_until_it_is_down(tmp_path: Path) -> None:
     root = make_plan(tmp_path).workspace_root
     assert workers_here(root) == ()
     with present(tmp_path) as one:
@@ -157,16 +157,9 @@ def test_a_worker_is_there_from_ready_until_it_is_down(tmp_path: Path) -> None:
             assert (first.worker_id, first.task_name, first.slots) == ("mytasks0000", "features.build", 2)
             assert first.pid == os.getpid()
         assert len(workers_here(root)) == 1
+        one(replace(READY, task_name="features.check"))
+        assert [each.task_name for each in workers_here(root)] == ["features.build", "features.check"]
     assert workers_here(root) == ()
-    assert list(root.iterdir()) == []
-
-
-def test_a_worker_of_several_tasks_has_a_file_for_each(tmp_path: Path) -> None:
-    root = make_plan(tmp_path).workspace_root
-    with present(tmp_path) as worker:
-        worker(READY)
-        worker(replace(READY, task_name="features.check"))
-        assert [one.task_name for one in workers_here(root)] == ["features.build", "features.check"]
     assert list(root.iterdir()) == []
 
 
