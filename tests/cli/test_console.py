@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-import urllib3
 
 from perago.embedded.services import EmbeddedServices
 
 from ..definitions import flow, simple
+from ..worker.outside import get
 from .conftest import Project
+from .start_command import LIMIT
 
-LIMIT = 60.0
 WORKFLOW = flow(simple("by.hand.step"), name="by.hand", ownerEmail="data@example.com")
 
 
@@ -45,19 +45,15 @@ def console(project: Project, *arguments: str, **variables: str) -> Iterator[tup
             process.kill()
 
 
-def get(url: str) -> urllib3.BaseHTTPResponse:
-    with urllib3.PoolManager() as pool:
-        return pool.request("GET", url, timeout=LIMIT, retries=False)
-
-
 def test_the_configured_servers_are_shown_and_a_signal_ends_it_well(
     project: Project, services: EmbeddedServices
 ) -> None:
     workflow = services.conductor.start_workflow("by.hand", {})
     with console(project, **services.environment()) as (process, page):
-        assert workflow in get(page).data.decode()
-        assert "data-of-a-team" in get(page).data.decode()
-        assert get(re.sub(r"[^/]+/$", "", page)).status == 403
+        text = get(page)[1].decode()
+        assert workflow in text
+        assert "data-of-a-team" in text
+        assert get(re.sub(r"[^/]+/$", "", page))[0] == 403
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=LIMIT)
         assert (process.returncode, said) == (0, b"")
@@ -65,7 +61,7 @@ def test_the_configured_servers_are_shown_and_a_signal_ends_it_well(
 
 def test_it_starts_without_servers_and_names_the_missing_settings(project: Project) -> None:
     with console(project, CONDUCTOR_SERVER_URL="http://127.0.0.1:9/api") as (process, page):
-        text = get(page).data.decode()
+        text = get(page)[1].decode()
         assert "Conductor: " in text
         assert "LAKECTL_SERVER_ENDPOINT_URL is not set" in text
         process.send_signal(signal.SIGTERM)

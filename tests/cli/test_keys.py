@@ -257,10 +257,9 @@ def working(project: Project, services: GuardedServices) -> Iterator[tuple[Start
 
 def completed_once(services: GuardedServices, workflow: str) -> None:
     """Wait for the end of the workflow, and fail if an attempt was retried or handed out twice."""
-    shown = wait_for(
-        "the end", lambda: ended if (ended := services.conductor.workflow(workflow)).get("endTime") else None
-    )
-    assert [(row["status"], row["pollCount"], row["retryCount"]) for row in shown["tasks"]] == [("COMPLETED", 1, 0)]
+    assert services.conductor.await_workflow(workflow, wait_seconds=30)
+    rows = services.conductor.workflow(workflow)["tasks"]
+    assert [(row["status"], row["pollCount"], row["retryCount"]) for row in rows] == [("COMPLETED", 1, 0)]
 
 
 @pytest.mark.parametrize(
