@@ -259,6 +259,7 @@ def test_the_configured_servers_are_named_and_none_is_asked(project: Project) ->
         servers = f"Conductor at {address}/api, lakeFS at {address}"
         assert ran.code == 0
         assert ran.out.splitlines()[-1] == f"ok  configuration: {servers}; inputs may name lab/*, audio/main"
+        assert f"{servers}; inputs may name any workspace (" in project.run("check", "plain", **variables).out
         server.setblocking(False)
         with pytest.raises(BlockingIOError):
             server.accept()
