@@ -76,14 +76,6 @@ def test_different_steps_run_next_to_each_other(run: Runner) -> None:
     assert ran.outcome("words_words").result == {"words": ["a", "b"]}
 
 
-def test_a_step_runs_for_each_item_of_constants_and_values(run: Runner) -> None:
-    @workflow(name="constants", version=1, owner_email=OWNER)
-    def constants(flow: Flow, given: Words) -> None:
-        flow.map("files", ["a", given.text], lambda word: flow.step("file", write, Named, name=word))
-
-    assert sorted(run(constants, text="b").tree) == ["a", "b", "start"]
-
-
 class Whole(BaseModel, extra="forbid"):
     words: Words
 
@@ -106,19 +98,6 @@ def whole(params: Whole) -> Words:
     return params.words
 
 
-def test_all_parameters_are_one_value_without_the_workspace(run: Runner) -> None:
-    @workflow(name="whole", version=1, owner_email=OWNER)
-    def all_of_it(flow: Flow, given: Words) -> Words:
-        flow.step("file", write, Named, name="a")
-        flow.step("whole", whole, Whole, words=given)
-        return given
-
-    ran = run(all_of_it, text="b")
-
-    assert ran.result == {"text": "b"}
-    assert ran.outcome("whole").result == {"text": "b"}
-
-
 class Listed(RootModel[list[str]]):
     pass
 
@@ -132,27 +111,31 @@ def lists(params: Lists) -> Split:
     return Split(words=params.listed.root)
 
 
-def test_a_root_model_is_put_together_without_a_key(run: Runner) -> None:
-    @workflow(name="roots", version=1, owner_email=OWNER)
-    def roots(flow: Flow, given: Words) -> Split:
-        flow.step("file", write, Named, name="a")
-        return flow.step("lists", lists, Lists, listed=flow.value(Listed, root=[given.text])).result
-
-    assert run(roots, text="b").result == {"words": ["b"]}
-
-
-def test_an_item_of_a_result_is_read_under_the_name_that_the_result_has(run: Runner) -> None:
-    @workflow(name="aliases", version=1, owner_email=OWNER)
-    def aliases(flow: Flow, given: Nothing) -> None:
-        found = flow.step("numbers", numbers, Nothing)
-        flow.map("rounds", found.result.numbers, lambda one: flow.step("round", rounds_of, Rounds, rounds=one.number))
-
-    assert run(aliases).outcome("round_0").result == {"rounds": 3, "is_done": True}
-
-
 @task(name="flow.rounds", owner_email=OWNER)
 def rounds_of(params: Rounds) -> Round:
     return Round(rounds=params.rounds, is_done=True)
+
+
+def test_values_of_each_form_arrive(run: Runner) -> None:
+    """All parameters as one value, a root model, constants next to values, an item under the name of its result."""
+
+    @workflow(name="forms", version=1, owner_email=OWNER)
+    def forms(flow: Flow, given: Words) -> Words:
+        flow.step("file", write, Named, name="a")
+        flow.step("whole", whole, Whole, words=given)
+        flow.step("lists", lists, Lists, listed=flow.value(Listed, root=[given.text]))
+        flow.map("files", ["c", given.text], lambda word: flow.step("each", write, Named, name=word))
+        found = flow.step("numbers", numbers, Nothing)
+        flow.map("rounds", found.result.numbers, lambda one: flow.step("round", rounds_of, Rounds, rounds=one.number))
+        return given
+
+    ran = run(forms, text="b")
+
+    assert ran.result == {"text": "b"}
+    assert sorted(ran.tree) == ["a", "b", "c", "start"]
+    assert ran.outcome("whole").result == {"text": "b"}
+    assert ran.outcome("lists").result == {"words": ["b"]}
+    assert ran.outcome("round_0").result == {"rounds": 3, "is_done": True}
 
 
 def test_two_versions_of_a_sub_workflow_run_in_one_workflow(run: Runner) -> None:
@@ -263,36 +246,20 @@ def test_one_case_of_a_switch_runs(run: Runner, name: str, last: str) -> None:
     assert run(choose, text=name).tree.keys() == {"after", last, "start"}
 
 
-def test_a_task_that_perago_does_not_know_is_added_as_json(run: Runner) -> None:
+def test_tasks_that_perago_does_not_know_are_added_as_json(run: Runner) -> None:
+    """Also a structure, whose tasks can be named."""
+
     @workflow(name="raw", version=1, owner_email=OWNER)
     def raw(flow: Flow, given: Words) -> None:
-        made = flow.raw(
-            {
-                "name": "join",
-                "taskReferenceName": "join",
-                "type": "INLINE",
-                "inputParameters": {
-                    "evaluatorType": "value-param",
-                    "expression": "value",
-                    "value": given.text,
-                },
-            }
-        )
-        flow.step("write", alone, Named, name=flow.unchecked(made.result.result))
-
-    assert run(raw, text="made").tree.keys() == {"made", "start"}
-
-
-def test_the_tasks_in_a_structure_of_json_have_names(run: Runner) -> None:
-    @workflow(name="rawfork", version=1, owner_email=OWNER)
-    def raw(flow: Flow, given: Nothing) -> None:
+        inputs = {"evaluatorType": "value-param", "expression": "value", "value": given.text}
+        made = flow.raw({"name": "made", "taskReferenceName": "made", "type": "INLINE", "inputParameters": inputs})
         inner = {"name": "inner", "taskReferenceName": "inner", "type": "NOOP"}
         join = {"name": "join", "taskReferenceName": "join", "type": "JOIN", "joinOn": ["inner"]}
         flow.raw({"name": "fork", "taskReferenceName": "fork", "type": "FORK_JOIN", "forkTasks": [[inner]]})
         flow.raw({**join, "inputParameters": {"found": "${inner.output}"}})
-        flow.step("write", alone, Named, name="made")
+        flow.step("write", alone, Named, name=flow.unchecked(made.result.result))
 
-    assert sorted(run(raw).tree) == ["made", "start"]
+    assert run(raw, text="file").tree.keys() == {"file", "start"}
 
 
 def test_a_worker_that_dies_after_it_has_published_is_followed_by_an_adoption(run: Runner) -> None:
