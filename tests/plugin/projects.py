@@ -20,6 +20,16 @@ from ..forked import IMPORTED_BY, forks_of
 for _loaded_once in (*(kind.module for kind in KINDS.values()), *IMPORTED_BY["pytest"], "perago.testing.strategies"):
     importlib.import_module(_loaded_once)  # pytester forgets what a run inside this process imports
 
+INTERRUPTED = """
+import os, signal, time
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(1)
+except BaseException:
+    pass
+"""
+"""Code that ignores an interrupt."""
+
 QUIET = ("-p", "no:conductor-agents-testing", "-p", "no:hypothesispytest", "-p", "no:anyio", "-p", "no:cacheprovider")
 """Other people's plugins cost more than these tests."""
 
@@ -129,6 +139,13 @@ def free_modules(pytester: pytest.Pytester, cases: Iterable[tuple[str, str, str]
     for number, (head, body, example) in enumerate(cases):
         file = free_module(pytester, f"work.m{number:02}", body, [example])
         file.write_text(f"{head}\n{file.read_text()}")
+
+
+def write_case(pytester: pytest.Pytester, name: str, text: str = "") -> None:
+    """Write a case file, whose name begins with that of its task."""
+    file = pytester.path / "tests/perago_cases" / f"{name}.toml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
 
 
 def record_case(pytester: pytest.Pytester, name: str, **document: Any) -> Path:

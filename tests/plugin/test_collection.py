@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .projects import QUIET, add_module, collected, copy_module, free_module, run, write_module
+from .projects import INTERRUPTED, QUIET, add_module, collected, copy_module, free_module, run, write_module
 
 ADD_TESTS = [
     "contract[signature]",
@@ -247,19 +247,7 @@ def test_two_modules_with_one_task_name_fail_both_and_each_alone(pytester: pytes
 
 
 def test_ctrl_c_during_an_import_ends_the_session(pytester: pytest.Pytester) -> None:
-    write_module(
-        pytester,
-        "bad",
-        """
-        import os, signal
-        try:
-            os.kill(os.getpid(), signal.SIGINT)
-            import time
-            time.sleep(1)
-        except BaseException:
-            pass
-        """,
-    )
+    write_module(pytester, "bad", INTERRUPTED)
     with pytest.raises(KeyboardInterrupt):  # pytester passes it on
         run(pytester, "--perago-modules", "bad")
 

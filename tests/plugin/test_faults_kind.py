@@ -11,7 +11,7 @@ import pytest
 
 from pytest_perago.kinds.faults import CHECKS
 
-from .projects import collected, copy_module, fork, free_module, run, run_process, write_module
+from .projects import collected, copy_module, fork, free_module, run, run_process, write_case, write_module
 from .weaknesses import CLEAN, PLANTED, write_weaknesses
 
 FAULTS = ("--perago-modules", "work", "--perago-kinds", "faults")
@@ -106,10 +106,8 @@ def test_only_cases_that_complete_have_fault_tests_and_only_where_perago_run_all
 ) -> None:
     """A broken case file is left to its run test."""
     copy_module(pytester, "work", "copy", examples=["Example(id='x', params={}, tree={'x': '1'}, expect='pre')"])
-    directory = pytester.path / "tests" / "perago_cases" / "copy"
-    directory.mkdir(parents=True)
-    (directory / "good.toml").write_text("[tree]\n'a.txt' = '1'\n")
-    (directory / "broken.toml").write_text("= 1")
+    write_case(pytester, "copy/good", "[tree]\n'a.txt' = '1'\n")
+    write_case(pytester, "copy/broken", "= 1")
     run(pytester, *FAULTS).assert_outcomes(passed=len(CHECKS))
     assert collected(pytester, *FAULTS, "-o", "perago_run=off") == []
 

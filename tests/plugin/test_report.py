@@ -12,7 +12,7 @@ from pytest_perago.report import joined, table, tag
 
 from ..console.markup import Element
 from ..console.markup import read as parsed
-from .projects import QUIET, add_module, copy_module, free_module, run, run_process, write_module
+from .projects import QUIET, add_module, copy_module, free_module, run, run_process, write_case, write_module
 
 EVIL = "<img src=x onerror=alert(1)>"
 
@@ -345,10 +345,8 @@ def test_it_is_seen_from_where_pytest_was_started(pytester: pytest.Pytester, mon
 
 def test_brackets_slashes_quotes_unicode_and_colons_in_a_label_survive(pytester: pytest.Pytester) -> None:
     free_module(pytester, "work", "return Model()")
-    cases = pytester.path / "tests" / "perago_cases" / "free"
-    cases.mkdir(parents=True)
     for label in ("a[b]c", "a::b", "größe 漢字", "it's", "$HOME *", "a\tb", "[x", "100%"):
-        (cases / f"{label}.toml").write_text('expect = "failed"')
+        write_case(pytester, f"free/{label}", 'expect = "failed"')
     result = run(pytester, "--perago-modules", "work", "--perago-kinds", "run")
     check_each_alone(pytester, result, 8)
 
@@ -365,10 +363,8 @@ def test_a_broken_module_outside_of_the_root_is_found_again(pytester: pytest.Pyt
 @pytest.mark.parametrize(("option", "label"), [("--lf", "y::[z] größe"), ("--stepwise", "x")])
 def test_pytest_finds_the_last_failures_with_last_failed(pytester: pytest.Pytester, option: str, label: str) -> None:
     free_module(pytester, "work", "if params.value: raise TaskFailed('no')\nreturn Model()")
-    cases = pytester.mkdir("tests") / "perago_cases" / "free"
-    cases.mkdir(parents=True)
-    (cases / "a.toml").touch()
-    (cases / f"{label}.toml").write_text("[params]\nvalue = 1\n")
+    write_case(pytester, "free/a")
+    write_case(pytester, f"free/{label}", "[params]\nvalue = 1\n")
     arguments = ("-p", "cacheprovider", "-p", "stepwise", "--perago-modules", "work", "--perago-kinds", "run", option)
     pytester.runpytest_inprocess(*QUIET[:6], *arguments).assert_outcomes(passed=1, failed=1)
     pytester.runpytest_inprocess(*QUIET[:6], *arguments).assert_outcomes(failed=1, deselected=1)

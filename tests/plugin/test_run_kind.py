@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .projects import collected, copy_module, free_module, free_modules, run, write_module
+from .projects import INTERRUPTED, collected, copy_module, free_module, free_modules, run, write_case, write_module
 
 RUN = ("--perago-modules", "work", "--perago-kinds", "run")
 EXAMPLE = "Example(id='x', params={})"
@@ -269,19 +269,8 @@ def test_a_function_that_hangs_is_ended(pytester: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(said * 3)
 
 
-INTERRUPTED = """
-import os, signal, time
-try:
-    os.kill(os.getpid(), signal.SIGINT)
-    time.sleep(1)
-except BaseException:
-    pass
-return Model()
-"""
-
-
 def test_ctrl_c_in_a_function_ends_the_session(pytester: pytest.Pytester) -> None:
-    free_module(pytester, "work", INTERRUPTED, [EXAMPLE])
+    free_module(pytester, "work", f"{INTERRUPTED}return Model()", [EXAMPLE])
     with pytest.raises(KeyboardInterrupt):  # pytester passes it on
         run(pytester, "--perago-modules", "work", "--junitxml=report.xml", "-k", "run")
     assert (pytester.path / "report.xml").is_file()
@@ -310,19 +299,13 @@ def test_perago_run_selects_the_executed_cases(pytester: pytest.Pytester, mode: 
     assert sorted(found) == sorted(f"work.py::free::{name}" for name in expected)
 
 
-def write_case(directory: Path, name: str, text: str) -> None:
-    file = directory / "tests" / "perago_cases" / "copy" / f"{name}.toml"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text)
-
-
 def test_case_files_have_their_tree_next_to_or_inside_the_file(pytester: pytest.Pytester) -> None:
     copy_module(pytester, "work", "copy")
-    write_case(pytester.path, "beside", 'published = ["out/b.txt"]\nremoved = []\n[result]\nsize = 2\n')
+    write_case(pytester, "copy/beside", 'published = ["out/b.txt"]\nremoved = []\n[result]\nsize = 2\n')
     tree = pytester.path / "tests" / "perago_cases" / "copy" / "beside"
     tree.mkdir()
     (tree / "a.txt").write_text("12")
-    write_case(pytester.path, "größe [1] a::b", 'expect = "pre"\n[params]\ntarget = "x"\n[tree]\n"other.txt" = "1"\n')
+    write_case(pytester, "copy/größe [1] a::b", 'expect = "pre"\n[params]\ntarget = "x"\n[tree]\n"other.txt" = "1"\n')
     found = collected(pytester, *RUN)
     assert found == ["work.py::copy::run[beside]", "work.py::copy::run[größe [1] a::b]"]
     run(pytester, "--perago-modules", "work").assert_outcomes(passed=8)
@@ -331,7 +314,7 @@ def test_case_files_have_their_tree_next_to_or_inside_the_file(pytester: pytest.
 
 def test_a_directory_of_cases_may_be_written_as_on_windows(pytester: pytest.Pytester) -> None:
     copy_module(pytester, "work", "copy")
-    write_case(pytester.path, "one", "[tree]\n'a.txt' = '1'\n")
+    write_case(pytester, "copy/one", "[tree]\n'a.txt' = '1'\n")
     arguments = (*RUN, "-o", "perago_cases_dir=tests\\perago_cases")
     assert collected(pytester, *arguments) == ["work.py::copy::run[one]"]
 
@@ -365,7 +348,7 @@ BROKEN_CASES = {
 def test_a_wrong_case_file_fails_alone(pytester: pytest.Pytester) -> None:
     copy_module(pytester, "work", "copy", examples=[GOOD])
     for number, (text, _) in enumerate(BROKEN_CASES.values()):
-        write_case(pytester.path, f"wrong{number}", text)
+        write_case(pytester, f"copy/wrong{number}", text)
     result = run(pytester, *RUN)
     result.assert_outcomes(passed=1, failed=len(BROKEN_CASES))
     result.stdout.fnmatch_lines([words for _, words in BROKEN_CASES.values()])
@@ -374,7 +357,7 @@ def test_a_wrong_case_file_fails_alone(pytester: pytest.Pytester) -> None:
 @pytest.mark.parametrize("name", ["", "linked.toml", "linked", "linked/a.txt", "linked/deep/a.txt"])
 def test_a_link_in_a_case_is_refused(pytester: pytest.Pytester, name: str) -> None:
     copy_module(pytester, "work", "copy", examples=[GOOD])
-    write_case(pytester.path, "linked", "")
+    write_case(pytester, "copy/linked", "")
     cases = pytester.path / "tests/perago_cases/copy"
     (cases / "linked/deep").mkdir(parents=True)
     for path in ("linked/a.txt", "linked/deep/a.txt"):

@@ -22,7 +22,7 @@ from perago.testing.tasks import CaseFailed
 from pytest_perago.options import read_settings
 from pytest_perago.snapshots import check_snapshot
 
-from .projects import add_module, run, run_inside, run_process, write_module
+from .projects import add_module, run, run_inside, run_process, write_case, write_module
 
 KIND = ("--perago-modules=shop", "--perago-kinds=taskdef")
 
@@ -394,14 +394,11 @@ def test_a_worker_that_crashes_prevents_the_verdict(with_unused: pytest.Pytester
     assert unused(result) == []
 
 
-CASE = "tests/perago_cases/frist/one.toml"
-
-
 @pytest.fixture
 def misnamed(pytester: pytest.Pytester) -> pytest.Pytester:
     """A task, and a case file in a directory that is not called like it."""
     add_module(pytester, "shop.a", "first")
-    put(pytester, CASE).write_text("[params]\nnumbers = [1]\n")
+    write_case(pytester, "frist/one", "[params]\nnumbers = [1]\n")
     pytester.makeini("[pytest]\nperago_modules = shop\n")
     return pytester
 
@@ -411,7 +408,8 @@ def test_case_files_that_no_task_reads_are_found(misnamed: pytest.Pytester) -> N
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert unused(result) == ["tests/perago_cases/frist: no task is called frist; did you mean first?"]
     assert not [line for line in result.outlines if line.startswith("remove:")]
-    (misnamed.path / CASE).parent.rename(misnamed.path / "tests" / "perago_cases" / "first")
+    cases = misnamed.path / "tests" / "perago_cases"
+    (cases / "frist").rename(cases / "first")
     renamed = run(misnamed)
     renamed.assert_outcomes(passed=8)
     assert renamed.ret == pytest.ExitCode.OK
