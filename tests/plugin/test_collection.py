@@ -317,11 +317,8 @@ def test_kinds_can_be_chosen_in_the_file_and_a_wrong_one_is_named(in_a_file: pyt
 
 
 def test_fixtures_and_hooks_of_the_conftest_next_to_it_apply(pytester: pytest.Pytester) -> None:
-    free_module(pytester, "shop.work", "import os; return Model(value=os.environ.get('FLAG', ''))", [])
-    file = pytester.path / "shop" / "work.py"
-    file.write_text(
-        file.read_text().replace("examples=[]", "examples=[Example(id='x', params={}, result={'value': 'yes'})]")
-    )
+    example = "Example(id='x', params={}, result={'value': 'yes'})"
+    free_module(pytester, "shop.work", "import os; return Model(value=os.environ.get('FLAG', ''))", [example])
     write_module(pytester, "checks.test_app", 'from perago.testing import task_tests\ntest_app = task_tests("shop")')
     write_module(
         pytester,

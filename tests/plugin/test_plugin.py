@@ -7,7 +7,7 @@ import pytest
 from pytest_perago.options import OPTIONS
 
 from ..generated import assert_table
-from .projects import QUIET, add_module, copy_module, run, write_module
+from .projects import QUIET, add_module, copy_module, run, run_process
 
 NAMES = ("perago_tree", "perago_lakefs", "perago_conductor", "perago_clock", "perago_run", "perago_server")
 
@@ -118,16 +118,9 @@ def test_all_fixtures_are_listed_with_a_description_and_none_without_the_plugin(
 
 
 def test_without_the_extra_the_server_shows_the_command_to_install_it(pytester: pytest.Pytester) -> None:
-    write_module(
-        pytester,
-        "conftest",
-        """
-        import sys
-        sys.modules["perago.embedded.services"] = None
-        """,
-    )
+    pytester.makeconftest('import sys\nsys.modules["perago.embedded.services"] = None')
     pytester.makepyfile("def test_server(perago_server): pass")
-    result = pytester.runpytest_subprocess("-p", "no:conductor-agents-testing", timeout=60)
+    result = run_process(pytester)
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*pip install jinja2 starlette uvicorn*"])
 
