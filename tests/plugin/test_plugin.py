@@ -134,21 +134,19 @@ def pytest_unconfigure():
     with open("modules.txt", "w") as file:
         file.write("\\n".join(sorted(sys.modules)))
 """
-FORBIDDEN = {"pydantic", "hypothesis", "perago", "lakefs", "lakefs_sdk", "conductor", "asyncio", "httpx", "urllib3"}
 
 
 def modules_of(pytester: pytest.Pytester, *arguments: str) -> set[str]:
     pytester.makeconftest(REPORT)
     pytester.makepyfile(test_plain="def test_plain(): pass")
     result = pytester.runpytest_subprocess(*QUIET, "-p", "no:platformdirs", *arguments, timeout=180)
-    assert result.parseoutcomes()["passed"] >= 1
+    assert result.ret == pytest.ExitCode.OK
     return set((pytester.path / "modules.txt").read_text().split())
 
 
 def test_inactive_it_adds_three_modules_and_nothing_of_perago(pytester: pytest.Pytester) -> None:
     added = modules_of(pytester) - modules_of(pytester, "-p", "no:perago")
     assert added == {"pytest_perago"} | {f"pytest_perago.{name}" for name in ("kinds", "options")}
-    assert not added & FORBIDDEN
 
 
 def test_active_it_imports_neither_hypothesis_nor_an_sdk_nor_a_server_and_writes_no_files(
@@ -165,11 +163,7 @@ def test_active_it_imports_neither_hypothesis_nor_an_sdk_nor_a_server_and_writes
 
 def test_collecting_loads_neither_services_nor_hypothesis(pytester: pytest.Pytester) -> None:
     add_module(pytester, "work", "add")
-    pytester.makeconftest(REPORT)
-    pytester.runpytest_subprocess(
-        *QUIET, "--collect-only", "--perago-modules", "work", "--perago-kinds", "contract,fuzz,run", timeout=60
-    )
-    found = set((pytester.path / "modules.txt").read_text().split())
+    found = modules_of(pytester, "--collect-only", "--perago-modules", "work", "--perago-kinds", "contract,fuzz,run")
     assert "work" in found
     assert not {name for name in found if name.startswith(("perago.embedded", "hypothesis"))}
 
