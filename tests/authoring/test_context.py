@@ -33,16 +33,13 @@ def _seen_by_a_thread() -> str:
     return found[0]
 
 
-def test_threads_of_the_function_see_its_attempt() -> None:
-    with running(Current(task_id="t")):
-        assert _seen_by_a_thread() == "t"
+def test_threads_of_the_function_see_its_attempt_unless_two_could_be_meant() -> None:
+    with running(Current(task_id="one")):
+        assert _seen_by_a_thread() == "one"
+        with running(Current(task_id="two")):
+            assert current().task_id == "two"
+            assert _seen_by_a_thread() == ""
     assert _seen_by_a_thread() == ""
-
-
-def test_a_thread_sees_no_attempt_when_two_could_be_meant() -> None:
-    with running(Current(task_id="one")), running(Current(task_id="two")):
-        assert current().task_id == "two"
-        assert _seen_by_a_thread() == ""
 
 
 def test_attempts_in_different_threads_do_not_mix() -> None:

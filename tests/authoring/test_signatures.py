@@ -179,9 +179,7 @@ REFUSED = [
 def test_a_wrong_signature_is_refused_at_the_functions_line(
     function: Callable[..., object], workspace: bool, message: str
 ) -> None:
-    with pytest.raises(TaskDefinitionError) as caught:
-        declare(function, workspace=workspace)
-    error = caught.value
+    error = _error_of(function, workspace=workspace)
     assert message in error.message
     assert error.message.startswith(f"task 'sample' (function {function.__name__}): ")
     assert (error.file, error.line) == (__file__, function.__code__.co_firstlineno)

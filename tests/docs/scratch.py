@@ -92,14 +92,10 @@ class Scratch:
         file.write_text(block.text, encoding="utf-8")
 
     def _python(self, block: Block) -> None:
-        if re.search(r"^def test_", block.text, re.MULTILINE):
-            file = self.project / f"test_block_{block.line}.py"
-            file.write_text(block.text, encoding="utf-8")
-            status, output = self._run(f"python -m pytest -q {file.name}")
-        else:
-            file = self.project / f"block_{block.line}.py"
-            file.write_text(block.text, encoding="utf-8")
-            status, output = self._run(f"python {file.name}")
+        has_tests = re.search(r"^def test_", block.text, re.MULTILINE)
+        file = self.project / f"test_block_{block.line}.py"
+        file.write_text(block.text, encoding="utf-8")
+        status, output = self._run(f"python {'-m pytest -q ' if has_tests else ''}{file.name}")
         file.unlink()
         if status:
             raise BlockFailed(f"{block.place}: the block ends with status {status}\n{output}")
