@@ -11,7 +11,7 @@ import pytest
 
 import perago.workflows  # noqa: F401 - pytester forgets the modules that a run loads first
 
-from .projects import copy_module, free_module, record_case, run
+from .projects import ADD, add_module, copy_module, free_module, record_case, run
 
 OPTIONS = ("--perago-modules", "work", "--perago-kinds", "run,contract")
 
@@ -170,37 +170,24 @@ def test_cases_of_a_task_that_no_longer_exists_are_unused(pytester: pytest.Pytes
 # --------------------------------------------------------------------------------------- workflows
 
 
-TASK = """
-    from pydantic import BaseModel
-    from perago import task
-
-    class Params(BaseModel):
-        rows: int
-
-    class Result(BaseModel):
-        total: int
-
-    @task(name="plain.work", owner_email="data@example.com")
-    def work(params: Params) -> Result:
-        return Result(total=params.rows)
-"""
 FLOW = """
     from pydantic import BaseModel
     from perago.workflows import Flow, workflow
-    from work import Params, Result, work
+    from work import Params, Result, add
 
     class Given(BaseModel):
         rows: int
 
     @workflow(name="nightly", version=1, owner_email="data@example.com")
     def nightly(flow: Flow, given: Given) -> Result:
-        return flow.step("one", work, Params, rows={rows}).result
+        return flow.step("one", add, Params, numbers={numbers}).result
 """
 
 
 @pytest.fixture
 def project(pytester: pytest.Pytester) -> pytest.Pytester:
-    pytester.makepyfile(work=TASK, flows=FLOW.format(rows="given.rows"))
+    add_module(pytester, "work", "plain.work")
+    pytester.makepyfile(flows=FLOW.format(numbers="[given.rows]"))
     return pytester
 
 
@@ -213,21 +200,21 @@ def test_the_wiring_is_checked_and_the_definition_compared_with_its_snapshot(pro
     before = snapshot.read_bytes()
     run(project, "--perago-modules=flows").assert_outcomes(passed=2)
 
-    snapshot.write_bytes(before.replace(b"given.rows", b"given.rows").replace(b"input.rows", b"input.lines"))
+    snapshot.write_bytes(before.replace(b"input.rows", b"input.lines"))
     differing = run(project, "--perago-modules=flows")
     differing.assert_outcomes(passed=1, failed=1)
     differing.stdout.fnmatch_lines(
         [
             "*the workflow differs from its snapshot*",
             "*increase version= if this version is registered*",
-            "compatible: /tasks/0/inputParameters/params/rows: *lines* -> *rows* (running workflows keep*",
+            "compatible: /tasks/0/inputParameters/params/numbers*: *lines* -> *rows* (running workflows keep*",
             "*accept it: pytest *--perago-update=all*",
         ]
     )
 
 
 def test_each_mistake_in_the_wiring_is_listed_with_its_line(project: pytest.Pytester) -> None:
-    project.makepyfile(flows=FLOW.format(rows='given.row, row="x"'))
+    project.makepyfile(flows=FLOW.format(numbers='[given.row], row="x"'))
     result = run(project, "--perago-modules=flows", "-k", "wiring")
     result.assert_outcomes(failed=1, deselected=1)
     result.stdout.fnmatch_lines(
@@ -240,7 +227,7 @@ def test_each_mistake_in_the_wiring_is_listed_with_its_line(project: pytest.Pyte
 
 def test_a_snapshot_is_unused_if_its_workflow_no_longer_exists(project: pytest.Pytester) -> None:
     run(project, "--perago-modules=flows", "--perago-update=new").assert_outcomes(passed=2)
-    project.makepyfile(flows=FLOW.format(rows="given.rows").replace('"nightly"', '"other"'))
+    project.makepyfile(flows=FLOW.format(numbers="[given.rows]").replace('"nightly"', '"other"'))
     result = run(project, "--perago-modules=flows", "--perago-update=new", "--perago-kinds=taskdef")
     result.stdout.fnmatch_lines(["unused: tests/__taskdefs__/flows/nightly.workflow.json: module flows declares other"])
 
@@ -256,7 +243,7 @@ def test_a_recorded_run_runs_again_and_differences_are_reported(project: pytest.
     case = record_run(project) / "case.json"
     run(project, *options).assert_outcomes(passed=1, deselected=2)
 
-    project.makepyfile(work=TASK.replace("total=params.rows", "total=params.rows + 1"))
+    project.makepyfile(work=ADD.format(name="plain.work").replace("sum(params.numbers)", "sum(params.numbers) + 1"))
     differing = run(project, *options)
     differing.assert_outcomes(failed=1, deselected=2)
     differing.stdout.fnmatch_lines(
@@ -270,7 +257,7 @@ def test_a_recorded_run_runs_again_and_differences_are_reported(project: pytest.
     run(project, *options, "--perago-update=all").assert_outcomes(passed=1, deselected=2)
     assert json.loads(case.read_text())["result"] == {"total": 4}
 
-    project.makepyfile(work=TASK.replace("return Result(total=params.rows)", "raise OSError('no disk')"))
+    project.makepyfile(work=ADD.format(name="plain.work").replace("return Result(", "raise OSError('no disk') #"))
     run(project, *options).stdout.fnmatch_lines(["  differs   completed before, failed now: OSError: no disk*"])
 
 
@@ -284,7 +271,7 @@ def test_a_recorded_run_of_parameters_that_no_longer_exist_is_reported(project: 
 
 def test_the_cases_of_a_workflow_that_no_longer_exists_are_unused(project: pytest.Pytester) -> None:
     record_run(project)
-    project.makepyfile(flows=FLOW.format(rows="given.rows").replace('"nightly"', '"nightli"'))
+    project.makepyfile(flows=FLOW.format(numbers="[given.rows]").replace('"nightly"', '"nightli"'))
     project.makeini("[pytest]\nperago_modules = work flows")
     result = run(project, "--perago-update=new", "--perago-kinds=contract")
     result.stdout.fnmatch_lines(

@@ -13,15 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
 
-from perago import task
 from perago.atomic_file import replace_file
-from perago.authoring.task import get_task
 from perago.testing.tasks import CaseFailed
 from pytest_perago.options import read_settings
 from pytest_perago.snapshots import check_snapshot
 
+from ..taskdef.tasks import make_task
 from .projects import add_module, run, run_inside, run_process, write_case, write_module
 
 KIND = ("--perago-modules=shop", "--perago-kinds=taskdef")
@@ -103,18 +101,6 @@ def test_a_long_diff_and_a_long_list_of_changes_are_cut(project: pytest.Pytester
     assert end - start == 80
 
 
-class Row(BaseModel):
-    value: int
-
-
-@task(name="build", owner_email="data@example.com")
-def build(params: Row) -> Row:
-    return params
-
-
-BUILD = get_task(build)
-
-
 def edit(old: str, new: str) -> Callable[[bytes], bytes]:
     return lambda content: content.replace(old.encode(), new.encode(), 1)
 
@@ -161,19 +147,19 @@ def edit(old: str, new: str) -> Callable[[bytes], bytes]:
 def test_a_damaged_or_edited_snapshot_fails_with_the_reason(
     tmp_path: Path, pytestconfig: pytest.Config, damage: Callable[[bytes], bytes], words: str
 ) -> None:
-    assert BUILD is not None
+    task = make_task()
     directory = tmp_path / "tests/__taskdefs__"
     compared = replace(read_settings(pytestconfig), root=tmp_path, snapshot_dir=directory)
     updated = replace(compared, update="all")
-    assert check_snapshot(BUILD, updated, shlex.quote) is not None
-    path = compared.snapshot_path(BUILD)
+    assert check_snapshot(task, updated, shlex.quote) is not None
+    path = compared.snapshot_path(task)
     good = path.read_bytes()
     path.write_bytes(damage(good))
     with pytest.raises(CaseFailed) as failure:
-        check_snapshot(BUILD, compared, shlex.quote)
+        check_snapshot(task, compared, shlex.quote)
     assert words in str(failure.value)
     assert "accept it: --perago-update=all" in str(failure.value)
-    assert check_snapshot(BUILD, updated, shlex.quote) == f"updated {compared.shown(path)}"
+    assert check_snapshot(task, updated, shlex.quote) == f"updated {compared.shown(path)}"
     assert path.read_bytes() == good
 
 
