@@ -4,43 +4,23 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 from pydantic import BaseModel
 
-from perago import Example, WorkspaceSpec, require_file, task
+from perago import Example, WorkspaceSpec, require_file
 from perago.authoring import Task
-from perago.authoring.task import get_task
 from perago.taskdef.schema import inline, schema_problem
 from perago.testing.cases import case_of_example, check_case
 from perago.testing.samples import edges, sample_model
 from perago.testing.tasks import CaseFailed, Cause
 from pytest_perago.kinds.contract import check_params, check_result
 
+from ..taskdef.tasks import make_task
 from . import models as m
 from .projects import copy_module, free_module, run
-
-
-def task_with(params: type[BaseModel], result: type[BaseModel] = m.Empty, **declared: Any) -> Task:
-    def work(params: BaseModel) -> BaseModel:
-        raise AssertionError("a contract test calls no function")
-
-    work.__annotations__ = {"params": params, "return": result}
-    found = get_task(task(name="work", owner_email="data@example.com", **declared)(work))
-    assert found is not None
-    return found
-
-
-def workspace_task(spec: WorkspaceSpec, **declared: Any) -> Task:
-    def work(workspace: Path, params: m.Empty) -> m.Empty:
-        raise AssertionError("a contract test calls no function")
-
-    found = get_task(task(name="work", owner_email="data@example.com", workspace=spec, **declared)(work))
-    assert found is not None
-    return found
 
 
 def failure_of(check: Callable[[], object]) -> tuple[Cause, str]:
@@ -54,12 +34,12 @@ ORDINARY = (m.Everything, m.Strict, m.Computed, m.Empty, m.PrivateAndConstant, m
 
 @pytest.mark.parametrize("model", [*ORDINARY, m.ReadUnderAnotherName, m.WrittenUnderAnotherNameAndClosed], ids=str)
 def test_results_that_survive_pass(model: type[BaseModel]) -> None:
-    check_result(task_with(m.Empty, model), ())
+    check_result(make_task(m.Empty, model), ())
 
 
 @pytest.mark.parametrize("model", [*ORDINARY, m.Password], ids=str)
 def test_params_that_survive_pass(model: type[BaseModel]) -> None:
-    check_params(task_with(model), ())
+    check_params(make_task(model), ())
 
 
 BOTH: Mapping[type[BaseModel], str] = {
@@ -99,35 +79,35 @@ ONE_SIDE = [
 )
 def test_models_that_do_not_survive_json_break_the_contract(side: str, model: type[BaseModel], words: str) -> None:
     if side == "params":
-        cause, text = failure_of(lambda: check_params(task_with(model), ()))
+        cause, text = failure_of(lambda: check_params(make_task(model), ()))
     else:
-        cause, text = failure_of(lambda: check_result(task_with(m.Empty, model), ()))
+        cause, text = failure_of(lambda: check_result(make_task(m.Empty, model), ()))
     assert cause is Cause.CONTRACT
     assert words in text
 
 
 def test_params_that_cannot_be_made_are_a_skip_that_names_the_hook() -> None:
     with pytest.raises(pytest.skip.Exception) as caught:
-        check_params(task_with(m.Picky), ())
+        check_params(make_task(m.Picky), ())
     text = str(caught.value)
     assert "the model refuses what its schema allows (/value: must begin with zz-)" in text
     assert "pytest_perago_params" in text
-    assert "perago.testing.provide_params('work', ...)" in text
+    assert "perago.testing.provide_params('sample', ...)" in text
 
 
 @pytest.mark.parametrize(
     "provided", [{"value": "zz-a"}, Example(id="x", params={"value": "zz-a"})], ids=["map", "example"]
 )
 def test_provided_params_take_the_place_of_those_that_cannot_be_made(provided: Any) -> None:
-    check_params(task_with(m.Picky), [provided])
-    cause, text = failure_of(lambda: check_params(task_with(m.Picky), [{"value": "a"}]))
+    check_params(make_task(m.Picky), [provided])
+    cause, text = failure_of(lambda: check_params(make_task(m.Picky), [{"value": "a"}]))
     assert cause is Cause.CONTRACT
     assert "a declared or provided value is not valid for Picky" in text
     assert "/value: must begin with zz-" in text
 
 
 def test_a_validator_that_raises_something_else_is_a_mistake() -> None:
-    cause, text = failure_of(lambda: check_params(task_with(m.Explodes), ()))
+    cause, text = failure_of(lambda: check_params(make_task(m.Explodes), ()))
     assert cause is Cause.MISTAKE
     assert "a validator of Explodes raised KeyError, not ValueError" in text
 
@@ -138,11 +118,11 @@ SPEC = WorkspaceSpec(pre=[require_file("a.txt")])
 def with_example(
     model: type[BaseModel], params: dict[str, Any], returns: type[BaseModel] = m.Empty, **more: Any
 ) -> Task:
-    return task_with(model, returns, examples=[Example(id="x", params=params, **more)])
+    return make_task(model, returns, examples=[Example(id="x", params=params, **more)])
 
 
 def with_tree(tree: Any, **more: Any) -> Task:
-    return workspace_task(SPEC, examples=[Example(id="x", params={}, tree=tree, **more)])
+    return make_task(workspace=SPEC, examples=[Example(id="x", params={}, tree=tree, **more)])
 
 
 EXAMPLES: Mapping[str, tuple[Task, Cause, str]] = {

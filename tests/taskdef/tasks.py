@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel
 
-from perago import TaskControls, WorkspaceSpec
+from perago import Example, TaskControls, WorkspaceSpec
 from perago.authoring import Task
 
 
@@ -18,20 +19,20 @@ def make_task(
     params: type[BaseModel] = Empty,
     result: type[BaseModel] = Empty,
     *,
-    workspace: bool = False,
+    workspace: WorkspaceSpec | bool = False,
     controls: TaskControls | None = None,
-    description: str | None = None,
+    examples: Sequence[Example] = (),
 ) -> Task:
     def function(*arguments: Any) -> Any:
         raise AssertionError("nothing here calls the function")
 
     return Task(
         name="sample",
-        description=description,
+        description=None,
         owner_email="data@example.com",
-        workspace=WorkspaceSpec() if workspace else None,
+        workspace=WorkspaceSpec() if workspace is True else workspace or None,
         controls=controls or TaskControls(),
-        examples=(),
+        examples=tuple(examples),
         function=function,
         params_model=params,
         result_model=result,
