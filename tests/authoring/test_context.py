@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from perago import Metric, TaskDefinitionError, current, task
 from perago.authoring.context import MOST_METRICS, Current, Measured, Measurements, running, with_hooks
-from perago.authoring.task import get_task
+from perago.testing.tasks import task_of
 
 
 def test_outside_an_attempt_current_is_harmless() -> None:
@@ -81,8 +81,7 @@ def declared(metrics: Any) -> tuple[Metric, ...]:
     def work(params: Params) -> Result:
         return Result()
 
-    found = get_task(work)
-    assert found is not None
+    found = task_of(work)
     return found.metrics
 
 

@@ -27,7 +27,8 @@ from perago import (
     require_file,
     task,
 )
-from perago.authoring.task import Task, get_task
+from perago.authoring.task import Task
+from perago.testing.tasks import task_of
 
 LARGE = 2**31
 
@@ -275,9 +276,7 @@ def task_with(**options: Any) -> Task:
     def function(params: Value) -> Value:
         return params
 
-    found = get_task(task(**(GOOD | options))(function))
-    assert found is not None
-    return found
+    return task_of(task(**(GOOD | options))(function))
 
 
 @pytest.mark.parametrize("name", ["a", "9", "features.build", "A-b_c.d", "a" * 128])

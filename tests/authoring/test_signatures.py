@@ -17,6 +17,7 @@ from pydantic import BaseModel, RootModel
 
 from perago import TaskDefinitionError, WorkspaceSpec, task
 from perago.authoring.task import get_task
+from perago.testing.tasks import task_of
 
 if TYPE_CHECKING:
     from pathlib import Path as OnlyForTypeCheckers
@@ -75,8 +76,7 @@ def test_a_right_signature_gives_a_task_and_leaves_the_function_alone(
 ) -> None:
     copy = _copy(function)
     assert declare(copy, workspace=workspace) is copy
-    found = get_task(copy)
-    assert found is not None
+    found = task_of(copy)
     assert (found.params_model, found.result_model) == (params_model, result_model)
     assert found.function is copy
     assert (found.module, found.file, found.line) == (__name__, __file__, function.__code__.co_firstlineno)
@@ -237,8 +237,7 @@ def test_models_of_an_enclosing_function_are_found_by_name() -> None:
     def work(params: Local) -> Local:
         return params
 
-    found = get_task(work)
-    assert found is not None
+    found = task_of(work)
     assert found.params_model is Local
     assert work(Local(value=1)) == Local(value=1)
 
@@ -254,8 +253,7 @@ def _traced(function):
 def test_a_wrapper_below_the_decorator_runs_as_part_of_the_task() -> None:
     wrapped = _traced(good)
     declare(wrapped)
-    found = get_task(wrapped)
-    assert found is not None
+    found = task_of(wrapped)
     assert found.function is wrapped
     assert found.line == good.__code__.co_firstlineno
     assert get_task(good) is None

@@ -12,9 +12,8 @@ import hypothesis
 import pytest
 
 from perago.authoring import workspace
-from perago.authoring.task import get_task
 from perago.authoring.workspace import canonical_path
-from perago.testing.tasks import CaseFailed
+from perago.testing.tasks import CaseFailed, task_of
 from perago.testing.tree_files import Tree, build
 from perago.workspace import layout
 from pytest_perago.kinds import fuzz
@@ -88,8 +87,7 @@ def test_a_planted_defect_fails_the_fuzz_test_for_every_seed(
 ) -> None:
     write_module(pytester, "work", BUILD)
     pytester.syspathinsert()
-    task = get_task(importlib.import_module("work").build)
-    assert task is not None
+    task = task_of(importlib.import_module("work").build)
     plant(monkeypatch, defect)
     for seed in range(2):
         with pytest.raises(CaseFailed, match="a pre guardrail gives a different verdict than documented"):

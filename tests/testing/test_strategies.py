@@ -16,7 +16,6 @@ from hypothesis import HealthCheck, Phase, given, settings
 from pydantic import BaseModel, Field, field_validator
 
 from perago import WorkspaceSpec, forbid_glob, require_dir, require_file, require_glob, require_table, task
-from perago.authoring.task import get_task
 from perago.authoring.workspace import Guardrail, Rule
 from perago.guardrails import GUARDRAILS
 from perago.guardrails.require_table import RequireTable
@@ -160,14 +159,11 @@ def picky(params: Picky) -> Result:
     return Result()
 
 
-MANY, PICKY = (found for found in map(get_task, (many, picky)) if found)
-
-
 def test_params_vary_within_the_bounds_of_the_model() -> None:
     seen: list[Many] = []
 
     @settings(FEW, phases=[Phase.generate])
-    @given(params(MANY))
+    @given(params(many))
     def collect(value: Many) -> None:
         seen.append(value)
 
@@ -178,7 +174,7 @@ def test_params_vary_within_the_bounds_of_the_model() -> None:
 
 def test_params_that_cannot_be_made_skip_the_test_and_name_the_hook() -> None:
     @FEW
-    @given(params(PICKY))
+    @given(params(picky))
     def use(value: Picky) -> None:
         raise AssertionError("there is no value")
 
@@ -188,7 +184,7 @@ def test_params_that_cannot_be_made_skip_the_test_and_name_the_hook() -> None:
 
 
 @FEW
-@given(params(PICKY, provided=[{"value": 123_456}]))
+@given(params(picky, provided=[{"value": 123_456}]))
 def test_provided_params_replace_params_that_cannot_be_generated(value: Picky) -> None:
     assert value.value == 123_456
 
