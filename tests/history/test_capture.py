@@ -107,7 +107,7 @@ def test_a_secret_of_the_template_in_a_file_is_refused(
 def test_a_secret_in_the_name_of_a_published_file_is_refused(
     run: TaskRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("perago.history.capture.LARGEST_KEPT", 0)
+    monkeypatch.setattr("perago.testing.cases.LARGEST_KEPT", 0)
     known = looked_up(run, run(scale, {"api_key": "published-s3cr3t"}, tree=TREE))
     published = replace(known.published, removed=frozenset({"raw/published-s3cr3t.csv"}))
     with pytest.raises(NotReplayable, match=r"is in the file 'case.json'"):
@@ -184,7 +184,7 @@ def test_a_refused_capture_names_its_reason_without_secrets_and_leaves_nothing(
 def test_a_large_published_file_is_kept_as_size_and_digest(
     run: TaskRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("perago.history.capture.LARGEST_KEPT", 16)
+    monkeypatch.setattr("perago.testing.cases.LARGEST_KEPT", 16)
     captured(run, run(scale, tree=TREE), tmp_path / "case")
 
     _, record = read_recorded_case(tmp_path / "case")

@@ -32,19 +32,9 @@ from perago.settings.variables import settings_in_effect
 from perago.taskdef.compatibility import Impact, classify
 from perago.taskdef.definition import comparable
 from perago.text import age, count, listing, one_line, short, size
+from perago.worker import presence
 from perago.worker.exporters import exporter_problems
 from perago.worker.plan import too_few_files
-from perago.worker.presence import (
-    CLASH_FIX,
-    CLASH_WHY,
-    KILLED_FIX,
-    KILLED_WHY,
-    STOPPED_WHY,
-    dead_workers,
-    id_clashes,
-    worker_processes,
-    workers_here,
-)
 from perago.workspace.layout import RESERVE, disk_problem, free_space
 
 if TYPE_CHECKING:
@@ -223,17 +213,17 @@ def left_directories(root: Path, now: float) -> Iterator[Finding]:
 
 def workers(root: Path) -> Iterator[Finding]:
     """List the workers of a workspace root, their stopped processes, and worker ids that several of them use."""
-    found = worker_processes(workers_here(root))
+    found = presence.worker_processes(presence.workers_here(root))
     for line in [f"here: {worker}" for worker in found] or ["no worker runs here"]:
         yield Finding("workers", Level.OK, line)
     for worker in found:
         if worker.stopped:
             what = f"worker {worker.worker_id}: {worker.stopped_words}"
-            yield Finding("workers", Level.PROBLEM, what, STOPPED_WHY, worker.stopped_fix)
-    for worker_id in sorted(dead_workers(root)):
-        yield Finding("workers", Level.WARNING, f"killed worker {worker_id}", KILLED_WHY, KILLED_FIX)
-    for clash in id_clashes(found):
-        yield Finding("workers", Level.WARNING, clash, CLASH_WHY, CLASH_FIX)
+            yield Finding("workers", Level.PROBLEM, what, presence.STOPPED_WHY, worker.stopped_fix)
+    for worker_id in sorted(presence.dead_workers(root)):
+        yield Finding("workers", Level.WARNING, f"killed worker {worker_id}", presence.KILLED_WHY, presence.KILLED_FIX)
+    for clash in presence.id_clashes(found):
+        yield Finding("workers", Level.WARNING, clash, presence.CLASH_WHY, presence.CLASH_FIX)
 
 
 SMALL_SKEW = 30.0

@@ -39,18 +39,7 @@ from perago.ports import WorkspaceStore
 from perago.records import dataclass, field
 from perago.settings import Mask
 from perago.taskdef.schema import same_json
-from perago.testing.cases import (
-    CASE,
-    INPUT,
-    LARGEST_KEPT,
-    MOST_KEPT,
-    PUBLISHED,
-    TASKDEF,
-    WORKFLOW,
-    WRITTEN_BY,
-    case_text,
-    outcome_fields,
-)
+from perago.testing import cases
 from perago.testing.differences import AttemptResult, Content, Digest, digest_of
 from perago.text import quoted
 from perago.workspace.keys import is_reserved
@@ -152,13 +141,15 @@ class _Capture:
         known = known_secrets(self._known)
         result = replace_known(result, known)
         written = AttemptResult(attempt.ending, attempt.reason, result, files, self._past.published.removed)
-        document = {**WRITTEN_BY, "about": about, "params": params, **outcome_fields(written)}
+        document = {**cases.WRITTEN_BY, "about": about, "params": params, **cases.outcome_fields(written)}
         document |= {key: replace_known(document[key], known) for key in ("about", "params")}
-        (self._directory / CASE).write_text(case_text(document), encoding="utf-8")
+        (self._directory / cases.CASE).write_text(cases.case_text(document), encoding="utf-8")
         if definition:
-            (self._directory / TASKDEF).write_text(case_text(replace_known(definition, known)), encoding="utf-8")
+            (self._directory / cases.TASKDEF).write_text(
+                cases.case_text(replace_known(definition, known)), encoding="utf-8"
+            )
         self._check_for_secrets(known)
-        found = sum(path.is_file() for path in (self._directory / INPUT).rglob("*"))
+        found = sum(path.is_file() for path in (self._directory / cases.INPUT).rglob("*"))
         return Captured(
             self._wanted.target,
             found,
@@ -188,7 +179,7 @@ class _Capture:
         past = self._past
         if past.input_ref is None:
             return 0
-        directory = self._directory / INPUT
+        directory = self._directory / cases.INPUT
         directory.mkdir()
         seen: set[str] = set()
 
@@ -212,7 +203,7 @@ class _Capture:
         published = self._past.published
         if published.commit is None:
             return {}
-        directory = self._directory / PUBLISHED
+        directory = self._directory / cases.PUBLISHED
         directory.mkdir()
         brought = self._past.fetch(self._store, published.commit, directory, _small(published.files).__contains__)
         scrubber = self._wanted.scrubber
@@ -262,7 +253,7 @@ class _Capture:
 
 def _as_kept(file: Path) -> Content | Digest:
     """Return a fetched file for the case. A file that is too large becomes a digest."""
-    if file.stat().st_size <= LARGEST_KEPT:
+    if file.stat().st_size <= cases.LARGEST_KEPT:
         return file
     digest = digest_of(file)
     file.unlink()
@@ -274,7 +265,7 @@ def _small(files: Mapping[str, Digest | None]) -> set[str]:
     fetched = {path for path, digest in files.items() if digest is None}
     total = 0
     for path, digest in sorted(files.items()):
-        if digest is not None and digest.size <= LARGEST_KEPT and total + digest.size <= MOST_KEPT:
+        if digest is not None and digest.size <= cases.LARGEST_KEPT and total + digest.size <= cases.MOST_KEPT:
             total += digest.size
             fetched.add(path)
     return fetched
@@ -412,7 +403,7 @@ class PastRun:
         """
         if not _NAME.fullmatch(self.run.task_name):
             raise NotReplayable(f"the name {quoted(self.run.task_name)} cannot be that of a workflow in Python")
-        return self.run.task_name + WORKFLOW
+        return self.run.task_name + cases.WORKFLOW
 
     def secrets(self) -> dict[str, str]:
         """Return the values that the schemas of the steps mark as secrets, by their places."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from perago.embedded.conductor import wire
 from perago.embedded.conductor.context import (
     DecisionContext,
     SystemTask,
@@ -38,15 +39,6 @@ from perago.embedded.conductor.state import (
     without_iteration,
 )
 from perago.embedded.conductor.views import failed_workflow_json
-from perago.embedded.conductor.wire import (
-    NoSuchEntity,
-    copied,
-    not_found,
-    server_error,
-    size_of,
-    through_json,
-    without_nulls,
-)
 from perago.records import dataclass, field
 
 OPERATION = "start workflow"
@@ -57,7 +49,7 @@ def workflow_definition(state: State, operation: str, name: str, version: int | 
     versions = state.workflow_definitions.get(name) or {}
     found = versions.get(max(versions) if versions and version is None else version or 0)
     if found is None:
-        raise not_found(operation, detail)
+        raise wire.not_found(operation, detail)
     return found
 
 
@@ -83,10 +75,10 @@ def create_workflow(
         shown = "null" if version is None else version
         detail = f"No such workflow defined. name={name}, version={shown}"
         definition = workflow_definition(state, OPERATION, name, version, detail)
-    own, given = copied(dict(definition)), through_json(OPERATION, payload, what="input")
+    own, given = wire.copied(dict(definition)), wire.through_json(OPERATION, payload, what="input")
     if given:  # the template fills what is missing or null in an input that is not empty
         template = own["inputTemplate"].items()
-        given |= copied({key: value for key, value in template if given.get(key) is None})
+        given |= wire.copied({key: value for key, value in template if given.get(key) is None})
     snapshot_definitions(state, own)
     workflow = WorkflowRow(
         workflow_id=workflow_id or state.new_id(),
@@ -98,12 +90,12 @@ def create_workflow(
         parent_id=parent.workflow_id if parent else None,
         parent_task_id=parent.task_id if parent else None,
         task_to_domain=dict(task_to_domain or {}),
-        variables=copied(own["variables"]),
+        variables=wire.copied(own["variables"]),
     )
-    if (size := size_of(workflow.input)) > state.limits.maximum:
+    if (size := wire.size_of(workflow.input)) > state.limits.maximum:
         limit = f"the permissible limit: {state.limits.maximum} bytes"
         detail = f"The payload size: {size} of workflow: {workflow.workflow_id} is greater than {limit}"
-        raise server_error(OPERATION, detail)
+        raise wire.server_error(OPERATION, detail)
     state.workflows[workflow.workflow_id] = workflow
     return workflow
 
@@ -118,7 +110,7 @@ def snapshot_definitions(state: State, definition: dict[str, Any]) -> None:
             versions = state.workflow_definitions.get(param["name"])
             if not versions:
                 detail = f"The Task {param['name']} defined as a sub-workflow has no workflow definition available "
-                raise server_error(OPERATION, detail)
+                raise wire.server_error(OPERATION, detail)
             param["version"] = max(versions)
 
 
@@ -127,8 +119,8 @@ def task_definition(state: State, step: Step) -> dict[str, Any]:
     timeouts."""
     known = state.task_definitions.get(step["name"])
     if known is not None:
-        return copied(known)
-    default = without_nulls(with_defaults({"name": step["name"]}))
+        return wire.copied(known)
+    default = wire.without_nulls(with_defaults({"name": step["name"]}))
     return default if step["type"] == "SIMPLE" else {**default, "retryCount": 0, "responseTimeoutSeconds": 0}
 
 
@@ -193,7 +185,7 @@ def _start_failure_workflow(state: State, workflow: WorkflowRow, before: Workflo
     inherited: Any = {"correlation_id": workflow.correlation_id, "task_to_domain": workflow.task_to_domain}
     try:
         rescue = create_workflow(state, name, payload, version=version, **inherited)
-    except NoSuchEntity as error:
+    except wire.NoSuchEntity as error:
         told = f"Error workflow {name} failed to start.  reason: {error.detail}"
     else:
         told = rescue.workflow_id

@@ -8,21 +8,10 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
+from perago.embedded.conductor import wire
 from perago.embedded.conductor.context import SYSTEM_TASKS
 from perago.embedded.conductor.expressions import find_problems, refuse_unsupported
 from perago.embedded.conductor.state import Step, every_step
-from perago.embedded.conductor.wire import (
-    Fields,
-    Int,
-    InvalidRequest,
-    Long,
-    malformed,
-    not_modelled,
-    server_error,
-    through_json,
-    validation_failed,
-    without_nulls,
-)
 
 _TASKS, _WORKFLOWS = "register task definitions", "register workflow definition"
 """The operations, as errors name them."""
@@ -54,27 +43,27 @@ _UNSUPPORTED_STEP_FIELDS = (
 # -------------------------------------------------------------------------------- tasks
 
 
-class TaskDefinition(Fields):
+class TaskDefinition(wire.Fields):
     """A definition with the server's defaults. With a name only, the one for an unregistered type."""
 
-    create_time: Long = 0
-    update_time: Long = 0
+    create_time: wire.Long = 0
+    update_time: wire.Long = 0
     name: str | None = None
     description: str | None = None
-    retry_count: Int = 3
+    retry_count: wire.Int = 3
     retry_logic: Literal["FIXED", "EXPONENTIAL_BACKOFF", "LINEAR_BACKOFF"] = "FIXED"
-    retry_delay_seconds: Int = 60
-    backoff_scale_factor: Int = 1
-    max_retry_delay_seconds: Int = 0
-    backoff_jitter_ms: Int = 0
-    timeout_seconds: Long = 0
+    retry_delay_seconds: wire.Int = 60
+    backoff_scale_factor: wire.Int = 1
+    max_retry_delay_seconds: wire.Int = 0
+    backoff_jitter_ms: wire.Int = 0
+    timeout_seconds: wire.Long = 0
     timeout_policy: Literal["RETRY", "TIME_OUT_WF", "ALERT_ONLY"] = "TIME_OUT_WF"
-    response_timeout_seconds: Long = 3600
-    poll_timeout_seconds: Long | None = None
-    total_timeout_seconds: Long = 0
-    concurrent_exec_limit: Int | None = None
-    rate_limit_per_frequency: Int = 0
-    rate_limit_frequency_in_seconds: Int | None = 1
+    response_timeout_seconds: wire.Long = 3600
+    poll_timeout_seconds: wire.Long | None = None
+    total_timeout_seconds: wire.Long = 0
+    concurrent_exec_limit: wire.Int | None = None
+    rate_limit_per_frequency: wire.Int = 0
+    rate_limit_frequency_in_seconds: wire.Int | None = 1
     isolation_group_id: str | None = None
     execution_name_space: str | None = None
     base_type: str | None = None
@@ -107,9 +96,9 @@ def parse_task_definitions(definitions: Any, now: int) -> list[dict[str, Any]]:
         InvalidRequest: an empty list, or one with at least one invalid definition; then none is stored (400).
     """
     if isinstance(definitions, Mapping | str) or not isinstance(definitions, Sequence):
-        raise malformed(_TASKS, "a list of task definitions is needed")
+        raise wire.malformed(_TASKS, "a list of task definitions is needed")
     if not definitions:
-        raise validation_failed(_TASKS, [{"path": "registerTaskDef.arg0", "message": "TaskDefList is empty"}])
+        raise wire.validation_failed(_TASKS, [{"path": "registerTaskDef.arg0", "message": "TaskDefList is empty"}])
     stored = [{**with_defaults(definition), "createTime": now, "createdBy": ""} for definition in definitions]
     _refuse_invalid({f"registerTaskDef.arg0[{index}]": definition for index, definition in enumerate(stored)})
     return stored
@@ -126,7 +115,7 @@ def parse_changed_task_definition(definition: Any, now: int) -> dict[str, Any]:
 def _refuse_invalid(definitions: Mapping[str, Mapping[str, Any]]) -> None:
     found = [(path, *problem) for path, definition in definitions.items() for problem in _problems(definition)]
     if found:
-        raise validation_failed(_TASKS, [{"path": path + field, "message": text} for path, field, text in found])
+        raise wire.validation_failed(_TASKS, [{"path": path + field, "message": text} for path, field, text in found])
 
 
 def with_defaults(definition: Any) -> dict[str, Any]:
@@ -138,8 +127,8 @@ def with_defaults(definition: Any) -> dict[str, Any]:
         ServerError: null (500).
     """
     if definition is None:
-        raise server_error(_TASKS, "a task definition is null")
-    given = through_json(_TASKS, definition, what="definition")
+        raise wire.server_error(_TASKS, "a task definition is null")
+    given = wire.through_json(_TASKS, definition, what="definition")
     own_times = {"createTime": 0, "updateTime": 0}
     stored = TaskDefinition.read(_TASKS, {**given, **own_times}).stored()
     refuse_unsupported(stored["inputTemplate"])
@@ -167,7 +156,7 @@ def _problems(definition: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 # ---------------------------------------------------------------------------- workflows
 
 
-class SubWorkflowParams(Fields):
+class SubWorkflowParams(wire.Fields):
     """The workflow that a SUB_WORKFLOW starts."""
 
     name: str | None = None
@@ -179,7 +168,7 @@ class SubWorkflowParams(Fields):
     idempotency_strategy: str | None = None
 
 
-class WorkflowTask(Fields):
+class WorkflowTask(wire.Fields):
     """One step with the server's defaults."""
 
     name: str | None = None
@@ -194,7 +183,7 @@ class WorkflowTask(Fields):
     decision_cases: dict[str, list[WorkflowTask]] = Field(default_factory=dict)
     default_case: list[WorkflowTask] = Field(default_factory=list)
     fork_tasks: list[list[WorkflowTask]] = Field(default_factory=list)
-    start_delay: Int = 0
+    start_delay: wire.Int = 0
     sub_workflow_param: SubWorkflowParams | None = None
     join_on: list[str] = Field(default_factory=list)
     optional: bool = False
@@ -203,7 +192,7 @@ class WorkflowTask(Fields):
     async_complete: bool = False
     loop_condition: str | None = None
     loop_over: list[WorkflowTask] = Field(default_factory=list)
-    retry_count: Int | None = None
+    retry_count: wire.Int | None = None
     case_value_param: str | None = None
     case_expression: str | None = None
     evaluator_type: str | None = None
@@ -234,28 +223,28 @@ def _stored(steps: list[WorkflowTask]) -> list[Step]:
     return [step.stored() for step in steps]
 
 
-class WorkflowDefinition(Fields):
+class WorkflowDefinition(wire.Fields):
     """A workflow with the server's defaults."""
 
     created_by: str | None = None
     updated_by: str | None = None
-    create_time: Long = 0
-    update_time: Long = 0
+    create_time: wire.Long = 0
+    update_time: wire.Long = 0
     name: str | None = None
     description: str | None = None
-    version: Int = 1
+    version: wire.Int = 1
     tasks: list[WorkflowTask] = Field(default_factory=list)
     input_parameters: list[Any] = Field(default_factory=list)
     output_parameters: dict[str, Any] = Field(default_factory=dict)
     failure_workflow: str | None = None
-    failure_workflow_version: Int | None = None
-    schema_version: Int = 2
+    failure_workflow_version: wire.Int | None = None
+    schema_version: wire.Int = 2
     restartable: bool = True
     workflow_status_listener_enabled: bool = False
     owner_email: str | None = None
     owner_app: str | None = None
     timeout_policy: Literal["TIME_OUT_WF", "ALERT_ONLY"] = "ALERT_ONLY"
-    timeout_seconds: Long = 0
+    timeout_seconds: wire.Long = 0
     variables: dict[str, Any] = Field(default_factory=dict)
     input_template: dict[str, Any] = Field(default_factory=dict)
     input_schema: dict[str, Any] | None = None
@@ -277,22 +266,22 @@ def parse_workflow_definition(definition: Any, now: int, *, path: str = REGISTER
         Malformed: not JSON, wrong types (500).
         InvalidRequest: refused by the server's validation (400).
     """
-    definition = through_json(_WORKFLOWS, definition, what="definition")
+    definition = wire.through_json(_WORKFLOWS, definition, what="definition")
     if definition.get("tasks", []) is None:
-        raise server_error(_WORKFLOWS, "tasks is null")
+        raise wire.server_error(_WORKFLOWS, "tasks is null")
     stored = WorkflowDefinition.read(_WORKFLOWS, {**definition, "createTime": 0, "updateTime": 0}).stored()
     refuse_unmodelled_fields(definition.get("tasks", []), "tasks")
     problems = list(_workflow_problems(stored, path))
     if problems:
         unique = {tuple(problem.items()): problem for problem in problems}  # the server lists no problem twice
-        raise validation_failed(_WORKFLOWS, list(unique.values()))
+        raise wire.validation_failed(_WORKFLOWS, list(unique.values()))
     _refuse(definition, _UNSUPPORTED_WORKFLOW_FIELDS, "workflow definition")
     if stored.get("failureWorkflow", "").startswith("$"):
         raise NotImplementedError("InMemoryConductor: failureWorkflow as an expression is not modelled")
     refuse_unsupported(stored["outputParameters"])
     check_steps(stored["tasks"])
     _parse_inner_definitions(stored["tasks"])
-    return without_nulls({**stored, "createTime": now})
+    return wire.without_nulls({**stored, "createTime": now})
 
 
 def parse_dynamic_steps(operation: str, steps: list[Any], where: str) -> list[Step]:
@@ -303,7 +292,7 @@ def parse_dynamic_steps(operation: str, steps: list[Any], where: str) -> list[St
     check_steps(parsed)
     loop = next((step for step in every_step(parsed) if len(step["loopOver"]) > 1), None)
     if loop is not None:  # the real server never gets to the second one
-        raise not_modelled(f"dynamic tasks of {where}", f"a loop of several steps ({loop['taskReferenceName']})")
+        raise wire.not_modelled(f"dynamic tasks of {where}", f"a loop of several steps ({loop['taskReferenceName']})")
     return parsed
 
 
@@ -353,7 +342,7 @@ def _parse_inner_definitions(steps: list[Step]) -> None:
         if isinstance(given, Mapping):
             try:
                 parsed = parse_workflow_definition(given, 0)
-            except InvalidRequest as error:
+            except wire.InvalidRequest as error:
                 place = f"task {step['taskReferenceName']}"
                 raise NotImplementedError(f"InMemoryConductor: {place}: invalid workflowDefinition: {error}") from error
             param["workflowDefinition"] = {**parsed, "createTime": given.get("createTime") or 0}

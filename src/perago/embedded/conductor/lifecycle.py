@@ -8,6 +8,7 @@ from typing import Any
 
 from loguru import logger
 
+from perago.embedded.conductor import wire
 from perago.embedded.conductor.branching import DynamicFork
 from perago.embedded.conductor.context import (
     DecisionContext,
@@ -29,21 +30,12 @@ from perago.embedded.conductor.state import (
     holds,
 )
 from perago.embedded.conductor.system_tasks import SUB_WORKFLOW, end_as
-from perago.embedded.conductor.wire import (
-    bad_request,
-    conflict,
-    copied,
-    not_found,
-    not_modelled,
-    server_error,
-    through_json,
-)
 
 
 def terminate(state: State, workflow: WorkflowRow, reason: str | None) -> None:
     """End a workflow manually. Open attempts become CANCELED. A TERMINATED workflow does not change."""
     if workflow.status is WorkflowStatus.COMPLETED:
-        raise conflict("terminate workflow", "Cannot terminate a COMPLETED workflow.")
+        raise wire.conflict("terminate workflow", "Cannot terminate a COMPLETED workflow.")
     if workflow.status is not WorkflowStatus.TERMINATED:
         end_workflow(state, workflow, WorkflowStatus.TERMINATED, reason)
 
@@ -52,7 +44,7 @@ def pause(state: State, workflow: WorkflowRow) -> None:
     """Stop scheduling. Queued attempts are still handed out, and results are still accepted
     (`docs/dev/servers/conductor.md`, "Attempt state machine")."""
     if workflow.status.terminal:
-        raise conflict("pause workflow", f"Workflow {workflow} has ended, status cannot be updated.")
+        raise wire.conflict("pause workflow", f"Workflow {workflow} has ended, status cannot be updated.")
     if workflow.status is not WorkflowStatus.PAUSED:
         workflow.status = WorkflowStatus.PAUSED
         state.store_workflow(workflow)
@@ -62,7 +54,7 @@ def resume(state: State, workflow: WorkflowRow) -> None:
     """Continue, and process the events of the pause."""
     if workflow.status is not WorkflowStatus.PAUSED:
         state_of = f"is not PAUSED so cannot resume. Current status is {workflow.status}"
-        raise server_error("resume workflow", f"The workflow {workflow.workflow_id} {state_of}")
+        raise wire.server_error("resume workflow", f"The workflow {workflow.workflow_id} {state_of}")
     workflow.status = WorkflowStatus.RUNNING
     workflow.last_retried_time = state.now()
     state.store_workflow(workflow)
@@ -73,7 +65,7 @@ def reset_callbacks(state: State, workflow: WorkflowRow) -> None:
     """Make delayed attempts pollable now."""
     if workflow.status.terminal:
         detail = f"Workflow is in terminal state. Status = {workflow.status}"
-        raise conflict("reset callbacks", detail)
+        raise wire.conflict("reset callbacks", detail)
     for row in [row.copy() for row in workflow.tasks]:
         if row.kind == "SIMPLE" and row.status is Status.SCHEDULED and row.callback_after_seconds > 0:
             row.callback_after_seconds = row.callback_after_ms = 0
@@ -85,7 +77,7 @@ def remove(state: State, workflow: WorkflowRow, *, archive: bool) -> None:
     """Forget a workflow and its attempts. To `archive` it, it must have ended. There is no readable archive."""
     if archive and not workflow.status.terminal:
         detail = f"Cannot archive workflow: {workflow.workflow_id} with status: {workflow.status}"
-        raise bad_request("remove workflow", detail)
+        raise wire.bad_request("remove workflow", detail)
     _remove_all_tasks(state, workflow)
     del state.workflows[workflow.workflow_id]
 
@@ -99,17 +91,17 @@ def skip(state: State, workflow: WorkflowRow, reference_name: str) -> None:
     """
     if workflow.status is not WorkflowStatus.RUNNING:
         words = f"is not running so the task referenced by {reference_name} cannot be skipped"
-        raise server_error("skip task", f"The workflow {workflow.workflow_id} {words}")
+        raise wire.server_error("skip task", f"The workflow {workflow.workflow_id} {words}")
     steps = {step["taskReferenceName"]: step for step in every_step(workflow.definition["tasks"])}
     if reference_name not in steps:
         words = f"does not exist in the WorkflowDefinition {workflow.name}"
-        raise server_error("skip task", f"The task referenced by {reference_name} {words}")
+        raise wire.server_error("skip task", f"The task referenced by {reference_name} {words}")
     if any(row.reference_name == reference_name for row in workflow.tasks):
         words = "has already been processed, cannot be skipped"
-        raise server_error("skip task", f"The task referenced {reference_name} {words}")
+        raise wire.server_error("skip task", f"The task referenced {reference_name} {words}")
     loops = [step for step in steps.values() if step["type"] == "DO_WHILE"]
     if any(holds(loop, reference_name) for loop in loops):
-        raise not_modelled(f"workflow {workflow.name}", f"skipping {reference_name}, which is part of a loop,")
+        raise wire.not_modelled(f"workflow {workflow.name}", f"skipping {reference_name}, which is part of a loop,")
     name = steps[reference_name]["name"]
     row = new_row(state, workflow, {**steps[reference_name], "taskDefinition": {}}, name, name)
     del row.workflow_task["taskDefinition"]
@@ -126,9 +118,9 @@ def retry(state: State, workflow: WorkflowRow, *, resume_sub_workflows: bool = F
     its failed steps.
     """
     if not workflow.status.terminal:
-        raise not_found("retry workflow", f"Workflow is still running.  status={workflow.status}")
+        raise wire.not_found("retry workflow", f"Workflow is still running.  status={workflow.status}")
     if not workflow.tasks:
-        raise conflict("retry workflow", "Workflow has not started yet")
+        raise wire.conflict("retry workflow", "Workflow has not started yet")
     failed = next((row for row in workflow.tasks if row.status.unsuccessful), None)
     if resume_sub_workflows:
         if failed is None:
@@ -162,7 +154,7 @@ def retry_steps(state: State, workflow: WorkflowRow) -> None:
     resumed, failed = _failed_steps(context)
     if not failed and workflow.status is not WorkflowStatus.TIMED_OUT:
         advice = "Use restart if you want to attempt entire workflow execution again."
-        raise conflict("retry workflow", f"There are no retryable tasks! {advice}")
+        raise wire.conflict("retry workflow", f"There are no retryable tasks! {advice}")
     workflow.status, workflow.reason = WorkflowStatus.RUNNING, None
     workflow.last_retried_time = state.now()
     state.store_workflow(workflow)
@@ -205,7 +197,9 @@ def _waits_for_permissive(context: DecisionContext, join: TaskRow) -> bool:
     for name in join.input["joinOn"]:
         row = context.latest(name)
         if row is None:
-            raise server_error("retry workflow", f"JOIN {join.reference_name} has failed, and {name} has no attempt")
+            raise wire.server_error(
+                "retry workflow", f"JOIN {join.reference_name} has failed, and {name} has no attempt"
+            )
         if row.is_permissive and row.status is Status.FAILED:
             return True
     return False
@@ -226,14 +220,14 @@ def restart(state: State, workflow: WorkflowRow, *, use_latest_definitions: bool
     operation = "restart workflow"
     if not workflow.status.terminal:
         detail = f"Workflow: {workflow}.{workflow.status} is not in terminal state, unable to restart."
-        raise conflict(operation, detail)
+        raise wire.conflict(operation, detail)
     if use_latest_definitions:
         detail = f"Unable to find latest definition for {workflow.workflow_id}"
         latest = workflow_definition(state, operation, workflow.name, None, detail)
-        workflow.definition = copied(latest)
+        workflow.definition = wire.copied(latest)
         snapshot_definitions(state, workflow.definition)
     if not workflow.definition["restartable"] and workflow.status is WorkflowStatus.COMPLETED:
-        raise not_found(operation, f"Workflow: {workflow}.{workflow.status} is non-restartable")
+        raise wire.not_found(operation, f"Workflow: {workflow}.{workflow.status} is non-restartable")
     _remove_all_tasks(state, workflow)
     workflow.status, workflow.reason, workflow.output = WorkflowStatus.RUNNING, None, {}
     workflow.create_time = state.now()
@@ -256,16 +250,16 @@ def rerun(
     ago are revived, too, and handed out a second time, as on the real server.
     """
     given = (("taskInput", task_payload), ("workflowInput", workflow_payload))
-    inputs = {what: through_json("rerun workflow", value, what=what) for what, value in given if value is not None}
+    inputs = {what: wire.through_json("rerun workflow", value, what=what) for what, value in given if value is not None}
     if not _rerun(state, workflow, task_id, inputs):
-        raise bad_request("rerun workflow", f"Task {task_id} not found")
+        raise wire.bad_request("rerun workflow", f"Task {task_id} not found")
 
 
 def _rerun(state: State, workflow: WorkflowRow, task_id: str | None, inputs: Mapping[str, dict[str, Any]]) -> bool:
     """Whether the attempt was found."""
     if not workflow.status.terminal:
         detail = f"Workflow: {workflow}.{workflow.status} is not in terminal state, unable to rerun."
-        raise conflict("rerun workflow", detail)
+        raise wire.conflict("rerun workflow", detail)
     row = next((row.copy() for row in workflow.tasks if row.task_id == task_id), None)
     if task_id is None:
         _remove_all_tasks(state, workflow)
@@ -314,7 +308,7 @@ def _fork_again(state: State, workflow: WorkflowRow, row: TaskRow) -> None:
     try:
         rows = context.rows_for(row.workflow_task)
     except Termination as error:
-        raise server_error("rerun workflow", error.reason) from error
+        raise wire.server_error("rerun workflow", error.reason) from error
     context.schedule(context.add(rows))
     decide(state, workflow)
     revive_parents(state, workflow, "reran")

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from perago.conductor_json import delivery_from, known_by_its_retry, workflow_from
 from perago.driver import SystemClock
-from perago.embedded.conductor import lifecycle, updates
+from perago.embedded.conductor import lifecycle, updates, wire
 from perago.embedded.conductor.decider import OPERATION, create_workflow, decide, workflow_definition
 from perago.embedded.conductor.definitions import (
     parse_changed_task_definition,
@@ -27,17 +27,6 @@ from perago.embedded.conductor.views import (
     task_json,
     workflow_fields,
     workflow_json,
-)
-from perago.embedded.conductor.wire import (
-    SERVICE,
-    InvalidRequest,
-    PayloadLimits,
-    bad_request,
-    conflict,
-    copied,
-    not_found,
-    server_error,
-    validation_failed,
 )
 from perago.embedded.faults import FaultScript, faults_around
 from perago.ports import UNTIL_ITS_RETRY_ENDS, AttemptRow, Clock, Delivery, Report, Unavailable, WorkflowRow
@@ -61,7 +50,7 @@ class ModelCore:
         clock: Clock,
         faults: FaultScript | None = None,
         *,
-        limits: PayloadLimits | None = None,
+        limits: wire.PayloadLimits | None = None,
         sweep_seconds: float | None = None,
         seed: int | None = None,
         http: HttpHandler | None = None,
@@ -78,7 +67,7 @@ class ModelCore:
         """
         self._clock = clock
         self._faults = faults or FaultScript()
-        self._state = State(clock, limits or PayloadLimits(), seed, http)
+        self._state = State(clock, limits or wire.PayloadLimits(), seed, http)
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self.on_change: Callable[[], None] = lambda: None
@@ -101,12 +90,12 @@ class ModelCore:
             yield state
 
     def _around(self, name: str) -> AbstractContextManager[None]:
-        return faults_around(self._faults, name, service=SERVICE, clock=self._clock)
+        return faults_around(self._faults, name, service=wire.SERVICE, clock=self._clock)
 
     @contextmanager
     def _locked(self) -> Iterator[State]:
         if not self._lock.acquire(timeout=LOCK_SECONDS):
-            raise Unavailable(SERVICE, "any call", f"the model was busy for {LOCK_SECONDS:g} s")
+            raise Unavailable(wire.SERVICE, "any call", f"the model was busy for {LOCK_SECONDS:g} s")
         try:
             if self._sweep_seconds is not None and self._clock.now() - self._swept >= self._sweep_seconds:
                 self._swept = self._clock.now()
@@ -186,26 +175,26 @@ class ConductorModel(ModelCore):
             changed = parse_changed_task_definition(definition, state.now())
             existing = state.task_definitions.get(changed["name"])
             if existing is None:
-                raise not_found("update task definition", f"No such task by name {changed['name']}")
+                raise wire.not_found("update task definition", f"No such task by name {changed['name']}")
             kept = {field: existing[field] for field in ("createTime", "createdBy")}
             state.task_definitions[changed["name"]] = changed | kept
 
     def get_task_definition(self, name: str) -> dict[str, Any] | None:
         """The stored definition with its defaults, or None."""
         with self._operation("get_task_definition") as state:
-            return copied(state.task_definitions.get(name))
+            return wire.copied(state.task_definitions.get(name))
 
     def task_definitions(self) -> list[dict[str, Any]]:
         """All stored definitions."""
         with self._operation("task_definitions") as state:
-            return copied(list(state.task_definitions.values()))
+            return wire.copied(list(state.task_definitions.values()))
 
     def delete_task_definition(self, name: str) -> None:
         """Forget a definition; an unknown one is a 500 (`docs/dev/servers/conductor.md`, "Fifteen behaviors", point
         11)."""
         with self._operation("delete_task_definition") as state:
             if state.task_definitions.pop(name, None) is None:
-                raise server_error("delete task definition", "No such task definition")
+                raise wire.server_error("delete task definition", "No such task definition")
 
     def create_workflow_definition(self, definition: Mapping[str, Any], *, overwrite: bool = False) -> None:
         """Register a workflow; a second one of the same name and version is a 409 unless `overwrite`."""
@@ -215,7 +204,7 @@ class ConductorModel(ModelCore):
             if overwrite:
                 parsed = _changed(parsed, definition, state.now())
             elif version in state.workflow_definitions.get(name, {}):
-                raise conflict("register workflow definition", f"Workflow with {name}.{version} already exists!")
+                raise wire.conflict("register workflow definition", f"Workflow with {name}.{version} already exists!")
             _store(state, parsed)
 
     def update_workflow_definitions(self, definitions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -223,7 +212,7 @@ class ConductorModel(ModelCore):
         with self._operation("update_workflow_definitions") as state:
             if not definitions:
                 problem = {"path": f"{_UPDATE}.arg0", "message": "WorkflowDefList is empty"}
-                raise validation_failed("update workflow definitions", [problem])
+                raise wire.validation_failed("update workflow definitions", [problem])
             parsed = _parse_all(definitions, state.now())
             for changed in parsed:
                 _store(state, changed)
@@ -234,14 +223,14 @@ class ConductorModel(ModelCore):
         with self._operation("get_workflow_definition") as state:
             shown = "null" if version is None else version
             detail = f"No such workflow found by name: {name}, version: {shown}"
-            return copied(workflow_definition(state, "read workflow definition", name, version, detail))
+            return wire.copied(workflow_definition(state, "read workflow definition", name, version, detail))
 
     def workflow_definitions(self, name: str | None = None) -> list[dict[str, Any]]:
         """All stored definitions, or all versions of one name, the lowest first."""
         with self._operation("workflow_definitions") as state:
             names = sorted(state.workflow_definitions) if name is None else [name]
             known = [state.workflow_definitions.get(name, {}) for name in names]
-            return copied([versions[version] for versions in known for version in sorted(versions)])
+            return wire.copied([versions[version] for versions in known for version in sorted(versions)])
 
     def delete_workflow_definition(self, name: str, version: int) -> None:
         """Forget one version; an unknown one is a 500 (`docs/dev/servers/conductor.md`, "Fifteen behaviors", point
@@ -252,7 +241,7 @@ class ConductorModel(ModelCore):
                 state.workflow_definitions[name] = {each: versions[each] for each in versions if each != version}
             else:
                 detail = f"No such workflow definition: {name} version: {version}"
-                raise server_error("delete workflow definition", detail)
+                raise wire.server_error("delete workflow definition", detail)
 
     # -------------------------------------------------------------------------- attempts
 
@@ -278,7 +267,7 @@ class ConductorModel(ModelCore):
         with self._operation("get_task") as state:
             row = state.tasks.get(task_id)
             if row is None:
-                raise not_found("read task", f"Task not found for taskId: {task_id}")
+                raise wire.not_found("read task", f"Task not found for taskId: {task_id}")
             return task_json(row, state.now())
 
     def search_tasks(self, query: str = "", *, start: int = 0, size: int = 100, sort: str = "") -> dict[str, Any]:
@@ -329,7 +318,7 @@ class ConductorModel(ModelCore):
         """Append one entry to a task's log; an unknown task id is fine, an empty text is a 500."""
         with self._operation("add_log") as state:
             if not text:
-                raise server_error("add log", "Required request body is missing")
+                raise wire.server_error("add log", "Required request body is missing")
             state.add_log(task_id, text, state.now())
 
     def task_logs(self, task_id: str) -> tuple[dict[str, Any], ...]:
@@ -375,7 +364,7 @@ class ConductorModel(ModelCore):
         self, task_name: str, worker_id: str | None, *, count: int, wait_seconds: float, domain: str | None = None
     ) -> list[dict[str, Any]]:
         if wait_seconds > MAX_WAIT_SECONDS:
-            raise bad_request("poll tasks", "Long Poll Timeout value cannot be more than 5 seconds")
+            raise wire.bad_request("poll tasks", "Long Poll Timeout value cannot be more than 5 seconds")
         end = self._clock.now() + wait_seconds
         popped: list[str] = []
         queue = queue_name(task_name, domain)
@@ -424,7 +413,7 @@ class ConductorModel(ModelCore):
         with self._operation("start_workflow") as state:
             check_priority(priority)
             if not name and definition is None:
-                raise bad_request(OPERATION, "Workflow name must be specified when searching for a definition")
+                raise wire.bad_request(OPERATION, "Workflow name must be specified when searching for a definition")
             parsed = None
             if definition is not None:
                 parsed = parse_workflow_definition(definition, 0, path="startWorkflow.arg0.workflowDef")
@@ -575,10 +564,10 @@ def _parse_all(definitions: Sequence[Mapping[str, Any]], now: int) -> list[dict[
         try:
             read = parse_workflow_definition(definition, now, path=f"{_UPDATE}.arg0[{index}]")
             parsed.append(_changed(read, definition, now))
-        except InvalidRequest as error:
+        except wire.InvalidRequest as error:
             problems.extend(error.problems)
     if problems:
-        raise validation_failed("update workflow definitions", problems)
+        raise wire.validation_failed("update workflow definitions", problems)
     return parsed
 
 
@@ -603,7 +592,7 @@ def check_priority(priority: int) -> None:
         limit = "minimum 0" if priority < 0 else f"maximum {MAX_PRIORITY}"
         message = f"priority: {priority} should be {limit}"
         problem = {"path": "startWorkflow.arg0.priority", "message": message, "invalidValue": str(priority)}
-        raise validation_failed(OPERATION, [problem])
+        raise wire.validation_failed(OPERATION, [problem])
 
 
 class InMemoryConductor(ConductorModel):

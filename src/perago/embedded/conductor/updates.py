@@ -7,30 +7,21 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
+from perago.embedded.conductor import wire
 from perago.embedded.conductor.decider import decide
 from perago.embedded.conductor.state import HistoryEvent, State, Status, TaskRow, WorkflowRow, every_step, holds
-from perago.embedded.conductor.wire import (
-    MAX_REASON,
-    MAX_RESULT_LOGS,
-    Fields,
-    Long,
-    not_found,
-    server_error,
-    through_json,
-    validation_failed,
-)
 
 OPERATION = "update task"
 
 RESULT_STATUSES = ("IN_PROGRESS", "FAILED", "FAILED_WITH_TERMINAL_ERROR", "COMPLETED", "CANCELED")
 
 
-class _Log(Fields):
+class _Log(wire.Fields):
     log: str = ""
-    created_time: Long = 0
+    created_time: wire.Long = 0
 
 
-class TaskResult(Fields):
+class TaskResult(wire.Fields):
     """A task result as a worker sends it. `None` is a missing value."""
 
     task_id: str | None = None
@@ -38,7 +29,7 @@ class TaskResult(Fields):
     status: Literal["IN_PROGRESS", "FAILED", "FAILED_WITH_TERMINAL_ERROR", "COMPLETED", "CANCELED"] | None = None
     reason_for_incompletion: str | None = None
     worker_id: str | None = None
-    callback_after_seconds: Long = 0
+    callback_after_seconds: wire.Long = 0
     output_data: Any = None
     logs: list[_Log] = Field(default_factory=list)
     sub_workflow_id: str | None = None
@@ -64,14 +55,14 @@ def read_result(result: Mapping[str, Any]) -> TaskResult:
     read = TaskResult.read(OPERATION, {**result, "outputData": None})
     if read.external_output_payload_storage_path:
         raise NotImplementedError("InMemoryConductor: externalOutputPayloadStoragePath is not modelled")
-    read.output_data = through_json(OPERATION, result.get("outputData"), what="outputData")
+    read.output_data = wire.through_json(OPERATION, result.get("outputData"), what="outputData")
     ids = {"workflowInstanceId": read.workflow_instance_id, "taskId": read.task_id}
     if problems := [
         {"path": f"updateTask.arg0.{field}", "message": f"{field} cannot be null or empty"}
         for field, value in ids.items()
         if not value
     ]:
-        raise validation_failed(OPERATION, problems)
+        raise wire.validation_failed(OPERATION, problems)
     return read
 
 
@@ -100,10 +91,10 @@ def _update(state: State, result: TaskResult) -> str:
         state.record(HistoryEvent.IGNORED, row)
         return row.task_id
     if result.status is None:
-        raise server_error(OPERATION, "the result has no status")
+        raise wire.server_error(OPERATION, "the result has no status")
     row = row.copy()
     _apply(state, row, result.status, result)
-    for entry in result.logs[:MAX_RESULT_LOGS]:
+    for entry in result.logs[: wire.MAX_RESULT_LOGS]:
         state.add_log(row.task_id, entry.log, entry.created_time)
     if not _left_to_a_join(workflow, row):
         decide(state, workflow)
@@ -151,13 +142,13 @@ def _find(state: State, task_id: str) -> TaskRow:
     try:
         return state.tasks[task_id]
     except KeyError:
-        raise not_found(OPERATION, f"No such task found by id: {task_id}") from None
+        raise wire.not_found(OPERATION, f"No such task found by id: {task_id}") from None
 
 
 def _apply(state: State, row: TaskRow, status: str, result: TaskResult) -> None:
     given_back = status == "IN_PROGRESS" and row.kind == "SIMPLE"
     row.status = Status.SCHEDULED if given_back else Status(status)
-    row.reason = None if result.reason_for_incompletion is None else result.reason_for_incompletion[:MAX_REASON]
+    row.reason = None if result.reason_for_incompletion is None else result.reason_for_incompletion[: wire.MAX_REASON]
     row.worker_id = result.worker_id
     row.callback_after_seconds = result.callback_after_seconds
     row.callback_after_ms = 0

@@ -26,22 +26,10 @@ from starlette.routing import Match, Route
 from starlette.types import ASGIApp
 
 from perago.embedded import http
+from perago.embedded.conductor import wire
 from perago.embedded.conductor.model import ConductorModel, check_priority
 from perago.embedded.conductor.state import LastPoll
 from perago.embedded.conductor.updates import RESULT_STATUSES
-from perago.embedded.conductor.wire import (
-    SERVICE,
-    VALIDATION_FAILED,
-    Fields,
-    InvalidRequest,
-    Malformed,
-    bad_request,
-    malformed,
-    not_found,
-    not_modelled,
-    validation_failed,
-    without_nulls,
-)
 from perago.embedded.http import JsonAnswer, unserved_routes
 from perago.ports import AccessDenied, NotFound, Refused, ServiceError
 
@@ -131,14 +119,14 @@ class Call(http.Call):
         try:
             value = json.loads(body, parse_float=_number)
         except (ValueError, RecursionError) as error:
-            raise malformed(self.operation, str(error) or type(error).__name__) from None
+            raise wire.malformed(self.operation, str(error) or type(error).__name__) from None
         if not isinstance(value, kind):
-            raise malformed(self.operation, f"the body must be {words}, not {type(value).__name__}")
+            raise wire.malformed(self.operation, f"the body must be {words}, not {type(value).__name__}")
         return value
 
-    def _refused(self, words: str) -> Malformed:
+    def _refused(self, words: str) -> wire.Malformed:
         """A 500 with just these words."""
-        return Malformed(SERVICE, self.operation, words)
+        return wire.Malformed(wire.SERVICE, self.operation, words)
 
 
 Handler: TypeAlias = Callable[..., Any]
@@ -212,9 +200,9 @@ def _route(threads: CapacityLimiter, method: str, path: str, handler: Handler, s
 
 def _refusal(problem: ServiceError) -> Response:
     """The answer for an error of the model, or of its fault script."""
-    if isinstance(problem, InvalidRequest) and problem.problems:
+    if isinstance(problem, wire.InvalidRequest) and problem.problems:
         problems = list(problem.problems)
-        body = {"status": 400, "message": VALIDATION_FAILED, "retryable": False, "validationErrors": problems}
+        body = {"status": 400, "message": wire.VALIDATION_FAILED, "retryable": False, "validationErrors": problems}
         return JsonAnswer(body, 400)
     injected = next((code for kind, code in _STATUS_OF_INJECTED.items() if isinstance(problem, kind)), 503)
     return _error(getattr(problem, "status", injected), problem.detail)
@@ -252,7 +240,7 @@ def _definition_calls(model: ConductorModel, root: str) -> Table:
     def task_definition(call: Call, name: str) -> Any:
         found = model.get_task_definition(name)
         if found is None:
-            raise not_found(call.operation, f"No such taskType found by name: {name}")
+            raise wire.not_found(call.operation, f"No such taskType found by name: {name}")
         return found
 
     def versions(name: str) -> Any:
@@ -296,8 +284,8 @@ def _task_calls(model: ConductorModel, root: str) -> tuple[Table, Table]:
         """A result, and a further attempt for the same worker."""
         try:
             return model.update_task_v2(result) or NO_CONTENT
-        except InvalidRequest as error:  # which is a 500 in this call
-            raise Malformed(SERVICE, call.operation, error.detail) from None
+        except wire.InvalidRequest as error:  # which is a 500 in this call
+            raise wire.Malformed(wire.SERVICE, call.operation, error.detail) from None
 
     def update_step(
         call: Call, workflow_id: str, reference: str, status: str, output: dict[str, Any], workerid: str | None = None
@@ -305,7 +293,7 @@ def _task_calls(model: ConductorModel, root: str) -> tuple[Table, Table]:
         """Return the id of the open attempt of a step, which got a status; without one nothing happens."""
         if status not in RESULT_STATUSES:
             words = f"status {status!r} is not one of {', '.join(RESULT_STATUSES)}"
-            raise Malformed(SERVICE, call.operation, words)
+            raise wire.Malformed(wire.SERVICE, call.operation, words)
         return model.update_task_by_reference(workflow_id, reference, status, output, workerid or None)
 
     def update_step_and_see(
@@ -313,7 +301,7 @@ def _task_calls(model: ConductorModel, root: str) -> tuple[Table, Table]:
     ) -> Any:
         """Do the same, but answer with the workflow, or with 404 if there was no open attempt."""
         if update_step(call, workflow_id, reference, status, output, workerid) is None:
-            raise not_found(call.operation, f"Found no running task {reference} to update")
+            raise wire.not_found(call.operation, f"Found no running task {reference} to update")
         return model.workflow(workflow_id)
 
     def queue_size(task_type: str, domain: str | None = None) -> int:
@@ -372,7 +360,7 @@ def _search(find: Callable[..., Any]) -> Handler:
 
     def search(call: Call, query: str = "", sort: str = "", start: int = 0, size: int = 100) -> Any:
         if call.given.get("freeText") not in (None, "*"):
-            raise not_modelled("search", "freeText")
+            raise wire.not_modelled("search", "freeText")
         return find(query, start=start, size=size, sort=sort)
 
     return search
@@ -380,13 +368,13 @@ def _search(find: Callable[..., Any]) -> Handler:
 
 def _poll(poll: LastPoll) -> dict[str, Any]:
     fields = {"queueName": poll.task_name, "domain": poll.domain, "workerId": poll.worker_id, "lastPollTime": poll.time}
-    return without_nulls(fields)
+    return wire.without_nulls(fields)
 
 
 # ---------------------------------------------------------------------------- workflows
 
 
-class StartRequest(Fields):
+class StartRequest(wire.Fields):
     """The request that starts a workflow. An idempotency key is ignored, as by the real server."""
 
     name: str | None = None
@@ -402,13 +390,13 @@ class StartRequest(Fields):
         """Start it; the id of the workflow."""
         if self.name is None:
             problem = {"path": "startWorkflow.arg0.name", "message": "Workflow name cannot be null or empty"}
-            raise validation_failed(call.operation, [problem])
+            raise wire.validation_failed(call.operation, [problem])
         if self.external_input_payload_storage_path:
             raise NotImplementedError("InMemoryConductor: externalInputPayloadStoragePath is not modelled")
         return model.start_workflow(**self.model_dump(exclude={"external_input_payload_storage_path"}))
 
 
-class RerunRequest(Fields):
+class RerunRequest(wire.Fields):
     """The step that a workflow is run again from, and its inputs."""
 
     re_run_from_task_id: str | None = None
@@ -420,7 +408,7 @@ def _start_request(call: Call, body: dict[str, Any], named: Mapping[str, Any] | 
     """The request in a body; `named` says more than the body does."""
     request = StartRequest.read(call.operation, {**body, **(named or {})})
     if "input" in body and body["input"] is None:
-        raise bad_request(call.operation, "NULL input passed when starting workflow")
+        raise wire.bad_request(call.operation, "NULL input passed when starting workflow")
     return request
 
 
@@ -428,7 +416,7 @@ def _each(ids: list[Any], act: Callable[[str], None]) -> dict[str, Any]:
     """Apply an operation to each workflow of a list. A refused workflow is listed and does not stop the others."""
     if not 0 < len(ids) <= MAX_WORKFLOWS:
         message = f"between 1 and {MAX_WORKFLOWS} workflow ids are needed, not {len(ids)}"
-        raise validation_failed("bulk operation", [{"path": "arg0", "message": message}])
+        raise wire.validation_failed("bulk operation", [{"path": "arg0", "message": message}])
     errors: dict[str, str] = {}
     done: list[str] = []
     for workflow_id in map(str, ids):
@@ -485,7 +473,7 @@ def _workflow_calls(model: ConductorModel, root: str) -> tuple[Table, Table]:
             "signalTimeout": not waited,
             **{field: workflow.get(field) for field in (*_SHOWN, "updateTime")},
         }
-        return without_nulls(fields)
+        return wire.without_nulls(fields)
 
     def status(workflow_id: str, include_output: bool = False, include_variables: bool = False) -> Any:
         """The workflow in brief."""

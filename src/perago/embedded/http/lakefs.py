@@ -24,23 +24,8 @@ from perago.embedded.http import JsonAnswer, unserved_routes
 from perago.embedded.http import lakefs_requests as api
 from perago.embedded.http.lakefs_objects import object_routes
 from perago.embedded.http.lakefs_requests import Call, Json, Table, routes
-from perago.embedded.lakefs import commits, references
+from perago.embedded.lakefs import commits, references, values
 from perago.embedded.lakefs.repository import CommitRecord, LakeFSServer
-from perago.embedded.lakefs.values import (
-    ActionNotRun,
-    ActionRun,
-    Conflict,
-    Difference,
-    HookRun,
-    Invalid,
-    LakeFSError,
-    Missing,
-    NotModelled,
-    Page,
-    Reference,
-    ServerDivergence,
-    page_of,
-)
 from perago.embedded.services import KeyPair
 
 API = "/api/v1"
@@ -55,9 +40,9 @@ def lakefs_app(server: LakeFSServer, *, access_key_id: str, secret_access_key: s
         found += group(server, root)
     found += _service_routes(server, keys)
     handlers = {
-        LakeFSError: _refuse,
-        ServerDivergence: _flag,
-        ActionNotRun: _flag,
+        values.LakeFSError: _refuse,
+        values.ServerDivergence: _flag,
+        values.ActionNotRun: _flag,
         404: _no_such_path,
         405: _no_such_path,
     }
@@ -82,7 +67,7 @@ class KeyCheck:
         elif not header and scope["path"] == f"{API}/user":
             await JsonAnswer({"user": {"creation_date": 0, "id": ""}})(scope, receive, send)
         else:
-            error = LakeFSError("error authenticating request", status=401)
+            error = values.LakeFSError("error authenticating request", status=401)
             await _refusal(Request(scope), error)(scope, receive, send)
 
     def _is_known(self, header: str) -> bool:
@@ -98,12 +83,12 @@ class KeyCheck:
 
 async def _refuse(request: Request, error: Exception) -> Response:
     """A refusal of the model."""
-    if not isinstance(error, LakeFSError):
+    if not isinstance(error, values.LakeFSError):
         raise error
     return _refusal(request, error)
 
 
-def _refusal(request: Request, error: LakeFSError) -> Response:
+def _refusal(request: Request, error: values.LakeFSError) -> Response:
     """A HEAD answer has no body."""
     if request.method == "HEAD":
         return Response(status_code=error.status)
@@ -112,20 +97,20 @@ def _refusal(request: Request, error: LakeFSError) -> Response:
 
 async def _flag(request: Request, error: Exception) -> Response:  # noqa: ARG001 - the handler's signature
     """A merge that the real server would do differently, if warnings about that are errors."""
-    return JsonAnswer({"message": str(error)}, NotModelled.status)
+    return JsonAnswer({"message": str(error)}, values.NotModelled.status)
 
 
 def _unserved(request: Request, name: str) -> Response:
     if request.method == "HEAD":  # comes with every GET here; lakeFS has it for objects only
-        return _refusal(request, LakeFSError("invalid API endpoint", status=404))
-    return _refusal(request, NotModelled(name))
+        return _refusal(request, values.LakeFSError("invalid API endpoint", status=404))
+    return _refusal(request, values.NotModelled(name))
 
 
 async def _no_such_path(request: Request, error: Exception) -> Response:  # noqa: ARG001 - as above
     """A call that lakeFS does not have either. Outside of the API lakeFS would show its web pages."""
     if request.url.path.startswith(f"{API}/"):
-        return _refusal(request, LakeFSError("invalid API endpoint", status=404))
-    return _refusal(request, NotModelled(f"{request.method} {request.url.path}"))
+        return _refusal(request, values.LakeFSError("invalid API endpoint", status=404))
+    return _refusal(request, values.NotModelled(f"{request.method} {request.url.path}"))
 
 
 # ------------------------------------------------------------------------ the server itself
@@ -136,13 +121,13 @@ def _service_routes(server: LakeFSServer, keys: KeyPair) -> list[Route]:
 
     def set_up(_call: Call) -> Response:
         """The server is set up from the start."""
-        raise LakeFSError("lakeFS already initialized", status=409)
+        raise values.LakeFSError("lakeFS already initialized", status=409)
 
     def log_in(call: Call) -> Json:
         """A token for the key pair."""
         given = KeyPair(**call.fields(api.Login))
         if not hmac.compare_digest(given.basic, keys.basic):
-            raise LakeFSError("error authenticating request", status=401)
+            raise values.LakeFSError("error authenticating request", status=401)
         return {"token": keys.login_token}
 
     user = {"creation_date": server.started, "email": "", "friendly_name": "", "id": server.committer}
@@ -174,9 +159,9 @@ def _repository_routes(server: LakeFSServer, root: str) -> list[Route]:
         """The answer for a bare repository does not say whether it is read-only."""
         fields, bare = call.fields(api.RepositoryBody), call.query.bare
         if fields.pop("sample_data"):
-            raise NotModelled("sample_data of POST /repositories")
+            raise values.NotModelled("sample_data of POST /repositories")
         if fields.pop("storage_id"):
-            raise Invalid("there is no storage of that id: this server has one without an id")
+            raise values.Invalid("there is no storage of that id: this server has one without an id")
         described: Json = api.shown(server.create_repository(**fields, bare=bare))
         if bare:
             del described["read_only"]
@@ -225,7 +210,7 @@ def _protection_routes(server: LakeFSServer, root: str) -> list[Route]:
     def remove(call: Call) -> None:
         pattern, patterns = call.body(api.ProtectionRule).pattern, call.repo.protected
         if pattern not in patterns:
-            raise Missing(f"no branches are protected by the pattern {pattern!r}")
+            raise values.Missing(f"no branches are protected by the pattern {pattern!r}")
         call.repo.protect([each for each in patterns if each != pattern])
 
     def may_set(call: Call) -> None:
@@ -247,30 +232,30 @@ def _protection_routes(server: LakeFSServer, root: str) -> list[Route]:
 def _action_routes(server: LakeFSServer, root: str) -> list[Route]:
     """The runs of the hooks of merges."""
 
-    def run_of(call: Call) -> ActionRun | None:
+    def run_of(call: Call) -> values.ActionRun | None:
         return call.repo.runs.get(call.parts["run"])
 
-    def list_runs(call: Call) -> Page[ActionRun]:
+    def list_runs(call: Call) -> values.Page[values.ActionRun]:
         return commits.list_runs(call.repo, **call.query.some("branch", "commit", "after", "amount"))
 
-    def get_run(call: Call) -> ActionRun:
+    def get_run(call: Call) -> values.ActionRun:
         run = run_of(call)
         if run is None:
-            raise Missing("not found")
+            raise values.Missing("not found")
         return run
 
-    def hooks(call: Call) -> Page[Json]:
+    def hooks(call: Call) -> values.Page[Json]:
         """One page of a run's hooks; an unknown run has none."""
         run = run_of(call)
         found = [_hook(hook, run.at) for hook in run.hooks if hook.id > call.query.after] if run else []
-        return page_of(found, itemgetter("hook_run_id"), call.query.amount)
+        return values.page_of(found, itemgetter("hook_run_id"), call.query.amount)
 
     def output(call: Call) -> Response:
         """The output of one hook, as a file."""
         run = run_of(call)
         hook = next((each for each in run.hooks if each.id == call.parts["hook"]), None) if run else None
         if hook is None:
-            raise Missing("not found")
+            raise values.Missing("not found")
         headers = {"content-disposition": f"attachment; filename={hook.id}.log"}
         return Response(hook.output, headers=headers, media_type="application/octet-stream")
 
@@ -284,7 +269,7 @@ def _action_routes(server: LakeFSServer, root: str) -> list[Route]:
     return routes(server, table)
 
 
-def _hook(hook: HookRun, at: int) -> Json:
+def _hook(hook: values.HookRun, at: int) -> Json:
     return {
         "action": hook.action,
         "end_time": api.time_of(at),
@@ -301,7 +286,7 @@ def _hook(hook: HookRun, at: int) -> Json:
 def _reference_routes(server: LakeFSServer, root: str) -> list[Route]:
     """Branches, their staged changes as a unit, and tags. `root` is the path of one repository."""
 
-    def list_branches(call: Call) -> Page[Reference]:
+    def list_branches(call: Call) -> values.Page[values.Reference]:
         return references.list_branches(call.repo, **call.query.page("show_hidden"))
 
     def create_branch(call: Call) -> Response:
@@ -320,7 +305,7 @@ def _reference_routes(server: LakeFSServer, root: str) -> list[Route]:
     def hard_reset(call: Call) -> None:
         references.hard_reset_branch(call.repo, call.branch, call.query.required("ref"), force=call.query.force)
 
-    def create_tag(call: Call) -> Reference:
+    def create_tag(call: Call) -> values.Reference:
         fields = call.fields(api.TagBody)
         return references.create_tag(call.repo, **fields)
 
@@ -353,20 +338,20 @@ def _commit_routes(server: LakeFSServer, root: str) -> list[Route]:
         facts")."""
         try:
             return commits.get_commit(call.repo, call.ref)
-        except Invalid as error:
-            raise LakeFSError(error.message) from None
+        except values.Invalid as error:
+            raise values.LakeFSError(error.message) from None
 
-    def log(call: Call) -> Page[CommitRecord]:
+    def log(call: Call) -> values.Page[CommitRecord]:
         wanted = call.query.some("first_parent", "after", "stop_at", "since", "objects", "prefixes")
         records = commits.log(call.repo, call.ref, commits.LogQuery(**wanted))
-        found = page_of(records, lambda record: record.commit.id, call.query.amount)
-        return Page(found.results, "") if call.query.limit else found
+        found = values.page_of(records, lambda record: record.commit.id, call.query.amount)
+        return values.Page(found.results, "") if call.query.limit else found
 
-    def staged(call: Call) -> Page[Difference]:
+    def staged(call: Call) -> values.Page[values.Difference]:
         """One page of uncommitted changes."""
         return commits.diff_branch(call.repo, call.branch, **call.query.page("delimiter"))
 
-    def diff(call: Call) -> Page[Json]:
+    def diff(call: Call) -> values.Page[Json]:
         with_stats, two_dot = call.query.include_right_stats, call.query.type == "two_dot"
         left, right = call.parts["left"], call.parts["right"]
         found = commits.diff_refs(call.repo, left, right, two_dot=two_dot, **call.query.page("delimiter"))
@@ -387,7 +372,7 @@ def _commit_routes(server: LakeFSServer, root: str) -> list[Route]:
         fields = call.fields(api.MergeBody)
         try:
             record = commits.merge(call.repo, call.ref, call.branch, **fields)
-        except Conflict:
+        except values.Conflict:
             return JsonAnswer({"reference": ""}, 409)
         return {"reference": record.commit.id}
 

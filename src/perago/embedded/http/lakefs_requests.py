@@ -20,22 +20,9 @@ from starlette.routing import Route
 
 from perago.embedded import http
 from perago.embedded.http import JsonAnswer
+from perago.embedded.lakefs import values
 from perago.embedded.lakefs.objects import DEFAULT_CONTENT_TYPE
 from perago.embedded.lakefs.repository import CommitRecord, LakeFSServer, Repository
-from perago.embedded.lakefs.values import (
-    MAX_AMOUNT,
-    ActionRun,
-    CommonPrefix,
-    Difference,
-    DiffType,
-    Entry,
-    Invalid,
-    NotModelled,
-    Page,
-    Reference,
-    RepositoryInfo,
-    Strategy,
-)
 
 B = TypeVar("B", bound=BaseModel)
 Json = dict[str, Any]
@@ -79,7 +66,7 @@ class Query(BaseModel):
     ref: str = ""
     prefix: str = ""
     after: str = ""
-    amount: int = Field(-1, ge=-1, le=MAX_AMOUNT)
+    amount: int = Field(-1, ge=-1, le=values.MAX_AMOUNT)
     delimiter: str = ""
     search: str = ""
     branch: str = ""
@@ -108,7 +95,7 @@ class Query(BaseModel):
         """
         found: str = getattr(self, name)
         if not found:
-            raise Invalid(f"parameter {name!r} is missing or empty")
+            raise values.Invalid(f"parameter {name!r} is missing or empty")
         return found
 
     def some(self, *names: str) -> dict[str, Any]:
@@ -131,11 +118,11 @@ class Call(http.Call):
         super().__init__(request, raw)
         self.server = server
         given: dict[str, Any] = {name: self.given.getlist(name) for name in self.given}
-        given = {name: values[0] if len(values) == 1 else values for name, values in given.items()}
+        given = {name: texts[0] if len(texts) == 1 else texts for name, texts in given.items()}
         try:
             self.query: Query = Query.model_validate(given)
         except ValidationError as error:
-            raise Invalid(f"parameter {_problem(error)}") from None
+            raise values.Invalid(f"parameter {_problem(error)}") from None
 
     @property
     def repo(self) -> Repository:
@@ -163,11 +150,11 @@ class Call(http.Call):
             Invalid: no JSON, or not as `model` says.
         """
         if self.raw and self.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-            raise Invalid("the request body has a Content-Type other than application/json")
+            raise values.Invalid("the request body has a Content-Type other than application/json")
         try:
             return model.model_validate_json(self.raw or b"{}")
         except ValidationError as error:
-            raise Invalid(f"request body: {_problem(error)}") from None
+            raise values.Invalid(f"request body: {_problem(error)}") from None
 
     def fields(self, model: type[Body]) -> dict[str, Any]:
         """The members of the JSON body by name."""
@@ -177,7 +164,7 @@ class Call(http.Call):
         """Raise `NotModelled` if one of these parameters is given and not false, because it would change the call."""
         for name in names:
             if getattr(self.query, name):
-                raise NotModelled(f"the parameter {name!r} of {self.method} {self.path}")
+                raise values.NotModelled(f"the parameter {name!r} of {self.method} {self.path}")
 
 
 def _problem(error: ValidationError) -> str:
@@ -379,7 +366,7 @@ class MergeBody(Body):
 
     message: str = ""
     metadata: Texts = {}
-    strategy: Strategy = Strategy.NONE
+    strategy: values.Strategy = values.Strategy.NONE
     squash: Flag = Field(False, alias="squash_merge")
     allow_empty: Flag = False
     force: Flag = False
@@ -454,15 +441,15 @@ SETUP: Json = {
 def shown(value: Any) -> Any:
     """Return a value of the model as lakeFS describes it. Everything else is JSON already."""
     match value:
-        case Page():
+        case values.Page():
             pagination = {
                 "has_more": value.has_more,
-                "max_per_page": MAX_AMOUNT,
+                "max_per_page": values.MAX_AMOUNT,
                 "next_offset": value.next_offset,
                 "results": len(value.results),
             }
             return {"pagination": pagination, "results": [shown(item) for item in value.results]}
-        case RepositoryInfo():
+        case values.RepositoryInfo():
             return {
                 "creation_date": value.created,
                 "default_branch": value.default_branch,
@@ -471,7 +458,7 @@ def shown(value: Any) -> Any:
                 "storage_id": "",
                 "storage_namespace": value.storage_namespace,
             }
-        case Reference():
+        case values.Reference():
             return {"commit_id": value.commit_id, "id": value.name}
         case CommitRecord(commit=made):
             return {
@@ -485,11 +472,11 @@ def shown(value: Any) -> Any:
                 "parents": list(made.parents),
                 "version": 1,
             }
-        case Entry():
+        case values.Entry():
             return stats_json(value)
-        case Difference():
+        case values.Difference():
             return difference_json(value)
-        case ActionRun():
+        case values.ActionRun():
             return {
                 "branch": value.branch,
                 "commit_id": value.commit_id,
@@ -507,7 +494,7 @@ def time_of(at: int) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z")
 
 
-def stats_json(entry: Entry, *, user_metadata: bool = True) -> Json:
+def stats_json(entry: values.Entry, *, user_metadata: bool = True) -> Json:
     """One object, with its metadata even if that is empty (a listing leaves it out then)."""
     return {
         "checksum": entry.blob.checksum,
@@ -521,14 +508,14 @@ def stats_json(entry: Entry, *, user_metadata: bool = True) -> Json:
     }
 
 
-def content_type(entry: Entry) -> str:
+def content_type(entry: values.Entry) -> str:
     """The content type that lakeFS names for an object that was stored without one."""
     return entry.content_type or DEFAULT_CONTENT_TYPE
 
 
-def listed_json(item: Entry | CommonPrefix, *, user_metadata: bool = True) -> Json:
+def listed_json(item: values.Entry | values.CommonPrefix, *, user_metadata: bool = True) -> Json:
     """One line of a listing."""
-    if isinstance(item, CommonPrefix):
+    if isinstance(item, values.CommonPrefix):
         return {
             "checksum": "",
             "mtime": 0,
@@ -542,9 +529,9 @@ def listed_json(item: Entry | CommonPrefix, *, user_metadata: bool = True) -> Js
     return found
 
 
-def difference_json(found: Difference, *, with_stats: bool = False) -> Json:
+def difference_json(found: values.Difference, *, with_stats: bool = False) -> Json:
     """Return one line of a diff, on request with the object on the right side."""
-    if found.type is DiffType.PREFIX_CHANGED:
+    if found.type is values.DiffType.PREFIX_CHANGED:
         return {"path": found.path, "path_type": "common_prefix", "type": found.type.value}
     described: Json = {"path": found.path, "path_type": "object"}
     if with_stats and found.entry is not None:

@@ -12,41 +12,9 @@ from pathlib import Path
 
 from perago import ports
 from perago.embedded.faults import FaultScript, faults_around
-from perago.embedded.lakefs import commits, objects, references
+from perago.embedded.lakefs import commits, objects, references, values
 from perago.embedded.lakefs.repository import LakeFSServer, Repository
 from perago.embedded.lakefs.trees import ACTIONS_PREFIX, two_dot_diff
-from perago.embedded.lakefs.values import (
-    Blob,
-    BlobStore,
-    Conflict,
-    DiffType,
-    Dirty,
-    Entry,
-    Forbidden,
-    HookAborted,
-    ImpossibleName,
-    Invalid,
-    LakeFSError,
-    Missing,
-    NoChanges,
-    NotModelled,
-    PreMergeHook,
-)
-from perago.ports import (
-    FENCE_MARKER,
-    Clock,
-    Commit,
-    CorruptTransfer,
-    MergeRefusal,
-    ObjectEntry,
-    OnPage,
-    Placement,
-    Progress,
-    Staged,
-    Upload,
-    no_progress,
-    shortened,
-)
 from perago.workspace.scan import open_unchanged
 
 SERVICE = "lakeFS"
@@ -62,7 +30,11 @@ class InMemoryLakeFS:
     """
 
     def __init__(
-        self, clock: Clock, faults: FaultScript | None = None, *, hooks: Mapping[str, PreMergeHook] | None = None
+        self,
+        clock: ports.Clock,
+        faults: FaultScript | None = None,
+        *,
+        hooks: Mapping[str, values.PreMergeHook] | None = None,
     ) -> None:
         self.server: LakeFSServer = LakeFSServer(clock, hooks=hooks)
         self.faults: FaultScript = faults or FaultScript()
@@ -76,33 +48,33 @@ class InMemoryLakeFS:
 
     # ---------------------------------------------------------------- the port
 
-    def get_commit(self, repository: str, ref: str) -> Commit:
+    def get_commit(self, repository: str, ref: str) -> ports.Commit:
         """The commit that a full commit id or a branch name points at."""
         with self._operation("get_commit", f"get commit {ref!r} of {repository!r}", repository) as repo:
             if _COMMIT_ID.fullmatch(ref):
                 return commits.get_commit(repo, ref).commit
             try:
                 return commits.get_commit(repo, references.get_branch(repo, ref).commit_id).commit
-            except Invalid as error:  # no branch can have this name
-                raise Missing(error.message) from error
+            except values.Invalid as error:  # no branch can have this name
+                raise values.Missing(error.message) from error
 
-    def history(self, repository: str, branch: str, *, until: str, limit: int) -> tuple[Commit, ...]:
+    def history(self, repository: str, branch: str, *, until: str, limit: int) -> tuple[ports.Commit, ...]:
         """First-parent commits of `branch` after `until`, newest first, at most `limit`."""
         with self._operation("history", f"read the history of {branch!r} in {repository!r}", repository) as repo:
             references.get_branch(repo, branch)
-            found: list[Commit] = []
+            found: list[ports.Commit] = []
             for record in commits.first_parents(repo, branch):
                 if record.commit.id == until or len(found) == limit:
                     break
-                found.append(shortened(record.commit) if found else record.commit)
+                found.append(ports.shortened(record.commit) if found else record.commit)
             return tuple(found)
 
-    def ancestry(self, repository: str, commit: str, *, limit: int) -> tuple[Commit, ...]:
+    def ancestry(self, repository: str, commit: str, *, limit: int) -> tuple[ports.Commit, ...]:
         """A commit and its first-parent ancestors, newest first, at most `limit`."""
         with self._operation("ancestry", f"read the history of {repository!r}", repository) as repo:
             found = tuple(each.commit for each in islice(commits.first_parents(repo, commit), limit))
             if found[0].id != commit:  # the name of a branch or a tag
-                raise Missing(f"commit {commit} does not exist")
+                raise values.Missing(f"commit {commit} does not exist")
             return found
 
     def has_uncommitted_changes(self, repository: str, branch: str) -> bool:
@@ -117,8 +89,8 @@ class InMemoryLakeFS:
             return max((entry.mtime for entry in staged if entry is not None), default=None)
 
     def list_objects(
-        self, repository: str, commit: str, prefix: str, on_page: OnPage | None = None
-    ) -> Sequence[ObjectEntry]:
+        self, repository: str, commit: str, prefix: str, on_page: ports.OnPage | None = None
+    ) -> Sequence[ports.ObjectEntry]:
         """Return every object below `prefix`, as one page."""
         with self._operation(
             "list_objects", f"list {prefix or '/'!r} of {repository!r} at {commit}", repository
@@ -133,8 +105,8 @@ class InMemoryLakeFS:
         repository: str,
         commit: str,
         workspace: Path,
-        placements: Sequence[Placement],
-        on_progress: Progress = no_progress,
+        placements: Sequence[ports.Placement],
+        on_progress: ports.Progress = ports.no_progress,
     ) -> int:
         """Write objects that have a path. All bytes come from this model."""
         with self._met("download", f"download from {repository!r} at {commit}"):
@@ -148,7 +120,9 @@ class InMemoryLakeFS:
         with self._operation("create_branch", f"create branch {branch!r} in {repository!r}", repository) as repo:
             references.create_branch(repo, branch, source, hidden=True)
 
-    def upload(self, repository: str, branch: str, uploads: Sequence[Upload], on_staged: Staged | None = None) -> None:
+    def upload(
+        self, repository: str, branch: str, uploads: Sequence[ports.Upload], on_staged: ports.Staged | None = None
+    ) -> None:
         """Stage files."""
         with self._met("upload", f"upload to {branch!r} of {repository!r}"):
             for upload in uploads:
@@ -169,7 +143,7 @@ class InMemoryLakeFS:
 
     def commit(
         self, repository: str, branch: str, message: str, metadata: Mapping[str, str], *, allow_empty: bool = False
-    ) -> Commit:
+    ) -> ports.Commit:
         """Commit the staged changes."""
         with self._operation("commit", f"commit {branch!r} of {repository!r}", repository) as repo:
             return commits.commit(repo, branch, message, metadata, allow_empty=allow_empty).commit
@@ -183,16 +157,16 @@ class InMemoryLakeFS:
         """The keys at which two commits differ, with their sizes in `right`."""
         with self._operation("diff", f"compare {left} and {right} of {repository!r}", repository) as repo:
             found = two_dot_diff(repo.resolve_commit(left).tree, repo.resolve_commit(right).tree)
-            return {change.path: None if change.type is DiffType.REMOVED else change.size for change in found}
+            return {change.path: None if change.type is values.DiffType.REMOVED else change.size for change in found}
 
-    def stat_objects(self, repository: str, commit: str, keys: Collection[str]) -> Mapping[str, ObjectEntry]:
+    def stat_objects(self, repository: str, commit: str, keys: Collection[str]) -> Mapping[str, ports.ObjectEntry]:
         """Return the objects that a commit has at `keys`."""
         words = f"look for {len(keys)} objects in {commit} of {repository!r}"
         with self._operation("stat_objects", words, repository) as repo:
             commits.get_commit(repo, commit)
             found = {}
             for key in keys:
-                with suppress(Missing):
+                with suppress(values.Missing):
                     found[key] = objects.stat_object(repo, commit, key).as_listed()
             return found
 
@@ -219,7 +193,7 @@ class InMemoryLakeFS:
     def delete_branch(self, repository: str, branch: str) -> None:
         """Delete a branch; one that is already gone is fine."""
         words = f"delete branch {branch!r} of {repository!r}"
-        with self._operation("delete_branch", words, repository) as repo, suppress(Missing):
+        with self._operation("delete_branch", words, repository) as repo, suppress(values.Missing):
             references.delete_branch(repo, branch)
 
     def close(self) -> None:
@@ -235,7 +209,7 @@ class InMemoryLakeFS:
         tree: Mapping[str, str | bytes | Path | None] | Path,
         *,
         message: str = "Seed",
-    ) -> Commit:
+    ) -> ports.Commit:
         """Put files on a branch and commit them. Create the repository and the branch if they are missing.
 
         `tree` maps keys to contents (text is UTF-8; a path is a file to read; None, an empty directory, has no effect
@@ -281,34 +255,34 @@ class InMemoryLakeFS:
         with faults_around(self.faults, name, service=SERVICE, clock=self._clock):
             try:
                 yield
-            except NotModelled:
+            except values.NotModelled:
                 raise
-            except LakeFSError as error:
+            except values.LakeFSError as error:
                 raise _port_error(name, words, error) from error
 
 
-def _port_error(name: str, words: str, error: LakeFSError) -> ports.ServiceError:
+def _port_error(name: str, words: str, error: values.LakeFSError) -> ports.ServiceError:
     reason = _REFUSALS.get(type(error)) if name == "merge" else None
-    if reason is MergeRefusal.HOOK and FENCE_MARKER in error.message:
-        reason = MergeRefusal.HEAD_MOVED
+    if reason is ports.MergeRefusal.HOOK and ports.FENCE_MARKER in error.message:
+        reason = ports.MergeRefusal.HEAD_MOVED
     if reason is not None:
         return ports.MergeRefused(SERVICE, words, error.message, reason)
-    if name == "revert" and isinstance(error, Conflict):
+    if name == "revert" and isinstance(error, values.Conflict):
         return ports.RevertConflict(SERVICE, words, error.message)
-    if isinstance(error, NoChanges):
+    if isinstance(error, values.NoChanges):
         return ports.NothingToCommit(SERVICE, words, error.message)
-    if isinstance(error, Missing | ImpossibleName):
+    if isinstance(error, values.Missing | values.ImpossibleName):
         return ports.NotFound(SERVICE, words, error.message)
-    if isinstance(error, Forbidden):
+    if isinstance(error, values.Forbidden):
         return ports.Forbidden(SERVICE, words, error.message)
     return ports.Refused(SERVICE, words, error.message)
 
 
-_REFUSALS: Mapping[type[LakeFSError], MergeRefusal] = {
-    HookAborted: MergeRefusal.HOOK,
-    Conflict: MergeRefusal.CONFLICT,
-    NoChanges: MergeRefusal.NO_CHANGES,
-    Dirty: MergeRefusal.DIRTY,
+_REFUSALS: Mapping[type[values.LakeFSError], ports.MergeRefusal] = {
+    values.HookAborted: ports.MergeRefusal.HOOK,
+    values.Conflict: ports.MergeRefusal.CONFLICT,
+    values.NoChanges: ports.MergeRefusal.NO_CHANGES,
+    values.Dirty: ports.MergeRefusal.DIRTY,
 }
 """Why a merge was refused."""
 
@@ -316,7 +290,7 @@ _REFUSALS: Mapping[type[LakeFSError], MergeRefusal] = {
 # ---------------------------------------------------------------------- bytes and files
 
 
-def _read_upload(blobs: BlobStore, upload: Upload) -> Blob:
+def _read_upload(blobs: values.BlobStore, upload: ports.Upload) -> values.Blob:
     """The bytes of a local file, compared with what change detection saw.
 
     Raises:
@@ -330,12 +304,15 @@ def _read_upload(blobs: BlobStore, upload: Upload) -> Blob:
         found = f"{upload.path} has {blob.size} bytes with MD5 {blob.checksum}"
         announced = f"{upload.size} bytes with MD5 {upload.checksum} were announced"
         problem = f"{found}, but {announced}: it changed while it was being published"
-        raise CorruptTransfer(SERVICE, f"upload {upload.key!r}", problem)
+        raise ports.CorruptTransfer(SERVICE, f"upload {upload.key!r}", problem)
     return blob
 
 
 def _write_files(
-    entries: Mapping[str, Entry], workspace: Path, placements: Iterable[Placement], on_progress: Progress
+    entries: Mapping[str, values.Entry],
+    workspace: Path,
+    placements: Iterable[ports.Placement],
+    on_progress: ports.Progress,
 ) -> None:
     """Write the placed objects, of `entries` by key: complete under a temporary name first, then renamed.
 
@@ -383,7 +360,7 @@ def _files_of(tree: Mapping[str, str | bytes | Path | None] | Path) -> Iterator[
             yield key, content.encode() if isinstance(content, str) else content
 
 
-def _export_tree(entries: Iterable[Entry], target: Path, prefix: str) -> None:
+def _export_tree(entries: Iterable[values.Entry], target: Path, prefix: str) -> None:
     """Write objects, except hooks, below `target`, which is created, without the beginning of their keys.
 
     Raises:
