@@ -146,7 +146,7 @@ def test_every_served_route_is_recorded_or_listed() -> None:
     lakefs: Any = lakefs_app(LakeFSServer(SystemClock()), access_key_id="id", secret_access_key="key")
     apps: dict[str, tuple[Any, str]] = {
         "conductor": (conductor_app(ConductorModel(SystemClock())), "/api"),
-        "lakefs": (lakefs._app, "/api/v1"),
+        "lakefs": (lakefs.app, "/api/v1"),
     }
     unrecorded = set()
     for server, (app, root) in apps.items():

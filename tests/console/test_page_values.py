@@ -11,7 +11,8 @@ from perago.console import links
 from perago.console.repositories import publications
 from perago.console.text import Moment, Shown, block, duration, line, moment, readable_json, tail
 from perago.embedded.clock import VirtualClock
-from perago.embedded.conductor import InMemoryConductor, PayloadLimits
+from perago.embedded.conductor import InMemoryConductor
+from perago.embedded.conductor.wire import PayloadLimits
 from perago.embedded.lakefs import InMemoryLakeFS, commits, objects, references
 from perago.taskdef import build_task_definition
 from perago.testing.services import InMemoryServices

@@ -12,8 +12,8 @@ from loguru import logger
 
 from perago.driver import SystemClock
 from perago.embedded.clock import VirtualClock
-from perago.embedded.conductor import InMemoryConductor, InvalidRequest, Malformed, ServerError, scripts
-from perago.embedded.conductor.wire import MAX_DEPTH, through_json
+from perago.embedded.conductor import InMemoryConductor, scripts
+from perago.embedded.conductor.wire import MAX_DEPTH, InvalidRequest, Malformed, ServerError, through_json
 from perago.ports import Delivery, Report, TaskStatus
 
 from ..conformance.conductor.operators import TWICE, fork, inline, join, loop, operator, sub_workflow, system_task

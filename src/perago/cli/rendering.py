@@ -115,10 +115,7 @@ class Renderer:
                 first = " " * width
 
     def table(
-        self,
-        columns: Sequence[Column[T]],
-        rows: Sequence[T],
-        details: Callable[[T], Iterable[str]] = lambda _: (),
+        self, columns: Sequence[Column[T]], rows: Sequence[T], details: Callable[[T], Iterable[str]] = lambda _: ()
     ) -> None:
         """Print a table with titles. All columns but the last are aligned on the right.
 

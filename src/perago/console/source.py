@@ -706,11 +706,7 @@ class _Nothing:
 
 @contextmanager
 def source_of(
-    settings: Settings,
-    traces: Traces,
-    *,
-    embedded: Embedded | None = None,
-    now: Callable[[], float] = time.time,
+    settings: Settings, traces: Traces, *, embedded: Embedded | None = None, now: Callable[[], float] = time.time
 ) -> Iterator[Source]:
     """Open the source of the pages. A server that is not configured has no data. The first page makes the first call.
 

@@ -11,14 +11,7 @@ from perago.failure import Failure
 from perago.ports import ENDED_WORKFLOWS, NotFound
 from perago.records import dataclass, replace
 from perago.text import count, listing, one_line, quoted
-from perago.workflows.recovery import (
-    Refusal,
-    attempt_of,
-    permissive_retries,
-    rerun_refusal,
-    retry_refusal,
-    revived_by,
-)
+from perago.workflows.recovery import Refusal, attempt_of, permissive_retries, rerun_refusal, retry_refusal, revived_by
 
 if TYPE_CHECKING:
     from perago.adapters.conductor import ConductorWorkflows

@@ -19,15 +19,7 @@ from typing import TYPE_CHECKING, Any
 from perago import __version__
 from perago.atomic_file import replace_file
 from perago.failure import Failure
-from perago.history.attempts import (
-    NotReplayable,
-    Past,
-    PastAttempt,
-    differences_to,
-    find_attempt,
-    look_up,
-    result_of,
-)
+from perago.history.attempts import NotReplayable, Past, PastAttempt, differences_to, find_attempt, look_up, result_of
 from perago.history.running import Debugging, plan_for, run_attempt, services_of, write_tree
 from perago.processes import end_if_told
 from perago.records import asdict, dataclass, field, replace

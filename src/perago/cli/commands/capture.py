@@ -147,8 +147,6 @@ def _show(captured: Captured) -> None:
     if captured.replaced:
         messages.warning(f"replaced by the scrub hooks: {listing(list(captured.replaced))}")
     if captured.replaced or captured.struck_out or captured.left_out:
-        messages.note(
-            "the outcome was recorded with all values and files; if the test differs without them, record the new "
-            "outcome: pytest --perago-update=all"
-        )
+        advice = "if the test differs without them, record the new outcome: pytest --perago-update=all"
+        messages.note(f"the outcome was recorded with all values and files; {advice}")
     sys.stdout.write(f"{captured.directory}\n")

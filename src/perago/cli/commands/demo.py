@@ -38,9 +38,7 @@ The task modules are perago.samples.penguins.clean, .measure and .summary. Their
 workflow is perago.samples.penguins.workflow. Read them as an example for your own."""
 
 
-def command(
-    output: Annotated[Path | None, output_option("the final tree")] = None,
-) -> None:
+def command(output: Annotated[Path | None, output_option("the final tree")] = None) -> None:
     """Run the bundled sample workflow on real data.
 
     The tables of the Palmer penguins go through three tasks in worker processes. `penguins.clean` makes one tidy table

@@ -84,12 +84,9 @@ def command(
         from perago.embedded.persistence import StateError
 
         samples: dict[str, Any] = {}
+        page = partial(console_of, worker_logs=settings.log_root, samples=samples)
         services = EmbeddedServices(
-            held=held,
-            page=partial(console_of, worker_logs=settings.log_root, samples=samples),
-            state=state,
-            on_problem=messages.warning,
-            longest_poll=LONGEST_POLL,
+            held=held, page=page, state=state, on_problem=messages.warning, longest_poll=LONGEST_POLL
         )
         with ExitStack() as stack:
             try:

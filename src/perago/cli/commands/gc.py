@@ -155,11 +155,9 @@ def print_summary(found: Sequence[Leftover], policy: Policy, repositories: Seque
     gone = [leftover for leftover in found if leftover.fate is Fate.REMOVED]
     directories = [leftover for leftover in gone if leftover.repository is None]
     freed = sum(leftover.size or 0 for leftover in directories)
-    sys.stdout.write(
-        f"{'would remove' if policy.dry_run else 'removed'} "
-        f"{count(len(directories), 'attempt directory', 'attempt directories')} ({size(freed)}) and "
-        f"{count(len(gone) - len(directories), 'branch', 'branches')}; {len(found) - len(gone)} kept\n"
-    )
+    removed = f"{count(len(directories), 'attempt directory', 'attempt directories')} ({size(freed)})"
+    removed += f" and {count(len(gone) - len(directories), 'branch', 'branches')}"
+    sys.stdout.write(f"{'would remove' if policy.dry_run else 'removed'} {removed}; {len(found) - len(gone)} kept\n")
     if not repositories:
         messages.note("to remove branches as well, name their repositories, such as: perago gc my-data")
 

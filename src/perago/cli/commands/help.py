@@ -28,9 +28,7 @@ Examples:
   perago help configuration | grep CACHE"""
 
 
-def command(
-    topic: Annotated[str | None, argument("TOPIC", "A topic, or the name of a command.")] = None,
-) -> None:
+def command(topic: Annotated[str | None, argument("TOPIC", "A topic, or the name of a command.")] = None) -> None:
     """Print a page of the documentation. Without a topic, list the topics.
 
     A terminal shows the page in a pager. Elsewhere it is plain Markdown.

@@ -41,9 +41,7 @@ _SECTIONS = {
 """By file, in the order in which pytest looks for its settings: the section that has them."""
 
 
-def init(
-    directory: Annotated[Path, argument("[DIR]", "The directory to write to.")] = Path(),
-) -> None:
+def init(directory: Annotated[Path, argument("[DIR]", "The directory to write to.")] = Path()) -> None:
     """Write a small project: two tasks, a workflow of both, tests and settings."""
     if existing := [name for name in FILES if (directory / name).exists()]:
         fix = "choose a new directory, or add a task to this project: perago add MODULE"
@@ -76,9 +74,7 @@ def write_snapshots(modules: str, root: Path) -> None:
             snapshot.write_text(text, encoding="utf-8")
 
 
-def add(
-    module: Annotated[str, argument("MODULE", "The import path of the new module.")],
-) -> None:
+def add(module: Annotated[str, argument("MODULE", "The import path of the new module.")]) -> None:
     """Write a task and its test into a project that exists."""
     from perago.taskdef.loading import is_dotted_path
 

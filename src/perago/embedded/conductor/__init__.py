@@ -8,19 +8,6 @@ operators that `systemtasks` lists. Other features are refused by name, if possi
 from __future__ import annotations
 
 from perago.embedded.conductor.model import InMemoryConductor
-from perago.embedded.conductor.state import HistoryEntry, HistoryEvent, Status, WorkflowStatus
-from perago.embedded.conductor.wire import Conflict, InvalidRequest, Malformed, NoSuchEntity, PayloadLimits, ServerError
+from perago.embedded.conductor.state import Status
 
-__all__ = [
-    "Conflict",
-    "HistoryEntry",
-    "HistoryEvent",
-    "InMemoryConductor",
-    "InvalidRequest",
-    "Malformed",
-    "NoSuchEntity",
-    "PayloadLimits",
-    "ServerError",
-    "Status",
-    "WorkflowStatus",
-]
+__all__ = ["InMemoryConductor", "Status"]

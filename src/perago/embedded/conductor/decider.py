@@ -7,7 +7,7 @@ within a decision leads to another decision immediately.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from perago.embedded.conductor import wire
@@ -252,14 +252,11 @@ def terminating(tasks: Sequence[TaskRow]) -> TaskRow | None:
     return next((row for row, task in ending if task is not None and task.ends_workflow), None)
 
 
-def _unique(names: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(names))
-
-
 def _note_failures(workflow: WorkflowRow, tasks: Sequence[TaskRow]) -> None:
     failed = [row for row in tasks if row.status in (Status.FAILED, Status.FAILED_WITH_TERMINAL_ERROR)]
-    workflow.failed_references = _unique([*workflow.failed_references, *(row.reference_name for row in failed)])
-    workflow.failed_tasks = _unique([*workflow.failed_tasks, *(row.task_name for row in failed)])
+    references = [*workflow.failed_references, *(row.reference_name for row in failed)]
+    workflow.failed_references = list(dict.fromkeys(references))
+    workflow.failed_tasks = list(dict.fromkeys([*workflow.failed_tasks, *(row.task_name for row in failed)]))
 
 
 def _output(workflow: WorkflowRow, tasks: Sequence[TaskRow]) -> dict[str, Any]:

@@ -380,17 +380,12 @@ class ConductorModel(ModelCore):
 
         try:
             return self._look_until(end, look)
-        except BaseException:
-            self._put_back(popped)
+        except BaseException:  # an interrupted wait must not lose the attempts that no worker got
+            with self._locked() as state:
+                for row in filter(None, map(state.tasks.get, popped)):
+                    if row.status is Status.SCHEDULED:
+                        state.queue.push(row, state.now())
             raise
-
-    def _put_back(self, task_ids: Sequence[str]) -> None:
-        """Put attempts back that no worker got, because an interrupted wait must not lose attempts."""
-        with self._locked() as state:
-            for task_id in task_ids:
-                row = state.tasks.get(task_id)
-                if row is not None and row.status is Status.SCHEDULED:
-                    state.queue.push(row, state.now())
 
     # ------------------------------------------------------------------------- workflows
 

@@ -131,8 +131,9 @@ class _Engine:
         with self._lock:
             child = self._running()
             try:
-                _input(child).write(json.dumps(request).encode() + b"\n")
-                _input(child).flush()
+                given = cast("IO[bytes]", child.stdin)
+                given.write(json.dumps(request).encode() + b"\n")
+                given.flush()
                 line = _line(child, SECONDS + _GRACE_SECONDS)
                 if line is not None:
                     answer: dict[str, Any] = json.loads(line)
@@ -171,10 +172,6 @@ def _line(child: subprocess.Popen[bytes], seconds: float) -> bytes | None:
     output = cast("IO[bytes]", child.stdout)
     ready, _, _ = select.select([output], [], [], seconds)
     return output.readline() or None if ready else None
-
-
-def _input(child: subprocess.Popen[bytes]) -> IO[bytes]:
-    return cast("IO[bytes]", child.stdin)
 
 
 _ENGINE = _Engine()

@@ -11,15 +11,7 @@ from perago.embedded.conductor import scripts
 from perago.embedded.conductor.context import DecisionContext, SystemTask, Termination, required
 from perago.embedded.conductor.decider import create_workflow
 from perago.embedded.conductor.expressions import cast_error, resolve
-from perago.embedded.conductor.state import (
-    State,
-    Status,
-    Step,
-    TaskRow,
-    WorkflowRow,
-    WorkflowStatus,
-    without_iteration,
-)
+from perago.embedded.conductor.state import State, Status, Step, TaskRow, WorkflowRow, WorkflowStatus, without_iteration
 from perago.embedded.conductor.wire import bad_request, not_modelled, size_of
 from perago.ports import ServiceError
 

@@ -221,19 +221,15 @@ def _term(where: str, text: str, fields: Mapping[str, Callable[[Row], str]]) -> 
     order = _ORDER.fullmatch(text)
     if order is not None:
         sign, limit = (1 if order[2] == ">" else -1), int(order[3])
-        if order[1] == "updateTime":
-            return lambda row: (row.update_time - limit) * sign > 0
-        return lambda row: (_started(row) - limit) * sign > 0
+        started = "create_time" if where == _WORKFLOWS else "start_time"
+        time_of = attrgetter("update_time" if order[1] == "updateTime" else started)
+        return lambda row: (time_of(row) - limit) * sign > 0
     equals = _EQUALS.fullmatch(text)
     if equals is None or equals[1] not in fields:
         raise not_modelled(where, f"the term {text!r}")
     field, value = fields[equals[1]], equals[2].strip("'")
     pattern = re.compile(".*".join(map(re.escape, value.split("*"))))
     return lambda row: pattern.fullmatch(field(row)) is not None
-
-
-def _started(row: TaskRow | WorkflowRow) -> int:
-    return row.create_time if isinstance(row, WorkflowRow) else row.start_time
 
 
 def _workflow_summary(row: WorkflowRow) -> dict[str, Any]:

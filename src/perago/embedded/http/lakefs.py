@@ -12,6 +12,7 @@ import hashlib
 import hmac
 from functools import partial
 from operator import itemgetter
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
@@ -27,9 +28,11 @@ from perago.embedded.http.lakefs_requests import Call, Json, Table, routes
 from perago.embedded.lakefs import commits, references, values
 from perago.embedded.lakefs.repository import CommitRecord, LakeFSServer
 from perago.embedded.services import KeyPair
+from perago.records import dataclass
 
 API = "/api/v1"
 ALIVE = "/_health"
+_OPEN = frozenset({ALIVE, *(f"{API}/{path}" for path in ("healthcheck", "setup_lakefs", "auth/login"))})
 
 
 def lakefs_app(server: LakeFSServer, *, access_key_id: str, secret_access_key: str) -> ASGIApp:
@@ -39,31 +42,24 @@ def lakefs_app(server: LakeFSServer, *, access_key_id: str, secret_access_key: s
     for group in (_reference_routes, _commit_routes, _repository_routes, _protection_routes, _action_routes):
         found += group(server, root)
     found += _service_routes(server, keys)
-    handlers = {
-        values.LakeFSError: _refuse,
-        values.ServerDivergence: _flag,
-        values.ActionNotRun: _flag,
-        404: _no_such_path,
-        405: _no_such_path,
-    }
+    handlers: dict[Any, Any] = {values.LakeFSError: _refuse, 404: _no_such_path, 405: _no_such_path}
+    handlers |= {values.ServerDivergence: _flag, values.ActionNotRun: _flag}
     app = Starlette(routes=[*found, *unserved_routes("lakefs", API, _unserved)], exception_handlers=handlers)
     app.router.redirect_slashes = False
     return KeyCheck(app, keys)
 
 
+@dataclass(frozen=True, slots=True)
 class KeyCheck:
     """HTTP Basic with one key pair, or the token of a login. Some paths need neither."""
 
-    _OPEN = frozenset({ALIVE, *(f"{API}/{path}" for path in ("healthcheck", "setup_lakefs", "auth/login"))})
-
-    def __init__(self, app: ASGIApp, keys: KeyPair) -> None:
-        self._app = app
-        self._keys = keys
+    app: ASGIApp
+    keys: KeyPair
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         header = Headers(scope=scope).get("authorization", "")
-        if scope["path"] in self._OPEN or self._is_known(header):
-            await self._app(scope, receive, send)
+        if scope["path"] in _OPEN or self._is_known(header):
+            await self.app(scope, receive, send)
         elif not header and scope["path"] == f"{API}/user":
             await JsonAnswer({"user": {"creation_date": 0, "id": ""}})(scope, receive, send)
         else:
@@ -73,12 +69,12 @@ class KeyCheck:
     def _is_known(self, header: str) -> bool:
         scheme, _, given = header.partition(" ")
         if scheme.lower() == "bearer":
-            return hmac.compare_digest(given.encode(), self._keys.login_token.encode())
+            return hmac.compare_digest(given.encode(), self.keys.login_token.encode())
         try:
             pair = base64.b64decode(given, validate=True)
         except (binascii.Error, ValueError):
             return False
-        return scheme.lower() == "basic" and hmac.compare_digest(pair, self._keys.basic)
+        return scheme.lower() == "basic" and hmac.compare_digest(pair, self.keys.basic)
 
 
 async def _refuse(request: Request, error: Exception) -> Response:

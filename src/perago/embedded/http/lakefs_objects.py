@@ -9,6 +9,7 @@ import re
 import sys
 from email.utils import formatdate
 from functools import partial
+from typing import Any
 
 from python_multipart.exceptions import FormParserError
 from starlette.concurrency import run_in_threadpool
@@ -159,16 +160,8 @@ def object_routes(server: LakeFSServer, root: str) -> list[Route]:
         if problem is not None:
             objects.check_put(call.repo, call.branch, path, if_absent=absent)
             raise problem
-        entry = objects.put_object(
-            call.repo,
-            call.branch,
-            path,
-            blob,
-            content_type=content_type,
-            metadata=_metadata(call),
-            if_absent=absent,
-            force=call.query.force,
-        )
+        options: Any = {"metadata": _metadata(call), "if_absent": absent, "force": call.query.force}
+        entry = objects.put_object(call.repo, call.branch, path, blob, content_type=content_type, **options)
         return JsonAnswer({**api.stats_json(entry), "content_type": entry.content_type}, 201)
 
     def address(call: Call) -> Json:
@@ -181,20 +174,10 @@ def object_routes(server: LakeFSServer, root: str) -> list[Route]:
     def link(call: Call) -> Entry:
         """Stage an object whose bytes are at an address, where they cannot be read."""
         wanted, path = call.body(api.Link), call.query.required("path")
-        place, size = wanted.staging.physical_address, wanted.size_bytes
-        blob = Blob(size, wanted.checksum)
-        return objects.link_object(
-            call.repo,
-            call.branch,
-            path,
-            place,
-            blob,
-            content_type=wanted.content_type,
-            metadata=wanted.user_metadata,
-            mtime=wanted.mtime,
-            if_absent=call.headers.get("if-none-match") == "*",
-            force=wanted.force,
-        )
+        place, blob = wanted.staging.physical_address, Blob(wanted.size_bytes, wanted.checksum)
+        fields: Any = {"content_type": wanted.content_type, "metadata": wanted.user_metadata, "mtime": wanted.mtime}
+        fields |= {"if_absent": call.headers.get("if-none-match") == "*", "force": wanted.force}
+        return objects.link_object(call.repo, call.branch, path, place, blob, **fields)
 
     branch, at_ref = f"{root}/branches/{{branch}}", f"{root}/refs/{{ref}}/objects"
     staged, backing = f"{branch}/objects", f"{branch}/staging/backing"
@@ -211,11 +194,8 @@ def object_routes(server: LakeFSServer, root: str) -> list[Route]:
         ("GET", f"{at_ref}/stat", stat),
         ("GET", f"{at_ref}/underlyingProperties", properties),
     ]
-    return [
-        Route(staged, upload, methods=["POST"]),
-        *routes(server, quick, quick=True),
-        *routes(server, [("GET", f"{at_ref}/ls", listing)]),
-    ]
+    slow = routes(server, [("GET", f"{at_ref}/ls", listing)])
+    return [Route(staged, upload, methods=["POST"]), *routes(server, quick, quick=True), *slow]
 
 
 async def _body(request: Request, blobs: BlobStore) -> Blob:

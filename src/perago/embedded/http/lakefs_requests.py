@@ -516,13 +516,7 @@ def content_type(entry: values.Entry) -> str:
 def listed_json(item: values.Entry | values.CommonPrefix, *, user_metadata: bool = True) -> Json:
     """One line of a listing."""
     if isinstance(item, values.CommonPrefix):
-        return {
-            "checksum": "",
-            "mtime": 0,
-            "path": item.path,
-            "path_type": "common_prefix",
-            "physical_address": "",
-        }
+        return {"checksum": "", "mtime": 0, "path": item.path, "path_type": "common_prefix", "physical_address": ""}
     found = stats_json(item, user_metadata=user_metadata)
     if not found["metadata"]:
         del found["metadata"]

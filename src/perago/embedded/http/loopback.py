@@ -31,6 +31,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from perago.failure import Failure
+from perago.records import dataclass
 
 if TYPE_CHECKING:
     from perago.embedded.conductor import InMemoryConductor
@@ -142,34 +143,34 @@ _OF_LAKEFS = "/api/v1/"
 _HEALTH = frozenset({"/health", "/_health"})
 
 
+@dataclass(frozen=True, slots=True)
 class Admission:
     """Passes on the requests that may be served, without the token in their path, and refuses all others with 403."""
 
-    def __init__(self, app: ASGIApp, token: str, *, apis: bool = True) -> None:
-        """`apis`: whether there are services below `/api`, too. Without them, nothing is answered without the token."""
-        self._app = app
-        self._token = token
-        self._apis = apis
+    app: ASGIApp
+    token: str
+    apis: bool = True
+    """Whether there are services below `/api`, too. Without them, nothing is answered without the token."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         scope, knows_token = self._without_token(scope)
         headers = Headers(scope=scope)
         path, refusal = scope["path"], _foreign(headers, scope)
-        is_open = self._apis and (path.startswith(_OF_LAKEFS) or path in _HEALTH)
+        is_open = self.apis and (path.startswith(_OF_LAKEFS) or path in _HEALTH)
         if refusal is None and not (knows_token or is_open):
             refusal = "the address lacks its token; use the one that was printed when these services started"
         if refusal is not None:
             await PlainTextResponse(f"{refusal}\n", 403)(scope, receive, send)
         else:
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
 
     def _without_token(self, scope: Scope) -> tuple[Scope, bool]:
         """The request as if its path did not begin with the token, and whether it did."""
         first, _, rest = scope["raw_path"][1:].partition(b"/")
-        if not hmac.compare_digest(first, self._token.encode()):
+        if not hmac.compare_digest(first, self.token.encode()):
             return scope, False
-        return {**scope, "path": scope["path"][len(self._token) + 1 :] or "/", "raw_path": b"/" + rest}, True
+        return {**scope, "path": scope["path"][len(self.token) + 1 :] or "/", "raw_path": b"/" + rest}, True
 
 
 def _foreign(headers: Mapping[str, str], scope: Scope) -> str | None:
