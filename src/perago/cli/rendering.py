@@ -30,13 +30,8 @@ _NARROWEST = 20
 """The smallest number of characters of a line next to its label, however narrow the terminal is."""
 _BATCH = 0.5
 """Seconds between two batches."""
-STATUS_COLOURS = {
-    "COMPLETED": Colour.GREEN,
-    "SCHEDULED": Colour.YELLOW,
-    "IN_PROGRESS": Colour.YELLOW,
-    "RUNNING": Colour.YELLOW,
-    "PAUSED": Colour.YELLOW,
-}
+STATUS_COLOURS = dict.fromkeys(("SCHEDULED", "IN_PROGRESS", "RUNNING", "PAUSED"), Colour.YELLOW)
+STATUS_COLOURS["COMPLETED"] = Colour.GREEN
 """The colors of the statuses of an attempt or a workflow. All other statuses are red."""
 _FILES = {"added": ("+", Colour.GREEN), "changed": ("~", Colour.YELLOW), "removed": ("-", Colour.RED)}
 

@@ -668,17 +668,13 @@ class Source:
 
 
 _NO_PAGE: Any = ((), None)
+_LISTS = ("task_log", "task_definitions", "workflow_versions", "newest_definitions", "queued", "last_polls")
 _OF_CONDUCTOR: Json = {
+    **dict.fromkeys(_LISTS, ()),
     "workflow_counts": {},
     "workflows": (0, ()),
-    "task_log": (),
     "task_definition": None,
-    "task_definitions": (),
-    "workflow_versions": (),
-    "newest_definitions": (),
     "queue_sizes": {},
-    "queued": (),
-    "last_polls": (),
     "running": ((), False),
 }
 _OF_LAKEFS: Json = dict.fromkeys(("repositories", "branches", "tags", "changes", "uncommitted"), _NO_PAGE)

@@ -27,18 +27,11 @@ _DEPTH_LIMIT = 40
 
 _TONES = {
     "COMPLETED": "good",
-    "COMPLETED_WITH_ERRORS": "warn",
-    "RUNNING": "busy",
-    "IN_PROGRESS": "busy",
-    "SCHEDULED": "wait",
-    "PAUSED": "wait",
-    "FAILED": "bad",
-    "FAILED_WITH_TERMINAL_ERROR": "bad",
-    "TIMED_OUT": "bad",
-    "TERMINATED": "warn",
-    "CANCELED": "warn",
-    "SKIPPED": "wait",
+    **dict.fromkeys(("RUNNING", "IN_PROGRESS"), "busy"),
+    **dict.fromkeys(("COMPLETED_WITH_ERRORS", "TERMINATED", "CANCELED"), "warn"),
+    **dict.fromkeys(("FAILED", "FAILED_WITH_TERMINAL_ERROR", "TIMED_OUT"), "bad"),
 }
+"""The tone of each status. All others wait."""
 
 
 @dataclass(frozen=True, slots=True)

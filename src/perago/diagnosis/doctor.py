@@ -245,10 +245,10 @@ def server(name: str, address: str, ping: Callable[[], None], about: Callable[[]
     if found.ahead is None:
         return
     apart = abs(found.ahead)
-    text = f"its clock is {apart:,.0f} s {'ahead of' if found.ahead > 0 else 'behind'} the clock of this machine"
     if apart < SMALL_SKEW:
         yield Finding(name, Level.OK, "its clock agrees with the clock of this machine")
         return
+    text = f"its clock is {apart:,.0f} s {'ahead of' if found.ahead > 0 else 'behind'} the clock of this machine"
     why = "ages in messages and for perago gc are wrong, and signed addresses of objects expire early"
     level = Level.PROBLEM if apart >= LARGE_SKEW else Level.WARNING
     yield Finding(name, level, text, why, "synchronize both clocks with NTP; compare them with: date -u")

@@ -643,12 +643,9 @@ def _sources(directory: Path) -> Iterator[Path]:
 
 
 def _declares(tree: ast.Module, task_name: str) -> bool:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef):
-            for decorator in node.decorator_list:
-                if isinstance(decorator, ast.Call) and _name(decorator) == task_name:
-                    return True
-    return False
+    functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+    decorators = (decorator for function in functions for decorator in function.decorator_list)
+    return any(isinstance(each, ast.Call) and _name(each) == task_name for each in decorators)
 
 
 def _name(call: ast.Call) -> str | None:

@@ -109,7 +109,7 @@ def capture(store: WorkspaceStore | None, past: Past, wanted: Wanted) -> Capture
     incoming = Path(tempfile.mkdtemp(prefix=f".{wanted.target.name}-", dir=wanted.target.parent))
     try:
         with gone_is_told(past.attempt):
-            captured = _Capture(store, past, wanted, incoming).write()
+            captured = _Capture(store, past, wanted, incoming, dict(wanted.secrets)).write()
         incoming.chmod(0o755)
         incoming.rename(wanted.target)
     finally:
@@ -117,96 +117,90 @@ def capture(store: WorkspaceStore | None, past: Past, wanted: Wanted) -> Capture
     return captured
 
 
+@dataclass(slots=True)
 class _Capture:
-    def __init__(self, store: WorkspaceStore | None, past: Past, wanted: Wanted, directory: Path) -> None:
-        self._store = store
-        self._past = past
-        self._wanted = wanted
-        self._directory = directory
-        self._struck: dict[str, str] = {}
-        self._known = dict(wanted.secrets)
-        """All secrets of the attempt, including values that a hook has replaced."""
+    store: WorkspaceStore | None
+    past: Past
+    wanted: Wanted
+    directory: Path
+    known: dict[str, str]
+    """All secrets of the attempt, including values that a hook has replaced."""
+    struck: dict[str, str] = field(default_factory=dict)
 
     def write(self) -> Captured:
         """Fetch, scrub, check and write."""
-        attempt, scrubber = self._past.attempt, self._wanted.scrubber
+        attempt, scrubber = self.past.attempt, self.wanted.scrubber
         params = self._without_secrets(attempt.params, scrubber.params, "params")
         result = self._without_secrets(attempt.result, scrubber.result, "result")
         about, in_about = strike_out(self._about(), pointer="/about")
         definition, in_definition = strike_out_definition(attempt.definition or {}, "/taskdef")
-        self._struck |= in_about | in_definition
-        self._known |= in_about | in_definition
+        self.struck |= in_about | in_definition
+        self.known |= in_about | in_definition
         total = self._fetch_input()
         files = self._fetch_published()
-        known = known_secrets(self._known)
+        known = known_secrets(self.known)
         result = replace_known(result, known)
-        written = AttemptResult(attempt.ending, attempt.reason, result, files, self._past.published.removed)
+        written = AttemptResult(attempt.ending, attempt.reason, result, files, self.past.published.removed)
         document = {**cases.WRITTEN_BY, "about": about, "params": params, **cases.outcome_fields(written)}
         document |= {key: replace_known(document[key], known) for key in ("about", "params")}
-        (self._directory / cases.CASE).write_text(cases.case_text(document), encoding="utf-8")
+        (self.directory / cases.CASE).write_text(cases.case_text(document), encoding="utf-8")
         if definition:
-            (self._directory / cases.TASKDEF).write_text(
+            (self.directory / cases.TASKDEF).write_text(
                 cases.case_text(replace_known(definition, known)), encoding="utf-8"
             )
         self._check_for_secrets(known)
-        found = sum(path.is_file() for path in (self._directory / cases.INPUT).rglob("*"))
-        return Captured(
-            self._wanted.target,
-            found,
-            total - found,
-            sum(isinstance(content, Path) for content in files.values()),
-            len(files),
-            tuple(replace_known(list(self._struck), known)),
-            tuple(scrubber.replaced),
-        )
+        found = sum(path.is_file() for path in (self.directory / cases.INPUT).rglob("*"))
+        kept = sum(isinstance(content, Path) for content in files.values())
+        struck, replaced = tuple(replace_known(list(self.struck), known)), tuple(scrubber.replaced)
+        return Captured(self.wanted.target, found, total - found, kept, len(files), struck, replaced)
 
     def _without_secrets(self, value: Any, scrub: Callable[[Any], Any], what: str) -> Any:
         """Return the value after the hooks, without secrets. A value that a hook has replaced is remembered, because it
         may be in other places, too."""
-        definitions = (self._past.attempt.definition, self._wanted.definition)
+        definitions = (self.past.attempt.definition, self.wanted.definition)
         schemas = [schema_of(definition, what) for definition in definitions]
         for schema in schemas:
-            self._known |= strike_out(value, schema, f"/{what}")[1]
+            self.known |= strike_out(value, schema, f"/{what}")[1]
         value = scrub(value)
         for schema in schemas:
             value, struck = strike_out(value, schema, f"/{what}")
-            self._struck = {**struck, **self._struck}
-        self._known = {**self._struck, **self._known}
+            self.struck = {**struck, **self.struck}
+        self.known = {**self.struck, **self.known}
         return value
 
     def _fetch_input(self) -> int:
         """Fetch the files that are wanted, and return the number of all input files."""
-        past = self._past
+        past = self.past
         if past.input_ref is None:
             return 0
-        directory = self._directory / cases.INPUT
+        directory = self.directory / cases.INPUT
         directory.mkdir()
         seen: set[str] = set()
 
         def chosen(path: str) -> bool:
             is_file = path != "" and not path.endswith("/") and not is_reserved(past.prefix + path)
-            if not is_file or not self._wanted.sees(path):
+            if not is_file or not self.wanted.sees(path):
                 return False
             seen.add(path)
-            return self._wanted.chosen(path)
+            return self.wanted.chosen(path)
 
-        brought = past.fetch(self._store, past.input_ref, directory, chosen, max_bytes=self._wanted.max_bytes)
+        brought = past.fetch(self.store, past.input_ref, directory, chosen, max_bytes=self.wanted.max_bytes)
         if seen and not brought:
             problem = f"--only selects none of the {len(seen):,} input files; nothing was written"
             raise NotReplayable(problem, "write a glob of paths in the workspace, such as --only 'raw/**/*.csv'")
         for path, file in brought.items():
-            self._wanted.scrubber.file(path, file)
+            self.wanted.scrubber.file(path, file)
         return len(seen)
 
     def _fetch_published(self) -> dict[str, Content | Digest]:
         """Return the files that the attempt published: small ones on disk, digests of the others."""
-        published = self._past.published
+        published = self.past.published
         if published.commit is None:
             return {}
-        directory = self._directory / cases.PUBLISHED
+        directory = self.directory / cases.PUBLISHED
         directory.mkdir()
-        brought = self._past.fetch(self._store, published.commit, directory, _small(published.files).__contains__)
-        scrubber = self._wanted.scrubber
+        brought = self.past.fetch(self.store, published.commit, directory, _small(published.files).__contains__)
+        scrubber = self.wanted.scrubber
         kept = {path: _as_kept(file) for path, file in brought.items() if scrubber.file(path, file)}
         large = {path: digest for path, digest in published.files.items() if digest is not None and path not in brought}
         return {**kept, **large}
@@ -217,8 +211,8 @@ class _Capture:
         Raises:
             NotReplayable: there is one.
         """
-        for file in sorted(path for path in self._directory.rglob("*") if path.is_file()):
-            name, content = file.relative_to(self._directory).as_posix(), file.read_bytes()
+        for file in sorted(path for path in self.directory.rglob("*") if path.is_file()):
+            name, content = file.relative_to(self.directory).as_posix(), file.read_bytes()
             for place, mask in known.items():
                 in_name = mask.finds(name.encode("utf-8", "surrogateescape"))
                 if in_name or mask.finds(content):
@@ -228,7 +222,7 @@ class _Capture:
                     raise NotReplayable(problem, fix)
 
     def _about(self) -> dict[str, Any]:
-        attempt = self._past.attempt
+        attempt = self.past.attempt
         started = datetime.datetime.fromtimestamp(max(0, attempt.started) / 1000, datetime.UTC)
         about: dict[str, Any] = {
             "task": None if attempt.is_workflow else attempt.task_name,
@@ -245,8 +239,8 @@ class _Capture:
             about |= {
                 "repository": attempt.workspace.repository,
                 "branch": attempt.workspace.branch,
-                "input_ref": self._past.input_ref,
-                "published": self._past.published.commit,
+                "input_ref": self.past.input_ref,
+                "published": self.past.published.commit,
             }
         return {key: value for key, value in about.items() if value is not None}
 

@@ -133,14 +133,14 @@ def scratch_directory(settings: Settings) -> Iterator[Path]:
         yield Path(name)
 
 
+@dataclass(slots=True)
 class Heard:
     """A listener that keeps the record of an attempt, and passes on all events."""
 
-    def __init__(self, listener: Listener | None = None) -> None:
-        self._listener = listener
-        self.record: AttemptRecord | None = None
-        self.seconds: float = 0.0
-        """The duration of the attempt, without the start of its worker."""
+    listener: Listener | None = None
+    record: AttemptRecord | None = None
+    seconds: float = 0.0
+    """The duration of the attempt, without the start of its worker."""
 
     @property
     def changes(self) -> Changes:
@@ -153,8 +153,8 @@ class Heard:
             self.record = events.joined(self.record, event.record)
         elif isinstance(event, events.AttemptEnded):
             self.seconds = event.seconds
-        if self._listener is not None:
-            self._listener(event)
+        if self.listener is not None:
+            self.listener(event)
 
 
 def run_again(
@@ -445,8 +445,7 @@ class Backtest:
         """
         verdicts: dict[str, Verdict] = {}
         for task_id in task_ids:
-            known = self.state.known(task_id)
-            if known is not None:
+            if (known := self.state.known(task_id)) is not None:
                 verdicts[task_id] = known
                 self.hear(known)
         left = [task_id for task_id in task_ids if task_id not in verdicts]
@@ -500,14 +499,6 @@ class Backtest:
             if self._second_runs.acquire(blocking=False):
                 again = worker.run(found, given, directory / "again")
                 deterministic = not differences(ran.result, again.result, given.files).summary
-        return Verdict(
-            attempt.task_id,
-            attempt.workflow_id,
-            attempt.started,
-            kind,
-            attempt.seconds,
-            round(ran.seconds, 3),
-            differing.summary,
-            {file.path: file.columns for file in differing.files},
-            deterministic,
-        )
+        which, seconds = (attempt.task_id, attempt.workflow_id, attempt.started), round(ran.seconds, 3)
+        files = {file.path: file.columns for file in differing.files}
+        return Verdict(*which, kind, attempt.seconds, seconds, differing.summary, files, deterministic)

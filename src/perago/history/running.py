@@ -72,30 +72,30 @@ def run_here(
     return row
 
 
+@dataclass(slots=True)
 class _Caller:
     """Call the function, and keep its output away from the result on standard output."""
 
-    def __init__(self, listener: events.Listener, debugging: Debugging) -> None:
-        self._listener = listener
-        self._debugging = debugging
-        self._quit = False
+    listener: events.Listener
+    debugging: Debugging
+    has_quit: bool = False
 
     def __call__(self, task: Task, workspace: Path | None, params: BaseModel, current: Current) -> Returned | Raised:
         # A debugger needs a terminal as it is. Elsewhere standard output is for the result alone.
         with contextlib.nullcontext() if sys.stdout.isatty() else contextlib.redirect_stdout(sys.stderr):
             ended = call_function(task, workspace, params, current, on_error=self._look)
-        return Raised("error", "the debugger was quit") if self._quit else ended
+        return Raised("error", "the debugger was quit") if self.has_quit else ended
 
     def _look(self, error: BaseException) -> None:
         """Show the traceback, and open the debugger in its innermost frame."""
-        self._quit = isinstance(error, bdb.BdbQuit)
+        self.has_quit = isinstance(error, bdb.BdbQuit)
         if isinstance(error, bdb.BdbQuit | KeyboardInterrupt):
             return
         frames = error.__traceback__
-        if frames is not None and not self._debugging.all_frames:
+        if frames is not None and not self.debugging.all_frames:
             frames = frames.tb_next  # without the one that called the function
-        self._listener(events.FunctionSaid(WORKER, "".join(traceback.format_exception(type(error), error, frames))))
-        if self._debugging.post_mortem and frames is not None:
+        self.listener(events.FunctionSaid(WORKER, "".join(traceback.format_exception(type(error), error, frames))))
+        if self.debugging.post_mortem and frames is not None:
             pdb.post_mortem(frames)
 
 

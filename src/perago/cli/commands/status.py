@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
 COLUMNS: tuple[Column[TaskTypeStatus], ...] = (
     Column(
-        "waiting",
-        "attempts in the queue, with those that wait for a delayed retry",
-        lambda row: f"{row.waiting:,}",
+        "waiting", "attempts in the queue, with those that wait for a delayed retry", lambda row: f"{row.waiting:,}"
     ),
     Column(
         "oldest",

@@ -433,16 +433,9 @@ class State:
 
     def record(self, what: HistoryEvent, row: TaskRow) -> None:
         """Add to the history."""
-        self.history[len(self.history)] = HistoryEntry(
-            time=self.now(),
-            what=what,
-            workflow_id=row.workflow_id,
-            task_id=row.task_id,
-            reference_name=row.reference_name,
-            status=row.status.value,
-            poll_count=row.poll_count,
-            worker_id=row.worker_id,
-        )
+        place = (row.workflow_id, row.task_id, row.reference_name)
+        entry = HistoryEntry(self.now(), what, *place, row.status.value, row.poll_count, row.worker_id)
+        self.history[len(self.history)] = entry
 
     def logs_of(self, task_id: str) -> Table[int, dict[str, Any]]:
         """Return the log entries of a task by number, to be added to, whether the task exists or not."""

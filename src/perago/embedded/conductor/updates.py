@@ -126,16 +126,10 @@ def open_attempt(state: State, workflow_id: str, reference_name: str) -> TaskRow
 
 def update_row(state: State, row: TaskRow, status: str, output: Mapping[str, Any], worker_id: str | None) -> str:
     """Give `row` a status and add to its output. Its other fields stay. Return its id."""
-    result = {
-        "taskId": row.task_id,
-        "workflowInstanceId": row.workflow_id,
-        "status": status,
-        "workerId": worker_id,
-        "reasonForIncompletion": row.reason,
-        "callbackAfterSeconds": row.callback_after_seconds,
-        "outputData": {**row.output, **output},
-    }
-    return update_task(state, result)
+    which = {"taskId": row.task_id, "workflowInstanceId": row.workflow_id}
+    same = {"reasonForIncompletion": row.reason, "callbackAfterSeconds": row.callback_after_seconds}
+    changed = {"status": status, "workerId": worker_id, "outputData": {**row.output, **output}}
+    return update_task(state, {**which, **same, **changed})
 
 
 def _find(state: State, task_id: str) -> TaskRow:

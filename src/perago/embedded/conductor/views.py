@@ -109,13 +109,8 @@ def workflow_fields(workflow: WorkflowRow) -> dict[str, Any]:
     return without_nulls(fields)
 
 
-_OF_MODEL: dict[str, Any] = {
-    "asyncComplete": False,
-    "cachedOutput": False,
-    "idempotent": False,
-    "idempotentExecution": False,
-}
-_OF_MODEL |= {"nonWorkflowEventTask": False, "notifications": {}, "onStateChange": {}, "waitTimeout": 0}
+_FLAGS = ("asyncComplete", "cachedOutput", "idempotent", "idempotentExecution", "nonWorkflowEventTask")
+_OF_MODEL: dict[str, Any] = {**dict.fromkeys(_FLAGS, False), "notifications": {}, "onStateChange": {}, "waitTimeout": 0}
 """Members of each attempt in the server's own model that answers do not show."""
 
 

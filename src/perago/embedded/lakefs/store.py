@@ -92,9 +92,8 @@ class InMemoryLakeFS:
         self, repository: str, commit: str, prefix: str, on_page: ports.OnPage | None = None
     ) -> Sequence[ports.ObjectEntry]:
         """Return every object below `prefix`, as one page."""
-        with self._operation(
-            "list_objects", f"list {prefix or '/'!r} of {repository!r} at {commit}", repository
-        ) as repo:
+        words = f"list {prefix or '/'!r} of {repository!r} at {commit}"
+        with self._operation("list_objects", words, repository) as repo:
             found = [entry.as_listed() for entry in objects.all_objects(repo, commit, prefix)]
         if on_page is not None:
             on_page(found)

@@ -8,6 +8,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Collection, Mapping
 from collections.abc import Set as AbstractSet
 from functools import partial
+from operator import itemgetter
 
 from perago.embedded.lakefs.values import Conflict, Difference, DiffType, Entry, NoChanges, ServerDivergence, same
 from perago.embedded.lakefs.values import Strategy as Strategy
@@ -87,7 +88,7 @@ EMPTY_TREE.id = ""
 
 def two_dot_diff(left: Tree, right: Tree) -> list[Difference]:
     """Return the differences between two trees, in order of path."""
-    return [_difference(left, path, entry) for path, entry in sorted(left.changes_to(right).items(), key=_path)]
+    return [_difference(left, path, entry) for path, entry in sorted(left.changes_to(right).items(), key=itemgetter(0))]
 
 
 def three_dot_diff(base: Tree, left: Tree, right: Tree) -> list[Difference]:
@@ -95,7 +96,7 @@ def three_dot_diff(base: Tree, left: Tree, right: Tree) -> list[Difference]:
     theirs = base.changes_to(right)
     ours = base.changes_to(left)
     differences = []
-    for path, entry in sorted(theirs.items(), key=_path):
+    for path, entry in sorted(theirs.items(), key=itemgetter(0)):
         if path not in ours:
             differences.append(_difference(base, path, entry))
         elif not same(ours[path], entry):
@@ -110,10 +111,6 @@ def _difference(left: Tree, path: str, entry: Entry | None) -> Difference:
     if entry is None:
         return Difference(path, DiffType.REMOVED, 0 if old is None else old.blob.size, old)
     return Difference(path, DiffType.ADDED if old is None else DiffType.CHANGED, entry.blob.size, entry)
-
-
-def _path(item: tuple[str, Entry | None]) -> str:
-    return item[0]
 
 
 def _digest(entry: Entry) -> int:
