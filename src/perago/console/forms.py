@@ -8,6 +8,7 @@ import json
 import re
 import uuid
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -184,11 +185,9 @@ def _schema(source: Source, definition: Json, name: str) -> Json:
 def _head(source: Source) -> Json:
     """The head of the first repository that has a branch."""
     for repository in source.lakefs.repositories("", _REPOSITORIES)[0]:
-        try:
+        with suppress(NoSuchPage):
             head = source.lakefs.branch(repository.id, repository.default_branch)
-        except NoSuchPage:
-            continue
-        return {"repository": repository.id, "branch": head.id, "ref": head.commit_id}
+            return {"repository": repository.id, "branch": head.id, "ref": head.commit_id}
     return dict.fromkeys(_WORKSPACE, "")
 
 

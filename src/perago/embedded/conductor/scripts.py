@@ -130,7 +130,7 @@ class _Engine:
     def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
         with self._lock:
             child = self._running()
-            try:
+            with suppress(OSError):
                 given = cast("IO[bytes]", child.stdin)
                 given.write(json.dumps(request).encode() + b"\n")
                 given.flush()
@@ -138,8 +138,6 @@ class _Engine:
                 if line is not None:
                     answer: dict[str, Any] = json.loads(line)
                     return answer
-            except OSError:
-                pass
             self.stop()
         raise ScriptError(TOO_SLOW)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
@@ -441,10 +442,8 @@ def _seconds(duration: Any) -> int | None:
 def _date(until: Any) -> int | None:
     """A date in milliseconds since the epoch; None for none."""
     for form in _DATES:
-        try:
+        with suppress(ValueError):
             return round(datetime.strptime(str(until).strip(), form).replace(tzinfo=UTC).timestamp() * 1000)
-        except ValueError:
-            continue
     return None
 
 
