@@ -146,13 +146,6 @@ def test_the_server_is_tried_once_in_five_minutes() -> None:
         assert challenges(services) == 2
 
 
-def test_a_task_that_changes_nothing_brings_no_fence() -> None:
-    with world() as services:
-        outcome = services.run(tasks.edit, tasks.Params(do="nothing"), TREE_OF_EDIT)
-        assert outcome.commit == outcome.input_ref
-        assert FENCE_PATH not in services.lakefs.tree(REPOSITORY, "main")
-
-
 def test_a_server_without_hooks_is_published_through_and_recorded() -> None:
     with world(deaf=True) as services:
         outcome = services.run(tasks.edit, tasks.Params(do="edit"), TREE_OF_EDIT)
