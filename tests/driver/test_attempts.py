@@ -271,7 +271,7 @@ ALLOWS = "than the 5 that PERAGO_MAX_WORKSPACE_OBJECTS allows"
 @pytest.mark.parametrize(
     ("limits", "tree", "words"),
     [
-        (Limits(max_result_bytes=5), TREE, "workspace"),
+        (Limits(max_result_bytes=5), TREE, "PERAGO_MAX_RESULT_BYTES"),
         (Limits(max_workspace_bytes=5), TREE, "PERAGO_MAX_WORKSPACE_BYTES"),
         (Limits(max_workspace_objects=5), dict.fromkeys(["raw/a.csv", *"bcdef"], "x"), f"more objects {ALLOWS}"),
         (Limits(max_workspace_objects=5), {"a/b/c/d/e/f/g": "x"}, f"more directories {ALLOWS}"),
