@@ -225,7 +225,7 @@ def test_a_workflow_names_which_sub_workflows_its_loops_can_run(inner: dict[str,
 # ---------------------------------------------------------- reaching a server
 
 PINGS: dict[str, tuple[Action, type[ServiceError], str]] = {
-    "another server": (Reply(200, b"<html>"), Unavailable, "not Conductor's"),
+    "another server": (Reply(200, b"<html>"), Unavailable, "answer as expected: the answer is not Conductor's"),
     "wrong path": (conductor_error(404, "No static resource tasks/queue/sizes."), Unavailable, "/api"),
     "rejected": (Reply(401, b""), AccessDenied, "401"),
     "starting up": (Reply(503, b""), Unavailable, "503"),

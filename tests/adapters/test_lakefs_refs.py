@@ -125,7 +125,11 @@ def test_the_newest_staged_object_is_found_among_all_that_the_branch_lists() -> 
 
 PINGS: dict[str, tuple[Action, type[ServiceError], str]] = {
     "rejected": (failure(401, "error authenticating request"), AccessDenied, "authenticating"),
-    "another server": (Reply(200, b"<html>"), Unavailable, "not lakeFS's"),
+    "another server": (
+        Reply(200, b"<html>"),
+        Unavailable,
+        "answer as expected: the answer is not lakeFS's (it is not JSON",
+    ),
     "wrong path": (failure(404, "invalid API endpoint"), Unavailable, "LAKECTL_SERVER_ENDPOINT_URL"),
     "starting up": (failure(503, "not ready"), Unavailable, "not ready"),
 }

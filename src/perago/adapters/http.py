@@ -128,6 +128,8 @@ def unanswered(service: str, operation: str, failure: NoAnswerError, *, write: b
     return kind(service, operation, failure.text)
 
 
+AS_EXPECTED = "answer as expected"
+"""The operation of a ping whose answer is not that of such a server."""
 _ADDRESSES = {
     "Conductor": "CONDUCTOR_SERVER_URL the address of a Conductor server (…/api)",
     "lakeFS": "LAKECTL_SERVER_ENDPOINT_URL the address of a lakeFS server",

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from perago.adapters.conductor.session import NO_SUCH_URL, SERVICE, ConductorClient, json_of
-from perago.adapters.http import CallPolicy, reading, typed, unreadable
+from perago.adapters.http import AS_EXPECTED, CallPolicy, reading, typed, unreadable
 from perago.conductor_json import delivery_from, known_by_its_retry, workflow_from
 from perago.ports import (
     ENDED_WORKFLOWS,
@@ -126,12 +126,11 @@ class ConductorQueue(ConductorClient):
             Unavailable: no answer, or the answer is not from a Conductor at this path.
             AccessDenied: the credentials are rejected.
         """
-        operation = "answer"
         try:
-            answer = self.once(operation, "GET", *_SIZES, query={"taskType": "perago.ping"}, write=False)
+            answer = self.once("answer", "GET", *_SIZES, query={"taskType": "perago.ping"}, write=False)
         except (NotFound, Refused) as error:
-            raise unreadable(SERVICE, operation, "Conductor's", error.detail) from error
-        json_of(operation, answer, dict, "Conductor's")
+            raise unreadable(SERVICE, AS_EXPECTED, "Conductor's", error.detail) from error
+        json_of(AS_EXPECTED, answer, dict, "Conductor's")
 
     def poll(self, task_name: str, worker_id: str, *, count: int, wait_seconds: float) -> Sequence[Delivery]:
         """Take up to `count` deliveries. The call is never abandoned, because an abandoned poll loses its tasks until

@@ -15,7 +15,7 @@ from sys import intern
 from types import MappingProxyType
 from typing import TypeVar
 
-from perago.adapters.http import Answer, CallPolicy, ServerAbout, typed, unreadable
+from perago.adapters.http import AS_EXPECTED, Answer, CallPolicy, ServerAbout, reading, typed, unreadable
 from perago.adapters.lakefs.block_store import BlockStore
 from perago.adapters.lakefs.download import Download
 from perago.adapters.lakefs.session import (
@@ -113,9 +113,11 @@ class LakeFSStore:
         """
         call = Call("answer", "", "the user of these credentials")
         try:
-            once(call, lambda: self._session.pool.call("GET", "/user"), lambda answer: json_of(answer)["user"])
+            answer = once(call, lambda: self._session.pool.call("GET", "/user"), lambda answer: answer)
         except (NotFound, Refused) as error:
-            raise unreadable(SERVICE, call.operation, ANSWER, error.detail) from error
+            raise unreadable(SERVICE, AS_EXPECTED, ANSWER, error.detail) from error
+        with reading(SERVICE, AS_EXPECTED, ANSWER):
+            typed(json_of(answer)["user"], dict, "user")
 
     def about(self) -> ServerAbout:
         """Return the version and the clock of the server."""
