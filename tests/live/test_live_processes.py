@@ -110,40 +110,13 @@ def test_a_slot_killed_before_its_merge_leaves_the_work_to_the_retry(
     repository, ref = seeded
     workspace = deploy("workspace", LAKECTL_SERVER_ENDPOINT_URL=lakefs_proxy.url)
     workspace.worker()
-    workflow_id = _killed_at(call, Cut.REQUEST, workspace, lakefs_proxy, seeded, gate)
+    workflow_id, victim = _held(workspace, seeded, gate, child=False)
+    trap = lakefs_proxy.trap(call, Cut.REQUEST, first=psutil.Process(victim.pid).kill)
+    gate.open()
+    trap.wait()
     output = workspace.conductor.output(workflow_id)
     assert workspace.conductor.statuses(workflow_id) == ["FAILED", "COMPLETED"]
     assert [commit["id"] for commit in repository.since(ref)] == [output["workspace"]["ref"]]
-
-
-def test_a_publication_of_a_slot_that_was_killed_after_its_merge_is_adopted_once(
-    deploy: Deploy, seeded: Seeded, gate: Gate, lakefs_proxy: Proxy
-) -> None:
-    repository, ref = seeded
-    workspace = deploy("workspace", LAKECTL_SERVER_ENDPOINT_URL=lakefs_proxy.url)
-    workspace.worker()
-    workflow_id = _killed_at("POST .*/merge/main", Cut.ANSWER, workspace, lakefs_proxy, seeded, gate)
-    output = workspace.conductor.output(workflow_id)
-    assert workspace.conductor.statuses(workflow_id) == ["FAILED", "COMPLETED"]
-    dead, retry = workspace.conductor.tasks(workflow_id)
-    fence, merge = repository.since(ref)
-    assert merge["metadata"]["perago.task_id"] == dead["taskId"]
-    assert f"while it published. Commit {merge['id'][:12]} is on branch main" in dead["reasonForIncompletion"]
-    assert fence["metadata"]["perago.task_id"] == retry["taskId"]
-    assert fence["metadata"]["perago.adopts"] == merge["id"]
-    assert output["workspace"]["ref"] == fence["id"]
-    assert repository.read("out.txt") == b"o"
-    assert len(gate.announcements()) == 1, "an adopted attempt runs no author code"
-
-
-def _killed_at(call: str, cut: Cut, workspace: Deployment, lakefs: Proxy, seeded: Seeded, gate: Gate) -> str:
-    """Start a workflow whose slot is killed at a request to lakeFS, before or after the server has carried it out."""
-    workflow_id, victim = _held(workspace, seeded, gate, child=False)
-    process = psutil.Process(victim.pid)
-    trap = lakefs.trap(call, cut, first=process.kill)
-    gate.open()
-    trap.wait()
-    return workflow_id
 
 
 def test_a_killed_supervisor_takes_everything_with_it(deploy: Deploy, seeded: Seeded, gate: Gate) -> None:

@@ -14,7 +14,6 @@ from .deploying import Deployment, Gate, block, input_of
 from .proxy import Cut, Proxy
 from .repositories import Repository
 from .waiting import wait_for
-from .workflows import step
 
 pytestmark = pytest.mark.live
 
@@ -82,34 +81,8 @@ def test_the_worker_says_one_line_and_conductor_has_the_output(
     assert f"workspace at {published[:12]}" in line
     assert line.startswith(f"{task['workerId'].partition('@')[0]}:")
     assert sum(task["taskId"] in said for said in worker.lines) == 1
-    log = _eventually_logged(workspace, task["taskId"])
+    log = wait_for("the task's log", lambda: workspace.conductor.task_log(task["taskId"]))
     assert log.splitlines()[-2:] == ["first", "second"]
-
-
-def _eventually_logged(workspace: Deployment, task_id: str) -> str:
-    return wait_for("the task's log", lambda: workspace.conductor.task_log(task_id))
-
-
-def test_a_step_hands_its_publication_to_the_next(workspace: Deployment, worker: Worker, seeded: Seeded) -> None:
-    repository, ref = seeded
-    chain = f"{workspace.task}.chain"
-    second = {"workspace": "${first.output.workspace}", "params": "${workflow.input.second}"}
-    first = {"workspace": "${workflow.input.workspace}", "params": "${workflow.input.first}"}
-    workspace.conductor.define(
-        chain, [step(workspace.task, "first", **first), step(workspace.task, "second", **second)]
-    )
-    payload = {
-        "workspace": block(repository, ref),
-        "first": {"write": {"one.txt": "1"}},
-        "second": {"write": {"two.txt": "2"}},
-    }
-    workflow_id = workspace.start(payload, chain)
-    workspace.conductor.completed(workflow_id)
-    one, two = (task["outputData"] for task in workspace.conductor.tasks(workflow_id))
-    assert two["result"]["seen"]["one.txt"] == "1"
-    assert [commit["id"] for commit in repository.since(ref)] == [two["workspace"]["ref"], one["workspace"]["ref"]]
-    assert repository.since(ref)[0]["metadata"]["perago.reference_name"] == "second"
-    assert repository.branches() == {"main"}
 
 
 def test_names_of_all_kinds_make_the_round_trip(workspace: Deployment, worker: Worker, seeded: Seeded) -> None:

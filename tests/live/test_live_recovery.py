@@ -104,6 +104,7 @@ def test_the_retry_adopts_the_publication_of_a_dead_slot(line: Line) -> None:
     assert (dead["status"], *told_by(merge, "task_id", "phase")) == ("FAILED", dead["taskId"], "merge"), told(found)
     assert told_by(fence, "task_id", "phase", "adopts") == (retry["taskId"], "fence", merge["id"])
     assert told_by(fence, "result") == told_by(merge, "result")
+    assert f"while it published. Commit {merge['id'][:12]} is on branch main" in dead["reasonForIncompletion"]
     assert retry["outputData"]["workspace"] == block(line.repository, fence["id"])
     assert retry["outputData"]["result"]["retry_count"] == 0, "no function ran again"
     line.check_branch("out.txt")
@@ -209,6 +210,8 @@ def test_a_restarted_chain_replaces_all_of_its_publications(line: Line, again: s
     superseding = line.repository.get(one["outputData"]["workspace"]["ref"])
     assert told_by(superseding, "supersedes") == (",".join(outputs[2:]),)
     assert set(one["outputData"]["result"]["seen"]) == ORIGINAL, "it read the input, not what it replaces"
+    assert two["outputData"]["result"]["seen"]["one.txt"] == "1", "a step hands its publication to the next"
+    assert told_by(line.repository.get(commits[0]), "reference_name") == ("second",)
     assert set(line.repository.tree(superseding["id"])) == set(line.repository.tree(line.ref)) | {"one.txt"}
     line.check_branch("one.txt", "two.txt")
 

@@ -23,7 +23,6 @@ DELAYS: dict[str, dict[str, Any]] = {
     "an_exponential_delay": {"retryLogic": "EXPONENTIAL_BACKOFF", "retryDelaySeconds": 5, "backoffScaleFactor": 3},
     # No delay is longer than `maxRetryDelaySeconds`.
     "a_cap_for_a_linear_delay": {"retryLogic": "LINEAR_BACKOFF", "retryDelaySeconds": 5, "maxRetryDelaySeconds": 12},
-    # No delay is longer than `maxRetryDelaySeconds`.
     "a_cap_for_an_exponential_delay": {
         "retryLogic": "EXPONENTIAL_BACKOFF",
         "retryDelaySeconds": 5,
@@ -33,9 +32,8 @@ DELAYS: dict[str, dict[str, Any]] = {
     "a_cap_for_a_fixed_delay": {"retryLogic": "FIXED", "retryDelaySeconds": 30, "maxRetryDelaySeconds": 12},
     # A fixed delay below zero is none.
     "a_fixed_delay_below_zero": {"retryLogic": "FIXED", "retryDelaySeconds": -1},
-    # A linear delay below zero is the longest that there is.
+    # A linear or exponential delay below zero is the longest that there is.
     "a_linear_delay_below_zero": {"retryLogic": "LINEAR_BACKOFF", "retryDelaySeconds": -1},
-    # An exponential delay below zero is the longest that there is.
     "an_exponential_delay_below_zero": {"retryLogic": "EXPONENTIAL_BACKOFF", "retryDelaySeconds": -1},
 }
 
@@ -84,11 +82,9 @@ NO_RESPONSE = {"responseTimeoutSeconds": 1}
 TOO_LONG = {"timeoutSeconds": 1, "responseTimeoutSeconds": 1}
 
 OVERDUE: dict[str, dict[str, Any]] = {
-    # A response timeout makes a new attempt.
+    # A response timeout makes a new attempt under each policy.
     "no_response_with_the_policy_retry": NO_RESPONSE | {"timeoutPolicy": "RETRY"},
-    # A response timeout makes a new attempt under this policy, too.
     "no_response_with_the_policy_time_out_wf": NO_RESPONSE | {"timeoutPolicy": "TIME_OUT_WF"},
-    # A response timeout makes a new attempt under this policy, too.
     "no_response_with_the_policy_alert_only": NO_RESPONSE | {"timeoutPolicy": "ALERT_ONLY"},
     # Without retries a response timeout times the workflow out.
     "no_response_and_no_retries": NO_RESPONSE | {"retryCount": 0},

@@ -36,15 +36,6 @@ def only_ten_lines_inside_a_result(on: StartedWorkflow) -> None:
 
 
 @scenario_with(start_steps)
-def many_single_lines(on: StartedWorkflow) -> None:
-    """Lines that are posted one by one are all kept."""
-    task = on.take()
-    for number in range(15):
-        on.silent.log(task, f"line {number}")
-    on.rest.note("how many", len(on.silent.logs(task).json))
-
-
-@scenario_with(start_steps)
 def a_long_line(on: StartedWorkflow) -> None:
     """A line is not cut."""
     on.silent.log(on.take(), "x" * 100_000)
@@ -52,6 +43,12 @@ def a_long_line(on: StartedWorkflow) -> None:
 
 
 SCENARIOS: Declared = {
+    # Lines that are posted one by one are all kept.
+    "many_single_lines": one_step(
+        on.take(),
+        *(on.silent.log(on.taken(1), f"line {number}") for number in range(15)),
+        on.note_number("how many", on.silent.logs(on.taken(1))),
+    ),
     # A posted line is read back with its time. A JSON text is kept with its quotes.
     **each(LINES, lambda case: one_step(on.log(on.take(), case), on.logs(on.taken(1)))),
     # An empty line is no body.

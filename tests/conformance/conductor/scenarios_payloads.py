@@ -25,10 +25,9 @@ OUTPUTS = {
     "half_a_character": b'{"a": "x\\ud800y"}',
     # An output is a map.
     "an_output_that_is_a_text": b'"text"',
+    "an_output_that_is_a_list": b"[1]",
     # Null is an empty output.
     "an_output_of_null": b"null",
-    # An output is a map.
-    "an_output_that_is_a_list": b"[1]",
 }
 
 

@@ -76,13 +76,6 @@ def the_oldest_first(rest: Rest) -> None:
 
 
 @scenario_with(start_steps)
-def a_batch_without_a_count(on: StartedWorkflow) -> None:
-    """A batch is one task unless told otherwise."""
-    on.start_another()
-    on.rest.note("how many", len(on.batch().json))
-
-
-@scenario_with(start_steps)
 def a_batch_of_several(on: StartedWorkflow) -> None:
     """A batch takes what is there, up to its count."""
     for _ in range(3):
@@ -91,25 +84,6 @@ def a_batch_of_several(on: StartedWorkflow) -> None:
     with on.rest.unnoted():
         found = [len(on.batch(count=3).json) for _ in range(3)]
     on.rest.note("how many of four are polled, three at a time", found)
-
-
-@scenario_with(start_steps)
-def a_batch_that_does_not_wait(on: StartedWorkflow) -> None:
-    """A timeout of 0 takes what is there."""
-    on.rest.sleep(0.1)
-    on.rest.note("how many", len(on.batch(count=2, timeout=0).json))
-
-
-@scenario_with(start_steps, {"concurrentExecLimit": 2})
-def a_limit_of_two(on: StartedWorkflow) -> None:
-    """A batch is filled up to the limit."""
-    for _ in range(3):
-        on.start_another()
-        on.rest.sleep(0.01)
-    on.rest.sleep(0.1)
-    with on.rest.unnoted():
-        found = len(on.batch(count=4).json)
-    on.rest.note("how many of four", found)
 
 
 def _within(rest: Rest, domain: str, **options: Any) -> StartedWorkflow:
@@ -201,6 +175,18 @@ def the_attempts_of_a_type_that_have_not_ended(on: StartedWorkflow) -> None:
 
 
 SCENARIOS: Declared = {
+    # A batch is one task unless told otherwise.
+    "a_batch_without_a_count": one_step(on.start_another(), on.note_number("how many", on.batch())),
+    # A timeout of 0 takes what is there.
+    "a_batch_that_does_not_wait": one_step(
+        on.rest.sleep(0.1), on.note_number("how many", on.batch(count=2, timeout=0))
+    ),
+    # A batch is filled up to the limit.
+    "a_limit_of_two": to(start_steps, {"concurrentExecLimit": 2}).send(
+        *[on.start_another(), on.rest.sleep(0.01)] * 3,
+        on.rest.sleep(0.1),
+        on.note_number("how many of four", on.silent.batch(count=4)),
+    ),
     # A batch is a list.
     **each(BATCHES, lambda case: one_step(on.batch(**case))),
     # A poll gets tasks of its type only.

@@ -84,12 +84,12 @@ SCENARIOS: Declared = {
     "a_rerun_from_an_unknown_task": one_step(on.run(), on.act("POST", RERUN, json={"reRunFromTaskId": "unknown"})),
     # An unknown workflow is a 404.
     "a_rerun_of_an_unknown_workflow": send(rest.post(RERUN, workflow="unknown", json={"reRunFromTaskId": "any"})),
+    "a_restart_of_an_unknown_workflow": send(rest.post(RESTART, workflow="unknown")),
+    "an_unknown_workflow": send(rest.post(RETRY, workflow="unknown")),
     # A restart of a failed workflow does not forget the names of what failed.
     "a_restart_of_a_failed_workflow": to(start_steps, {"retryCount": 0}).send(on.fail(), on.restart(), on.read()),
     # A running workflow is not restarted.
     "a_restart_of_a_running_workflow": one_step(on.restart()),
-    # An unknown workflow is a 404.
-    "a_restart_of_an_unknown_workflow": send(rest.post(RESTART, workflow="unknown")),
     # A workflow may be registered as not restartable.
     "a_restart_of_what_is_not_restartable": to(start_steps, restartable=False).send(on.run(), on.restart(), on.read()),
     # A restart runs by the task definitions of the start, too.
@@ -118,8 +118,6 @@ SCENARIOS: Declared = {
     "a_workflow_that_was_terminated_before_anybody_polled": one_step(
         on.silent.terminate(), on.retry(), on.read(), on.poll()
     ),
-    # An unknown workflow is a 404.
-    "an_unknown_workflow": send(rest.post(RETRY, workflow="unknown")),
     # A task that its worker cancelled can be retried.
     "a_cancelled_task": one_step(on.run("CANCELED", reasonForIncompletion="boo"), on.retry(), on.read()),
     # A retry goes on where it failed, with the outputs there were.

@@ -154,7 +154,6 @@ SCENARIOS: Declared = {
     "unknown_members_are_ignored": stored(at.start(perago=1)),
     # Starting what is not registered is a 404.
     "an_unknown_workflow": send(rest.post("/workflow", {"name": rest.name("workflow"), "input": {}})),
-    # Starting what is not registered is a 404.
     "an_unknown_workflow_by_name": send(rest.post("/workflow/{name}", name=rest.name("workflow"), json={})),
     # A start names the workflow.
     "a_missing_name": send(rest.post("/workflow", {"input": {}})),

@@ -216,6 +216,10 @@ class StartedWorkflow:
         """Read the workflow with its tasks."""
         return self.act("GET", "/workflow/{workflow}", **options).json  # type: ignore[no-any-return]
 
+    def note_number(self, about: str, answer: Answer) -> None:
+        """Note how many entries the list in an answer has."""
+        self.rest.note(about, len(answer.json))
+
     def note(self, *references: str) -> None:
         """Note the workflow's status and the tasks of these reference names; others may be a matter of luck."""
         with self.rest.unnoted():

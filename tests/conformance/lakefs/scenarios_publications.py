@@ -6,11 +6,12 @@ is certain although their order is not.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
 
-from ..scenario import Declared, scenario_with, to
+from ..scenario import Declared, Request, scenario_with, to
 from .repositories import Repository, diverged, empty, repo, repository
 
 OTHER = """\
@@ -28,6 +29,11 @@ hooks:
 """
 ONLY_NEW = {"If-None-Match": "*", "Content-Type": "text/plain"}
 BASE = {FENCE_PATH: FENCE_TEXT, "a": "0", "b": "0"}
+
+
+def race(about: str, requests: Sequence[Request]) -> Callable[[Repository], object]:
+    """Return a request that sends these at the same time."""
+    return lambda repo: repo.rest.race(about, [partial(request, repo) for request in requests])
 
 
 @scenario_with(repository)
@@ -89,37 +95,6 @@ def a_publication_on_a_moved_head(repo: Repository) -> None:
     repo.log(first_parent="true")
 
 
-@scenario_with(repository)
-def one_tag_of_many(repo: Repository) -> None:
-    """Of many tags of one name at the same time one is made."""
-    repo.rest.race("the same tag", [partial(repo.tag, "v1")] * 8)
-    repo.tags()
-
-
-@scenario_with(repository)
-def one_branch_of_many(repo: Repository) -> None:
-    """Of many branches of one name at the same time one is made."""
-    repo.rest.race("the same branch", [partial(repo.branch, "side")] * 8)
-    repo.branches()
-
-
-@scenario_with(repository)
-def one_upload_of_many(repo: Repository) -> None:
-    """Of many conditional uploads to one path at the same time one is stored."""
-    upload = partial(repo.upload, "lock", "1", headers=ONLY_NEW)
-    repo.rest.race("the same path if there is nothing", [upload] * 8)
-    repo.tree()
-
-
-@scenario_with(repository)
-def uploads_to_many_paths(repo: Repository) -> None:
-    """Uploads at the same time are all stored."""
-    repo.rest.race("other paths", [partial(repo.upload, f"{number}", "1") for number in range(8)])
-    repo.tree()
-    repo.commit()
-    repo.tree("main@")
-
-
 @scenario_with(repository, BASE)
 def one_publisher_of_many(repo: Repository) -> None:
     """Of many fenced merges that name the same head at the same time one passes."""
@@ -147,6 +122,21 @@ def many_merges_without_a_fence(repo: Repository) -> None:
 
 
 SCENARIOS: Declared = {
+    # Of many tags of one name at the same time one is made.
+    "one_tag_of_many": empty(race("the same tag", [repo.tag("v1")] * 8), repo.tags()),
+    # Of many branches of one name at the same time one is made.
+    "one_branch_of_many": empty(race("the same branch", [repo.branch("side")] * 8), repo.branches()),
+    # Of many conditional uploads to one path at the same time one is stored.
+    "one_upload_of_many": empty(
+        race("the same path if there is nothing", [repo.upload("lock", "1", headers=ONLY_NEW)] * 8), repo.tree()
+    ),
+    # Uploads at the same time are all stored.
+    "uploads_to_many_paths": empty(
+        race("other paths", [repo.upload(f"{number}", "1") for number in range(8)]),
+        repo.tree(),
+        repo.commit(),
+        repo.tree("main@"),
+    ),
     # Of two merges that name the same head the second is refused, and passes with the new head.
     "one_of_two_publishers_wins": to(diverged, BASE, side={"s": "1"}).send(
         repo.add_branch("late"),
