@@ -132,27 +132,25 @@ Declared = dict[str, Callable[[Rest], None]]
 """The type of `SCENARIOS`, in which a module declares scenarios that are only requests. Comments say what they show."""
 
 
-@dataclass(frozen=True)
-class _Stage:
-    prepare: Callable[[Rest], Any]
+Send = Callable[..., Callable[[Rest], None]]
+"""Makes the body of a scenario of requests."""
 
-    def send(self, *requests: Callable[[Any], object]) -> Callable[[Rest], None]:
-        """Return the body of a scenario that sends these requests."""
 
+def to(prepare: Callable[..., Any], *arguments: Any, **options: Any) -> Send:
+    """Return what makes the body of a scenario whose requests go to `prepare(rest, ...)`."""
+
+    def send_to_it(*requests: Callable[[Any], object]) -> Callable[[Rest], None]:
         def body(rest: Rest) -> None:
-            prepared = self.prepare(rest)
+            prepared = prepare(rest, *arguments, **options)
             for request in requests:
                 request(prepared)
 
         return body
 
-
-def to(prepare: Callable[..., Any], *arguments: Any, **options: Any) -> _Stage:
-    """Return a stage whose requests go to `prepare(rest, ...)`."""
-    return _Stage(lambda rest: prepare(rest, *arguments, **options))
+    return send_to_it
 
 
-send = _Stage(lambda rest: rest).send
+send = to(lambda rest: rest)
 """Return the body of a scenario that sends these requests and prepares nothing."""
 
 

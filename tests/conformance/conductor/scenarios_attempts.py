@@ -151,76 +151,76 @@ def a_start_delay_does_not_count(rest: Rest) -> None:
 
 SCENARIOS: Declared = {
     # A task of this definition is polled, and its time passes.
-    **each(OVERDUE, lambda case: to(start_steps, case).send(on.take(), on.wait(SECONDS), on.read())),
+    **each(OVERDUE, lambda case: to(start_steps, case)(on.take(), on.wait(SECONDS), on.read())),
     # Nobody polls for a task of this definition, and its time passes.
-    **each(UNPOLLED, lambda case: to(start_steps, case).send(on.wait(SECONDS), on.read())),
+    **each(UNPOLLED, lambda case: to(start_steps, case)(on.wait(SECONDS), on.read())),
     # A task of this definition is parked for longer than its time.
-    **each(PARKED, lambda case: to(start_steps, case).send(park, on.wait(SECONDS), on.read())),
+    **each(PARKED, lambda case: to(start_steps, case)(park, on.wait(SECONDS), on.read())),
     # The attempt that follows a response timeout may miss its own; then no retries are left.
     **each(
         {f"no_second_response_with_the_policy_{policy.lower()}": policy for policy in POLICIES},
-        lambda case: to(start_steps, NO_RESPONSE | {"timeoutPolicy": case}).send(
+        lambda case: to(start_steps, NO_RESPONSE | {"timeoutPolicy": case})(
             on.take(), on.wait(SECONDS), on.take(), on.wait(SECONDS), on.note_all()
         ),
     ),
     # A retry is in the workflow at once, and handed out after its delay.
-    "a_delay_is_waited_for": to(start_steps, {"retryDelaySeconds": 1}).send(
+    "a_delay_is_waited_for": to(start_steps, {"retryDelaySeconds": 1})(
         on.fail(), on.read(), on.poll(), on.rest.sleep(1.2), on.poll()
     ),
     # Each attempt names the one before; the last failure fails the workflow.
-    "a_chain_of_retries": to(_failing, 3, retryCount=2).send(on.read()),
+    "a_chain_of_retries": to(_failing, 3, retryCount=2)(on.read()),
     # A retry takes its input from the workflow again.
-    "a_retry_of_the_second_step": to(
-        start_steps, steps=2, step_fields={"inputParameters": {"a": "${r0.output.a}"}}
-    ).send(on.run(outputData={"a": 1}), on.run("FAILED"), on.poll()),
+    "a_retry_of_the_second_step": to(start_steps, steps=2, step_fields={"inputParameters": {"a": "${r0.output.a}"}})(
+        on.run(outputData={"a": 1}), on.run("FAILED"), on.poll()
+    ),
     # With no retries the first failure is the last.
-    "no_retries": to(_failing, 1, retryCount=0).send(on.read()),
+    "no_retries": to(_failing, 1, retryCount=0)(on.read()),
     # A task type that is registered again does not change attempts that are scheduled.
-    "retries_are_those_of_the_start": to(start_steps, {"retryCount": 0}).send(
+    "retries_are_those_of_the_start": to(start_steps, {"retryCount": 0})(
         on.silent.rest.post("/metadata/taskdefs", [{"name": on.task, "retryCount": 9}]), on.run("FAILED"), on.read()
     ),
     # A start delay holds back the first attempt.
-    "a_step_may_start_later": to(start_steps, step_fields={"startDelay": 1}).send(
+    "a_step_may_start_later": to(start_steps, step_fields={"startDelay": 1})(
         on.read(), on.poll(), on.rest.sleep(1.2), on.poll()
     ),
     # An optional task without retries that does not respond does not end the workflow.
     "an_optional_task_that_times_out": to(
         start_steps, {"responseTimeoutSeconds": 1, "retryCount": 0}, steps=2, step_fields={"optional": True}
-    ).send(on.take(), on.wait(SECONDS), on.read()),
+    )(on.take(), on.wait(SECONDS), on.read()),
     # A workflow's own timeout cancels its tasks.
-    "a_workflow_that_takes_too_long": to(start_steps, timeoutSeconds=1, timeoutPolicy="TIME_OUT_WF").send(
+    "a_workflow_that_takes_too_long": to(start_steps, timeoutSeconds=1, timeoutPolicy="TIME_OUT_WF")(
         on.take(), on.wait(SECONDS), on.read()
     ),
     # Under ALERT_ONLY a workflow goes on.
-    "a_workflow_that_only_alerts": to(start_steps, timeoutSeconds=1, timeoutPolicy="ALERT_ONLY").send(
+    "a_workflow_that_only_alerts": to(start_steps, timeoutSeconds=1, timeoutPolicy="ALERT_ONLY")(
         on.wait(SECONDS), on.read()
     ),
     # A retry revives what a timeout has cancelled.
-    "a_workflow_that_timed_out_is_retried": to(start_steps, {"responseTimeoutSeconds": 1, "retryCount": 0}).send(
+    "a_workflow_that_timed_out_is_retried": to(start_steps, {"responseTimeoutSeconds": 1, "retryCount": 0})(
         on.take(), on.wait(SECONDS), on.retry(), on.read()
     ),
     # The time in which a task is parked does not count for the poll timeout.
-    "nobody_polls_a_parked_task": to(start_steps, {"pollTimeoutSeconds": 1, "timeoutPolicy": "RETRY"}).send(
+    "nobody_polls_a_parked_task": to(start_steps, {"pollTimeoutSeconds": 1, "timeoutPolicy": "RETRY"})(
         park, on.wait(SECONDS), on.read()
     ),
     # A workflow's own timeout begins again with a retry.
     "a_retried_workflow_has_its_time_again": to(
         start_steps, {"retryCount": 0}, timeoutSeconds=1, timeoutPolicy="TIME_OUT_WF"
-    ).send(on.run("FAILED"), on.rest.sleep(SECONDS), on.silent.retry(), on.decide(), on.read()),
+    )(on.run("FAILED"), on.rest.sleep(SECONDS), on.silent.retry(), on.decide(), on.read()),
     # Attempts that were retried stay readable.
     "an_old_attempt_can_be_read": one_step(
         on.run("FAILED", reasonForIncompletion="boo", outputData={"a": 1}), on.read_task(on.taken(1))
     ),
     # An overdue attempt that nobody has looked at is still in progress, and its late result counts.
-    "a_late_result_before_anybody_looks": to(
-        start_steps, {"timeoutSeconds": 3600, "responseTimeoutSeconds": 3600}
-    ).send(on.take(), on.rest.sleep(0.2), on.update(on.taken(1), "COMPLETED", outputData={"late": True}), on.read()),
+    "a_late_result_before_anybody_looks": to(start_steps, {"timeoutSeconds": 3600, "responseTimeoutSeconds": 3600})(
+        on.take(), on.rest.sleep(0.2), on.update(on.taken(1), "COMPLETED", outputData={"late": True}), on.read()
+    ),
     # The result of an attempt that was timed out is ignored.
-    "a_late_result_after_somebody_looked": to(start_steps, {"responseTimeoutSeconds": 1}).send(
+    "a_late_result_after_somebody_looked": to(start_steps, {"responseTimeoutSeconds": 1})(
         on.take(), on.wait(SECONDS), on.update(on.taken(1), "COMPLETED", outputData={"late": True}), on.read()
     ),
     # A late result of such a workflow is ignored; a retry makes a new attempt.
-    "a_workflow_that_took_too_long_is_retried": to(start_steps, timeoutSeconds=1, timeoutPolicy="TIME_OUT_WF").send(
+    "a_workflow_that_took_too_long_is_retried": to(start_steps, timeoutSeconds=1, timeoutPolicy="TIME_OUT_WF")(
         on.take(), on.wait(SECONDS), on.noted.update(on.taken(1), "COMPLETED"), on.noted.retry()
     ),
 }

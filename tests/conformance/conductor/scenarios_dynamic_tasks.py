@@ -205,7 +205,7 @@ SCENARIOS: Declared = {
     # A dynamic fork whose list is missing fails the workflow.
     "a_fork_without_its_list": to(
         start_types, operator("FORK_JOIN_DYNAMIC", "fork", inputParameters={"di": {}}, **LISTED), join(), types={}
-    ).send(on.note_all()),
+    )(on.note_all()),
     # A dynamic step runs an operator as a worker's task of that name: WAIT has no duration.
     **each(
         {f"a_{name.lower()}_that_the_input_names": name for name in ("NOOP", "WAIT", "JSON_JQ_TRANSFORM")},
@@ -218,14 +218,14 @@ SCENARIOS: Declared = {
                 inputParameters={"tn": case, "queryExpression": ".tn", "duration": "1 s"},
             ),
             types={},
-        ).send(on.await_row("d", "COMPLETED", "IN_PROGRESS"), on.rest.sleep(1.5), on.note_all()),
+        )(on.await_row("d", "COMPLETED", "IN_PROGRESS"), on.rest.sleep(1.5), on.note_all()),
     ),
     # A fork of one type runs an operator as such, and fails without a list of inputs.
     **each(
         BY_NAME,
-        lambda case: to(
-            start_types, operator("FORK_JOIN_DYNAMIC", "fork", inputParameters=case), join(), types={}
-        ).send(on.noted.settle("COMPLETED", "FAILED")),
+        lambda case: to(start_types, operator("FORK_JOIN_DYNAMIC", "fork", inputParameters=case), join(), types={})(
+            on.noted.settle("COMPLETED", "FAILED")
+        ),
     ),
     # A rerun from the row of the fork forks again.
     "a_rerun_of_a_fork_of_one_type": to(
@@ -233,5 +233,5 @@ SCENARIOS: Declared = {
         operator("FORK_JOIN_DYNAMIC", "fork", inputParameters={"forkTaskName": "NOOP", "forkTaskInputs": [1]}),
         join(),
         types={},
-    ).send(on.settle("COMPLETED"), on.rerun(on.row("fork")), on.noted.settle("COMPLETED")),
+    )(on.settle("COMPLETED"), on.rerun(on.row("fork")), on.noted.settle("COMPLETED")),
 }

@@ -198,32 +198,32 @@ BROKEN = {
 
 SCENARIOS: Declared = {
     # A step has these input parameters; the workflow is given `GIVEN`.
-    **each(EXPRESSIONS, lambda case: to(start_steps, step_fields={"inputParameters": case}, given=GIVEN).send(taken)),
+    **each(EXPRESSIONS, lambda case: to(start_steps, step_fields={"inputParameters": case}, given=GIVEN)(taken)),
     # Paths have filters, slices and functions.
     **each(
         PATHS,
         lambda case: to(
             start_steps, step_fields={"inputParameters": {"found": f"${{workflow.input.{case}}}"}}, given=GIVEN
-        ).send(taken),
+        )(taken),
     ),
     # Only true and numbers above zero keep a loop going.
     **each(
         CONDITIONS,
-        lambda case: to(start_types, loop(case, inline("body", "1")), types={}).send(on.noted.settle("COMPLETED")),
+        lambda case: to(start_types, loop(case, inline("body", "1")), types={})(on.noted.settle("COMPLETED")),
     ),
     # A condition sees the inputs of the loop, its iteration, and what its steps have put out.
     **each(
         OUTPUTS,
-        lambda case: to(start_types, loop(case, step("task", "a1"), inputParameters={"limit": 3})).send(
+        lambda case: to(start_types, loop(case, step("task", "a1"), inputParameters={"limit": 3}))(
             on.run(outputData={"again": True}), on.noted.run(outputData={"again": False})
         ),
     ),
     # The reason of a script that fails is also its output.
-    **each(BROKEN, lambda case: to(start_types, case, types={}).send(on.note_all())),
+    **each(BROKEN, lambda case: to(start_types, case, types={})(on.note_all())),
     # Output parameters see the status that the workflow has had until now.
     **each(
         {"the_status_at_the_end": "COMPLETED", "the_status_at_a_bad_end": "FAILED_WITH_TERMINAL_ERROR"},
-        lambda case: to(start_steps, outputParameters={"s": "${workflow.status}", "o": "${r0.output.a}"}).send(
+        lambda case: to(start_steps, outputParameters={"s": "${workflow.status}", "o": "${r0.output.a}"})(
             on.noted.run(case, outputData={"a": {"b": 1}})
         ),
     ),
@@ -232,15 +232,13 @@ SCENARIOS: Declared = {
         start_steps,
         step_fields={"inputParameters": {key: f"${{workflow.{key}}}" for key in MEMBERS}},
         options={"correlationId": "c", "priority": 2},
-    ).send(on.poll()),
+    )(on.poll()),
     # A task can be given what an earlier one has put out, and its other members.
-    "the_output_of_an_earlier_task": to(start_steps, steps=2, step_fields={"inputParameters": OF_A_TASK}).send(
+    "the_output_of_an_earlier_task": to(start_steps, steps=2, step_fields={"inputParameters": OF_A_TASK})(
         on.run(outputData={"a": {"b": [1, None]}}), on.poll()
     ),
     # An expression inside an output is a text like any other.
-    "an_output_is_not_evaluated": to(
-        start_steps, steps=2, step_fields={"inputParameters": {"a": "${r0.output.a}"}}
-    ).send(
+    "an_output_is_not_evaluated": to(start_steps, steps=2, step_fields={"inputParameters": {"a": "${r0.output.a}"}})(
         on.run(outputData={"a": "${workflow.input.x}"}),
         on.rest.note("what the next task is given", on.take()["inputData"]),
     ),
@@ -249,7 +247,7 @@ SCENARIOS: Declared = {
         start_steps,
         {"inputTemplate": {"x": "template", "other": "${workflow.input.x}", "kept": 1}},
         step_fields={"inputParameters": {"x": "${workflow.input.missing}", "kept": 2}},
-    ).send(taken),
+    )(taken),
     # A task type's template fills a parameter that is null, and may refer to what the workflow's template gives.
     "both_templates_at_once": to(
         start_steps,
@@ -257,7 +255,7 @@ SCENARIOS: Declared = {
         step_fields={"inputParameters": {"x": "${workflow.input.none}", "m": None}},
         given={"y": None},
         inputTemplate={"y": 1},
-    ).send(taken),
+    )(taken),
     # Output parameters are resolved at the end.
     "the_output_of_a_workflow": to(
         start_steps,
@@ -267,15 +265,15 @@ SCENARIOS: Declared = {
             "missing": "${r0.output.b}",
             "constant": [1],
         },
-    ).send(on.run(outputData={"a": {"b": None}}), on.read()),
+    )(on.run(outputData={"a": {"b": None}}), on.read()),
     # A task can be given its own id.
     "about_the_task_itself": to(
         start_steps, step_fields={"inputParameters": {"id": "${CPEWF_TASK_ID}", "text": "t-${CPEWF_TASK_ID}"}}
-    ).send(on.poll()),
+    )(on.poll()),
     # A workflow's template gives values for what is missing from its input.
     "a_template_of_the_workflow_fills_gaps": to(
         start_steps, given={"y": None}, inputTemplate={"x": "template", "y": 2, "z": {"a": 1}}
-    ).send(on.read()),
+    )(on.read()),
     # Without output parameters the last task's output is the workflow's.
     "the_output_of_a_workflow_without_parameters": two_steps(
         on.run(outputData={"first": 1}), on.run(outputData={"last": 2}), on.read()
@@ -283,9 +281,9 @@ SCENARIOS: Declared = {
     # A failed workflow puts out its output parameters, too.
     "the_output_of_a_failed_workflow": to(
         start_steps, {"retryCount": 0}, outputParameters={"a": "${r0.output.a}", "r": "${r0.reasonForIncompletion}"}
-    ).send(on.run("FAILED", outputData={"a": 1}, reasonForIncompletion="boo"), on.read()),
+    )(on.run("FAILED", outputData={"a": 1}, reasonForIncompletion="boo"), on.read()),
     # An expression inside the workflow's input is a text like any other.
-    "an_input_is_not_evaluated": to(start_steps, given={"x": "${workflow.workflowId}"}).send(taken),
+    "an_input_is_not_evaluated": to(start_steps, given={"x": "${workflow.workflowId}"})(taken),
     # A script sees a variable that was set just before it, and the first values of others.
     "variables_and_scripts_within_one_decision": to(
         start_types,
@@ -295,9 +293,9 @@ SCENARIOS: Declared = {
         system_task("SET_VARIABLE", "second", n="${a1.output.n}"),
         variables={"w": "given"},
         outputParameters={"n": "${workflow.variables.n}"},
-    ).send(on.note_all(), on.noted.run(outputData={"n": 7})),
+    )(on.note_all(), on.noted.run(outputData={"n": 7})),
     # A script that fails ends the workflow, whose retry runs it again.
-    "a_script_that_fails_is_retried": to(start_types, step("task", "a1"), inline("script", "$.missing.x")).send(
+    "a_script_that_fails_is_retried": to(start_types, step("task", "a1"), inline("script", "$.missing.x"))(
         on.noted.run(), on.noted.retry()
     ),
 }

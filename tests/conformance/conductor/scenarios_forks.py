@@ -50,9 +50,9 @@ def a_branch_is_retried(rest: Rest) -> None:
 
 SCENARIOS: Declared = {
     # One branch is not enough for a join, which puts out what there is.
-    "a_join_waits": to(_two).send(on.run(task="left", outputData={"by": "a"}), on.until(_has_output_of_a), on.read()),
+    "a_join_waits": to(_two)(on.run(task="left", outputData={"by": "a"}), on.until(_has_output_of_a), on.read()),
     # When all branches have ended the join puts out their outputs, and what comes next is scheduled.
-    "a_join_is_done": to(_two, last={"inputParameters": {"joined": "${join.output}", "a": "${a.output.by}"}}).send(
+    "a_join_is_done": to(_two, last={"inputParameters": {"joined": "${join.output}", "a": "${a.output.by}"}})(
         on.run(task="right", outputData={"by": "b"}),
         on.run(task="left", outputData={"by": "a"}),
         on.await_row("last"),
@@ -61,7 +61,7 @@ SCENARIOS: Declared = {
     # The steps of a branch follow each other.
     "a_branch_of_two_steps": to(
         start_types, fork([step("left", "a1"), step("left", "a2")], [step("right", "b")]), join("a2", "b"), types=BOTH
-    ).send(
+    )(
         on.run(),
         on.read(),
         on.run(),
@@ -71,15 +71,15 @@ SCENARIOS: Declared = {
         on.note("a1", "a2", "join"),
     ),
     # When a branch fails for good, the open tasks of its siblings are cancelled.
-    "a_branch_fails": to(_two, left=NO_RETRY).send(
+    "a_branch_fails": to(_two, left=NO_RETRY)(
         on.take(task="right"), on.fail("left"), on.settle("FAILED"), on.note("a", "b")
     ),
     # A retry of the workflow makes new attempts of what failed and of what was cancelled.
-    "a_failed_fork_is_retried": to(_two, left=NO_RETRY).send(
+    "a_failed_fork_is_retried": to(_two, left=NO_RETRY)(
         on.take(task="right"), on.run("FAILED", task="left"), on.settle("FAILED"), on.retry(), on.note("a", "b")
     ),
     # After a retry a fork is joined as if nothing had happened.
-    "a_retried_fork_completes": to(_two, left=NO_RETRY).send(
+    "a_retried_fork_completes": to(_two, left=NO_RETRY)(
         on.run(task="right", outputData={"by": "b"}),
         on.run("FAILED", task="left"),
         on.settle("FAILED"),
@@ -94,17 +94,17 @@ SCENARIOS: Declared = {
         fork([step("left", "a", optional=True)], [step("right", "b")]),
         join("a", "b"),
         types={"left": NO_RETRY, "right": {}},
-    ).send(on.fail(), on.decide(), on.run(task="right"), on.settle("COMPLETED"), on.note("a", "join")),
+    )(on.fail(), on.decide(), on.run(task="right"), on.settle("COMPLETED"), on.note("a", "join")),
     # A fork that has the list of its join, as conductor-python sends it, keeps the list and ignores it.
     "a_fork_with_a_list_of_its_own": to(
         start_types, fork([step("task", "a")], [step("task", "b")], joinOn=["b"]), join("a", "b"), step("task", "last")
-    ).send(on.rest.get("/metadata/workflow/{name}", name=on.workflow), on.run(), on.run(), on.noted.await_row("last")),
+    )(on.rest.get("/metadata/workflow/{name}", name=on.workflow), on.run(), on.run(), on.noted.await_row("last")),
     # A fork schedules the first task of every branch, and its join.
-    "branches_are_scheduled_together": to(_two).send(on.read()),
+    "branches_are_scheduled_together": to(_two)(on.read()),
     # A step that was skipped on the way to the end of a branch is no obstacle to the join.
-    "a_join_after_a_skipped_step": to(_skip_in_a_branch, "b").send(on.await_row("join", "COMPLETED"), on.read()),
+    "a_join_after_a_skipped_step": to(_skip_in_a_branch, "b")(on.await_row("join", "COMPLETED"), on.read()),
     # A join that waits for a step that was skipped by hand never ends.
-    "a_join_of_a_skipped_step": to(_skip_in_a_branch, "c").send(on.wait(1), on.read()),
+    "a_join_of_a_skipped_step": to(_skip_in_a_branch, "c")(on.wait(1), on.read()),
     # A termination cancels all branches and the join.
-    "a_fork_is_terminated": to(_two).send(on.silent.terminate("over"), on.read()),
+    "a_fork_is_terminated": to(_two)(on.silent.terminate("over"), on.read()),
 }

@@ -115,7 +115,7 @@ SCENARIOS: Declared = {
         on.queue_size(),
     ),
     # The poll timeout goes on for a task with a delay below zero.
-    "a_negative_delay_is_no_shelter": to(start_steps, {"pollTimeoutSeconds": 2, "timeoutPolicy": "TIME_OUT_WF"}).send(
+    "a_negative_delay_is_no_shelter": to(start_steps, {"pollTimeoutSeconds": 2, "timeoutPolicy": "TIME_OUT_WF"})(
         on.finish(on.take(), "IN_PROGRESS", callbackAfterSeconds=-1), on.wait(2.2), on.read()
     ),
     # An ended task is not revived.
@@ -137,13 +137,13 @@ SCENARIOS: Declared = {
         on.update({"taskId": "unknown", "workflowInstanceId": on.id}, None, extendLease=True)
     ),
     # A task whose lease is extended in time is not timed out.
-    "a_lease_keeps_a_task_alive": to(start_steps, {"responseTimeoutSeconds": 1}).send(
+    "a_lease_keeps_a_task_alive": to(start_steps, {"responseTimeoutSeconds": 1})(
         on.take(), on.rest.sleep(0.7), on.finish(on.taken(1), None, extendLease=True), on.wait(0.6), on.read()
     ),
     # A lease does not extend `timeoutSeconds`.
     "a_lease_cannot_beat_the_timeout": to(
         start_steps, {"timeoutSeconds": 1, "responseTimeoutSeconds": 1, "timeoutPolicy": "RETRY"}
-    ).send(on.take(), on.rest.sleep(0.6), on.update(on.taken(1), None, extendLease=True), on.wait(0.6), on.read()),
+    )(on.take(), on.rest.sleep(0.6), on.update(on.taken(1), None, extendLease=True), on.wait(0.6), on.read()),
     # Another result without a delay below zero queues the task again; an extended lease does not.
     "a_negative_delay_is_taken_back": one_step(
         on.take(),

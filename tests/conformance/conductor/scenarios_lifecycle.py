@@ -151,11 +151,11 @@ SCENARIOS: Declared = {
     "resuming_an_ended_workflow": one_step(on.run(), on.resume()),
     "resetting_the_callbacks_of_an_ended_workflow": one_step(on.run(), on.reset_callbacks()),
     # A paused workflow can be terminated. It cannot be removed, and none of its steps can be skipped.
-    "termination_of_a_paused_workflow": to(_paused).send(on.terminate("over"), on.read()),
-    "removing_a_paused_workflow": to(_paused).send(on.remove(), on.read()),
-    "skipping_a_step_of_a_paused_workflow": to(_paused, steps=2).send(on.skip("r1"), on.read()),
+    "termination_of_a_paused_workflow": to(_paused)(on.terminate("over"), on.read()),
+    "removing_a_paused_workflow": to(_paused)(on.remove(), on.read()),
+    "skipping_a_step_of_a_paused_workflow": to(_paused, steps=2)(on.skip("r1"), on.read()),
     # A step that has not run can be skipped, with an input and an output.
-    "skipping_a_step": to(start_steps, steps=3).send(
+    "skipping_a_step": to(start_steps, steps=3)(
         on.skip("r1", taskInput={"i": 1}, taskOutput={"o": 2}), on.run(), on.read()
     ),
     # A step that has begun, or is not in the definition, cannot be skipped.
@@ -164,7 +164,7 @@ SCENARIOS: Declared = {
     # TERMINATE as a failure starts the workflow for failures, whose id the output tells.
     "a_failure_workflow_of_a_workflow_that_ends_itself": to(
         _rescued, system_task("TERMINATE", "end", terminationStatus="FAILED", workflowOutput={"n": 1})
-    ).send(on.note_all()),
+    )(on.note_all()),
     # A workflow for which the action makes no sense is reported as a mistake.
     "resuming_many_that_are_not_paused": one_step(on.rest.put("/workflow/bulk/resume", [on.id])),
     "restarting_what_runs": one_step(on.rest.post("/workflow/bulk/restart", [on.id])),
@@ -177,21 +177,19 @@ SCENARIOS: Declared = {
     # A completed workflow cannot be terminated.
     "termination_of_a_completed_workflow": one_step(on.run(), on.terminate(), on.read()),
     # A failed workflow can be terminated.
-    "termination_of_a_failed_workflow": to(start_steps, {"retryCount": 0}).send(
-        on.fail(), on.terminate("over"), on.read()
-    ),
+    "termination_of_a_failed_workflow": to(start_steps, {"retryCount": 0})(on.fail(), on.terminate("over"), on.read()),
     # A paused workflow's tasks are handed out and completed, but nothing comes next.
     "a_paused_workflow_still_serves": two_steps(
         on.pause(), on.update(on.take(), "COMPLETED", outputData={"a": 1}), on.read(), on.resume(), on.read()
     ),
     # A paused workflow retries after it was resumed.
-    "a_failure_in_a_paused_workflow": to(_paused).send(
+    "a_failure_in_a_paused_workflow": to(_paused)(
         on.update(on.take(), "FAILED", reasonForIncompletion="boo"), on.read(), on.resume(), on.read()
     ),
     # A paused workflow does not complete before it was resumed.
-    "the_last_result_of_a_paused_workflow": to(_paused).send(on.run(), on.read(), on.resume(), on.read()),
+    "the_last_result_of_a_paused_workflow": to(_paused)(on.run(), on.read(), on.resume(), on.read()),
     # Looking at a paused workflow does not wake it.
-    "a_look_at_a_paused_workflow": to(_paused, steps=2).send(on.run(), on.evaluate(), on.read()),
+    "a_look_at_a_paused_workflow": to(_paused, steps=2)(on.run(), on.evaluate(), on.read()),
     # A second pause is fine.
     "a_pause_twice": one_step(on.pause(), on.pause()),
     # A workflow that is not paused cannot be resumed.
@@ -205,7 +203,7 @@ SCENARIOS: Declared = {
         on.remove(archiveWorkflow="true"), on.remove(archiveWorkflow="x"), on.remove(archiveWorkflow="false"), on.read()
     ),
     # A reset makes tasks that wait for their delay pollable.
-    "resetting_callbacks": to(start_steps, {"retryDelaySeconds": 60}).send(
+    "resetting_callbacks": to(start_steps, {"retryDelaySeconds": 60})(
         on.run("FAILED"), on.reset_callbacks(), on.read(), on.poll()
     ),
     # A mistake with one does not keep the others.
@@ -213,9 +211,7 @@ SCENARIOS: Declared = {
     # A completed workflow is told as a mistake.
     "terminating_what_has_ended": one_step(on.run(), on.rest.post("/workflow/bulk/terminate", [on.id])),
     # All are retried.
-    "retrying": to(start_steps, {"retryCount": 0}).send(
-        on.fail(), on.rest.post("/workflow/bulk/retry", [on.id]), on.read()
-    ),
+    "retrying": to(start_steps, {"retryCount": 0})(on.fail(), on.rest.post("/workflow/bulk/retry", [on.id]), on.read()),
     # All are restarted.
     "restarting": one_step(on.run(), on.rest.post("/workflow/bulk/restart", [on.id]), on.read()),
     # An empty list is refused.

@@ -40,7 +40,7 @@ def what_steps_see_of_the_output_of_their_loop(rest: Rest) -> None:
 
 SCENARIOS: Declared = {
     # Turns are counted from one, and the loop's output keeps each.
-    "many_turns": to(_looping, "$.loop['iteration'] < 4").send(
+    "many_turns": to(_looping, "$.loop['iteration'] < 4")(
         *(
             request
             for turn in range(1, 5)
@@ -55,31 +55,31 @@ SCENARIOS: Declared = {
         loop(TWICE, step("task", "body")),
         step("after", "last", inputParameters={"last": "${body.output.n}", "all": "${loop.output}"}),
         types={"task": {}, "after": {}},
-    ).send(
+    )(
         on.run(outputData={"n": 1}),
         on.run(outputData={"n": 2}),
         on.rest.note("what the last task is given", on.take(task="after")["inputData"]),
     ),
     # The tasks of a turn have its number in their reference name.
-    "the_first_turn": to(_looping).send(on.read()),
+    "the_first_turn": to(_looping)(on.read()),
     # The next turn has tasks of its own; the loop collects the outputs.
-    "the_second_turn": to(_looping).send(on.run(outputData={"n": 1}), on.await_row("body__2"), on.read()),
+    "the_second_turn": to(_looping)(on.run(outputData={"n": 1}), on.await_row("body__2"), on.read()),
     # When the condition is false the loop ends and what comes next is scheduled.
-    "after_the_last_turn": to(_looping).send(
+    "after_the_last_turn": to(_looping)(
         on.run(outputData={"n": 1}), on.run(outputData={"n": 2}), on.await_row("last"), on.read()
     ),
     # A polled task of a loop shows its turn; its definition keeps the bare reference name.
-    "what_a_poller_sees": to(_looping).send(on.run(), on.await_row("body__2"), on.poll(show=("workflowTask",))),
+    "what_a_poller_sees": to(_looping)(on.run(), on.await_row("body__2"), on.poll(show=("workflowTask",))),
     # A retry keeps the turn.
-    "a_retry_in_a_loop": to(_looping).send(on.fail(), on.read()),
+    "a_retry_in_a_loop": to(_looping)(on.fail(), on.read()),
     # A failure in a loop fails the loop and the workflow.
-    "a_failure_in_a_loop": to(_looping, retryCount=0).send(on.fail(), on.settle("FAILED"), on.read()),
+    "a_failure_in_a_loop": to(_looping, retryCount=0)(on.fail(), on.settle("FAILED"), on.read()),
     # A retry of a loop whose condition failed goes on with its own row, which counts the retry.
-    "a_loop_that_cannot_go_on_is_retried": to(_looping, "$.nobody['n'] == 1").send(
+    "a_loop_that_cannot_go_on_is_retried": to(_looping, "$.nobody['n'] == 1")(
         on.run(), on.settle("FAILED"), on.read(), on.retry(), on.read()
     ),
     # A condition may look at what the turn has put out.
-    "a_condition_on_an_output": to(_looping, "$.body['more'] == true").send(
+    "a_condition_on_an_output": to(_looping, "$.body['more'] == true")(
         on.run(outputData={"more": True}),
         on.await_row("body__2"),
         on.run(outputData={"more": False}),
@@ -87,27 +87,27 @@ SCENARIOS: Declared = {
         on.read(),
     ),
     # A condition may be written as a statement.
-    "a_condition_with_if": to(
-        _looping, "if ($.loop['iteration'] < 2 && $.body['n'] > 0) { true; } else { false; }"
-    ).send(on.run(outputData={"n": 0}), on.await_row("last"), on.read()),
+    "a_condition_with_if": to(_looping, "if ($.loop['iteration'] < 2 && $.body['n'] > 0) { true; } else { false; }")(
+        on.run(outputData={"n": 0}), on.await_row("last"), on.read()
+    ),
     # A termination cancels the loop with its turn.
-    "a_loop_is_terminated": to(_looping).send(on.silent.terminate(), on.read()),
+    "a_loop_is_terminated": to(_looping)(on.silent.terminate(), on.read()),
     # A condition may look at the inputs of the loop.
     "a_condition_on_an_input": to(
         start_types,
         loop("$.loop['iteration'] < $.turns", step("task", "body"), inputParameters={"turns": "${workflow.input.x}"}),
         given={"x": 1},
-    ).send(on.run(), on.settle("COMPLETED"), on.read()),
+    )(on.run(), on.settle("COMPLETED"), on.read()),
     # The steps of a turn follow each other, and refer to each other by bare names.
     "two_steps_in_a_turn": to(
         start_types, loop(TWICE, *(step("task", "one"), step("task", "two", inputParameters={"n": "${one.output.n}"})))
-    ).send(on.run(outputData={"n": 1}), on.run(), on.run(outputData={"n": 2}), on.poll(), on.read()),
+    )(on.run(outputData={"n": 1}), on.run(), on.run(outputData={"n": 2}), on.poll(), on.read()),
     # A task refers by its own name to its turn before.
     "a_turn_refers_to_the_one_before": to(
         _looping, body={"inputParameters": {"before": "${body.output.n}", "turn": "${loop.output.iteration}"}}
-    ).send(on.run(outputData={"n": 7}), on.rest.note("what the second turn is given", on.take()["inputData"])),
+    )(on.run(outputData={"n": 7}), on.rest.note("what the second turn is given", on.take()["inputData"])),
     # A rerun from a task of an earlier turn.
-    "a_rerun_of_a_turn": to(_looping).send(
+    "a_rerun_of_a_turn": to(_looping)(
         on.run(outputData={"n": 1}),
         on.run(outputData={"n": 2}),
         on.await_row("last"),
@@ -120,5 +120,5 @@ SCENARIOS: Declared = {
         start_types,
         loop("$.loop['iteration'] < 1", fork(*[[step("left", "a")], [step("right", "b")]]), join("a", "b")),
         types={"left": {}, "right": {}},
-    ).send(on.read(), on.run(), on.run(task="right"), on.settle("COMPLETED"), on.read()),
+    )(on.read(), on.run(), on.run(task="right"), on.settle("COMPLETED"), on.read()),
 }

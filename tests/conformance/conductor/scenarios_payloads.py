@@ -127,15 +127,15 @@ SCENARIOS: Declared = {
         on.finish(on.take(), "IN_PROGRESS", outputData={"progress": 1}), on.rest.sleep(0.05), on.poll("w2")
     ),
     # An output above three megabytes is empty in the row, which tells where it is.
-    "an_output_that_is_moved_away": to(_output, 4000).send(on.read()),
+    "an_output_that_is_moved_away": to(_output, 4000)(on.read()),
     # An output above ten megabytes fails the task for good, although the answer is 200.
-    "an_output_that_is_refused": to(_output, 11_000).send(on.read()),
+    "an_output_that_is_refused": to(_output, 11_000)(on.read()),
     # A reason of 500 characters is kept whole.
-    "a_reason_that_fits": to(start_steps, {"retryCount": 0}).send(
+    "a_reason_that_fits": to(start_steps, {"retryCount": 0})(
         on.finish(on.take(), "FAILED", reasonForIncompletion="é" * 500), on.read()
     ),
     # A workflow's input above three megabytes is moved away, and so is that of a task that gets it.
-    "a_workflow_input_that_is_moved_away": to(start_steps, given={"x": "y" * (4000 * KILO)}).send(on.read(), on.poll()),
+    "a_workflow_input_that_is_moved_away": to(start_steps, given={"x": "y" * (4000 * KILO)})(on.read(), on.poll()),
     # A workflow's output above three megabytes is moved away.
     "a_workflow_output_that_is_moved_away": one_step(
         on.finish(on.take(), outputData={"a": "x" * (4000 * KILO)}), on.read()

@@ -76,7 +76,7 @@ SCENARIOS: Declared = {
         join(),
         step("b", "last"),
         types=NO_RETRIES,
-    ).send(
+    )(
         on.noted.run("FAILED_WITH_TERMINAL_ERROR", reasonForIncompletion="boo"),
         on.run(task="b", outputData={"n": 2}),
         on.await_end(),
@@ -88,7 +88,7 @@ SCENARIOS: Declared = {
         fork([_permissive("a", "a")], [step("b", "b1"), step("b", "b2")]),
         join("a", "b2"),
         types=NO_RETRIES,
-    ).send(on.fail(), on.run("FAILED", task="b", reasonForIncompletion="hoo"), on.note_all(without=("join",))),
+    )(on.fail(), on.run("FAILED", task="b", reasonForIncompletion="hoo"), on.note_all(without=("join",))),
     # After a permissive failure in the middle of a branch, the next step starts with null input. The JOIN and the step
     # after it complete. Only then does the workflow fail.
     "a_step_in_the_middle_of_a_branch": to(
@@ -97,7 +97,7 @@ SCENARIOS: Declared = {
         join("a2", "b"),
         step("b", "last"),
         types=NO_RETRIES,
-    ).send(
+    )(
         on.noted.fail(),
         on.run(task="b"),
         on.run(task="b"),
@@ -111,11 +111,9 @@ SCENARIOS: Declared = {
         loop(TWICE, fork([step("a", "a")], [step("b", "b")]), join("a", "b")),
         step("b", "last"),
         types=ONE_RETRY_OF_A,
-    ).send(
-        on.pause(), on.fail(), on.await_row("join__1", "FAILED"), on.resume(), on.noted.await_end(), on.noted.retry()
-    ),
+    )(on.pause(), on.fail(), on.await_row("join__1", "FAILED"), on.resume(), on.noted.await_end(), on.noted.retry()),
     # The JOIN waits while an attempt of a permissive step is retried.
-    "a_branch_is_retried": to(start_types, *FORKED, types=ONE_RETRY_OF_A).send(
+    "a_branch_is_retried": to(start_types, *FORKED, types=ONE_RETRY_OF_A)(
         on.noted.fail(),
         on.run(outputData={"n": 1}),
         on.run(task="b", outputData={"n": 2}),
@@ -123,34 +121,34 @@ SCENARIOS: Declared = {
         on.noted.run(task="b"),
     ),
     # The other branch continues. When it has ended, the JOIN fails, and so does the workflow.
-    "a_branch_fails_for_good": to(start_types, *FORKED, types=NO_RETRIES).send(
+    "a_branch_fails_for_good": to(start_types, *FORKED, types=NO_RETRIES)(
         on.noted.fail(), on.run(task="b", outputData={"n": 2}), on.noted.await_end()
     ),
     # The JOIN gives both reasons.
-    "both_branches_fail_for_good": to(start_types, *FORKED, types=NO_RETRIES).send(
+    "both_branches_fail_for_good": to(start_types, *FORKED, types=NO_RETRIES)(
         on.fail(), on.run("FAILED", task="b", reasonForIncompletion="hoo"), on.noted.await_end()
     ),
     # A canceled permissive step makes the JOIN CANCELED, which terminates the workflow.
-    "a_branch_is_cancelled_by_its_worker": to(start_types, *FORKED, types=NO_RETRIES).send(
+    "a_branch_is_cancelled_by_its_worker": to(start_types, *FORKED, types=NO_RETRIES)(
         on.noted.run("CANCELED", reasonForIncompletion="boo"), on.run(task="b"), on.noted.await_end("TERMINATED")
     ),
     # The next step starts with null input. The workflow fails at the moment at which it would complete.
     "a_step_outside_of_a_fork": to(
         start_types, _permissive("a", "a"), step("b", "b", inputParameters={"n": "${a.output.n}"}), types=NO_RETRIES
-    ).send(on.noted.fail(), on.run(task="b"), on.noted.await_end()),
+    )(on.noted.fail(), on.run(task="b"), on.noted.await_end()),
     # A TERMINATE task cannot complete a workflow in which a permissive step failed.
     "a_termination_after_a_permissive_failure": to(
         start_types,
         _permissive("a", "a"),
         system_task("TERMINATE", "end", terminationStatus="COMPLETED"),
         types=NO_RETRY_OF_A,
-    ).send(on.fail(), on.noted.await_end()),
+    )(on.fail(), on.noted.await_end()),
     # A step that is optional, too, does not fail the workflow.
     "an_optional_permissive_step": to(
         start_types, _permissive("a", "a", optional=True), step("a", "last"), types=NO_RETRY_OF_A
-    ).send(on.fail(), on.run(), on.noted.settle("COMPLETED")),
+    )(on.fail(), on.run(), on.noted.settle("COMPLETED")),
     # A retry makes a new attempt of the failed step only, and the JOIN waits again in its own row.
-    "a_failed_fork_is_retried": to(start_types, *FORKED, types=NO_RETRIES).send(
+    "a_failed_fork_is_retried": to(start_types, *FORKED, types=NO_RETRIES)(
         on.fail(),
         on.run(task="b", outputData={"n": 2}),
         on.await_end(),
@@ -161,11 +159,11 @@ SCENARIOS: Declared = {
         on.note_all(without=("join", "last")),
     ),
     # The new attempt counts as decided from its beginning. So the server does not retry it, and the workflow fails.
-    "an_attempt_after_a_retry_by_hand_fails": to(_retried).send(
+    "an_attempt_after_a_retry_by_hand_fails": to(_retried)(
         on.run("FAILED", reasonForIncompletion="hoo"), on.await_end(), on.note_all(without=("join",))
     ),
     # The response timeout of the new attempt never fires.
-    "an_attempt_after_a_retry_by_hand_is_silent": to(_retried, responseTimeoutSeconds=1).send(
+    "an_attempt_after_a_retry_by_hand_is_silent": to(_retried, responseTimeoutSeconds=1)(
         on.take(), on.wait(2), on.note_all(without=("join",))
     ),
     # In a loop, a permissive failure ends the loop and the workflow without waiting for the other branch.
@@ -174,5 +172,5 @@ SCENARIOS: Declared = {
         loop(TWICE, fork([_permissive("a", "a")], [_permissive("b", "b")]), join("a", "b")),
         step("b", "last"),
         types=NO_RETRIES,
-    ).send(on.fail(), on.await_end(), on.note_all(without=("join__1",))),
+    )(on.fail(), on.await_end(), on.note_all(without=("join__1",))),
 }

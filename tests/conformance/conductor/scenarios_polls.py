@@ -182,7 +182,7 @@ SCENARIOS: Declared = {
         on.rest.sleep(0.1), on.note_number("how many", on.batch(count=2, timeout=0))
     ),
     # A batch is filled up to the limit.
-    "a_limit_of_two": to(start_steps, {"concurrentExecLimit": 2}).send(
+    "a_limit_of_two": to(start_steps, {"concurrentExecLimit": 2})(
         *[on.start_another(), on.rest.sleep(0.01)] * 3,
         on.rest.sleep(0.1),
         on.note_number("how many of four", on.silent.batch(count=4)),
@@ -192,11 +192,11 @@ SCENARIOS: Declared = {
     # A poll gets tasks of its type only.
     "two_types_have_two_queues": to(
         start_types, step("other", "first"), step("task", "second"), types={"task": {}, "other": {}}
-    ).send(on.poll(), on.run(task="other"), on.poll()),
+    )(on.poll(), on.run(task="other"), on.poll()),
     # A type whose name needs quoting is polled like any other.
-    "a_name_with_a_blank_is_polled": to(start_types, step("with a blank"), types={"with a blank": {}}).send(on.poll()),
+    "a_name_with_a_blank_is_polled": to(start_types, step("with a blank"), types={"with a blank": {}})(on.poll()),
     # A poll hands out the task whole, with its definitions.
-    "one_task": to(start_steps, options={"correlationId": "c"}).send(
+    "one_task": to(start_steps, options={"correlationId": "c"})(
         on.poll(show=("workflowTask", "taskDefinition", "executionMetadata"))
     ),
     # A poll makes the task IN_PROGRESS, counts it and notes the worker; the workflow shows it.
@@ -218,7 +218,7 @@ SCENARIOS: Declared = {
     # A batch may wait five seconds at most.
     "a_batch_that_waits_too_long": one_step(on.batch(timeout=5001), on.poll()),
     # No more tasks of a type are in progress than its limit says; nothing tells why.
-    "a_concurrency_limit": to(start_steps, {"concurrentExecLimit": 1}).send(
+    "a_concurrency_limit": to(start_steps, {"concurrentExecLimit": 1})(
         on.start_another(), on.take(), on.poll(), on.batch(count=2)
     ),
     # The server remembers who polled for a type last.
@@ -226,29 +226,29 @@ SCENARIOS: Declared = {
     # A type that nobody polled for has no poll data.
     "nobody_polled": send(rest.get("/tasks/queue/polldata", query={"taskType": rest.name("task")})),
     # A task in a domain is handed out to pollers of that domain only.
-    "a_task_in_a_domain": to(_within, "d1").send(on.poll(), on.poll(domain="d2"), on.poll(domain="d1")),
+    "a_task_in_a_domain": to(_within, "d1")(on.poll(), on.poll(domain="d2"), on.poll(domain="d1")),
     # The workflow and its tasks show the domain.
-    "a_workflow_shows_its_domains": to(_within, "d1").send(on.read()),
+    "a_workflow_shows_its_domains": to(_within, "d1")(on.read()),
     # A poller of a domain is not given tasks without one.
     "a_task_without_a_domain": one_step(on.poll(domain="d1"), on.poll()),
     # Batches have domains, too.
-    "a_batch_in_a_domain": to(_within, "d1").send(on.batch(count=1), on.batch(count=1, domain="d1")),
+    "a_batch_in_a_domain": to(_within, "d1")(on.batch(count=1), on.batch(count=1, domain="d1")),
     # A domain that is meant for another type does not matter.
-    "a_domain_of_another_type": to(start_steps, options={"taskToDomain": {"other": "d1"}}).send(on.poll()),
+    "a_domain_of_another_type": to(start_steps, options={"taskToDomain": {"other": "d1"}})(on.poll()),
     # Of several domains the last is taken when nobody polls any of them.
-    "the_last_domain_if_nobody_polls": to(_within, "d1,d2").send(on.poll(domain="d1"), on.poll(domain="d2")),
+    "the_last_domain_if_nobody_polls": to(_within, "d1,d2")(on.poll(domain="d1"), on.poll(domain="d2")),
     # NO_DOMAIN at the end stands for no domain.
-    "no_domain_if_nobody_polls": to(_within, "d1,NO_DOMAIN").send(on.poll()),
+    "no_domain_if_nobody_polls": to(_within, "d1,NO_DOMAIN")(on.poll()),
     # A new attempt is in the domain of the old one.
-    "a_retry_stays_in_its_domain": to(_within, "d1").send(
+    "a_retry_stays_in_its_domain": to(_within, "d1")(
         on.finish(on.take(domain="d1"), "FAILED"), on.poll(), on.poll(domain="d1")
     ),
     # A domain has a queue of its own.
-    "the_size_of_a_queue_in_a_domain": to(_within, "d1").send(
+    "the_size_of_a_queue_in_a_domain": to(_within, "d1")(
         on.queue_size(), on.rest.get("/tasks/queue/size", query={"taskType": on.task, "domain": "d1"})
     ),
     # Poll data tell the domain.
-    "who_polled_in_a_domain": to(_within, "d1").send(
+    "who_polled_in_a_domain": to(_within, "d1")(
         on.poll("w7", domain="d1"), on.rest.get("/tasks/queue/polldata", query={"taskType": on.task})
     ),
     # The size is a bare number, and follows starts and polls.
@@ -260,15 +260,13 @@ SCENARIOS: Declared = {
         on.rest.get("/tasks/queue/sizes", query={"taskType": [on.task, on.rest.name("unknown")]})
     ),
     # A retry that waits for its delay counts as queued.
-    "a_delayed_retry_counts": to(start_steps, {"retryDelaySeconds": 60}).send(
-        on.run("FAILED"), on.queue_size(), on.poll()
-    ),
+    "a_delayed_retry_counts": to(start_steps, {"retryDelaySeconds": 60})(on.run("FAILED"), on.queue_size(), on.poll()),
     # The task of a terminated workflow is not queued any more.
     "termination_empties_the_queue": one_step(on.silent.terminate(), on.queue_size(), on.poll()),
     # Requeueing answers with the number of tasks that wait as a text.
     "requeueing": one_step(on.rest.post("/tasks/queue/requeue/{type}", type=on.task), on.poll()),
     # A rate limit is shown and does not limit anything.
-    "a_rate_limit_is_not_kept": to(start_steps, {"rateLimitPerFrequency": 1, "rateLimitFrequencyInSeconds": 60}).send(
+    "a_rate_limit_is_not_kept": to(start_steps, {"rateLimitPerFrequency": 1, "rateLimitFrequencyInSeconds": 60})(
         on.start_another(),
         on.rest.note("the limit", on.take()["rateLimitPerFrequency"]),
         on.rest.note("the second", on.take()["status"]),

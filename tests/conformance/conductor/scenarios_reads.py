@@ -202,15 +202,15 @@ SCENARIOS: Declared = {
     "an_unknown_workflow": send(rest.get("/workflow/{workflow}", workflow="no-such-workflow")),
     "the_status_of_an_unknown_workflow": send(rest.get("/workflow/{workflow}/status", workflow="no-such-workflow")),
     # Workflows are found by name and correlation id; ended ones on request.
-    "workflows_by_correlation_id": to(start_steps, options={"correlationId": "c1"}).send(
+    "workflows_by_correlation_id": to(start_steps, options={"correlationId": "c1"})(
         _correlated("c1"), _correlated("other"), on.run(), _correlated("c1"), _correlated("c1", closed="true")
     ),
     # Run and wait answers after its time, whether the workflow has ended or not.
-    "running_and_waiting_in_vain": to(registered, step("task")).send(_execute(seconds=1)),
+    "running_and_waiting_in_vain": to(registered, step("task"))(_execute(seconds=1)),
     # Run and wait answers with the output of a workflow that needs no worker.
     "running_and_waiting_for_the_end": to(
         registered, system_task("SET_VARIABLE", "set", v=1), types={}, outputParameters={"o": "${workflow.input.x}"}
-    ).send(_execute(seconds=2)),
+    )(_execute(seconds=2)),
     # Several workflows are read by one call.
     "many_workflows_whole": one_step(on.rest.post("/workflow/bulk/search", [on.id])),
     # A definition can be tried with made-up results.
@@ -230,9 +230,9 @@ SCENARIOS: Declared = {
     # A workflow shows the definition that it runs by.
     "a_workflow_with_its_definition": to(
         start_steps, description="d", outputParameters={"o": "${r0.output.o}"}, timeoutSeconds=60
-    ).send(on.read(show=("workflowDefinition",))),
+    )(on.read(show=("workflowDefinition",))),
     # The status call is short; output and variables are asked for.
-    "the_status_of_a_workflow": to(start_steps, options={"correlationId": "c"}, variables={"v": 1}).send(
+    "the_status_of_a_workflow": to(start_steps, options={"correlationId": "c"}, variables={"v": 1})(
         on.act("GET", "/workflow/{workflow}/status"),
         on.run(outputData={"a": 1}),
         on.act("GET", "/workflow/{workflow}/status", query={"includeOutput": "true", "includeVariables": "true"}),
@@ -240,7 +240,7 @@ SCENARIOS: Declared = {
     # The tasks of a workflow can be listed alone.
     "the_tasks_of_a_workflow": two_steps(on.run(), on.act("GET", "/workflow/{workflow}/tasks")),
     # The tasks come in pages, and by status.
-    "a_page_of_tasks": to(start_steps, steps=3).send(
+    "a_page_of_tasks": to(start_steps, steps=3)(
         on.run(),
         on.run(),
         on.act("GET", "/workflow/{workflow}/tasks", query={"start": 1, "count": 1}),
@@ -256,7 +256,7 @@ SCENARIOS: Declared = {
         on.rest.get("/workflow/running/{name}", name=on.workflow, query={"version": 2}),
     ),
     # Several correlation ids are answered as a map.
-    "workflows_by_several_correlation_ids": to(start_steps, options={"correlationId": "c1"}).send(
+    "workflows_by_several_correlation_ids": to(start_steps, options={"correlationId": "c1"})(
         on.rest.post("/workflow/{name}/correlated", name=on.workflow, json=["c1", "c2"])
     ),
     # Running what is not registered is a 404.
@@ -268,11 +268,11 @@ SCENARIOS: Declared = {
     # The administrator's call shows the tasks of a type that wait.
     "the_queued_tasks_of_a_type": one_step(on.rest.get("/admin/task/{type}", type=on.task)),
     # A task that waits shows no worker and no start.
-    "a_scheduled_task": to(start_steps, options={"correlationId": "c", "priority": 4}).send(
+    "a_scheduled_task": to(start_steps, options={"correlationId": "c", "priority": 4})(
         on.read_task(on.row("r0"), show=("workflowTask", "taskDefinition"))
     ),
     # An ended task keeps its output and its reason.
-    "an_ended_task": to(start_steps, {"retryCount": 0}).send(
+    "an_ended_task": to(start_steps, {"retryCount": 0})(
         on.run("FAILED", outputData={"a": None}, reasonForIncompletion="boo"), on.read_task(on.taken(1))
     ),
 }

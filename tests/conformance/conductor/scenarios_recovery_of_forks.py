@@ -46,7 +46,7 @@ SCENARIOS: Declared = {
         join("a2", "b2"),
         step("a", "last", inputParameters={"j": "${join.output}", "f": "${fork.status}", "a": "${a2.output.n}"}),
         types=ONE_RETRY_OF_B,
-    ).send(
+    )(
         on.run(outputData={"n": 1}),
         on.noted.fail("b"),
         on.run(task="b"),
@@ -61,7 +61,7 @@ SCENARIOS: Declared = {
         join("b1", "b3"),
         step("a", "last"),
         types=NO_RETRIES,
-    ).send(
+    )(
         on.noted.run(task="b", outputData={"n": 1}),
         on.take(),
         on.fail("b"),
@@ -81,7 +81,7 @@ SCENARIOS: Declared = {
     # A rerun from a step of a branch removes the rows of the other branches that came later.
     "a_rerun_of_one_branch_drops_the_others": to(
         start_types, TWO_BY_TWO, join("a2", "b2"), step("a", "last"), types=NO_RETRIES
-    ).send(
+    )(
         on.run(),
         on.run(),
         on.fail("b"),
@@ -92,7 +92,7 @@ SCENARIOS: Declared = {
         on.noted.evaluate(),
     ),
     # The JOIN waits for the second branch, which has no row.
-    "a_rerun_of_the_first_of_two_branches": to(_one_by_one).send(on.rerun(on.row("a")), on.noted.run()),
+    "a_rerun_of_the_first_of_two_branches": to(_one_by_one)(on.rerun(on.row("a")), on.noted.run()),
     # The row of the retry is after that of the JOIN, which stays COMPLETED. The step after the JOIN was removed and is
     # not scheduled again: the workflow is RUNNING, and nothing is open.
     "a_rerun_of_a_branch_that_had_a_retry": to(
@@ -101,7 +101,7 @@ SCENARIOS: Declared = {
         join("a", "b"),
         step("a", "last"),
         types=ONE_RETRY_OF_B,
-    ).send(
+    )(
         on.fail("b"),
         on.run(task="b"),
         on.run(),
@@ -114,11 +114,11 @@ SCENARIOS: Declared = {
     # The row of a second step is after that of the JOIN, too: the workflow is RUNNING, and nothing is open.
     "a_rerun_of_the_second_step_of_a_branch": to(
         _completed, fork([step("a", "a1"), step("a", "a2")], [step("b", "b")]), join("a2", "b"), step("a", "last")
-    ).send(on.rerun(on.row("a2")), on.noted.run()),
+    )(on.rerun(on.row("a2")), on.noted.run()),
     # A worker that cancels its task terminates the workflow, which a retry brings back.
     "a_branch_is_cancelled_by_its_worker": to(
         start_types, fork([step("a", "a1")], [step("b", "b1"), step("b", "b2")]), join("b2"), types=NO_RETRIES
-    ).send(
+    )(
         on.run("CANCELED", reasonForIncompletion="boo"),
         on.note_all(without=("join",)),
         on.retry(),
@@ -127,11 +127,11 @@ SCENARIOS: Declared = {
     # A retry after a termination makes new attempts of the open steps, and the join waits for them.
     "a_terminated_fork_is_retried": to(
         start_types, fork([step("a", "a1"), step("a", "a2")], [step("b", "b1")]), join("a2", "b1"), types=NO_RETRIES
-    ).send(on.run(), on.noted.terminate("enough"), on.noted.retry(), on.run(), on.noted.run(task="b")),
+    )(on.run(), on.noted.terminate("enough"), on.noted.retry(), on.run(), on.noted.run(task="b")),
     # After a rerun of a branch the join is passed as it was.
     "a_rerun_of_a_branch_of_a_completed_fork": to(
         start_types, fork([step("a", "a1")], [step("b", "b1")]), join("a1", "b1"), step("a", "last"), types=NO_RETRIES
-    ).send(
+    )(
         on.run(outputData={"n": 1}),
         on.run(task="b", outputData={"n": 1}),
         on.noted.run(),
@@ -142,23 +142,23 @@ SCENARIOS: Declared = {
     # In a paused workflow branches end, and nothing follows in them until it is resumed.
     "a_paused_fork": to(
         start_types, fork([step("a", "a1"), step("a", "a2")], [step("b", "b1")]), join("a2", "b1"), types=NO_RETRIES
-    ).send(on.pause(), on.run(), on.noted.run(task="b"), on.noted.resume(), on.noted.run()),
+    )(on.pause(), on.run(), on.noted.run(task="b"), on.noted.resume(), on.noted.run()),
     # A restart begins with new rows, and the old ones are gone.
-    "a_restarted_fork": to(start_types, fork([step("a", "a1")], [step("b", "b1")]), join("b1"), types=NO_RETRIES).send(
+    "a_restarted_fork": to(start_types, fork([step("a", "a1")], [step("b", "b1")]), join("b1"), types=NO_RETRIES)(
         on.fail(), on.noted.restart(), on.read_task(on.taken(1)), on.run(), on.noted.run(task="b")
     ),
     # What follows a join need not wait for a branch that the join does not name; the end of the workflow must.
     "a_branch_that_no_join_names": to(
         start_types, fork([step("a", "a1")], [step("b", "b1")]), join("a1"), step("a", "last"), types=NO_RETRIES
-    ).send(on.noted.run(), on.noted.run(), on.noted.run(task="b")),
+    )(on.noted.run(), on.noted.run(), on.noted.run(task="b")),
     # A fork that no join follows cannot be run.
     "a_fork_without_its_join_is_started": to(
         start_types, fork([step("a", "a1")]), step("a", "last"), types={"a": {"retryCount": 0}}
-    ).send(on.note_all()),
+    )(on.note_all()),
     # The row of the fork stays SCHEDULED, and nothing is open.
-    "a_rerun_from_the_row_of_a_fork": to(_one_by_one).send(on.noted.rerun(on.row("fork")), on.noted.evaluate()),
+    "a_rerun_from_the_row_of_a_fork": to(_one_by_one)(on.noted.rerun(on.row("fork")), on.noted.evaluate()),
     # The row of the JOIN stays SCHEDULED, although every branch has ended.
-    "a_rerun_from_the_row_of_a_join": to(_one_by_one).send(
+    "a_rerun_from_the_row_of_a_join": to(_one_by_one)(
         on.rerun(on.row("join")),
         on.note_all(without=("join",)),
         on.evaluate(),
@@ -167,15 +167,15 @@ SCENARIOS: Declared = {
     ),
     # The JOIN is scheduled again without the names of the branches. It waits for none, puts out nothing, and the
     # workflow completes without the second branch.
-    "a_rerun_of_a_branch_of_a_dynamic_fork_at_the_beginning": to(_dynamic).send(
+    "a_rerun_of_a_branch_of_a_dynamic_fork_at_the_beginning": to(_dynamic)(
         on.noted.rerun(on.row("a")), on.run(), on.noted.await_row("last"), on.run(), on.noted.settle("COMPLETED")
     ),
     # The JOIN is not scheduled again: the workflow is RUNNING, and nothing is open.
-    "a_rerun_of_a_branch_of_a_dynamic_fork_after_a_step": to(_dynamic, "before").send(
+    "a_rerun_of_a_branch_of_a_dynamic_fork_after_a_step": to(_dynamic, "before")(
         on.noted.rerun(on.row("b")), on.run(task="b"), on.noted.evaluate()
     ),
     # The server makes a new row of the fork and of each branch, and the workflow continues from there.
-    "a_rerun_from_the_row_of_a_dynamic_fork": to(_dynamic, "before").send(
+    "a_rerun_from_the_row_of_a_dynamic_fork": to(_dynamic, "before")(
         on.noted.rerun(on.row("fork")),
         on.run(outputData={"n": 1}),
         on.run(task="b", outputData={"n": 2}),
@@ -185,7 +185,7 @@ SCENARIOS: Declared = {
     # a 500, and a restart works.
     "a_join_that_failed_before_all_branches_began": to(
         start_types, fork([step("a", "a")], [step("b", "b1"), step("b", "b2")]), join("a", "b2"), types=NO_RETRIES
-    ).send(
+    )(
         on.pause(),
         on.fail(),
         on.await_row("join", "FAILED"),

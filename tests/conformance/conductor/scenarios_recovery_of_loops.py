@@ -32,7 +32,7 @@ SCENARIOS: Declared = {
         ),
         step("a", "last"),
         types=ONE_RETRY_OF_B,
-    ).send(
+    )(
         on.note_all(),
         on.run(outputData={"n": 1}),
         on.fail("b"),
@@ -49,7 +49,7 @@ SCENARIOS: Declared = {
     # A retry goes on in the branch. A busy server looks at the join only a minute later, so its end is not awaited.
     "a_failed_fork_inside_of_a_loop_is_retried": to(
         start_types, loop(TWICE, FORKED, join("a1", "b2")), types=NO_RETRIES
-    ).send(on.noted.run(), on.noted.fail("b"), on.noted.retry(), on.noted.run(task="b")),
+    )(on.noted.run(), on.noted.fail("b"), on.noted.retry(), on.noted.run(task="b")),
     # Inputs in a loop tell the iteration of the loop and of a step, and the output of a step that comes later.
     "steps_see_their_iteration": to(
         start_types,
@@ -64,7 +64,7 @@ SCENARIOS: Declared = {
         ),
         step("a", "last", inputParameters={"q": "${loop.output}", "z": "${a1.output}", "i": "${a1.iteration}"}),
         types=ONE_RETRY_OF_B,
-    ).send(
+    )(
         on.note_all(),
         on.run(outputData={"n": 1}),
         on.fail("b"),
@@ -74,7 +74,7 @@ SCENARIOS: Declared = {
         on.noted.run(),
     ),
     # A retry goes on with the step that failed, in its iteration.
-    "a_failed_iteration_of_two_steps_is_retried": to(_looping, "a1", "a2", condition="$.loop.iteration < 3").send(
+    "a_failed_iteration_of_two_steps_is_retried": to(_looping, "a1", "a2", condition="$.loop.iteration < 3")(
         *[on.run(outputData={"n": 1})] * 3,
         on.noted.fail(),
         on.noted.retry(),
@@ -83,13 +83,13 @@ SCENARIOS: Declared = {
         on.noted.run(),
     ),
     # A retry after a termination goes on in the open iteration, and the loop ends as if nothing had happened.
-    "a_terminated_loop_is_retried": to(_looping, "a1").send(
+    "a_terminated_loop_is_retried": to(_looping, "a1")(
         on.run(), on.noted.terminate(), on.noted.retry(), on.run(), on.noted.run()
     ),
     # A restart begins with the first iteration and new rows.
-    "a_restarted_loop": to(_looping, "a1").send(on.run(), on.fail(), on.noted.restart(), on.run(), on.noted.run()),
+    "a_restarted_loop": to(_looping, "a1")(on.run(), on.fail(), on.noted.restart(), on.run(), on.noted.run()),
     # A rerun from a step of the iteration that failed keeps the iterations before.
-    "a_rerun_within_the_last_iteration": to(_looping, "a1", "a2").send(
+    "a_rerun_within_the_last_iteration": to(_looping, "a1", "a2")(
         on.run(),
         on.run(),
         on.run(),
@@ -99,17 +99,17 @@ SCENARIOS: Declared = {
         on.noted.run(),
     ),
     # A rerun from an iteration before the one that failed.
-    "a_rerun_from_an_earlier_iteration": to(_looping, "a1").send(
+    "a_rerun_from_an_earlier_iteration": to(_looping, "a1")(
         on.run(outputData={"n": 1}), on.fail(), on.noted.rerun(on.taken(1)), on.noted.run(outputData={"n": 2})
     ),
     # A rerun from a step of a loop that was completed, as was the workflow.
-    "a_rerun_into_a_completed_loop": to(_looping, "a1").send(
+    "a_rerun_into_a_completed_loop": to(_looping, "a1")(
         on.run(), on.run(), on.run(), on.noted.rerun(on.taken(2)), on.noted.run(outputData={"n": 2})
     ),
     # A rerun from the loop begins with its first iteration, and keeps what came before.
     "a_rerun_of_the_loop_itself": to(
         start_types, step("a", "first"), loop(TWICE, step("a", "a1")), step("a", "last"), types={"a": {"retryCount": 0}}
-    ).send(on.run(), on.run(), on.fail(), on.noted.rerun(on.row("loop")), on.run(), on.noted.run()),
+    )(on.run(), on.run(), on.fail(), on.noted.rerun(on.row("loop")), on.run(), on.noted.run()),
     # A join waits for a loop as for any other step.
     "a_loop_as_a_branch_of_a_fork": to(
         start_types,
@@ -117,9 +117,9 @@ SCENARIOS: Declared = {
         join("loop", "b1"),
         step("a", "last"),
         types=NO_RETRIES,
-    ).send(on.run(), on.run(task="b"), on.noted.run()),
+    )(on.run(), on.run(task="b"), on.noted.run()),
     # The next iteration follows an optional step that failed.
     "an_optional_step_of_a_loop_fails": to(
         start_types, loop(TWICE, step("a", "a1", optional=True)), types={"a": {"retryCount": 0}}
-    ).send(on.noted.fail(), on.noted.run()),
+    )(on.noted.fail(), on.noted.run()),
 }

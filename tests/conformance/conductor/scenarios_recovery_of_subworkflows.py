@@ -56,7 +56,7 @@ def a_retry_of_the_child_revives_its_parent(rest: Rest) -> None:
 
 SCENARIOS: Declared = {
     # The new child does all steps again; a retry of the old one then changes nothing in the parent.
-    "a_retry_of_the_parent_starts_another_child": to(_then, steps=2).send(
+    "a_retry_of_the_parent_starts_another_child": to(_then, steps=2)(
         on.run(),
         on.fail(),
         on.first.note_all(),
@@ -70,19 +70,19 @@ SCENARIOS: Declared = {
         on.note_all(),
     ),
     # The termination of a child terminates the parent; a retry of the child revives both.
-    "a_terminated_child_is_retried": to(_then).send(
+    "a_terminated_child_is_retried": to(_then)(
         on.first.noted.terminate("enough"), on.note_all(), on.first.noted.retry(), on.note_all()
     ),
     # A rerun from the step starts the child again.
-    "a_rerun_of_the_step_of_a_failed_child": to(_then).send(
+    "a_rerun_of_the_step_of_a_failed_child": to(_then)(
         on.noted.fail(), on.noted.rerun(on.row("sub")), on.started_by("sub").note_all(), on.noted.run()
     ),
     # A rerun from the step of a child that was completed repeats nothing in it.
-    "a_rerun_of_the_step_of_a_completed_child": to(_then).send(
+    "a_rerun_of_the_step_of_a_completed_child": to(_then)(
         on.run(outputData={"n": 1}), on.noted.fail("outer"), on.noted.rerun(on.row("sub")), on.noted.run(task="outer")
     ),
     # A rerun from a step of the child, asked of the child or of the parent, revives the parent.
-    "a_rerun_of_a_step_inside_of_a_child": to(_then, steps=2).send(
+    "a_rerun_of_a_step_inside_of_a_child": to(_then, steps=2)(
         on.run(outputData={"n": 1}),
         on.noted.fail(),
         on.first.noted.rerun(on.taken(1)),
@@ -96,13 +96,13 @@ SCENARIOS: Declared = {
         on.noted.run(),
     ),
     # A child that is restarted does all steps again, and the parent goes on after it.
-    "a_restart_of_the_child_revives_its_parent": to(_then).send(
+    "a_restart_of_the_child_revives_its_parent": to(_then)(
         on.noted.fail(), on.first.noted.restart(), on.note_all(), on.noted.run()
     ),
     # With `resumeSubworkflowTasks` a retry goes down to the step that failed, through all children.
     "a_retry_of_the_parent_resumes_a_child_of_its_child": to(
         start_types, sub_workflow("middle"), step("outer", "last"), types=TYPES, children=_child(2) | MIDDLE
-    ).send(
+    )(
         on.run(),
         on.noted.fail(),
         on.noted.retry(resumeSubworkflowTasks="true"),
@@ -114,7 +114,7 @@ SCENARIOS: Declared = {
     # A termination goes down through all children; a retry starts with a new one.
     "the_end_of_a_parent_is_the_end_of_all_below": to(
         start_types, sub_workflow("middle"), types=TYPES, children=_child() | MIDDLE
-    ).send(
+    )(
         on.started_by("sub").started_by("sub"),
         on.noted.terminate("enough"),
         on.started_by("sub").note_all(),
@@ -132,7 +132,7 @@ SCENARIOS: Declared = {
             "of_left": {"label": "child", "tasks": [step("left", "c1")]},
             "of_right": {"label": "child", "tasks": [step("right", "c1")]},
         },
-    ).send(
+    )(
         on.started_by("one"),
         on.noted.fail(),
         on.started_by("one").note_all(),
@@ -145,7 +145,7 @@ SCENARIOS: Declared = {
         on.noted.run(task="right"),
     ),
     # A rerun from an earlier step starts another child; a retry of the old one then changes nothing in the parent.
-    "a_rerun_of_the_step_before_a_child": to(_after_a_step).send(
+    "a_rerun_of_the_step_before_a_child": to(_after_a_step)(
         on.noted.fail(),
         on.noted.rerun(on.taken(1)),
         on.noted.run(task="outer"),
@@ -154,7 +154,7 @@ SCENARIOS: Declared = {
         on.note_all(),
     ),
     # A restart leaves the old child as it ended.
-    "a_restart_of_the_parent_starts_another_child": to(_alone).send(
+    "a_restart_of_the_parent_starts_another_child": to(_alone)(
         on.noted.fail(), on.noted.restart(), on.first.note_all(), on.noted.run()
     ),
     # A sub-workflow whose step has the name of a task type is retried as that says, each time with a new child.
@@ -163,15 +163,15 @@ SCENARIOS: Declared = {
         {**sub_workflow("child"), "name": "again"},
         types={"inner": {"retryCount": 0}, "again": {"retryCount": 1}},
         children=_child(),
-    ).send(on.noted.fail(), on.noted.fail()),
+    )(on.noted.fail(), on.noted.fail()),
     # The parent goes on after an optional child that failed; a retry of the child then changes nothing in it.
     "an_optional_child_fails": to(
         start_types, sub_workflow("child", optional=True), step("outer", "last"), types=TYPES, children=_child()
-    ).send(on.started_by("sub"), on.noted.fail(), on.started_by("sub").retry(), on.note_all()),
+    )(on.started_by("sub"), on.noted.fail(), on.started_by("sub").retry(), on.note_all()),
     # Each iteration has a child of its own; a retry of one that failed revives the loop in its iteration.
     "a_child_in_each_iteration_of_a_loop": to(
         start_types, loop(TWICE, sub_workflow("child")), types=TYPES, children=_child()
-    ).send(
+    )(
         on.started_by("sub__1"),
         on.noted.run(outputData={"n": 1}),
         on.noted.fail(),
@@ -181,7 +181,7 @@ SCENARIOS: Declared = {
         on.started_by("sub__1").note_all(),
     ),
     # The timeout of a parent ends its child.
-    "a_parent_that_takes_too_long": to(_alone, timeoutSeconds=2, timeoutPolicy="TIME_OUT_WF").send(
+    "a_parent_that_takes_too_long": to(_alone, timeoutSeconds=2, timeoutPolicy="TIME_OUT_WF")(
         on.wait(2.5), on.note_all(), on.first.note_all()
     ),
 }

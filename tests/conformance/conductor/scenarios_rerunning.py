@@ -87,13 +87,13 @@ SCENARIOS: Declared = {
     "a_restart_of_an_unknown_workflow": send(rest.post(RESTART, workflow="unknown")),
     "an_unknown_workflow": send(rest.post(RETRY, workflow="unknown")),
     # A restart of a failed workflow does not forget the names of what failed.
-    "a_restart_of_a_failed_workflow": to(start_steps, {"retryCount": 0}).send(on.fail(), on.restart(), on.read()),
+    "a_restart_of_a_failed_workflow": to(start_steps, {"retryCount": 0})(on.fail(), on.restart(), on.read()),
     # A running workflow is not restarted.
     "a_restart_of_a_running_workflow": one_step(on.restart()),
     # A workflow may be registered as not restartable.
-    "a_restart_of_what_is_not_restartable": to(start_steps, restartable=False).send(on.run(), on.restart(), on.read()),
+    "a_restart_of_what_is_not_restartable": to(start_steps, restartable=False)(on.run(), on.restart(), on.read()),
     # A restart runs by the task definitions of the start, too.
-    "a_restart_with_the_old_task_definition": to(start_steps, {"retryCount": 0}).send(
+    "a_restart_with_the_old_task_definition": to(start_steps, {"retryCount": 0})(
         on.fail(),
         on.silent.rest.post("/metadata/taskdefs", [{"name": on.task, "retryCount": 7}]),
         on.restart(),
@@ -101,11 +101,11 @@ SCENARIOS: Declared = {
         on.noted.fail(),
     ),
     # A retry makes a new attempt with a new id, one retry more, and no reason.
-    "a_failed_workflow": to(start_steps, {"retryCount": 0}).send(
+    "a_failed_workflow": to(start_steps, {"retryCount": 0})(
         on.run("FAILED", reasonForIncompletion="boo", outputData={"a": 1}), on.retry(), on.read()
     ),
     # A retry by hand counts as one.
-    "a_retry_eats_the_automatic_retries": to(start_steps, {"retryCount": 2}).send(
+    "a_retry_eats_the_automatic_retries": to(start_steps, {"retryCount": 2})(
         on.run("FAILED_WITH_TERMINAL_ERROR"), on.retry(), on.run("FAILED"), on.run("FAILED"), on.read()
     ),
     # A running workflow has nothing to retry.
@@ -123,21 +123,21 @@ SCENARIOS: Declared = {
     # A retry goes on where it failed, with the outputs there were.
     "the_second_step": to(
         start_steps, {"retryCount": 0}, steps=3, step_fields={"inputParameters": {"a": "${r0.output.a}"}}
-    ).send(on.run(outputData={"a": 1}), on.run("FAILED"), on.retry(), on.run(), on.read()),
+    )(on.run(outputData={"a": 1}), on.run("FAILED"), on.retry(), on.run(), on.read()),
     # A retried workflow can complete; the names of what failed stay.
-    "a_retry_is_completed": to(start_steps, {"retryCount": 0}).send(
+    "a_retry_is_completed": to(start_steps, {"retryCount": 0})(
         on.fail(), on.silent.retry(), on.run(outputData={"a": 1}), on.read()
     ),
     # A retry leaves alone what failed and was done in the end.
-    "a_retry_after_an_automatic_one": to(start_steps, {"retryCount": 1}, steps=2).send(
+    "a_retry_after_an_automatic_one": to(start_steps, {"retryCount": 1}, steps=2)(
         *on.run.each("FAILED", "COMPLETED", "FAILED", "FAILED"), on.retry(), on.read()
     ),
     # A retry by hand does not wait for the retry's delay.
-    "a_retry_does_not_wait": to(start_steps, {"retryCount": 0, "retryDelaySeconds": 60}).send(
+    "a_retry_does_not_wait": to(start_steps, {"retryCount": 0, "retryDelaySeconds": 60})(
         on.run("FAILED"), on.silent.retry(), on.poll()
     ),
     # A task that runs again and whose type has a `concurrentExecLimit` is never handed out.
-    "a_rerun_under_a_limit": to(start_steps, {"concurrentExecLimit": 5}).send(
+    "a_rerun_under_a_limit": to(start_steps, {"concurrentExecLimit": 5})(
         on.run(), on.rerun(on.taken(1)), on.poll(), on.queue_size()
     ),
     # A rerun keeps the number of the retry.
@@ -167,7 +167,7 @@ SCENARIOS: Declared = {
         on.take(), on.silent.terminate(), on.silent.restart(), on.update(on.taken(1), "COMPLETED")
     ),
     # A rerun from the beginning of a workflow that was terminated, and rerun before.
-    "a_rerun_of_a_terminated_workflow_without_a_task": to(start_steps, {"retryCount": 0}, steps=2).send(
+    "a_rerun_of_a_terminated_workflow_without_a_task": to(start_steps, {"retryCount": 0}, steps=2)(
         on.run(outputData={"a": 1}),
         on.fail(),
         on.rerun(on.taken(2)),
@@ -185,7 +185,7 @@ SCENARIOS: Declared = {
         on.rest.note("what the new attempt is given", on.take()["inputData"]),
     ),
     # The result of an attempt that was retried by hand is ignored.
-    "the_old_attempt_after_a_retry": to(start_steps, {"retryCount": 0}).send(
+    "the_old_attempt_after_a_retry": to(start_steps, {"retryCount": 0})(
         on.run("FAILED"), on.silent.retry(), on.update(on.taken(1), "COMPLETED"), on.read()
     ),
 }

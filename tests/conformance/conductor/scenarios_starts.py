@@ -29,7 +29,7 @@ def by_name(rest: Rest) -> None:
     StartedWorkflow(rest, "", name, answer.text).read()
 
 
-stored = to(registered, step("task")).send
+stored = to(registered, step("task"))
 BROUGHT = step(
     at.rest.unique("task"),
     taskDefinition={"name": at.rest.unique("task"), "retryCount": 0, "responseTimeoutSeconds": 77},
@@ -128,26 +128,26 @@ SCENARIOS: Declared = {
     # A start with this member is refused: priorities are 0 to 99, and an input is a map.
     **each(
         REFUSED,
-        lambda case: to(registered, step("any"), types={}).send(at.rest.post("/workflow", {"name": at.name, **case})),
+        lambda case: to(registered, step("any"), types={})(at.rest.post("/workflow", {"name": at.name, **case})),
     ),
     # Without a version the highest is started, even if it was registered first.
-    "the_highest_version_is_started": to(registered, step("task", "of_seven"), version=7).send(
+    "the_highest_version_is_started": to(registered, step("task", "of_seven"), version=7)(
         at.silent.post(step("task", "of_three"), version=3), at.start()
     ),
     # A version can be chosen.
-    "a_version_is_started": to(registered, step("task", "of_two"), version=2).send(
+    "a_version_is_started": to(registered, step("task", "of_two"), version=2)(
         at.silent.post(step("task", "of_one")), at.start(version=1)
     ),
     # A definition in the request is taken although the name is registered.
-    "a_definition_in_the_request_goes_first": to(registered, step("task", "registered")).send(
+    "a_definition_in_the_request_goes_first": to(registered, step("task", "registered"))(
         at.start(workflowDef=definition(at.name, step(at.task, "sent")))
     ),
     # A bad definition in the request is refused.
-    "a_definition_in_the_request_is_checked": to(unregistered).send(
+    "a_definition_in_the_request_is_checked": to(unregistered)(
         at.rest.post("/workflow", {"name": at.name, "workflowDef": definition(at.name)})
     ),
     # A task of a definition in the request may bring its task definition.
-    "a_task_definition_in_the_request": to(unregistered).send(
+    "a_task_definition_in_the_request": to(unregistered)(
         at.start(workflowDef=definition(at.name, BROUGHT), show=("taskDefinition",))
     ),
     # A member of the request that the server does not know is dropped.
@@ -158,5 +158,5 @@ SCENARIOS: Declared = {
     # A start names the workflow.
     "a_missing_name": send(rest.post("/workflow", {"input": {}})),
     # A workflow's priority is that of its tasks.
-    "a_priority_is_seen_by_the_task": to(start_steps, options={"priority": 42}).send(on.poll()),
+    "a_priority_is_seen_by_the_task": to(start_steps, options={"priority": 42})(on.poll()),
 }

@@ -186,27 +186,27 @@ def a_child_that_is_unknown_when_its_parent_starts(rest: Rest) -> None:
 
 SCENARIOS: Declared = {
     # The task shows the id of the child, the child those of its parent.
-    "a_child_is_started": to(_nested).send(on.read(), on.first.read()),
+    "a_child_is_started": to(_nested)(on.read(), on.first.read()),
     # The output of the child is that of the task, and the parent goes on.
-    "a_child_completes": to(_nested).send(
+    "a_child_completes": to(_nested)(
         on.first.run(outputData={"o": 5}), on.await_row("last"), on.read(), on.first.read(query=WITHOUT_TASKS)
     ),
     # A task of a child shows the child as its workflow.
-    "a_polled_task_of_a_child": to(_nested).send(on.first.poll()),
+    "a_polled_task_of_a_child": to(_nested)(on.first.poll()),
     # A failed child fails the task, and the parent with it.
-    "a_child_fails": to(_nested, retryCount=0).send(on.first.fail(), on.settle("FAILED"), on.read(), on.first.read()),
+    "a_child_fails": to(_nested, retryCount=0)(on.first.fail(), on.settle("FAILED"), on.read(), on.first.read()),
     # The step shows the first 500 characters of its reason, the parent tells all of it.
-    "a_long_reason_of_a_child": to(_nested, retryCount=0).send(
+    "a_long_reason_of_a_child": to(_nested, retryCount=0)(
         on.first.run("FAILED", reasonForIncompletion="why" * 200), on.settle("FAILED"), on.read(), on.first.read()
     ),
     # The parent, which the rerun wakes, follows a child that has ended again by then.
-    "a_child_that_ends_at_once_is_rerun": to(_at_once, "COMPLETED", SET).send(*_rerun_to_its_end("COMPLETED")),
+    "a_child_that_ends_at_once_is_rerun": to(_at_once, "COMPLETED", SET)(*_rerun_to_its_end("COMPLETED")),
     # The parent, which the rerun wakes, follows a child that has failed again by then, and is told no reason.
-    "a_child_that_fails_at_once_is_rerun": to(_at_once, "FAILED", SET, END).send(
+    "a_child_that_fails_at_once_is_rerun": to(_at_once, "FAILED", SET, END)(
         on.note("sub"), *_rerun_to_its_end("FAILED")
     ),
     # A paused parent does not go on when its child completes.
-    "a_parent_is_paused": to(_nested).send(
+    "a_parent_is_paused": to(_nested)(
         on.silent.pause(),
         on.first.run(),
         on.first.settle("COMPLETED"),
@@ -219,7 +219,7 @@ SCENARIOS: Declared = {
         on.read(),
     ),
     # A parent and its child are both read as running.
-    "both_have_a_status": to(_nested).send(on.act("GET", STATUS), on.first.act("GET", STATUS)),
+    "both_have_a_status": to(_nested)(on.act("GET", STATUS), on.first.act("GET", STATUS)),
     # A child gets the input of its step, the correlation id and the priority of its parent, which sees both ends.
     "what_a_child_is_given": to(
         start_types,
@@ -233,7 +233,7 @@ SCENARIOS: Declared = {
             }
         },
         options={"correlationId": "c", "priority": 3},
-    ).send(
+    )(
         on.note_all(),
         on.started_by("sub").note_all(),
         on.run(),
@@ -245,5 +245,5 @@ SCENARIOS: Declared = {
         start_types,
         sub_workflow("inner", inputParameters={}),
         children={"inner": {"tasks": [step("task", "c1")], "inputTemplate": {"y": 2}}},
-    ).send(on.started_by("sub").note_all()),
+    )(on.started_by("sub").note_all()),
 }

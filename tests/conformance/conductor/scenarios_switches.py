@@ -37,17 +37,15 @@ GRAALJS = {
 
 SCENARIOS: Declared = {
     # The case of the value is scheduled, the others are not.
-    **each(CHOICES, lambda case: to(_switched, case[0], **case[1]).send(on.read())),
+    **each(CHOICES, lambda case: to(_switched, case[0], **case[1])(on.read())),
     # A case without steps, next to a default that has some.
     "an_empty_case": to(
         start_types, switch({"1": [], "2": [step("task", "two")]}, [step("task", "other")]), step("task", "last")
-    ).send(on.read()),
+    )(on.read()),
     # The evaluator `graaljs` is one for JavaScript, too; a number chooses the case of its digits.
     **each(
         GRAALJS,
-        lambda case: to(_switched, 3, evaluatorType="graaljs", expression=case).send(
-            on.noted.settle("RUNNING", "FAILED")
-        ),
+        lambda case: to(_switched, 3, evaluatorType="graaljs", expression=case)(on.noted.settle("RUNNING", "FAILED")),
     ),
     # A case may hold a fork, a branch of it another switch; the join waits for the steps of the chosen case.
     "a_switch_as_the_last_step_and_inside_of_others": to(
@@ -64,7 +62,7 @@ SCENARIOS: Declared = {
         ),
         types=NO_RETRIES,
         given={"x": "one"},
-    ).send(on.note_all(), on.run(), on.noted.run(), on.noted.run(task="b"), on.noted.run(task="b")),
+    )(on.note_all(), on.run(), on.noted.run(), on.noted.run(task="b"), on.noted.run(task="b")),
     # A retry goes on with the step of the case that failed; a rerun may begin with an earlier step of it.
     "a_failed_case_is_rerun": to(
         start_types,
@@ -73,7 +71,7 @@ SCENARIOS: Declared = {
         step("a", "last"),
         types={"a": {"retryCount": 0}},
         given={"x": "one"},
-    ).send(
+    )(
         on.run(),
         on.run(),
         on.noted.fail(),
@@ -84,29 +82,25 @@ SCENARIOS: Declared = {
         on.note_all(),
     ),
     # What comes after a switch follows the chosen case.
-    "after_the_case": to(_switched, "two").send(on.run(), on.read()),
+    "after_the_case": to(_switched, "two")(on.run(), on.read()),
     # A failure in a case is retried, and fails the workflow in the end.
-    "a_failure_in_a_case": to(_switched, "two").send(on.run("FAILED"), on.fail(), on.read()),
+    "a_failure_in_a_case": to(_switched, "two")(on.run("FAILED"), on.fail(), on.read()),
     # A retry of the workflow goes on within the case.
-    "a_retry_in_a_case": to(_switched, "two").send(
-        on.run("FAILED_WITH_TERMINAL_ERROR"), on.retry(), on.run(), on.read()
-    ),
+    "a_retry_in_a_case": to(_switched, "two")(on.run("FAILED_WITH_TERMINAL_ERROR"), on.retry(), on.run(), on.read()),
     # A switch that chooses nothing is passed.
-    "no_case_and_no_default": to(start_types, switch({"two": [step("task", "two")]}), step("task", "last")).send(
-        on.read()
-    ),
+    "no_case_and_no_default": to(start_types, switch({"two": [step("task", "two")]}), step("task", "last"))(on.read()),
     # A switch whose expression cannot be evaluated is not tried again, whatever its number of retries.
     "an_expression_that_fails": to(
         start_types,
         switch({"1": [step("task", "one")]}, evaluatorType="javascript", expression="$.nobody['n']", retryCount=2),
         step("task", "last"),
-    ).send(on.settle("FAILED", "RUNNING"), on.read()),
+    )(on.settle("FAILED", "RUNNING"), on.read()),
     # A switch may depend on an earlier task, and its case may have several steps.
     "a_switch_on_an_output": to(
         start_types,
         step("task", "first"),
         switch({"go": [step("task", "one"), step("task", "two")]}, inputParameters={"case": "${first.output.way}"}),
-    ).send(on.run(outputData={"way": "go"}), on.read(), on.run(), on.run(outputData={"end": 1}), on.read()),
+    )(on.run(outputData={"way": "go"}), on.read(), on.run(), on.run(outputData={"end": 1}), on.read()),
     # A case in a loop has the number of the turn.
     "a_switch_in_a_loop": to(
         start_types,
@@ -118,5 +112,5 @@ SCENARIOS: Declared = {
                 inputParameters={"case": "${loop.output.iteration}"},
             ),
         ),
-    ).send(on.run(), on.run(), on.settle("COMPLETED"), on.read()),
+    )(on.run(), on.run(), on.settle("COMPLETED"), on.read()),
 }

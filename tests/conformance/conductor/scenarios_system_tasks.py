@@ -149,29 +149,27 @@ OPEN: dict[str, Json] = {
 
 SCENARIOS: Declared = {
     # A workflow of one step of the server.
-    **each(WAITS, lambda case: to(start_types, case, types={}, given={"x": "5 s"}).send(on.note_all())),
+    **each(WAITS, lambda case: to(start_types, case, types={}, given={"x": "5 s"})(on.note_all())),
     # LAMBDA evaluates a script that returns its result; scripts that are no text fail.
-    **each(OLDER, lambda case: to(start_types, case, types={}, given={"x": 41}).send(on.note_all())),
+    **each(OLDER, lambda case: to(start_types, case, types={}, given={"x": 41})(on.note_all())),
     # HTTP without an address or a method fails with a reason that is also its output.
-    **each(HTTP, lambda case: to(start_types, case, types={}).send(on.noted.settle("FAILED"))),
+    **each(HTTP, lambda case: to(start_types, case, types={})(on.noted.settle("FAILED"))),
     # The server works on a task of a worker that has the name of an operator.
-    **each(BY_NAME, lambda case: to(start_types, WORK | case, types={}).send(on.noted.settle("COMPLETED"))),
+    **each(BY_NAME, lambda case: to(start_types, WORK | case, types={})(on.noted.settle("COMPLETED"))),
     # The server starts a task of a worker that is named WAIT or HUMAN, and does not end it.
     **each(
         OPEN,
-        lambda case: to(start_types, WORK | case, types={}).send(
+        lambda case: to(start_types, WORK | case, types={})(
             on.await_row("step", "IN_PROGRESS"), on.rest.sleep(1.5), on.note_all()
         ),
     ),
     # DECISION chooses a branch as SWITCH does.
     **each(
         DECISIONS,
-        lambda case: to(start_types, operator("DECISION", "d", **CASES, **case), step("task", "last")).send(
-            on.note_all()
-        ),
+        lambda case: to(start_types, operator("DECISION", "d", **CASES, **case), step("task", "last"))(on.note_all()),
     ),
     # TERMINATE that was run again with another input, and is completed by hand, ends the workflow well.
-    "an_end_that_says_nothing": to(start_types, system_task("TERMINATE", "end", terminationStatus="FAILED")).send(
+    "an_end_that_says_nothing": to(start_types, system_task("TERMINATE", "end", terminationStatus="FAILED"))(
         on.settle("FAILED"),
         on.rerun(on.row("end"), taskInput={"x": 9}),
         on.read(),
@@ -182,7 +180,7 @@ SCENARIOS: Declared = {
     # A WAIT that is given an IN_PROGRESS result waits on; its output is what comes next is given.
     "a_wait_is_updated_before_its_end": to(
         start_types, system_task("WAIT", "wait"), step("task", "last", inputParameters={"q": "${wait.output}"})
-    ).send(
+    )(
         on.note_all(),
         on.noted.update(on.row("wait"), "IN_PROGRESS", outputData={"n": 1}),
         on.noted.update(on.row("wait"), "COMPLETED", outputData={"n": 2}),
@@ -190,7 +188,7 @@ SCENARIOS: Declared = {
     # The output that TERMINATE gives the workflow may be a text.
     "an_end_with_an_output_that_is_a_text": to(
         start_types, system_task("TERMINATE", "end", terminationStatus="COMPLETED", workflowOutput="text"), types={}
-    ).send(on.note_all()),
+    )(on.note_all()),
     # TERMINATE in the body of a loop ends the workflow in that iteration.
     "an_end_within_a_loop": to(
         start_types,
@@ -200,7 +198,7 @@ SCENARIOS: Declared = {
             system_task("TERMINATE", "end", terminationStatus="COMPLETED", workflowOutput={"o": "${work.output.n}"}),
         ),
         step("task", "never"),
-    ).send(on.run(outputData={"n": 1}), on.noted.settle("COMPLETED")),
+    )(on.run(outputData={"n": 1}), on.noted.settle("COMPLETED")),
     # TERMINATE in a case of a SWITCH in a loop fails the workflow.
     "a_choice_of_an_end_within_a_loop": to(
         start_types,
@@ -210,24 +208,24 @@ SCENARIOS: Declared = {
             switch({"1": [system_task("TERMINATE", "end", terminationStatus="FAILED", terminationReason="enough")]}),
         ),
         step("task", "never"),
-    ).send(on.run(outputData={"n": 1}), on.noted.settle("FAILED")),
+    )(on.run(outputData={"n": 1}), on.noted.settle("FAILED")),
     # A variable is seen in the workflow and by what comes next.
     "a_variable_is_set": to(
         start_types,
         system_task("SET_VARIABLE", "set", v="${workflow.input.x}", w=[1]),
         step("task", "after", inputParameters={"v": "${workflow.variables.v}"}),
-    ).send(on.read()),
+    )(on.read()),
     # A definition may give variables their first values.
     "a_variable_has_a_first_value": to(
         start_types, step("task", "after", inputParameters={"v": "${workflow.variables.v}"}), variables={"v": {"a": 1}}
-    ).send(on.read()),
+    )(on.read()),
     # INLINE puts out the result of its expression.
     "an_expression_is_evaluated": to(
         start_types,
         inline("inline", "$.a + 1", a="${workflow.input.x}"),
         step("task", "after", inputParameters={"r": "${inline.output.result}"}),
         given={"x": 41},
-    ).send(on.read()),
+    )(on.read()),
     # TERMINATE ends the workflow with a status, a reason and an output.
     "an_end_before_the_end": to(
         start_types,
@@ -239,11 +237,11 @@ SCENARIOS: Declared = {
             workflowOutput={"o": "${workflow.input.x}"},
         ),
         step("task", "never"),
-    ).send(on.settle("COMPLETED"), on.read()),
+    )(on.settle("COMPLETED"), on.read()),
     # TERMINATE may fail the workflow.
     "an_end_as_a_failure": to(
         start_types, system_task("TERMINATE", "end", terminationStatus="FAILED", terminationReason="bad")
-    ).send(on.settle("FAILED"), on.read()),
+    )(on.settle("FAILED"), on.read()),
     # TERMINATE in one branch of a fork cancels what is open in the other.
     "a_workflow_ends_itself_beside_an_open_step": to(
         start_types,
@@ -253,9 +251,9 @@ SCENARIOS: Declared = {
         ),
         join("open", "end"),
         types={"task": {}, "quick": {}},
-    ).send(on.run(task="quick"), on.settle("COMPLETED"), on.note("open", "end"), on.poll()),
+    )(on.run(task="quick"), on.settle("COMPLETED"), on.note("open", "end"), on.poll()),
     # WAIT with a duration ends by itself.
-    "a_wait_for_a_second": to(
-        start_types, system_task("WAIT", "wait", duration="1 seconds"), step("task", "after")
-    ).send(on.await_row("wait", "IN_PROGRESS"), on.await_row("after"), on.read()),
+    "a_wait_for_a_second": to(start_types, system_task("WAIT", "wait", duration="1 seconds"), step("task", "after"))(
+        on.await_row("wait", "IN_PROGRESS"), on.await_row("after"), on.read()
+    ),
 }

@@ -235,13 +235,13 @@ REFUSED: dict[str, dict[str, Any]] = {
 
 SCENARIOS: Declared = {
     # What becomes of a definition with these fields.
-    **each(FIELDS, lambda case: to(named).send(kind.post(**case), kind.read(case.get("name")))),
+    **each(FIELDS, lambda case: to(named)(kind.post(**case), kind.read(case.get("name")))),
     # A definition with these fields is refused, and not stored.
-    **each(REFUSED, lambda case: to(named).send(kind.post(**case), kind.read())),
+    **each(REFUSED, lambda case: to(named)(kind.post(**case), kind.read())),
     # Names are not checked.
-    "a_name_may_have_blanks_and_any_letters": to(named, "with blank: ünï {x}").send(kind.post(), kind.read()),
+    "a_name_may_have_blanks_and_any_letters": to(named, "with blank: ünï {x}")(kind.post(), kind.read()),
     # A dotted name is no file extension.
-    "a_definition_with_dots_is_found": to(registered, "features.build.json").send(kind.read()),
+    "a_definition_with_dots_is_found": to(registered, "features.build.json")(kind.read()),
     # One call registers all definitions of its list.
     "a_list_registers_several": send(
         rest.post(URL, [{"name": rest.unique("one"), "retryCount": 0}, {"name": rest.unique("two"), "retryCount": 0}]),
@@ -254,21 +254,19 @@ SCENARIOS: Declared = {
         rest.get(ONE, name=rest.unique("good")),
     ),
     # Registering one object instead of a list is a 500, and stores nothing.
-    "one_object_is_no_list": to(named).send(kind.rest.post(URL, {"name": kind.name}), kind.read()),
+    "one_object_is_no_list": to(named)(kind.rest.post(URL, {"name": kind.name}), kind.read()),
     # A second registration keeps nothing of the first.
-    "registering_again_replaces_everything": to(registered, **EVERYTHING).send(
-        kind.post(description="other"), kind.read()
-    ),
+    "registering_again_replaces_everything": to(registered, **EVERYTHING)(kind.post(description="other"), kind.read()),
     # PUT creates nothing.
-    "an_update_of_an_unknown_type_is_refused": to(named).send(kind.put(), kind.read()),
+    "an_update_of_an_unknown_type_is_refused": to(named)(kind.put(), kind.read()),
     # PUT with a list is a 500.
-    "an_update_takes_no_list": to(registered).send(kind.rest.put(URL, [{"name": kind.name}])),
+    "an_update_takes_no_list": to(registered)(kind.rest.put(URL, [{"name": kind.name}])),
     # PUT refuses what POST refuses, and keeps what was stored.
-    "an_update_is_validated": to(registered).send(kind.put(retryCount=-1), kind.read()),
+    "an_update_is_validated": to(registered)(kind.put(retryCount=-1), kind.read()),
     # DELETE answers 200 without a body; afterwards the definition is a 404.
-    "a_deleted_type_is_gone": to(registered).send(kind.rest.delete(ONE, name=kind.name), kind.read()),
+    "a_deleted_type_is_gone": to(registered)(kind.rest.delete(ONE, name=kind.name), kind.read()),
     # Names of authors that are sent are kept or replaced.
-    "who_created_and_changed_a_definition": to(named).send(
+    "who_created_and_changed_a_definition": to(named)(
         kind.post(**AUTHORS), kind.read(), kind.put(**AUTHORS), kind.read(), kind.post(), kind.read()
     ),
     # Registering nothing is a 400.

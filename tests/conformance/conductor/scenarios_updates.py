@@ -89,11 +89,11 @@ FAILURES = {
 
 SCENARIOS: Declared = {
     # A task of this definition is polled, and gets a result of this status with these fields.
-    **each(RESULTS, lambda case: to(start_steps, case[0]).send(on.update(on.take(), case[1], **case[2]), on.read())),
+    **each(RESULTS, lambda case: to(start_steps, case[0])(on.update(on.take(), case[1], **case[2]), on.read())),
     # A failure of an optional task does not end the workflow.
     **each(
         OPTIONAL,
-        lambda case: to(start_steps, case[0], steps=2, step_fields={"optional": True}).send(
+        lambda case: to(start_steps, case[0], steps=2, step_fields={"optional": True})(
             on.update(on.take(), case[1], reasonForIncompletion="boo"), on.read()
         ),
     ),
@@ -122,7 +122,7 @@ SCENARIOS: Declared = {
     # A result schedules what comes next at once.
     "the_next_task_is_scheduled": two_steps(on.update(on.take(), "COMPLETED"), on.read()),
     # An optional task has its retries like any other; after them it stays FAILED and the workflow goes on.
-    "an_optional_task_is_retried_first": to(start_steps, {"retryCount": 1}, step_fields={"optional": True}).send(
+    "an_optional_task_is_retried_first": to(start_steps, {"retryCount": 1}, step_fields={"optional": True})(
         on.run("FAILED"), on.read(), on.run("FAILED"), on.read()
     ),
     # A result needs a task id.
@@ -140,7 +140,7 @@ SCENARIOS: Declared = {
     # A member that the server does not know is dropped.
     "unknown_members_of_a_result": one_step(on.update(on.take(), "COMPLETED", perago=1, task_id="other")),
     # The number of retries in the workflow goes before that of the task type.
-    "the_step_overrides_the_retries": to(start_steps, {"retryCount": 5}, step_fields={"retryCount": 0}).send(
+    "the_step_overrides_the_retries": to(start_steps, {"retryCount": 5}, step_fields={"retryCount": 0})(
         on.run("FAILED"), on.read()
     ),
     # Without a further task the answer is a 204.
@@ -164,7 +164,7 @@ SCENARIOS: Declared = {
     # A result without a status is a 500.
     "a_missing_status_v2": one_step(on.update_v2(on.take(), None)),
     # The next task is of the domain of the one before.
-    "a_further_task_in_a_domain": to(start_steps, steps=2, options={"taskToDomain": {"*": "d1"}}).send(
+    "a_further_task_in_a_domain": to(start_steps, steps=2, options={"taskToDomain": {"*": "d1"}})(
         on.update_v2(on.take(domain="d1"), "COMPLETED"), on.poll(domain="d1")
     ),
     # The body is the output, the answer the task id; nobody need have polled.

@@ -136,35 +136,35 @@ BROUGHT: dict[str, Json] = {
 
 SCENARIOS: Declared = {
     # A definition with these members is stored and read back.
-    **each(ACCEPTED, lambda case: to(unregistered).send(at.post(ANY, **case), at.read())),
+    **each(ACCEPTED, lambda case: to(unregistered)(at.post(ANY, **case), at.read())),
     # A definition with these members is refused.
-    **each(REFUSED, lambda case: to(unregistered).send(at.post(ANY, **case))),
+    **each(REFUSED, lambda case: to(unregistered)(at.post(ANY, **case))),
     # A definition of these steps is sent, and no workflow of it is started.
-    **each(DEFINITIONS, lambda case: to(unregistered).send(at.post(*case))),
+    **each(DEFINITIONS, lambda case: to(unregistered)(at.post(*case))),
     # A definition with this member is sent.
-    **each(MEMBERS, lambda case: to(unregistered).send(at.post(A1, **case))),
+    **each(MEMBERS, lambda case: to(unregistered)(at.post(A1, **case))),
     # A start request brings this definition of its own.
     **each(
         BROUGHT,
         lambda case: send(rest.post("/workflow", {"name": "x", "workflowDef": {**definition("w", A1), **case}})),
     ),
     # What is left out of a definition and its tasks is stored with defaults.
-    "a_definition_gets_defaults": to(unregistered).send(
+    "a_definition_gets_defaults": to(unregistered)(
         at.rest.post(
             URL, {"name": at.name, "version": 1, "tasks": [{"name": "any", "taskReferenceName": "r", "type": "SIMPLE"}]}
         ),
         at.read(),
     ),
     # A definition may name a workflow for failures, which nobody looks for.
-    "a_workflow_for_failures_is_kept": to(unregistered).send(
+    "a_workflow_for_failures_is_kept": to(unregistered)(
         at.post(ANY, failureWorkflow=at.rest.name("unknown")), at.read()
     ),
     # Creating a version that exists is a 409 and changes nothing.
-    "the_same_version_twice_is_a_conflict": to(registered, ANY, types={}).send(at.post(OTHER), at.read()),
+    "the_same_version_twice_is_a_conflict": to(registered, ANY, types={})(at.post(OTHER), at.read()),
     # With `overwrite` an existing version is replaced.
-    "overwriting_a_version": to(registered, ANY, types={}).send(at.post(OTHER, query={"overwrite": "true"}), at.read()),
+    "overwriting_a_version": to(registered, ANY, types={})(at.post(OTHER, query={"overwrite": "true"}), at.read()),
     # PUT takes a list, creates or replaces, and answers with names.
-    "an_upsert_tells_what_succeeded": to(registered, ANY, types={}, label="old").send(
+    "an_upsert_tells_what_succeeded": to(registered, ANY, types={}, label="old")(
         at.rest.put(URL, [definition(at.name, OTHER), definition(at.rest.unique("new"), OTHER)]),
         at.read(),
         at.rest.get(ONE, name=at.rest.unique("new")),
@@ -177,24 +177,22 @@ SCENARIOS: Declared = {
         rest.get(ONE, name=rest.unique("good")),
     ),
     # Without a version the highest is meant, not the latest.
-    "the_highest_version_is_read": to(registered, ANY, types={}, version=7).send(
-        at.silent.post(ANY, version=3), at.read()
-    ),
+    "the_highest_version_is_read": to(registered, ANY, types={}, version=7)(at.silent.post(ANY, version=3), at.read()),
     # A version can be chosen.
-    "a_version_is_read": to(registered, ANY, types={}).send(at.silent.post(ANY, version=2), at.read(version=1)),
+    "a_version_is_read": to(registered, ANY, types={})(at.silent.post(ANY, version=2), at.read(version=1)),
     # DELETE takes one version away, others stay.
-    "a_deleted_version_is_gone": to(registered, ANY, types={}).send(
+    "a_deleted_version_is_gone": to(registered, ANY, types={})(
         at.silent.post(ANY, version=2),
         at.rest.delete(ONE + "/{version}", name=at.name, version="2"),
         at.read(version=2),
         at.read(),
     ),
     # A workflow may name a task type that nobody has registered.
-    "an_unregistered_task_type_is_accepted": to(unregistered).send(at.post(step(at.rest.name("task"))), at.read()),
+    "an_unregistered_task_type_is_accepted": to(unregistered)(at.post(step(at.rest.name("task"))), at.read()),
     # POST takes one object.
     "a_list_is_no_workflow": send(rest.post(URL, [definition(rest.name("workflow"), ANY)])),
     # Names of authors that are sent are kept or replaced.
-    "who_created_and_changed_a_workflow": to(unregistered).send(
+    "who_created_and_changed_a_workflow": to(unregistered)(
         at.post(step("a"), **AUTHORS), at.read(), at.put(step("a"), **AUTHORS), at.read()
     ),
     # DELETE of what is not there is a server error.

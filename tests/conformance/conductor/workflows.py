@@ -509,9 +509,9 @@ def start_steps(
     return start_registered(rest, name, register_workflow(rest, *steps_made, **fields), given, **(options or {}))
 
 
-one_step = to(start_steps).send
+one_step = to(start_steps)
 """Return the body of a scenario that sends requests to a workflow of one step."""
-two_steps = to(start_steps, steps=2).send
+two_steps = to(start_steps, steps=2)
 """Return the body of a scenario that sends requests to a workflow of two steps."""
 
 

@@ -92,21 +92,9 @@ def drawn() -> settings:
     )
 
 
-def test_lakefs(capsys: pytest.CaptureFixture[str]) -> None:
-    with both("lakefs") as targets:
-
-        class Machine(LakeFSMachine):
-            pass
-
-        Machine.targets = staticmethod(lambda: targets)
-        run(Machine, capsys)
-
-
-def test_conductor(capsys: pytest.CaptureFixture[str]) -> None:
-    with both("conductor") as targets:
-
-        class Machine(ConductorMachine):
-            pass
-
-        Machine.targets = staticmethod(lambda: targets)
-        run(Machine, capsys)
+@pytest.mark.parametrize(("server", "machine"), [("lakefs", LakeFSMachine), ("conductor", ConductorMachine)])
+def test_both_servers_give_the_same_answers(
+    server: str, machine: type[RuleBasedStateMachine], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with both(server) as targets:
+        run(type("Machine", (machine,), {"targets": staticmethod(lambda: targets)}), capsys)

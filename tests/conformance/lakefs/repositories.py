@@ -205,9 +205,9 @@ def repository(rest: Rest, files: Files | None = None, **body: Any) -> Repositor
     return made
 
 
-empty = to(repository).send
+empty = to(repository)
 """Return the body of a scenario that sends requests to a repository without objects."""
-one_file = to(repository, {"a": "1"}).send
+one_file = to(repository, {"a": "1"})
 """Return the body of a scenario that sends requests to a repository that holds `a`."""
 
 

@@ -213,7 +213,7 @@ SCENARIOS: Declared = {
         repo.get("/settings/branch_protection", unordered=True),
     ),
     # Uploads, deletions and commits are forbidden on a protected branch.
-    "nobody_writes_to_a_protected_branch": to(protected).send(
+    "nobody_writes_to_a_protected_branch": to(protected)(
         repo.upload("a", "1"),
         repo.remove("a"),
         repo.commit(allow_empty=True),
@@ -222,11 +222,9 @@ SCENARIOS: Declared = {
         repo.tree(),
     ),
     # A batch of deletions on a protected branch answers 200 with an error for each path.
-    "a_batch_on_a_protected_branch": to(protected).send(
-        repo.post("/branches/main/objects/delete", {"paths": ["a", "b"]})
-    ),
+    "a_batch_on_a_protected_branch": to(protected)(repo.post("/branches/main/objects/delete", {"paths": ["a", "b"]})),
     # Merges into a protected branch, and reverts on it, are allowed.
-    "a_protected_branch_is_merged_into": to(protected).send(
+    "a_protected_branch_is_merged_into": to(protected)(
         repo.add_branch(),
         repo.commit_files({"a": "1"}, "side"),
         repo.merge(),
@@ -234,11 +232,11 @@ SCENARIOS: Declared = {
         repo.log(),
     ),
     # A rule with a star protects every branch, also one that is made later; making it is allowed.
-    "a_rule_is_a_pattern": to(protected, "*").send(
+    "a_rule_is_a_pattern": to(protected, "*")(
         repo.branch("staging"), repo.upload("a", "1", "staging"), repo.upload("a", "1", "main")
     ),
     # A rule is about the branches of its pattern only.
-    "a_rule_for_other_branches": to(protected, "release-*").send(
+    "a_rule_for_other_branches": to(protected, "release-*")(
         repo.upload("a", "1"),
         repo.add_branch("release-1"),
         repo.upload("a", "1", "release-1"),

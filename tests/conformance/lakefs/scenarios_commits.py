@@ -55,16 +55,16 @@ SCENARIOS: Declared = {
     # A tag, a commit id or an expression cannot be committed to.
     "a_commit_to_something_else": one_file(repo.silent.tag("v1"), *repo.commit.each("v1", repo.head(), "main~")),
     # A log goes back from the ref to the first commit.
-    "newest_first": to(line).send(repo.log("main~")),
+    "newest_first": to(line)(repo.log("main~")),
     # `next_offset` of a page is the `after` of the next; `after` is exclusive.
-    "pages_of_a_log": to(line).send(
+    "pages_of_a_log": to(line)(
         repo.log(amount=2),
         repo.log(amount=2, after=repo.commit_id(4)),
         repo.log(amount=2, after=repo.commit_id(2)),
         repo.log(after=repo.commit_id(1)),
     ),
     # `stop_at` is the last commit shown.
-    "a_log_stops_at_a_commit": to(line).send(
+    "a_log_stops_at_a_commit": to(line)(
         repo.log(stop_at=repo.commit_id(3)),
         repo.log(stop_at="main~1"),
         repo.log(stop_at=repo.commit_id(5)),
@@ -72,13 +72,13 @@ SCENARIOS: Declared = {
         repo.log(stop_at=repo.commit_id(3), after=repo.commit_id(5)),
     ),
     # `since` leaves out commits from before a time.
-    "a_log_since_a_time": to(line).send(
+    "a_log_since_a_time": to(line)(
         *(repo.log(since=since) for since in ("1970-01-12T13:49:00Z", "2100-01-01T00:00:00Z", "yesterday"))
     ),
     # With `limit` the amount is all there is: no more is promised.
-    "a_limited_log": to(line).send(repo.log(limit="true", amount=2), repo.log(limit="false", amount=2)),
+    "a_limited_log": to(line)(repo.log(limit="true", amount=2), repo.log(limit="false", amount=2)),
     # A log starts at a tag, a commit id or an expression as well.
-    "a_log_of_anything": to(line).send(
+    "a_log_of_anything": to(line)(
         repo.silent.tag("v1", repo.commit_id(2)), *repo.log.each("v1", repo.commit_id(2), "main~3")
     ),
     # A commit answers itself, is the new head, and leaves nothing staged.
@@ -154,33 +154,33 @@ SCENARIOS: Declared = {
         repo.show("nope"), repo.show("0" * 64), repo.show("f" * 63), repo.show("g" * 64)
     ),
     # Behind a merge, both lines of history are mixed by the time of their commits.
-    "a_log_shows_both_lines": to(diamond).send(repo.log()),
+    "a_log_shows_both_lines": to(diamond)(repo.log()),
     # With `first_parent` a log leaves merged lines out.
-    "first_parents_only": to(diamond).send(
+    "first_parents_only": to(diamond)(
         repo.log(first_parent="true"), repo.log(first_parent="true", amount=2), repo.log(first_parent="false", amount=2)
     ),
     # The order is that of dates, so a commit dated back comes after its elders of another line.
-    "dates_decide_the_order": to(diverged, {"base": ""}).send(
+    "dates_decide_the_order": to(diverged, {"base": ""})(
         repo.commit_files({"s": "1"}, "side", "old", date=1_000),
         repo.commit_files({"m": "1"}, "main", "new", date=2_000_000_000),
         repo.silent.merge("side", message="merged"),
         repo.log(),
     ),
     # Pages go along first parents, too, and a commit of another line is no place to go on from.
-    "pages_of_first_parents": to(diamond).send(
+    "pages_of_first_parents": to(diamond)(
         repo.log(first_parent="true", after=repo.head(), amount=1),
         repo.log(first_parent="true", after=repo.head("side"), amount=1),
     ),
     # `after` must be a commit of this history.
-    "a_log_after_something_else": to(diverged, {"a": "0"}, main={"m": "1"}, side={"s": "1"}).send(
+    "a_log_after_something_else": to(diverged, {"a": "0"}, main={"m": "1"}, side={"s": "1"})(
         repo.log(after="nope"), repo.log(after=repo.head("side")), repo.log(after="main~"), repo.log(after="side")
     ),
     # An unknown `stop_at` is a 404; one of another line never comes.
-    "a_log_stops_nowhere": to(diverged, {"a": "0"}, main={"m": "1"}, side={"s": "1"}).send(
+    "a_log_stops_nowhere": to(diverged, {"a": "0"}, main={"m": "1"}, side={"s": "1"})(
         repo.log(stop_at="nope"), repo.log(stop_at=repo.head("side"))
     ),
     # `objects` picks the commits that changed one of these objects.
-    "commits_that_changed_an_object": to(repository, {"a": "1", "dir/b": "1"}).send(
+    "commits_that_changed_an_object": to(repository, {"a": "1", "dir/b": "1"})(
         repo.commit_files({"a": "2"}, message="a"),
         repo.commit_files({"dir/b": "2"}, message="b"),
         repo.commit_files({"a": None}, message="a gone"),
@@ -191,7 +191,7 @@ SCENARIOS: Declared = {
         repo.log(objects="a", amount=1),
     ),
     # `prefixes` picks the commits that changed anything below one of these prefixes.
-    "commits_that_changed_a_folder": to(repository, {"a/1": "1", "b/1": "1"}).send(
+    "commits_that_changed_a_folder": to(repository, {"a/1": "1", "b/1": "1"})(
         repo.commit_files({"a/2": "1"}, message="a"),
         repo.commit_files({"b/1": None}, message="b"),
         repo.commit_files({"c": "1"}, message="c"),
@@ -202,7 +202,7 @@ SCENARIOS: Declared = {
         repo.log(prefixes="none/"),
     ),
     # A merge commit is never among the commits that changed an object; what it merged is.
-    "a_merge_that_changed_an_object": to(diverged, {"a": "0"}, main={"m": "1"}, side={"a": "1"}).send(
+    "a_merge_that_changed_an_object": to(diverged, {"a": "0"}, main={"m": "1"}, side={"a": "1"})(
         repo.silent.merge("side", message="merged"), repo.log(objects="a"), repo.log(objects="a", first_parent="true")
     ),
     # No amount, 0 and -1 mean the default; above 1,000 is refused.

@@ -44,14 +44,14 @@ SCENARIOS: Declared = {
     # What both sides did to a path, with three dots and with two.
     **each(
         BOTH_SIDES,
-        lambda case: to(diverged, BASE, main=case[0], side=case[1]).send(
+        lambda case: to(diverged, BASE, main=case[0], side=case[1])(
             repo.diff("main", "side"), repo.diff("main", "side", type="two_dot")
         ),
     ),
     # Differences come page by page, behind a path, below a prefix.
     "pages_of_a_diff": to(
         diverged, {"a/1": "", "z": ""}, side={"a/1": "1", "a/2": "", "b/1": "", "b/2": "", "z": None}
-    ).send(
+    )(
         repo.diff("main", "side", amount=2),
         repo.diff("main", "side", amount=2, after="a/2"),
         repo.diff("main", "side", amount=5),
@@ -63,7 +63,7 @@ SCENARIOS: Declared = {
     # `include_right_stats` tells what lies on the right side.
     "a_diff_with_the_right_side": to(
         diverged, BASE, main={"both": "1"}, side={"new": "22", "changed": "333", "gone": None, "both": "2"}
-    ).send(
+    )(
         repo.diff("main", "side", include_right_stats="true"),
         repo.diff("main", "side", include_right_stats="true", type="two_dot"),
         repo.diff("main", "side", include_right_stats="false", amount=1),
@@ -71,15 +71,15 @@ SCENARIOS: Declared = {
     # By default a diff shows what the right side did since both parted.
     "three_dots_start_at_the_merge_base": to(
         diverged, BASE, main={"new-main": "1", "kept": "1"}, side={"new": "22", "changed": "333", "gone": None}
-    ).send(repo.diff("main", "side"), repo.diff("main", "side", type="three_dot"), repo.diff("side", "main")),
+    )(repo.diff("main", "side"), repo.diff("main", "side", type="three_dot"), repo.diff("side", "main")),
     # With two dots a diff compares the two trees, so what the left side did shows as undone.
     "two_dots_compare_directly": to(
         diverged, BASE, main={"new-main": "1", "kept": "1"}, side={"new": "22", "changed": "333", "gone": None}
-    ).send(repo.diff("main", "side", type="two_dot"), repo.diff("side", "main", type="two_dot")),
+    )(repo.diff("main", "side", type="two_dot"), repo.diff("side", "main", type="two_dot")),
     # Changed here and deleted there is a conflict, whichever side it is.
     "the_other_side_deleted_what_this_one_changed": to(
         diverged, BASE, main={"both": None, "changed": "1"}, side={"both": "2", "changed": None}
-    ).send(repo.diff("main", "side"), repo.diff("side", "main")),
+    )(repo.diff("main", "side"), repo.diff("side", "main")),
     # A diff of a ref with itself is empty.
     "a_ref_does_not_differ_from_itself": one_file(
         repo.diff("main", "main"), repo.diff("main", "main@", type="two_dot")
@@ -105,7 +105,7 @@ SCENARIOS: Declared = {
         repo.diff("main~", "main", type="four_dot"), repo.diff("main~", "main", type="")
     ),
     # A merge moves the merge base, so only what came later is a difference.
-    "a_diff_after_a_merge": to(diverged, {"a": "1"}, side={"b": "2"}).send(
+    "a_diff_after_a_merge": to(diverged, {"a": "1"}, side={"b": "2"})(
         repo.silent.merge("side"),
         repo.diff("main", "side"),
         repo.diff("side", "main"),
@@ -113,7 +113,7 @@ SCENARIOS: Declared = {
         repo.diff("main", "side"),
     ),
     # The merge base of two refs can be asked for.
-    "the_merge_base_is_found": to(diverged, {"a": "1"}, main={"b": "2"}, side={"c": "3"}).send(
+    "the_merge_base_is_found": to(diverged, {"a": "1"}, main={"b": "2"}, side={"c": "3"})(
         repo.get("/refs/side/merge/main"),
         repo.get("/refs/nope/merge/main"),
         repo.get("/refs/side/merge/nope"),
@@ -122,5 +122,5 @@ SCENARIOS: Declared = {
     # A difference carries the size of the right side, or of the left one where the right has none.
     "unrelated_sizes": to(
         diverged, {"shrunk": "4444", "gone": "55555"}, side={"shrunk": "1", "gone": None, "new": "22"}
-    ).send(repo.diff("main", "side"), repo.diff("main", "side", type="two_dot")),
+    )(repo.diff("main", "side"), repo.diff("main", "side", type="two_dot")),
 }

@@ -90,7 +90,7 @@ SCENARIOS: Declared = {
         repo.tree(),
     ),
     # In a query a slash may be escaped or not.
-    "a_bare_slash_in_the_address": to(repository, {"a/b": "1"}).send(
+    "a_bare_slash_in_the_address": to(repository, {"a/b": "1"})(
         repo.get("/refs/main/objects?path=a/b"), repo.get("/refs/main/objects?path=a%2Fb")
     ),
     # Bytes that are no UTF-8 become the replacement character.
@@ -102,7 +102,7 @@ SCENARIOS: Declared = {
     # A batch deletes exactly the keys that it names.
     "hostile_keys_are_deleted": to(
         repository, {"a": "1", "/a": "1", "a/": "1", "e\u0301": "1", "\u00e9": "1", "a\nb": "1", "%61": "1"}
-    ).send(repo.post("/branches/main/objects/delete", {"paths": ["/a", "\u00e9", "a\nb", "%61"]}), repo.tree()),
+    )(repo.post("/branches/main/objects/delete", {"paths": ["/a", "\u00e9", "a\nb", "%61"]}), repo.tree()),
     # A diff names keys as they are.
     "hostile_keys_in_a_diff": one_file(
         repo.stage_files({"a\x00b": "", "../x": "", "\U0001f600": "", "a": None, "//": ""}),
@@ -111,41 +111,41 @@ SCENARIOS: Declared = {
         repo.diff("main~", "main"),
     ),
     # A listing is in the order of UTF-8 bytes, with what is staged among the committed.
-    "objects_come_in_byte_order": to(repository, dict.fromkeys(("b", "B", "a/z", "a0", "a", "ä", "z", "_"), "")).send(
+    "objects_come_in_byte_order": to(repository, dict.fromkeys(("b", "B", "a/z", "a0", "a", "ä", "z", "_"), ""))(
         repo.stage_files({"a-": "", "ab": "", "z": None, "\U0001f600": "", "\uffee": ""}), repo.tree()
     ),
     # A repository without objects, and a prefix that nothing has, list nothing.
     "an_empty_listing": empty(repo.tree(), repo.stage_files({"a": ""}), repo.tree(prefix="b")),
     # With a delimiter, common prefixes stand where their first object would.
-    "folders_stand_among_objects": to(repository, FOLDERS).send(repo.tree(delimiter="/")),
+    "folders_stand_among_objects": to(repository, FOLDERS)(repo.tree(delimiter="/")),
     # With a prefix, the delimiter is looked for behind it.
-    "a_folder_inside_a_folder": to(repository, FOLDERS).send(
+    "a_folder_inside_a_folder": to(repository, FOLDERS)(
         repo.tree(prefix="a/", delimiter="/"),
         repo.tree(prefix="a", delimiter="/"),
         repo.tree(prefix="a/b/", delimiter="/"),
     ),
     # A prefix need not end where a folder does.
-    "a_prefix_is_a_text": to(repository, FOLDERS).send(
+    "a_prefix_is_a_text": to(repository, FOLDERS)(
         repo.tree(prefix="a"), repo.tree(prefix="a/"), repo.tree(prefix="a/b")
     ),
     # `next_offset` of a page is the `after` of the next, until there is no more.
-    "pages_follow_one_another": to(repository, FOLDERS).send(
+    "pages_follow_one_another": to(repository, FOLDERS)(
         repo.tree(amount=4), repo.tree(amount=4, after="a/1"), repo.tree(amount=4, after="c")
     ),
     # A page that holds all there is has no more.
-    "a_page_that_is_just_full": to(repository, {"a": "", "b": ""}).send(repo.tree(amount=2), repo.tree(amount=1)),
+    "a_page_that_is_just_full": to(repository, {"a": "", "b": ""})(repo.tree(amount=2), repo.tree(amount=1)),
     # Common prefixes count as results, and the next page starts behind them.
-    "pages_of_folders": to(repository, FOLDERS).send(
+    "pages_of_folders": to(repository, FOLDERS)(
         repo.tree(delimiter="/", amount=4),
         repo.tree(delimiter="/", amount=4, after="a/"),
         repo.tree(delimiter="/", amount=1, after="a0"),
     ),
     # A listing starts behind `after`, whether that exists or not.
-    "after_is_exclusive": to(repository, {"a": "", "b": "", "c": ""}).send(
+    "after_is_exclusive": to(repository, {"a": "", "b": "", "c": ""})(
         *(repo.tree(after=after) for after in ("a", "aa", "b", "c", "0"))
     ),
     # A folder is listed again after an object inside it, and not after the folder itself.
-    "after_an_object_inside_a_folder": to(repository, FOLDERS).send(
+    "after_an_object_inside_a_folder": to(repository, FOLDERS)(
         repo.tree(delimiter="/", after="a/1"),
         repo.tree(delimiter="/", after="a/"),
         repo.tree(delimiter="/", after="a/b/3"),
@@ -154,33 +154,33 @@ SCENARIOS: Declared = {
         repo.tree(delimiter="/", prefix="a", after="a/b/3"),
     ),
     # `after` in front of the prefix skips nothing, behind it everything.
-    "after_outside_the_prefix": to(repository, FOLDERS).send(
+    "after_outside_the_prefix": to(repository, FOLDERS)(
         repo.tree(prefix="b/", after="a"), repo.tree(prefix="a/", after="b"), repo.tree(prefix="a/", after="a/")
     ),
     # A delimiter may be another character, or several.
-    "other_delimiters": to(repository, dict.fromkeys(("a-b", "a--c", "a/b", "b--d--e", "x"), "")).send(
+    "other_delimiters": to(repository, dict.fromkeys(("a-b", "a--c", "a/b", "b--d--e", "x"), ""))(
         repo.tree(delimiter="-"), repo.tree(delimiter="--"), repo.tree(delimiter="é")
     ),
     # No amount, 0 and -1 mean the default; below -1, above 1,000 and other words are refused.
-    "amounts_of_objects": to(repository, {"a": "", "b": ""}).send(
+    "amounts_of_objects": to(repository, {"a": "", "b": ""})(
         *(repo.tree(amount=amount) for amount in ("", "0", "-1", "1", "1000", "1001", "-2", "x", "1.5"))
     ),
     # Pages are full although objects between are deleted in the staging area.
-    "staged_deletions_leave_no_gap": to(repository, dict.fromkeys("abcdef", "")).send(
+    "staged_deletions_leave_no_gap": to(repository, dict.fromkeys("abcdef", ""))(
         repo.stage_files({"b": None, "c": None, "e": None}), repo.tree(amount=2), repo.tree(amount=2, after="d")
     ),
     # A folder is gone with its last object, and there with its first staged one.
-    "a_folder_whose_objects_are_deleted": to(repository, {"a/1": "", "b/1": "", "b/2": ""}).send(
+    "a_folder_whose_objects_are_deleted": to(repository, {"a/1": "", "b/1": "", "b/2": ""})(
         repo.stage_files({"a/1": None, "b/1": None, "c/1": ""}),
         repo.tree(delimiter="/"),
         repo.tree("main@", delimiter="/"),
     ),
     # `a`, `a/` and `a/1` are three objects.
-    "a_folder_and_an_object_of_one_name": to(repository, {"a": "1", "a/": "2", "a/1": "3"}).send(
+    "a_folder_and_an_object_of_one_name": to(repository, {"a": "1", "a/": "2", "a/1": "3"})(
         repo.tree(), repo.tree(delimiter="/"), repo.tree(prefix="a/", delimiter="/")
     ),
     # Empty names between delimiters make folders, too.
-    "doubled_and_leading_delimiters": to(repository, {"/a": "", "//b": "", "c//d": "", "c/e": ""}).send(
+    "doubled_and_leading_delimiters": to(repository, {"/a": "", "//b": "", "c//d": "", "c/e": ""})(
         repo.tree(),
         repo.tree(delimiter="/"),
         repo.tree(prefix="/", delimiter="/"),
@@ -189,9 +189,9 @@ SCENARIOS: Declared = {
     # A prefix may end inside a name of any script, and is never normalised.
     "prefixes_and_delimiters_are_byte_exact": to(
         repository, {"é": "nfc", "e\u0301": "nfd", "日本/語": "", "日/本": ""}
-    ).send(repo.tree(prefix="é"), repo.tree(prefix="e"), repo.tree(prefix="日", delimiter="/")),
+    )(repo.tree(prefix="é"), repo.tree(prefix="e"), repo.tree(prefix="日", delimiter="/")),
     # Every commit keeps listing what it held.
-    "listings_of_old_commits": to(repository, {"a": "1", "b": "1"}).send(
+    "listings_of_old_commits": to(repository, {"a": "1", "b": "1"})(
         repo.commit_files({"a": "2", "b": None, "c": "1"}), repo.tree("main~2"), repo.tree("main~1"), repo.tree()
     ),
 }

@@ -60,7 +60,7 @@ SCENARIOS: Declared = {
     # A merge adds, changes and deletes what the source did, and keeps what the target did.
     "a_merge_takes_over_the_changes": to(
         diverged, BASE, main={"a": "1", "m": "1"}, side={"b": "2", "c": None, "s": "2"}
-    ).send(
+    )(
         repo.merge("side", "main", message="merged", metadata={"k": "v"}),
         repo.tree("main@"),
         repo.show(),
@@ -68,54 +68,54 @@ SCENARIOS: Declared = {
         repo.get("/branches/side"),
     ),
     # Content type and metadata belong to what both sides compare.
-    "the_same_bytes_of_another_type_are_a_conflict": to(diverged, BASE).send(
+    "the_same_bytes_of_another_type_are_a_conflict": to(diverged, BASE)(
         repo.silent.upload("d", "1", "main"),
         repo.silent.upload("d", "1", "side", headers={"Content-Type": "text/csv"}),
         *repo.silent.commit.each("main", "side"),
         repo.merge(),
     ),
     # Only a branch can be merged into.
-    "targets_of_the_wrong_kind": to(diverged, BASE, side={"a": "1"}).send(
+    "targets_of_the_wrong_kind": to(diverged, BASE, side={"a": "1"})(
         repo.silent.tag("v1"), *(repo.merge("side", target) for target in ("nope", "v1", repo.head(), "main~", "main@"))
     ),
     # Merge what both sides did with this strategy.
     **each(
         STRATEGIES,
-        lambda case: to(diverged, BASE, main=case[1], side=case[2]).send(
+        lambda case: to(diverged, BASE, main=case[1], side=case[2])(
             repo.merge(strategy=case[0]), repo.tree(), repo.show()
         ),
     ),
     # What the diff says, what the merge answers, and what is left.
     **each(
         LOSSES,
-        lambda case: to(diverged, case[0], main=case[1], side=case[2]).send(
+        lambda case: to(diverged, case[0], main=case[1], side=case[2])(
             repo.diff("main", "side"), repo.merge(), repo.tree()
         ),
     ),
     # With an unmoved target the source's tree is taken as it is, renames included.
-    "an_unmoved_target_is_safe": to(diverged, {"a": "1", "z": ""}, side={"m": "", "z": None}).send(
+    "an_unmoved_target_is_safe": to(diverged, {"a": "1", "z": ""}, side={"m": "", "z": None})(
         repo.merge(), repo.tree()
     ),
     # A merge into an unmoved target is a merge commit whose tree is the source's.
-    "a_merge_is_never_a_fast_forward": to(diverged, BASE, side={"a": "1", "b": None, "d": "1"}).send(
+    "a_merge_is_never_a_fast_forward": to(diverged, BASE, side={"a": "1", "b": None, "d": "1"})(
         repo.show(), repo.show("side"), repo.merge(), repo.show(), repo.tree()
     ),
     # A conflict is a 409 with an empty reference and no message, and changes nothing.
-    "both_changed_a_path": to(diverged, BASE, main={"a": "1"}, side={"a": "2", "d": "2"}).send(
+    "both_changed_a_path": to(diverged, BASE, main={"a": "1"}, side={"a": "2", "d": "2"})(
         repo.merge(), repo.tree(), repo.log()
     ),
     # Different additions are a conflict.
-    "both_added_a_path": to(diverged, BASE, main={"d": "1"}, side={"d": "2"}).send(repo.merge(), repo.tree()),
+    "both_added_a_path": to(diverged, BASE, main={"d": "1"}, side={"d": "2"})(repo.merge(), repo.tree()),
     # Changed here and deleted there is a conflict, whichever side deleted.
-    "one_changed_what_the_other_deleted": to(diverged, BASE, main={"a": "1"}, side={"a": None}).send(
+    "one_changed_what_the_other_deleted": to(diverged, BASE, main={"a": "1"}, side={"a": None})(
         repo.merge(), repo.merge("main", "side")
     ),
     # The same change on both sides is no conflict: a merge commit with the target's tree.
-    "both_did_the_same": to(
-        diverged, BASE, main={"a": "1", "b": None, "d": "1"}, side={"a": "1", "b": None, "d": "1"}
-    ).send(repo.show(), repo.merge(), repo.show(), repo.tree()),
+    "both_did_the_same": to(diverged, BASE, main={"a": "1", "b": None, "d": "1"}, side={"a": "1", "b": None, "d": "1"})(
+        repo.show(), repo.merge(), repo.show(), repo.tree()
+    ),
     # Where both sides added the same, the source's address wins.
-    "both_uploaded_the_same_bytes": to(diverged, BASE).send(
+    "both_uploaded_the_same_bytes": to(diverged, BASE)(
         repo.upload("d", "1", "main"),
         repo.upload("d", "1", "side"),
         repo.silent.commit("main"),
@@ -124,19 +124,19 @@ SCENARIOS: Declared = {
         repo.stat("d"),
     ),
     # A source that did nothing is refused.
-    "nothing_to_merge": to(diverged, BASE, main={"a": "1"}).send(
+    "nothing_to_merge": to(diverged, BASE, main={"a": "1"})(
         repo.merge(), repo.merge("main", "main"), repo.merge("main~"), repo.log()
     ),
     # A source that was merged has nothing more, also by its commit id.
-    "the_same_source_again": to(diverged, BASE, side={"a": "1"}).send(
+    "the_same_source_again": to(diverged, BASE, side={"a": "1"})(
         repo.merge(), repo.merge(), repo.merge(repo.head("side")), repo.log()
     ),
     # A source whose tree is that of the merge base has no changes, however many commits it has.
-    "a_source_that_did_and_undid": to(diverged, BASE, side={"d": "1"}).send(
+    "a_source_that_did_and_undid": to(diverged, BASE, side={"d": "1"})(
         repo.commit_files({"d": None}, "side"), repo.merge(), repo.commit_files({"a": "1"}), repo.merge()
     ),
     # Staged changes on the target mask every other refusal, and `force` does not help.
-    "a_dirty_target_is_refused_first": to(diverged, BASE, side={"a": "1"}).send(
+    "a_dirty_target_is_refused_first": to(diverged, BASE, side={"a": "1"})(
         repo.stage_files({"d": "1"}),
         repo.merge(),
         repo.merge(force=True),
@@ -146,13 +146,13 @@ SCENARIOS: Declared = {
         repo.merge(),
     ),
     # What is staged on the source is not merged and stays staged.
-    "a_dirty_source_does_not_matter": to(diverged, BASE, side={"a": "1"}).send(
+    "a_dirty_source_does_not_matter": to(diverged, BASE, side={"a": "1"})(
         repo.stage_files({"d": "1"}, "side"), repo.merge(), repo.tree(), repo.staged("side")
     ),
     # `side$` cannot be merged.
-    "a_staging_area_is_no_source": to(diverged, BASE, side={"a": "1"}).send(repo.merge("side$")),
+    "a_staging_area_is_no_source": to(diverged, BASE, side={"a": "1"})(repo.merge("side$")),
     # A tag, an expression and a commit id can be merged.
-    "sources_of_every_kind": to(diverged, BASE, side={"a": "1"}).send(
+    "sources_of_every_kind": to(diverged, BASE, side={"a": "1"})(
         repo.commit_files({"b": "1"}, "side"),
         repo.commit_files({"c": "1"}, "side"),
         repo.silent.tag("v1", "side~"),
@@ -162,11 +162,9 @@ SCENARIOS: Declared = {
         repo.tree(),
     ),
     # An unknown source is a 404 that names it.
-    "a_source_that_is_not_there": to(diverged, BASE).send(
-        repo.merge("nope"), repo.merge("0" * 64), repo.merge("main~99")
-    ),
+    "a_source_that_is_not_there": to(diverged, BASE)(repo.merge("nope"), repo.merge("0" * 64), repo.merge("main~99")),
     # A hidden branch is merged like any other, and its name is in the message.
-    "a_hidden_branch_is_merged": to(repository, BASE).send(
+    "a_hidden_branch_is_merged": to(repository, BASE)(
         repo.add_branch("staging", hidden=True),
         repo.commit_files({"a": "1"}, "staging"),
         repo.merge("staging"),
@@ -175,7 +173,7 @@ SCENARIOS: Declared = {
         repo.tree(),
     ),
     # Each merge moves the merge base: later merges see only what is new.
-    "merging_back_and_forth": to(diverged, BASE, main={"a": "1"}, side={"b": "1"}).send(
+    "merging_back_and_forth": to(diverged, BASE, main={"a": "1"}, side={"b": "1"})(
         repo.merge(),
         repo.merge("main", "side"),
         repo.commit_files({"a": "2"}, "side"),
@@ -184,7 +182,7 @@ SCENARIOS: Declared = {
         repo.log(),
     ),
     # What was merged and reverted on the target is not merged again.
-    "a_merge_of_a_reverted_merge": to(diverged, BASE, side={"d": "1"}).send(
+    "a_merge_of_a_reverted_merge": to(diverged, BASE, side={"d": "1"})(
         repo.merge(),
         repo.silent.revert("main", parent=1),
         repo.merge(),
@@ -193,11 +191,9 @@ SCENARIOS: Declared = {
         repo.tree(),
     ),
     # `out` on one side and `out/part` on the other are two paths, and both are kept.
-    "a_file_meets_a_folder": to(diverged, BASE, main={"out": "1"}, side={"out/part": "2"}).send(
-        repo.merge(), repo.tree()
-    ),
+    "a_file_meets_a_folder": to(diverged, BASE, main={"out": "1"}, side={"out/part": "2"})(repo.merge(), repo.tree()),
     # A source that deleted everything empties an unmoved target.
-    "an_empty_source_tree": to(diverged, BASE, side={"a": None, "b": None, "c": None}).send(
+    "an_empty_source_tree": to(diverged, BASE, side={"a": None, "b": None, "c": None})(
         repo.merge(), repo.tree("main@"), repo.show()
     ),
     # The first commit, which has no tree, is a merge base like any other.
@@ -209,7 +205,7 @@ SCENARIOS: Declared = {
         repo.tree(),
     ),
     # What came through a third branch is known: merging it directly brings nothing new.
-    "three_branches": to(diverged, BASE, side={"s": "1"}).send(
+    "three_branches": to(diverged, BASE, side={"s": "1"})(
         repo.add_branch("third", "side"),
         repo.commit_files({"t": "1"}, "third"),
         repo.merge("third", "main"),
@@ -219,17 +215,17 @@ SCENARIOS: Declared = {
         repo.tree(),
     ),
     # What the target changed and changed back is no change of its own, so the source's change is taken.
-    "a_change_taken_back_on_the_target": to(diverged, BASE, main={"a": "1"}, side={"a": "2"}).send(
+    "a_change_taken_back_on_the_target": to(diverged, BASE, main={"a": "1"}, side={"a": "2"})(
         repo.commit_files({"a": "0"}), repo.diff("main", "side"), repo.merge(), repo.tree()
     ),
     # Without a message, a merge says what it merged into what, as the source was written.
-    "the_default_message_names_both_sides": to(diverged, BASE, side={"a": "1"}).send(
+    "the_default_message_names_both_sides": to(diverged, BASE, side={"a": "1"})(
         repo.merge("side@"), repo.show(), repo.merge(repo.commit_files({"a": "2"}, "side"), message=""), repo.show()
     ),
     # A merge needs no body.
-    "a_merge_without_a_body": to(diverged, BASE, side={"a": "1"}).send(repo.post("/refs/side/merge/main"), repo.show()),
+    "a_merge_without_a_body": to(diverged, BASE, side={"a": "1"})(repo.post("/refs/side/merge/main"), repo.show()),
     # Every merge commit says its strategy, whatever the request's metadata says.
-    "the_strategy_is_noted_in_the_metadata": to(diverged, BASE, side={"a": "1"}).send(
+    "the_strategy_is_noted_in_the_metadata": to(diverged, BASE, side={"a": "1"})(
         repo.merge(metadata={".lakefs.merge.strategy": "mine", "k": "v"}),
         repo.show(),
         repo.commit_files({"a": "2"}, "side"),
@@ -240,33 +236,33 @@ SCENARIOS: Declared = {
         repo.show(),
     ),
     # An unknown strategy is refused.
-    "a_strategy_that_is_not_there": to(diverged, BASE, side={"a": "1"}).send(
+    "a_strategy_that_is_not_there": to(diverged, BASE, side={"a": "1"})(
         repo.merge(strategy="theirs"), repo.merge(strategy=1), repo.log()
     ),
     # `allow_empty` makes a merge commit of a source without changes.
-    "an_empty_merge_on_request": to(diverged, BASE, main={"a": "1"}).send(
+    "an_empty_merge_on_request": to(diverged, BASE, main={"a": "1"})(
         repo.show(), repo.merge(allow_empty=True), repo.show(), repo.tree()
     ),
     # `force` lifts the refusal of an empty merge as `allow_empty` does.
-    "force_merges_nothing_too": to(diverged, BASE).send(repo.merge(force=True), repo.log()),
+    "force_merges_nothing_too": to(diverged, BASE)(repo.merge(force=True), repo.log()),
     # An empty merge of a head into its own branch moves the head and keeps the tree.
     "a_branch_merges_itself": one_file(
         repo.show(), repo.merge(repo.head(), allow_empty=True, metadata={"k": "v"}), repo.show()
     ),
     # A squash merge takes over the tree in a commit with the target as its only parent.
-    "a_squash_has_one_parent": to(diverged, BASE, main={"m": "1"}, side={"s": "1"}).send(
+    "a_squash_has_one_parent": to(diverged, BASE, main={"m": "1"}, side={"s": "1"})(
         repo.commit_files({"t": "1"}, "side"), repo.merge(squash_merge=True), repo.show(), repo.tree(), repo.log()
     ),
     # Squashing the same source again succeeds with an empty commit.
-    "a_squash_of_the_same_source_again": to(diverged, BASE, side={"s": "1"}).send(
+    "a_squash_of_the_same_source_again": to(diverged, BASE, side={"s": "1"})(
         repo.merge(squash_merge=True), repo.merge(squash_merge=True), repo.log(), repo.tree()
     ),
     # A key that the target deleted after a squash comes back with the next one.
-    "a_squash_brings_back_what_was_deleted": to(diverged, BASE, side={"s": "1"}).send(
+    "a_squash_brings_back_what_was_deleted": to(diverged, BASE, side={"s": "1"})(
         repo.merge(squash_merge=True), repo.commit_files({"s": None}), repo.merge(squash_merge=True), repo.tree()
     ),
     # A merge's body is checked by the schema.
-    "members_of_the_wrong_type": to(diverged, BASE, side={"a": "1"}).send(
+    "members_of_the_wrong_type": to(diverged, BASE, side={"a": "1"})(
         repo.merge(message=1),
         repo.merge(metadata={"k": 1}),
         repo.merge(force="yes"),
@@ -274,7 +270,7 @@ SCENARIOS: Declared = {
         repo.merge(unknown=1, message="fine"),
     ),
     # A squash leaves the merge base where it was: what both sides have by now is the same change.
-    "a_merge_after_a_squash": to(diverged, BASE, side={"s": "1"}).send(
+    "a_merge_after_a_squash": to(diverged, BASE, side={"s": "1"})(
         repo.merge(squash_merge=True),
         repo.commit_files({"t": "1"}, "side"),
         repo.get("/refs/side/merge/main"),
@@ -283,7 +279,7 @@ SCENARIOS: Declared = {
         repo.show(),
     ),
     # Metadata of a merge is kept word by word, and what is no text is refused.
-    "metadata_of_a_merge": to(diverged, BASE, side={"a": "1"}).send(
+    "metadata_of_a_merge": to(diverged, BASE, side={"a": "1"})(
         repo.merge(metadata={"": "x", "ä": "日本", "long": "x" * 300, "K": "v", "k": "w"}, message=" two\nlines "),
         repo.show(),
         repo.merge(metadata=None),

@@ -138,7 +138,7 @@ SCENARIOS: Declared = {
         repo.tree("main@"),
     ),
     # Of two merges that name the same head the second is refused, and passes with the new head.
-    "one_of_two_publishers_wins": to(diverged, BASE, side={"s": "1"}).send(
+    "one_of_two_publishers_wins": to(diverged, BASE, side={"s": "1"})(
         repo.add_branch("late"),
         repo.commit_files({"l": "1"}, "late"),
         repo.publish(repo.head(), "side"),
@@ -147,7 +147,7 @@ SCENARIOS: Declared = {
         repo.log(first_parent="true"),
     ),
     # The merge of a head into its own branch is fenced like any other.
-    "an_empty_merge_is_fenced": to(repository, BASE).send(
+    "an_empty_merge_is_fenced": to(repository, BASE)(
         repo.publish("0" * 64, repo.head(), allow_empty=True),
         *[repo.publish(repo.commit_id(2), repo.commit_id(2), allow_empty=True)] * 2,
         repo.log(),
@@ -155,7 +155,7 @@ SCENARIOS: Declared = {
     # Mode `x` asks for the head of an object and then uploads it if there is none.
     "writing_only_what_is_new": empty(*[repo.head_object("a"), repo.upload("a", "1", headers=ONLY_NEW)] * 2),
     # A reader asks for one range after the other until there is no more.
-    "reading_in_pieces": to(repository, {"a": "0123456789"}).send(
+    "reading_in_pieces": to(repository, {"a": "0123456789"})(
         repo.stat("a"),
         *(
             repo.read("a", headers={"Range": f"bytes={start}-{start + 3}"}, query={"presign": "false"})
@@ -163,7 +163,7 @@ SCENARIOS: Declared = {
         ),
     ),
     # Commits, reverts, cherry-picks and hard resets run no pre-merge hook.
-    "other_ways_to_move_a_head_are_free": to(diverged, BASE, side={"s": "1"}).send(
+    "other_ways_to_move_a_head_are_free": to(diverged, BASE, side={"s": "1"})(
         repo.stage_files({"m": "1"}),
         repo.commit(),
         repo.revert("main"),
@@ -172,14 +172,14 @@ SCENARIOS: Declared = {
         repo.log(),
     ),
     # A merge by commit id runs the hook, though the source's branch is gone.
-    "the_source_of_a_deleted_branch_is_fenced": to(diverged, BASE, side={"s": "1"}).send(
+    "the_source_of_a_deleted_branch_is_fenced": to(diverged, BASE, side={"s": "1"})(
         repo.silent.delete("/branches/side"),
         repo.publish("0" * 64, repo.commit_id(2)),
         repo.publish(repo.head(), repo.commit_id(2)),
         repo.show(),
     ),
     # A publisher that did not get its answer finds its commit among the parents of the head, and no changes left.
-    "an_answer_that_was_lost": to(repository, BASE).send(
+    "an_answer_that_was_lost": to(repository, BASE)(
         repo.add_branch("perago-1", repo.commit_id(1), hidden=True),
         repo.commit_files({"out": "1"}, "perago-1", "staged"),
         repo.silent.publish(repo.commit_id(1), repo.commit_id(2)),
@@ -187,7 +187,7 @@ SCENARIOS: Declared = {
         repo.log(stop_at=repo.commit_id(1), first_parent="true"),
     ),
     # Reverting a fenced merge moves the head, so the next publisher has to name the revert.
-    "a_reverted_publication": to(diverged, BASE, side={"s": "1"}).send(
+    "a_reverted_publication": to(diverged, BASE, side={"s": "1"})(
         repo.publish(repo.head()),
         repo.revert(repo.head(), parent=1),
         repo.commit_files({"t": "1"}, "side"),
@@ -196,42 +196,40 @@ SCENARIOS: Declared = {
         repo.tree(),
     ),
     # A merge that names the head of the target passes.
-    "the_expected_head": to(diverged, BASE, side={"s": "1"}).send(
+    "the_expected_head": to(diverged, BASE, side={"s": "1"})(
         repo.publish(repo.head()), repo.show(), repo.tree(prefix="s")
     ),
     # A merge that names another commit is a 412 with the hook's words, and changes nothing.
-    "another_head": to(diverged, BASE, main={"m": "1"}, side={"s": "1"}).send(
+    "another_head": to(diverged, BASE, main={"m": "1"}, side={"s": "1"})(
         repo.publish(repo.head("side")), repo.get("/branches/main"), repo.log(), repo.tree(prefix="s"), repo.staged()
     ),
     # A merge that names the head with nothing is refused: it names none that could be.
-    "an_empty_head": to(diverged, BASE, side={"s": "1"}).send(repo.publish(""), repo.log()),
+    "an_empty_head": to(diverged, BASE, side={"s": "1"})(repo.publish(""), repo.log()),
     # A merge that names none passes.
-    "no_head_is_named": to(diverged, BASE, main={"m": "1"}, side={"s": "1"}).send(
+    "no_head_is_named": to(diverged, BASE, main={"m": "1"}, side={"s": "1"})(
         repo.merge(), repo.log(first_parent="true")
     ),
     # A conflict is a 409, whatever the hook would have said.
-    "a_conflict_comes_before_the_hook": to(diverged, BASE, main={"a": "1"}, side={"a": "2"}).send(
-        repo.publish("0" * 64)
-    ),
+    "a_conflict_comes_before_the_hook": to(diverged, BASE, main={"a": "1"}, side={"a": "2"})(repo.publish("0" * 64)),
     # A source without changes is a 400, whatever the hook would have said.
-    "nothing_to_merge_comes_before_the_hook": to(diverged, BASE, main={"a": "1"}).send(repo.publish("0" * 64)),
+    "nothing_to_merge_comes_before_the_hook": to(diverged, BASE, main={"a": "1"})(repo.publish("0" * 64)),
     # Staged changes on the target are a 400, whatever the hook would have said.
-    "a_dirty_target_comes_before_the_hook": to(diverged, BASE, side={"s": "1"}).send(
+    "a_dirty_target_comes_before_the_hook": to(diverged, BASE, side={"s": "1"})(
         repo.stage_files({"m": "1"}), repo.publish("0" * 64)
     ),
     # Neither `force`, `allow_empty`, `squash_merge` nor a strategy skips the hook.
-    "no_option_skips_the_hook": to(diverged, BASE, main={"a": "1"}, side={"a": "2"}).send(
+    "no_option_skips_the_hook": to(diverged, BASE, main={"a": "1"}, side={"a": "2"})(
         repo.publish("0" * 64, strategy="source-wins", force=True),
         repo.publish("0" * 64, strategy="source-wins", allow_empty=True),
         repo.publish("0" * 64, strategy="source-wins", squash_merge=True),
         repo.log(),
     ),
     # A squash merge has the target's head as its parent, too.
-    "a_squash_is_fenced": to(diverged, BASE, side={"s": "1"}).send(
+    "a_squash_is_fenced": to(diverged, BASE, side={"s": "1"})(
         repo.publish(repo.head(), squash_merge=True), repo.show()
     ),
     # A source without the action file is merged unfenced, though the target has one.
-    "a_source_from_before_the_hook": to(repository, {"a": "0"}).send(
+    "a_source_from_before_the_hook": to(repository, {"a": "0"})(
         repo.add_branch("side"),
         repo.commit_files({"s": "1"}, "side"),
         repo.commit_files({FENCE_PATH: FENCE_TEXT}),
@@ -239,17 +237,17 @@ SCENARIOS: Declared = {
         repo.show(),
     ),
     # A source that deleted the action file is merged unfenced, and the deletion goes with it.
-    "a_source_that_removed_the_hook": to(diverged, BASE, side={FENCE_PATH: None, "s": "1"}).send(
+    "a_source_that_removed_the_hook": to(diverged, BASE, side={FENCE_PATH: None, "s": "1"})(
         repo.publish("0" * 64), repo.tree()
     ),
     # A source that adds the action file is fenced by it.
-    "a_source_that_brings_the_hook": to(diverged, {"a": "0"}, side={FENCE_PATH: FENCE_TEXT, "s": "1"}).send(
+    "a_source_that_brings_the_hook": to(diverged, {"a": "0"}, side={FENCE_PATH: FENCE_TEXT, "s": "1"})(
         repo.publish("0" * 64), repo.publish(repo.head()), repo.show()
     ),
     # Only files in `_lakefs_actions/` at the root are hooks.
     "a_hook_somewhere_else_is_none": to(
         diverged, {"a": "0"}, side={"x/" + FENCE_PATH: FENCE_TEXT, "_lakefs_actions.yaml": FENCE_TEXT}
-    ).send(repo.publish("0" * 64), repo.log(amount=1)),
+    )(repo.publish("0" * 64), repo.log(amount=1)),
     # A file in a folder below `_lakefs_actions/` makes the commit a 404, for the folder is taken for an action.
     "a_folder_among_the_actions": empty(
         repo.stage_files({"_lakefs_actions/deep/f.yaml": FENCE_TEXT}), repo.commit(), repo.log()
@@ -285,11 +283,11 @@ SCENARIOS: Declared = {
         repo.stage_files({FENCE_PATH: FENCE_TEXT, "_lakefs_actions/second.yaml": FENCE_TEXT}), repo.commit(), repo.log()
     ),
     # Where no hook ran there are no runs.
-    "no_runs_of_hooks": to(diverged, {"a": "0"}, side={"s": "1"}).send(repo.silent.merge(), repo.get("/actions/runs")),
+    "no_runs_of_hooks": to(diverged, {"a": "0"}, side={"s": "1"})(repo.silent.merge(), repo.get("/actions/runs")),
     # An unknown run is a 404.
     "a_run_that_is_not_there": empty(repo.get("/actions/runs/nope"), repo.get("/actions/runs/nope/hooks")),
     # A transaction is a branch, its uploads, a commit, a merge and a deletion.
-    "a_transaction": to(repository, {"a": "0"}).send(
+    "a_transaction": to(repository, {"a": "0"})(
         repo.branch("tx-1", hidden=True),
         repo.upload("b", "1", "tx-1"),
         repo.commit("tx-1", "transaction", metadata={}),
@@ -299,7 +297,7 @@ SCENARIOS: Declared = {
         repo.log(first_parent="true"),
     ),
     # A transaction that is given up leaves nothing but its branch.
-    "an_abandoned_transaction": to(repository, {"a": "0"}).send(
+    "an_abandoned_transaction": to(repository, {"a": "0"})(
         repo.branch("tx-1"),
         repo.upload("b", "1", "tx-1"),
         repo.delete("/branches/tx-1"),

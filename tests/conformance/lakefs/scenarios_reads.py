@@ -65,7 +65,7 @@ def the_dates_of_an_object(repo: Repository) -> None:
 
 SCENARIOS: Declared = {
     # An unknown path is a 404 to read and to describe; a folder is no object.
-    "objects_that_are_not_there": to(repository, {"dir/a": "1"}).send(
+    "objects_that_are_not_there": to(repository, {"dir/a": "1"})(
         *(ask(path) for path in ("nope", "dir", "dir/", "dir/a/") for ask in (repo.read, repo.stat))
     ),
     # A missing or empty path is refused.
@@ -78,12 +78,10 @@ SCENARIOS: Declared = {
     # Read these ranges of an object.
     **each(
         RANGES,
-        lambda case: to(repository, {"a": case[0]}).send(
-            *(repo.read("a", headers={"Range": asked}) for asked in case[1])
-        ),
+        lambda case: to(repository, {"a": case[0]})(*(repo.read("a", headers={"Range": asked}) for asked in case[1])),
     ),
     # A number of more than 64 bits is no range at all.
-    "a_range_of_many_digits": to(repository, {"a": "content"}).send(
+    "a_range_of_many_digits": to(repository, {"a": "content"})(
         *(
             ask("a", headers={"Range": asked})
             for asked in ("bytes=9223372036854775807-", "bytes=9223372036854775808-", "bytes=0-9223372036854775808")
@@ -91,35 +89,35 @@ SCENARIOS: Declared = {
         )
     ),
     # `If-None-Match` with the quoted ETag is a 304 without a body; any other value reads.
-    "reading_if_it_changed": to(repository, {"a": "content"}).send(
+    "reading_if_it_changed": to(repository, {"a": "content"})(
         *(
             repo.read("a", headers={"If-None-Match": tag})
             for tag in (TAG, TAG.strip('"'), '"other"', "*", f'"other", {TAG}', f"W/{TAG}")
         )
     ),
     # The bytes come with their type, a quoted MD5 as ETag, a date, and an order not to store them.
-    "reading_an_object": to(repository, {"a": "content"}).send(repo.read("a")),
+    "reading_an_object": to(repository, {"a": "content"})(repo.read("a")),
     # A range of an unknown object is a 404.
     "a_range_that_is_not_there": empty(repo.read("nope", headers={"Range": "bytes=0-1"})),
     # `If-Modified-Since`, `If-Match` and `If-Range` are not looked at.
-    "conditions_that_are_ignored": to(repository, {"a": "content"}).send(
+    "conditions_that_are_ignored": to(repository, {"a": "content"})(
         repo.read("a", headers={"If-Modified-Since": "Fri, 01 Jan 2100 00:00:00 GMT"}),
         repo.read("a", headers={"If-Match": '"other"'}),
         repo.read("a", headers={"If-Range": '"other"', "Range": "bytes=0-1"}),
     ),
     # An unchanged object is a 304, whatever range was asked for.
-    "a_condition_and_a_range": to(repository, {"a": "content"}).send(
+    "a_condition_and_a_range": to(repository, {"a": "content"})(
         repo.read("a", headers={"If-None-Match": TAG, "Range": "bytes=0-1"}),
         repo.read("a", headers={"If-None-Match": '"other"', "Range": "bytes=0-1"}),
     ),
     # HEAD tells whether there is an object, and has no body even if there is none.
-    "asking_for_the_head_of_an_object": to(repository, {"a": "content"}).send(
+    "asking_for_the_head_of_an_object": to(repository, {"a": "content"})(
         *repo.head_object.each("a", "nope"),
         repo.call("HEAD", "/refs/nope/objects", query={"path": "a"}),
         repo.call("HEAD", "/refs/main/objects"),
     ),
     # HEAD understands ranges, too.
-    "the_head_of_a_range": to(repository, {"a": "content"}).send(
+    "the_head_of_a_range": to(repository, {"a": "content"})(
         *(repo.head_object("a", headers={"Range": asked}) for asked in ("bytes=1-2", "bytes=99-", "nonsense"))
     ),
     # Address and time of an object stay what they were when it is committed, merged and branched from.

@@ -87,11 +87,11 @@ def a_digit_of_many_commits(repo: Repository) -> None:
 
 SCENARIOS: Declared = {
     # A bare branch and `branch$` show what is staged, `branch@` and the commit id show what is committed.
-    "a_branch_reads_with_its_staged_changes": to(repository, {"a": "1", "b": "2"}).send(
+    "a_branch_reads_with_its_staged_changes": to(repository, {"a": "1", "b": "2"})(
         repo.stage_files({"a": None, "c": "3"}), *repo.tree.each("main", "main$", "main@", repo.head())
     ),
     # Where these steps from a merge commit lead.
-    **each(STEPS, lambda case: to(merged).send(*(repo.show(f"main{step}") for step in case))),
+    **each(STEPS, lambda case: to(merged)(*(repo.show(f"main{step}") for step in case))),
     # `~x` cannot be parsed: 400 for a listing, 500 for the commit.
     "a_step_that_is_no_number": one_file(
         *(ask(ref) for ref in ("main~x", "main^x", "main~1.5") for ask in (repo.tree, repo.show)),

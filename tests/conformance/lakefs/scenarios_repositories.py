@@ -89,7 +89,7 @@ def nowhere(rest: Rest, label: str = "nope") -> Repository:
 
 SCENARIOS: Declared = {
     # A new repository has a default branch with one commit that has no parents, no committer and no objects.
-    "a_new_repository_has_one_empty_commit": to(nowhere, "repo").send(
+    "a_new_repository_has_one_empty_commit": to(nowhere, "repo")(
         repo.create(),
         repo.get(""),
         repo.branches(),
@@ -114,7 +114,7 @@ SCENARIOS: Declared = {
         )
     ),
     # Whatever is asked below an unknown repository, the repository is what is missing.
-    "everything_below_an_unknown_repository_is_a_404": to(nowhere).send(
+    "everything_below_an_unknown_repository_is_a_404": to(nowhere)(
         repo.branches(),
         repo.get("/branches/main"),
         repo.tags(),
@@ -130,12 +130,12 @@ SCENARIOS: Declared = {
         repo.pick("main"),
     ),
     # Objects of an unknown repository are not there either, save that a batch of deletions is fine.
-    "objects_of_an_unknown_repository": to(nowhere).send(
+    "objects_of_an_unknown_repository": to(nowhere)(
         *(ask("a") for ask in (repo.read, repo.stat, repo.head_object, repo.upload, repo.remove)),
         repo.post("/branches/main/objects/delete", {"paths": ["a"]}),
     ),
     # With `force` a read-only repository can be written to all the same.
-    "a_read_only_repository_is_forced": to(repository, read_only=True).send(
+    "a_read_only_repository_is_forced": to(repository, read_only=True)(
         repo.branch("side", force=True),
         repo.upload("a", "1", "side", query={"force": "true"}),
         repo.commit("side", force=True),
@@ -155,11 +155,11 @@ SCENARIOS: Declared = {
     # An unknown repository is a 404.
     "a_repository_that_is_not_there": send(rest.get(ONE, repository=rest.name("nope"))),
     # The default branch has the name that was asked for, and `main` does not exist then.
-    "the_default_branch_is_chosen": to(repository, default_branch="trunk").send(
+    "the_default_branch_is_chosen": to(repository, default_branch="trunk")(
         repo.get(""), repo.get("/branches/trunk"), repo.get("/branches/main"), repo.delete("/branches/trunk")
     ),
     # A default branch may have a name that no other branch may have.
-    "the_default_branch_is_not_validated": to(repository, default_branch="a/b").send(
+    "the_default_branch_is_not_validated": to(repository, default_branch="a/b")(
         repo.get(""), repo.get("/branches/{branch}", branch="a/b")
     ),
     # The storage namespace must be of the server's kind of storage.
@@ -177,7 +177,7 @@ SCENARIOS: Declared = {
         repo.delete(""), repo.delete(""), repo.rest.get("/repositories", query={"prefix": repo.name})
     ),
     # A read-only repository can be read, and every write to it is forbidden.
-    "a_read_only_repository_is_never_written": to(repository, read_only=True).send(
+    "a_read_only_repository_is_never_written": to(repository, read_only=True)(
         repo.get(""),
         repo.tree(),
         repo.branch("side"),

@@ -158,7 +158,7 @@ SCENARIOS: Declared = {
     # A flag in the query must be a boolean, in one of several spellings.
     "flags_of_the_wrong_type": one_file(*(repo.log(first_parent=text) for text in ("yes", "1", "TRUE", "t", ""))),
     # An empty object is a body without members.
-    "an_empty_object_is_a_body": to(diverged, {"a": "0"}, side={"a": "1"}).send(
+    "an_empty_object_is_a_body": to(diverged, {"a": "0"}, side={"a": "1"})(
         repo.call("POST", "/refs/side/merge/main", body=b"{}", headers=JSON)
     ),
 }

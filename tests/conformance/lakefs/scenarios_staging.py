@@ -32,7 +32,7 @@ SCENARIOS: Declared = {
         lambda case: one_file(repo.upload("a", "1", headers=case), repo.staged(), repo.commit(), repo.stat("a")),
     ),
     # The diff of a branch tells what was added, changed and removed; what was removed has no size.
-    "what_is_staged": to(repository, {"changed": "1", "kept": "1", "removed": "1"}).send(
+    "what_is_staged": to(repository, {"changed": "1", "kept": "1", "removed": "1"})(
         repo.stage_files({"added": "22", "changed": "333", "removed": None}), repo.staged()
     ),
     # Uploading the same content again is no change, but shows a new address until the next commit.
@@ -77,7 +77,7 @@ SCENARIOS: Declared = {
         repo.staged(amount="1001"),
     ),
     # With a delimiter, changes below a folder are one change of it.
-    "folders_of_what_is_staged": to(repository, {"a/1": "", "b/1": ""}).send(
+    "folders_of_what_is_staged": to(repository, {"a/1": "", "b/1": ""})(
         repo.stage_files({"a/1": None, "b/2": "", "c": "", "d/1": "", "d/2": ""}),
         repo.staged(delimiter="/"),
         repo.staged(delimiter="/", prefix="d/"),
@@ -85,7 +85,7 @@ SCENARIOS: Declared = {
         *(repo.staged(delimiter="/", after=after) for after in ("a", "b", "d/", "d/1", "e")),
     ),
     # A reset drops all that is staged and moves no head.
-    "resetting_everything": to(repository, {"a": "1", "b": "2"}).send(
+    "resetting_everything": to(repository, {"a": "1", "b": "2"})(
         repo.stage_files({"a": None, "b": "3", "c": "4"}),
         repo.reset(type="reset"),
         repo.tree(),
@@ -93,7 +93,7 @@ SCENARIOS: Declared = {
         repo.show(),
     ),
     # A reset of an object drops its change only.
-    "resetting_one_object": to(repository, {"a": "1", "a/b": "2", "c": "3"}).send(
+    "resetting_one_object": to(repository, {"a": "1", "a/b": "2", "c": "3"})(
         repo.stage_files({"a": "9", "a/b": "9", "c": None}),
         repo.reset(type="object", path="a"),
         repo.staged(),
@@ -101,7 +101,7 @@ SCENARIOS: Declared = {
         repo.staged(),
     ),
     # A reset of a prefix drops all changes below it, whatever the prefix ends in.
-    "resetting_a_folder": to(repository, {"dir/a": "1", "dir/b": "2", "dirt": "3"}).send(
+    "resetting_a_folder": to(repository, {"dir/a": "1", "dir/b": "2", "dirt": "3"})(
         repo.stage_files({"dir/a": "9", "dir/b": None, "dir/c": "9", "dirt": "9"}),
         repo.reset(type="common_prefix", path="dir/"),
         repo.staged(),
@@ -135,11 +135,11 @@ SCENARIOS: Declared = {
         repo.staged("side"),
     ),
     # A deletion is staged: the branch is without the object at once, its commit keeps it.
-    "a_committed_object_is_deleted": to(repository, {"a": "1", "b": "2"}).send(
+    "a_committed_object_is_deleted": to(repository, {"a": "1", "b": "2"})(
         repo.remove("a"), repo.tree(), repo.tree("main@"), repo.staged(), repo.stat("a")
     ),
     # A commit takes the deletion over, and the commit before keeps the object.
-    "a_deletion_is_committed": to(repository, {"a": "1", "b": "2"}).send(
+    "a_deletion_is_committed": to(repository, {"a": "1", "b": "2"})(
         repo.remove("a"), repo.commit(), repo.tree("main@"), repo.tree("main~")
     ),
     # Deleting what is not there is fine and stages nothing.
@@ -153,7 +153,7 @@ SCENARIOS: Declared = {
         repo.stage_files({"a": None}), repo.upload("a", "1"), repo.staged(), repo.tree(), repo.commit()
     ),
     # Deleting a prefix deletes none of its objects.
-    "a_folder_is_not_deleted": to(repository, {"dir/a": "1", "dir/b": "2"}).send(
+    "a_folder_is_not_deleted": to(repository, {"dir/a": "1", "dir/b": "2"})(
         repo.remove("dir"), repo.remove("dir/"), repo.tree()
     ),
     # A missing or empty path is a 400, an unknown branch a 404.
@@ -161,7 +161,7 @@ SCENARIOS: Declared = {
         repo.delete("/branches/main/objects"), repo.remove(""), repo.remove("a", "nope"), repo.tree()
     ),
     # A batch deletes what is there and does not mind what is not.
-    "many_objects_are_deleted": to(repository, {"a": "1", "b": "2", "dir/c": "3", "dir/d": "4"}).send(
+    "many_objects_are_deleted": to(repository, {"a": "1", "b": "2", "dir/c": "3", "dir/d": "4"})(
         repo.post(BATCH, {"paths": ["a", "nope", "dir/c", "a"]}), repo.tree(), repo.staged()
     ),
     # An empty batch is fine; a missing or misspelt one is not.

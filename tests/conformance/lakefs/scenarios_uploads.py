@@ -145,7 +145,7 @@ SCENARIOS: Declared = {
     # Values of metadata are kept but for the blanks around them.
     "values_of_metadata": empty(repo.upload("a", headers=TEXT | VALUES), repo.stat("a")),
     # Metadata goes with the object through commits and merges.
-    "metadata_is_committed_and_merged": to(diverged, {"a": "1"}).send(
+    "metadata_is_committed_and_merged": to(diverged, {"a": "1"})(
         repo.silent.upload("b", "1", "side", headers=TEXT | {"x-lakefs-meta-k": "v"}),
         repo.silent.commit("side"),
         repo.silent.merge("side"),
@@ -192,7 +192,7 @@ SCENARIOS: Declared = {
     # An upload to an unknown branch is a 404 that names it.
     "an_upload_to_a_branch_that_is_not_there": empty(repo.upload("a", "1", "nope"), repo.upload("a", "1", "no.pe")),
     # `If-None-Match: *` stores a new object and refuses to replace one, staged or committed.
-    "an_upload_only_if_there_is_nothing": to(repository, {"committed": "1"}).send(
+    "an_upload_only_if_there_is_nothing": to(repository, {"committed": "1"})(
         *(repo.upload(path, "2", headers={"If-None-Match": "*"}) for path in ("new", "new", "committed")),
         repo.read("new"),
         repo.read("committed"),
@@ -240,7 +240,7 @@ SCENARIOS: Declared = {
     # The bare prefix is a name, too.
     "a_name_of_nothing": empty(repo.upload("a", headers=TEXT | {"x-lakefs-meta-": "v"})),
     # A listing leaves metadata out where there is none.
-    "metadata_in_a_listing": to(repository, {"without": "1"}).send(
+    "metadata_in_a_listing": to(repository, {"without": "1"})(
         repo.silent.upload("with", "1", headers=TEXT | {"x-lakefs-meta-k": "v"}),
         repo.tree(),
         repo.tree(user_metadata="true"),
