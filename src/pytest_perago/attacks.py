@@ -258,14 +258,9 @@ class Attack:
                 continue  # its `run` test says why
             if not second.output.problem:
                 number += 1
-                yield self._shortened(
-                    Seed(
-                        fault_case,
-                        fault_case.given.files or {},
-                        fault_case.given.params.model_dump(mode="json", by_alias=True, round_trip=True),
-                        frozenset((*first.audit.outside, *second.audit.outside)),
-                    )
-                )
+                given, outside = fault_case.given, frozenset((*first.audit.outside, *second.audit.outside))
+                params = given.params.model_dump(mode="json", by_alias=True, round_trip=True)
+                yield self._shortened(Seed(fault_case, given.files or {}, params, outside))
 
     def _smallest_tree(self) -> dict[str, bytes]:
         """The smallest tree that the `pre` guardrails accept; empty if no such tree has a file."""

@@ -236,8 +236,10 @@ def _task_cover(config: pytest.Config, task: Task, *, has_tests: bool) -> TaskCo
     publishes = task.workspace is not None and not task.workspace.read_only
     files, unlooked = record.covered_files.get(key, ([], 0))
 
-    def tests(phase: str, rule: Guardrail, verdict: str) -> list[str]:
-        return sorted(record.tried.get((*key, phase, str(rule), verdict), ()))
+    def cover(phase: str, rule: Guardrail) -> GuardrailCover:
+        requires = phase == "post" and publishes and "missing" in violations_of(rule)
+        tried = (record.tried.get((*key, phase, str(rule), verdict), ()) for verdict in ("satisfied", "violated"))
+        return GuardrailCover(phase, str(rule), requires, *map(sorted, tried))
 
     return TaskCover(
         task.name,
@@ -245,17 +247,7 @@ def _task_cover(config: pytest.Config, task: Task, *, has_tests: bool) -> TaskCo
         place=f"{Path(task.file).name}:{task.line}",
         description=task.description or "",
         examples=[_example(example) for example in task.examples],
-        guardrails=[
-            GuardrailCover(
-                phase,
-                str(rule),
-                phase == "post" and publishes and "missing" in violations_of(rule),
-                tests(phase, rule, "satisfied"),
-                tests(phase, rule, "violated"),
-            )
-            for phase, rules in phases_of(task)
-            for rule in dict.fromkeys(rules)
-        ],
+        guardrails=[cover(phase, rule) for phase, rules in phases_of(task) for rule in dict.fromkeys(rules)],
         has_tests=has_tests,
         ran=(*key, "function") in record.tried,
         files=files,

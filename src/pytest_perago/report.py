@@ -23,7 +23,7 @@ from perago.records import dataclass, field
 from perago.testing.tasks import CaseFailed
 from perago.text import count, duration, visible
 from pytest_perago.collection import CaseItem
-from pytest_perago.cover import Coverage, GuardrailCover, TaskCover
+from pytest_perago.cover import Coverage, FileCover, GuardrailCover, TaskCover
 from pytest_perago.kinds import KINDS
 from pytest_perago.options import HARNESS_ERROR, OPT_OUT, loaded, record_of, rerun_command
 
@@ -318,19 +318,7 @@ def _judged(rule: GuardrailCover, *, is_covered: bool) -> list[Markup]:
 
 def _covered(coverage: Coverage, rules: Sequence[Sequence[Child]]) -> Markup:
     covered, points = coverage.points
-    files = [
-        [
-            task.task,
-            tag("code", file.path),
-            file.example,
-            *map(_noticed, (file.absent != "no", file.empty, file.truncated)),
-            tag("td", "✗ no guardrail notices its loss", class_="failed")
-            if file.is_unguarded
-            else tag("td", [tag("code", rule, " ") for rule in file.noticed_by]),
-        ]
-        for task in coverage.tasks
-        for file in task.files
-    ]
+    files = [[task.task, *_file(file)] for task in coverage.tasks for file in task.files]
     unlooked = sum(task.unlooked for task in coverage.tasks)
     return joined(
         [
@@ -341,6 +329,16 @@ def _covered(coverage: Coverage, rules: Sequence[Sequence[Child]]) -> Markup:
             tag("p", f"and {unlooked:,} more files, which were not checked") if unlooked else None,
         ]
     )
+
+
+def _file(file: FileCover) -> Iterator[Child]:
+    yield tag("code", file.path)
+    yield file.example
+    yield from map(_noticed, (file.absent != "no", file.empty, file.truncated))
+    if file.is_unguarded:
+        yield tag("td", "✗ no guardrail notices its loss", class_="failed")
+    else:
+        yield tag("td", [tag("code", rule, " ") for rule in file.noticed_by])
 
 
 def _noticed(noticed: bool | None, no: str = "✗ no") -> Markup:

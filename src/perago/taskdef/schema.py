@@ -149,13 +149,8 @@ def result_schema(model: type[BaseModel]) -> dict[str, Any]:
 _COMMIT = {"type": "string", "pattern": COMMIT_ID_PATTERN}
 _OUTPUT = {"type": "object", "minProperties": 1}
 """The output of a JOIN: the outputs of its tasks, by reference name (`perago.taskdef.payload`)."""
-GIVEN_REF: dict[str, Any] = {
-    "anyOf": [
-        _COMMIT,
-        {"type": "array", "items": {"anyOf": [_COMMIT, _OUTPUT, {"type": "null"}]}, "minItems": 1},
-        _OUTPUT,
-    ]
-}
+_REFS = {"type": "array", "items": {"anyOf": [_COMMIT, _OUTPUT, {"type": "null"}]}, "minItems": 1}
+GIVEN_REF: dict[str, Any] = {"anyOf": [_COMMIT, _REFS, _OUTPUT]}
 
 
 def _envelope(task: Task, key: str, schema: dict[str, Any], ref: dict[str, Any]) -> dict[str, Any]:

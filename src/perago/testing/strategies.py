@@ -201,14 +201,9 @@ def _numbers(schema: Mapping[str, Any]) -> _Documents:
         return _near_the_edges(schema)
     least = schema.get("exclusiveMinimum", schema.get("minimum"))
     most = schema.get("exclusiveMaximum", schema.get("maximum"))
-    return st.floats(
-        None if least is None else float(least),
-        None if most is None else float(most),
-        exclude_min="exclusiveMinimum" in schema,
-        exclude_max="exclusiveMaximum" in schema,
-        allow_nan=False,
-        allow_infinity=False,
-    )
+    low, high = (None if bound is None else float(bound) for bound in (least, most))
+    open_low, open_high = "exclusiveMinimum" in schema, "exclusiveMaximum" in schema
+    return st.floats(low, high, exclude_min=open_low, exclude_max=open_high, allow_nan=False, allow_infinity=False)
 
 
 def _strings(schema: Mapping[str, Any]) -> _Documents:

@@ -129,14 +129,9 @@ class WorkflowRunner:
         if left:
             raise LookupError(f"lost: no attempt of {', '.join(sorted(left))} ran")
         ended = conductor.workflow(workflow_id)
-        return WorkflowRun(
-            ended["status"],
-            ended.get("reasonForIncompletion"),
-            ended.get("output", {}).get("result"),
-            tuple(outcomes),
-            PublishedTree(services.tree(repository=repository)),
-            workflow_id,
-        )
+        reason, result = ended.get("reasonForIncompletion"), ended.get("output", {}).get("result")
+        tree = PublishedTree(services.tree(repository=repository))
+        return WorkflowRun(ended["status"], reason, result, tuple(outcomes), tree, workflow_id)
 
     def _deliveries(
         self, services: InMemoryServices, choose: Callable[[Sequence[Delivery]], int]
