@@ -244,6 +244,10 @@ def _constant(text: str) -> Callable[[Any], str]:
     return lambda _: text
 
 
+def _moved_to(day: str) -> Callable[[Any], str]:
+    return lambda moment: f"{day}{moment[10:]}"
+
+
 VALUES = (
     Value("empty-number", 1, _NUMERIC, "an empty cell", _constant(""), None),
     Value("empty-text", 1, ("text", "date"), "an empty text", _constant(""), _constant("")),
@@ -271,9 +275,7 @@ VALUES = (
     Value("exponent", 2, _NUMERIC, "a number with an exponent", _constant("1e3"), None),
     Value("leading-zero", 2, _NUMERIC, "a leading zero", lambda cell: f"0{cell}", None),
     Value("wide-int", 2, ("integer",), "2**63", _constant(str(2**63)), lambda _: 2**63),
-    Value(
-        "date-edge", 2, ("date",), "a leap day", lambda cell: f"2024-02-29{cell[10:]}", lambda v: f"2024-02-29{v[10:]}"
-    ),
+    Value("date-edge", 2, ("date",), "a leap day", _moved_to("2024-02-29"), _moved_to("2024-02-29")),
     Value("slash-in-text", 2, ("text",), "'../../x'", _constant("../../x"), _constant("../../x")),
     Value("dots", 2, ("text",), "'..'", _constant(".."), _constant("..")),
     Value("long-text", 2, ("text",), "a text of 300 characters", _constant("x" * 300), _constant("x" * 300)),
@@ -281,14 +283,7 @@ VALUES = (
     Value("bool-for-number", 2, _NUMERIC, "true, not a number", None, lambda _: True),
     Value("nested", 2, ("text",), "an object, not a text", None, lambda value: {"value": value}),
     Value("list-for-scalar", 2, _ANY, "a list", None, lambda value: [value]),
-    Value(
-        "date-far",
-        3,
-        ("date",),
-        "the year 9999",
-        lambda cell: f"9999-12-31{cell[10:]}",
-        lambda v: f"9999-12-31{v[10:]}",
-    ),
+    Value("date-far", 3, ("date",), "the year 9999", _moved_to("9999-12-31"), _moved_to("9999-12-31")),
     Value("formula", 3, ("text",), "a formula", _constant("=1+1"), _constant("=1+1")),
     Value("lone-surrogate", 3, ("text",), "half of a surrogate pair", None, _constant("\ud800")),
 )
@@ -346,11 +341,11 @@ def _documents(tree: Tree, path: str) -> Documents:
     try:
         if PurePosixPath(path).suffix.lower() not in LINES:
             indent = 2 if b"\n" in tree[path].strip() else None
-            yield (
-                json.loads(tree[path]),
-                "",
-                lambda value: (json.dumps(value, indent=indent) + "\n").encode("utf-8", "surrogatepass"),
-            )
+
+            def rewritten(value: Any) -> bytes:
+                return (json.dumps(value, indent=indent) + "\n").encode("utf-8", "surrogatepass")
+
+            yield json.loads(tree[path]), "", rewritten
             return
         lines = tree[path].splitlines(keepends=True)
         for index in dict.fromkeys((0, len(lines) - 1)):
@@ -455,7 +450,7 @@ Tables: TypeAlias = "Iterable[tuple[str, Any, str]]"
 """The description, the new table, and the changed column."""
 
 
-def _on_parquet(label: str, level: int, find: Callable[[Any], Tables]) -> None:
+def _on_parquet(label: str, find: Callable[[Any], Tables]) -> None:
     """Add a mutation of a Parquet file. Without pyarrow, Parquet files are not changed."""
 
     def operator(tree: Tree, path: str) -> Iterator[Change]:
@@ -473,11 +468,17 @@ def _on_parquet(label: str, level: int, find: Callable[[Any], Tables]) -> None:
         except (arrow.ArrowException, ValueError, TypeError, OSError):  # it is not Parquet, or has no such form
             return
 
-    entry(label, level, ".parquet")(operator)
+    entry(label, 1, ".parquet")(operator)
 
 
-def _in_columns(words: str, fits: Callable[[Any], bool], made: Callable[[Any], Any]) -> Callable[[Any], Tables]:
-    """Change one column. `fits` gets its type; `made` gets its values as an array, and returns a new array."""
+def _on_table(label: str, words: str, made: Callable[[Any], Any]) -> None:
+    """Add a mutation of the complete table, from which `made` makes another one."""
+    _on_parquet(label, lambda table: [(words, made(table), "")])
+
+
+def _on_column(label: str, words: str, fits: Callable[[Any], bool], made: Callable[[Any], Any]) -> None:
+    """Add a mutation of one column. `fits` gets its type; `made` gets its values as an array, and returns a new
+    array."""
 
     def find(table: Any) -> Tables:
         for number, field in enumerate(table.schema):
@@ -486,7 +487,7 @@ def _in_columns(words: str, fits: Callable[[Any], bool], made: Callable[[Any], A
                 changed = table.set_column(number, _arrow().field(field.name, values.type), values)
                 yield words.format(name=repr(field.name)), changed, field.name
 
-    return find
+    _on_parquet(label, find)
 
 
 def _first_is(value: Any) -> Callable[[Any], Any]:
@@ -509,6 +510,14 @@ def _narrow(array: Any) -> Any:
     return array.cast("int32" if _is_integer(array.type) else "float32", safe=False)
 
 
+def _with_note(table: Any) -> Any:
+    return table.append_column("note", _arrow().array(["x"] * table.num_rows))
+
+
+def _with_last_row_again(table: Any) -> Any:
+    return _arrow().concat_tables([table, table.slice(table.num_rows - 1)])
+
+
 def _without_columns(table: Any) -> Tables:
     for name in table.column_names[::-1] if table.num_columns > 1 else ():
         yield f"has no column {name!r}", table.drop_columns([name]), name
@@ -516,61 +525,24 @@ def _without_columns(table: Any) -> Tables:
 
 _NULL = "has a null in column {name}, row 1"
 
-for _label, _level, _find in (
-    ("zero-rows", 1, lambda table: [("has no rows", table.slice(0, 0), "")]),
-    ("one-row", 1, lambda table: [("has one row", table.slice(0, 1), "")]),
-    ("nulls", 1, _in_columns(_NULL, lambda kind: not _is_integer(kind), _first_is(None))),
-    ("int-nulls", 1, _in_columns(_NULL, _is_integer, _first_is(None))),
-    (
-        "null-type",
-        1,
-        _in_columns(
-            "has only nulls, of the type null, in column {name}", bool, lambda array: _arrow().nulls(len(array))
-        ),
-    ),
-    ("narrow", 1, _in_columns("has 32 bits in column {name}", lambda kind: str(kind) in ("int64", "double"), _narrow)),
-    (
-        "dictionary",
-        1,
-        _in_columns("has categories in column {name}", _is_text, lambda array: array.dictionary_encode()),
-    ),
-    (
-        "large-string",
-        1,
-        _in_columns("has the type large_string in column {name}", _is_text, lambda array: array.cast("large_string")),
-    ),
-    ("empty-text", 1, _in_columns("has an empty text in column {name}, row 1", _is_text, _first_is(""))),
-    (
-        "reordered",
-        1,
-        lambda table: [("has its columns in a different order", table.select(table.column_names[::-1]), "")],
-    ),
-    (
-        "extra-column",
-        1,
-        lambda table: [
-            ("has an extra column, 'note'", table.append_column("note", _arrow().array(["x"] * table.num_rows)), "")
-        ],
-    ),
-    ("missing-column", 1, _without_columns),
-    ("row-groups", 1, lambda table: [("has several row groups", table, "")]),
-    (
-        "unsorted",
-        1,
-        lambda table: [("has its rows in a different order", table.take(list(range(table.num_rows))[::-1]), "")],
-    ),
-    (
-        "duplicate-row",
-        1,
-        lambda table: [("has a duplicate row", _arrow().concat_tables([table, table.slice(table.num_rows - 1)]), "")],
-    ),
-    ("nan", 1, _in_columns("has nan in column {name}, row 1", _is_floating, _first_is(math.nan))),
-    (
-        "zero",
-        1,
-        _in_columns(
-            "has 0 in column {name}, row 1", lambda kind: _is_integer(kind) or _is_floating(kind), _first_is(0)
-        ),
-    ),
-):
-    _on_parquet(_label, _level, _find)
+_on_table("zero-rows", "has no rows", lambda table: table.slice(0, 0))
+_on_table("one-row", "has one row", lambda table: table.slice(0, 1))
+_on_column("nulls", _NULL, lambda kind: not _is_integer(kind), _first_is(None))
+_on_column("int-nulls", _NULL, _is_integer, _first_is(None))
+_on_column(
+    "null-type", "has only nulls, of the type null, in column {name}", bool, lambda array: _arrow().nulls(len(array))
+)
+_on_column("narrow", "has 32 bits in column {name}", lambda kind: str(kind) in ("int64", "double"), _narrow)
+_on_column("dictionary", "has categories in column {name}", _is_text, lambda array: array.dictionary_encode())
+_on_column(
+    "large-string", "has the type large_string in column {name}", _is_text, lambda array: array.cast("large_string")
+)
+_on_column("empty-text", "has an empty text in column {name}, row 1", _is_text, _first_is(""))
+_on_table("reordered", "has its columns in a different order", lambda table: table.select(table.column_names[::-1]))
+_on_table("extra-column", "has an extra column, 'note'", _with_note)
+_on_parquet("missing-column", _without_columns)
+_on_table("row-groups", "has several row groups", lambda table: table)
+_on_table("unsorted", "has its rows in a different order", lambda table: table.take(list(range(table.num_rows))[::-1]))
+_on_table("duplicate-row", "has a duplicate row", _with_last_row_again)
+_on_column("nan", "has nan in column {name}, row 1", _is_floating, _first_is(math.nan))
+_on_column("zero", "has 0 in column {name}, row 1", lambda kind: _is_integer(kind) or _is_floating(kind), _first_is(0))
