@@ -280,40 +280,24 @@ def _encoded(content: bytes, encoding: str) -> bytes | None:
         text = content.decode()
         if text.isascii() and encoding == "latin-1":
             head, end, rest = text.rpartition("\n") if text.count("\n") == 1 else text.partition("\n")
-            text = (
-                head + end + re.sub("[A-Za-z]", "é", rest, count=1) if rest else re.sub("[A-Za-z]", "é", head, count=1)
-            )
+            kept, changed = (head + end, rest) if rest else ("", head)
+            text = kept + re.sub("[A-Za-z]", "é", changed, count=1)
         return text.encode(encoding)
     except UnicodeError:
         return None
 
 
-for _arguments in (
-    ("bom", 1, _TEXT, "begins with a byte order mark", lambda content: BOM + content.removeprefix(BOM)),
-    (
-        "crlf",
-        1,
-        _TEXT,
-        "has lines that end with CRLF",
-        lambda content: content.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"),
-    ),
-    ("no-final-newline", 1, _TEXT, "has no line end at its end", lambda content: content.rstrip(b"\r\n")),
-    ("blank-line-end", 1, _TEXT, "ends with a blank line", lambda content: content.rstrip(b"\r\n") + b"\n\n"),
-    ("blank-line-middle", 1, (*CSV, *LINES, ".txt"), "has a blank line in the middle", _blank_middle),
-    ("latin1", 2, _TEXT, "is not UTF-8 (latin-1)", lambda content: _encoded(content, "latin-1")),
-    ("utf16", 2, _TEXT, "is not UTF-8 (UTF-16)", lambda content: _encoded(content, "utf-16")),
-    ("nul", 3, _TEXT, "has a NUL byte", lambda content: content[:-1] + b"\x00" + content[-1:]),
-    ("cr-only", 3, _TEXT, "has lines that end with CR", lambda content: content.replace(b"\n", b"\r")),
-    ("long-line", 2, (".txt", ".md"), "has a line of 100,000 characters", lambda content: b"x" * 100_000 + content),
-    (
-        "cut-half",
-        2,
-        (*_BINARY, ".json", *LINES),
-        "is cut off in the middle",
-        lambda content: content[: len(content) // 2],
-    ),
-    ("cut-last-byte", 2, _BINARY, "lacks its last byte", lambda content: content[:-1]),
-    ("trailing-garbage", 2, _BINARY, "has bytes after its end", lambda content: content + b"\x00" * 16),
-    ("wrong-magic", 2, _BINARY, "has a different format than its suffix says", lambda _: b"<html></html>\n"),
-):
-    _on_bytes(*_arguments)
+_on_bytes("bom", 1, _TEXT, "begins with a byte order mark", lambda data: BOM + data.removeprefix(BOM))
+_on_bytes("crlf", 1, _TEXT, "has lines that end with CRLF", lambda data: re.sub(rb"\r?\n", b"\r\n", data))
+_on_bytes("no-final-newline", 1, _TEXT, "has no line end at its end", lambda data: data.rstrip(b"\r\n"))
+_on_bytes("blank-line-end", 1, _TEXT, "ends with a blank line", lambda data: data.rstrip(b"\r\n") + b"\n\n")
+_on_bytes("blank-line-middle", 1, (*CSV, *LINES, ".txt"), "has a blank line in the middle", _blank_middle)
+_on_bytes("latin1", 2, _TEXT, "is not UTF-8 (latin-1)", lambda data: _encoded(data, "latin-1"))
+_on_bytes("utf16", 2, _TEXT, "is not UTF-8 (UTF-16)", lambda data: _encoded(data, "utf-16"))
+_on_bytes("nul", 3, _TEXT, "has a NUL byte", lambda data: data[:-1] + b"\x00" + data[-1:])
+_on_bytes("cr-only", 3, _TEXT, "has lines that end with CR", lambda data: data.replace(b"\n", b"\r"))
+_on_bytes("long-line", 2, (".txt", ".md"), "has a line of 100,000 characters", lambda data: b"x" * 100_000 + data)
+_on_bytes("cut-half", 2, (*_BINARY, ".json", *LINES), "is cut off in the middle", lambda data: data[: len(data) // 2])
+_on_bytes("cut-last-byte", 2, _BINARY, "lacks its last byte", lambda data: data[:-1])
+_on_bytes("trailing-garbage", 2, _BINARY, "has bytes after its end", lambda data: data + b"\x00" * 16)
+_on_bytes("wrong-magic", 2, _BINARY, "has a different format than its suffix says", lambda _: b"<html></html>\n")

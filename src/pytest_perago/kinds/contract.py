@@ -77,11 +77,9 @@ def _accepted(task: Task, session: Session) -> None:
         raise CaseFailed(Cause.CONTRACT, f"Conductor refuses the TaskDef: {error.detail}") from None
     others = [f"{other.module} ({other.file}:{other.line})" for other in session.namesakes(task)]
     if others:
-        raise CaseFailed(
-            Cause.MISTAKE,
-            f"{', '.join(others)} declares a task of the same name; Conductor keeps one TaskDef and one queue for both",
-            ("fix", "give one of them another name"),
-        )
+        why = "Conductor keeps one TaskDef and one queue for both"
+        summary = f"{', '.join(others)} declares a task of the same name; {why}"
+        raise CaseFailed(Cause.MISTAKE, summary, ("fix", "give one of them another name"))
 
 
 # ---------------------------------------------------------------------- whether models survive JSON
