@@ -74,7 +74,7 @@ _ADVICE = {
     ),
     "name the files that you need exactly": "foreign-file odd-name directory-like-file",
 }
-"""How a function can handle an input, and the labels of such inputs. `_handled` has the default."""
+"""Advice to the author, and the labels of the inputs that it is about. `_handled` has the default."""
 _HANDLED = {label: advice for advice, labels in _ADVICE.items() for label in labels.split()}
 
 
