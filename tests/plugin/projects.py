@@ -85,7 +85,8 @@ FREE = """
 from pathlib import Path
 from pydantic import BaseModel, Field
 from typing import Any
-from perago import Example, TaskFailed, TaskTerminalError, WorkspaceSpec, current, require_file, require_glob, task
+from perago import Example, TaskFailed, TaskTerminalError, WorkspaceSpec, current, task
+from perago import forbid_glob, require_dir, require_file, require_glob
 
 class Model(BaseModel):
     value: Any = None

@@ -21,34 +21,13 @@ from pytest_perago.kinds.fuzz import check_phase
 from pytest_perago.options import FuzzSettings
 
 from .defects import DEFECTS, plant
-from .projects import QUIET, fork, run, run_process, write_module
+from .projects import QUIET, fork, free_module, run, run_process
 
-BUILD = """
-from pathlib import Path
-from pydantic import BaseModel
-from perago import WorkspaceSpec, forbid_glob, require_dir, require_file, require_glob, task
-
-class Model(BaseModel):
-    value: int = 1
-
-@task(
-    name="features.build",
-    owner_email="data@example.com",
-    workspace=WorkspaceSpec(
-        prefix="data/x",
-        pre=[
-            require_dir("raw"),
-            require_glob("raw/**/*.csv", min_count=1, max_count=3),
-            require_file("README.md"),
-            forbid_glob("raw/**/*.tmp"),
-        ],
-        post=[require_glob("features/**/*.parquet"), forbid_glob("**/*.tmp")],
-    ),
+SPEC = (
+    "prefix='data/x', pre=[require_dir('raw'), require_glob('raw/**/*.csv', min_count=1, max_count=3), "
+    "require_file('README.md'), forbid_glob('raw/**/*.tmp')], "
+    "post=[require_glob('features/**/*.parquet'), forbid_glob('**/*.tmp')]"
 )
-def build(workspace: Path, params: Model) -> Model:
-    raise SystemExit("code of the author was executed")
-"""
-
 HOOKS_ANYWHERE = """
 import hypothesis
 from perago.workspace import layout
@@ -57,8 +36,12 @@ hypothesis.settings.load_profile("found")
 layout.is_reserved = lambda key: "_lakefs_actions" in key
 """
 CORNERS = 12
-PRE, PREFIX = (f"work.py::features.build::fuzz[{label}]" for label in ("pre", "prefix"))
+PRE, PREFIX = (f"work.py::free::fuzz[{label}]" for label in ("pre", "prefix"))
 FUZZ = ("--perago-modules", "work", "--perago-kinds", "fuzz")
+
+
+def write_work(pytester: pytest.Pytester) -> None:
+    free_module(pytester, "work", "raise SystemExit('code of the author was executed')", [], SPEC)
 
 
 def with_parents(path: str) -> str:
@@ -85,9 +68,9 @@ def no_database() -> Iterator[None]:
 def test_a_planted_defect_fails_the_fuzz_test_for_every_seed(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, defect: str
 ) -> None:
-    write_module(pytester, "work", BUILD)
+    write_work(pytester)
     pytester.syspathinsert()
-    task = task_of(importlib.import_module("work").build)
+    task = task_of(importlib.import_module("work").work)
     plant(monkeypatch, defect)
     for seed in range(2):
         with pytest.raises(CaseFailed, match="a pre guardrail gives a different verdict than documented"):
@@ -97,7 +80,7 @@ def test_a_planted_defect_fails_the_fuzz_test_for_every_seed(
 def test_a_failure_shows_rule_verdicts_and_the_smallest_tree(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_module(pytester, "work", BUILD)
+    write_work(pytester)
     plant(monkeypatch, "case is ignored")
     result = run(pytester, *FUZZ, PRE)
     result.assert_outcomes(failed=1)
@@ -105,7 +88,7 @@ def test_a_failure_shows_rule_verdicts_and_the_smallest_tree(
     shown = text[text.index("broken contract") : text.index("rerun:")].splitlines()
     assert shown == [
         "broken contract: a pre guardrail gives a different verdict than documented",
-        "  task      features.build (work.py:8)",
+        "  task      free (work.py:10)",
         "  rule      require_glob('raw/**/*.csv', min_count=1, max_count=3)",
         "  expected  violated, matched 0 files",
         "  actual    satisfied, matched 1 file",
@@ -118,7 +101,7 @@ def test_a_failure_shows_rule_verdicts_and_the_smallest_tree(
 
 def test_an_example_of_hypothesis_is_found_again_by_its_seed(pytester: pytest.Pytester) -> None:
     """The option exists only where hypothesis's own plugin is."""
-    write_module(pytester, "work", BUILD)
+    write_work(pytester)
     pytester.makeconftest(HOOKS_ANYWHERE)
     without = [word for name in QUIET[1::2] if "hypothesis" not in name for word in ("-p", name)]
     result = fork(pytester, *without, *FUZZ, PREFIX)
@@ -157,7 +140,7 @@ def test_defects_of_declarations_and_prefixes_are_found(
     wrong: object,
     shown: str,
 ) -> None:
-    write_module(pytester, "work", BUILD)
+    write_work(pytester)
     monkeypatch.setattr(owner, name, wrong)
     result = run(pytester, *FUZZ, "-k", label, "-o", "perago_fuzz_examples=200")  # 25 may miss it
     result.assert_outcomes(failed=1, deselected=3)
@@ -176,7 +159,7 @@ def test_the_number_of_examples_is_that_of_the_ini_file_and_leaves_out_no_corner
         built.append(tree)
         return build(tree)
 
-    write_module(pytester, "work", BUILD)
+    write_work(pytester)
     fuzz._disk()
     monkeypatch.setattr(fuzz, "build", counting)
     run(pytester, *FUZZ, PRE, "-o", f"perago_fuzz_examples={examples}").assert_outcomes(passed=1)
@@ -184,7 +167,7 @@ def test_the_number_of_examples_is_that_of_the_ini_file_and_leaves_out_no_corner
 
 
 def test_without_hypothesis_the_tests_are_skipped_and_say_how_to_install_it(pytester: pytest.Pytester) -> None:
-    write_module(pytester, "work", BUILD)
+    write_work(pytester)
     pytester.makeconftest("import sys\nsys.modules['hypothesis'] = None")
     result = run_process(pytester, *FUZZ, "-rs")
     result.assert_outcomes(skipped=4)

@@ -35,7 +35,7 @@ FAILING = {
         EXAMPLE,
         [
             "mistake in the task: case 'x': the function raised KeyError: 'secret'",
-            "  task      free (work/m00.py:11)",
+            "  task      free (work/m00.py:12)",
             "  expected  COMPLETED",
             "  actual    FAILED: KeyError: 'secret'",
             "  log       half way",

@@ -38,34 +38,28 @@ def _edit(workspace: Path, params: Edit) -> Seen:
     return Seen(files=sorted(path.name for path in workspace.rglob("*") if path.is_file()))
 
 
-REBASE = WorkspaceSpec(on_moved_head="rebase")
-ONE_AT_A_TIME = TaskControls(limits=ExecutionLimits(concurrent_exec_limit=1))
+def editing(name: str, limit: int | None = None, **spec: Any) -> Any:
+    """A task that edits files."""
+
+    @task(
+        name=f"race.{name}",
+        owner_email="d@example.com",
+        workspace=WorkspaceSpec(**spec),
+        controls=TaskControls(limits=ExecutionLimits(concurrent_exec_limit=limit)),
+    )
+    def edit(workspace: Path, params: Edit) -> Seen:
+        return _edit(workspace, params)
+
+    return edit
 
 
-@task(name="race.clean", owner_email="d@example.com", workspace=REBASE, controls=ONE_AT_A_TIME)
-def clean(workspace: Path, params: Edit) -> Seen:
-    return _edit(workspace, params)
-
-
-@task(
-    name="race.measure",
-    owner_email="d@example.com",
-    workspace=WorkspaceSpec(
-        on_moved_head="rebase", prefix="raw", reads=["b.csv"], post=[require_glob("*.csv", max_count=3)]
-    ),
+clean = editing("clean", limit=1, on_moved_head="rebase")
+measure = editing(
+    "measure", on_moved_head="rebase", prefix="raw", reads=["b.csv"], post=[require_glob("*.csv", max_count=3)]
 )
-def measure(workspace: Path, params: Edit) -> Seen:
-    return _edit(workspace, params)
-
-
-@task(name="race.plain", owner_email="d@example.com", workspace=WorkspaceSpec())
-def plain(workspace: Path, params: Edit) -> Seen:
-    return _edit(workspace, params)
-
-
-@task(name="race.look", owner_email="d@example.com", workspace=WorkspaceSpec(read_only=True))
-def look(workspace: Path, params: Edit) -> Seen:
-    return _edit(workspace, params)
+plain = editing("plain")
+look = editing("look", read_only=True)
+REBASE = WorkspaceSpec(on_moved_head="rebase")
 
 
 class Number(BaseModel):
@@ -178,7 +172,7 @@ def test_a_branch_that_fails_alone_is_not_blamed_on_an_order(run: TaskRunner) ->
     assert lines[1] == "race.plain failed before any other task had published:"
     assert lines[2].startswith("race.plain FAILED: FileNotFoundError")
     assert not any("is declared to fail" in line for line in lines)
-    assert any(line.endswith("in plain") for line in lines), "the traceback is missing"
+    assert any(line.endswith("in edit") for line in lines), "the traceback is missing"
     assert "These also failed:" not in lines
 
 
