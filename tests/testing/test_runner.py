@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from operator import methodcaller
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -240,12 +241,30 @@ def test_draining_ends_even_if_retries_never_end(run: TaskRunner, monkeypatch: p
         run.conductor.drain()
 
 
-def test_time_outs_happen_at_their_time_however_far_time_is_moved(run: TaskRunner) -> None:
-    outcome = run(count, report=False)
+@pytest.mark.parametrize(
+    ("controls", "seconds", "is_polled"),
+    [
+        pytest.param({"responseTimeoutSeconds": 7}, 7, True, id="response"),
+        pytest.param({"timeoutSeconds": 9, "responseTimeoutSeconds": 9}, 9, True, id="whole task"),
+        pytest.param({"totalTimeoutSeconds": 11, "timeoutPolicy": "RETRY"}, 11, True, id="all attempts"),
+        pytest.param({"pollTimeoutSeconds": 13, "timeoutPolicy": "RETRY", "retryCount": 0}, 13, False, id="poll"),
+    ],
+)
+def test_a_timeout_happens_at_its_time_however_far_time_is_moved(
+    run: TaskRunner, controls: dict[str, Any], seconds: int, is_polled: bool
+) -> None:
+    delivery = run.deliver(count, controls=controls)
+    if not is_polled:
+        run.conductor.hand_back(delivery)
     run.conductor.advance(100_000)
-    row = run.conductor.get_task(outcome.delivery.task_id)
+    row = run.conductor.get_task(delivery.task_id)
     assert row["status"] == "TIMED_OUT"
-    assert row["endTime"] - row["startTime"] == 600_000
+    assert row["endTime"] - row["startTime" if is_polled else "scheduledTime"] == seconds * 1000
+
+
+def test_a_task_that_timed_out_waits_for_its_next_attempt(run: TaskRunner) -> None:
+    run(count, report=False)
+    run.conductor.advance(100_000)
     assert run.conductor.queue_size("runner.count") == 1
     start = run.clock.now()
     run.again()
