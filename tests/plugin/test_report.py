@@ -205,6 +205,7 @@ def test_failures_errors_and_opt_outs_of_workers_are_reported_as_without_them(py
         "hello",
         "loud",
         "rerun: pytest -o 'perago_skip=third::contract: known to be odd' --perago-modules shop.a 'shop/a.py::free::",
+        "harness error",
         "perago's own test code failed",
         "shop/c.py::third::contract[params]: known to be odd",
     ):
