@@ -84,60 +84,23 @@ def test_a_failing_callback_reaches_the_one_who_moved_time_and_leaves_the_clock_
     assert clock.now() == 3
 
 
-def test_with_several_participants_time_moves_to_the_earliest_wake_up_once_all_sleep() -> None:
+def test_threads_that_sleep_at_once_all_wake_after_their_time() -> None:
     clock = VirtualClock(start=0)
-    log: list[tuple[float, str]] = []
-    lock = threading.Lock()
+    slept = list[float]()
 
-    def work(name: str, step: float, times: int) -> None:
-        for _ in range(times):
+    def work(step: float) -> None:
+        for _ in range(5):
+            before = clock.now()
             clock.sleep(step)
-            with lock:
-                log.append((clock.now(), name))
-        clock.leave()
+            slept.append(clock.now() - before - step)
 
-    threads = [threading.Thread(target=work, args=args) for args in (("slow", 5, 2), ("fast", 2, 5))]
-    for _ in threads:
-        clock.join()
+    threads = [threading.Thread(target=work, args=(step,)) for step in (2, 3, 5)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(10)
-    assert [at for at, _ in log] == sorted(at for at, _ in log)
-    assert sorted(log) == [
-        (2, "fast"),
-        (4, "fast"),
-        (5, "slow"),
-        (6, "fast"),
-        (8, "fast"),
-        (10, "fast"),
-        (10, "slow"),
-    ]
-
-
-def test_an_awake_participant_holds_time_back_until_it_sleeps() -> None:
-    clock = VirtualClock(start=0)
-    woke = threading.Event()
-
-    def work() -> None:
-        clock.sleep(10)
-        woke.set()
-
-    with clock.participant(), clock.participant():
-        thread = threading.Thread(target=work)
-        thread.start()
-        assert not woke.wait(0.05)
-        assert clock.now() == 0
-        while not woke.is_set() and clock.now() < 1000:
-            clock.advance(10)
-            woke.wait(0.05)
-        thread.join(10)
-    assert woke.is_set()
-
-
-def test_leave_without_join_is_refused() -> None:
-    with pytest.raises(RuntimeError, match="no thread has joined"):
-        VirtualClock().leave()
+    assert len(slept) == 15
+    assert min(slept) >= 0
 
 
 class Counterpart:

@@ -1,6 +1,6 @@
 """Virtual time for the models, controlled by a test. (The system's clock is `perago.driver.SystemClock`.)
 
-Virtual time moves only on request (`advance`) or when everyone waits (`sleep`).
+Virtual time moves only on request (`advance`) or when a thread waits (`sleep`).
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ import heapq
 import itertools
 import math
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from perago.records import dataclass, field
 
@@ -18,7 +17,7 @@ START = 1_767_225_600.0
 """The default start of virtual time: 2026-01-01T00:00:00Z."""
 
 PATIENCE_SECONDS = 60.0
-"""Seconds of real time that a virtual sleep waits for the other participants before it reports a deadlock."""
+"""Seconds of real time that a move of the clock waits for a callback of another thread before it reports a deadlock."""
 
 
 @dataclass(order=True, slots=True)
@@ -40,12 +39,8 @@ class Timer:
 class VirtualClock:
     """A `perago.ports.Clock` with virtual time.
 
-    `sleep` moves time to the earliest wake-up as soon as everyone sleeps. "Everyone" is the number of participants, at
-    least one: with no or one participant a sleep ends immediately; with n, time moves when n threads sleep. A thread
-    participates between `join` and `leave`. Call `join` before the thread starts, so that time does not move in the
-    meantime, or wrap its work in `participant()`.
-
-    `advance` moves time even if other threads are awake, and does not wait for the threads that it wakes.
+    `sleep` and `advance` move time to the earliest timers, even if other threads are awake, and do not wait for the
+    threads that they wake.
 
     Callbacks (`call_at`) run in order of their time in whichever thread moves the clock, without any lock held. They
     may schedule further callbacks but not move time themselves.
@@ -56,8 +51,6 @@ class VirtualClock:
         self._condition = threading.Condition()
         self._events: list[Timer] = []
         self._order = itertools.count()
-        self._sleeping = 0
-        self._participants = 0
         self._mover: int | None = None
 
     def now(self) -> float:
@@ -81,11 +74,11 @@ class VirtualClock:
         _check_duration(seconds)
         with self._condition:
             self._refuse_inside_callback("advance")
-            self._wait_while(lambda: self._mover is not None)
+            self._wait_for(lambda: self._mover is None)
             target = self._now + seconds
             while self._events and self._events[0].time <= target:
                 self._step()
-                self._wait_while(lambda: self._mover is not None)
+                self._wait_for(lambda: self._mover is None)
             self._now = max(self._now, target)
 
     def sleep(self, seconds: float) -> None:
@@ -94,7 +87,7 @@ class VirtualClock:
         Raises:
             ValueError: `seconds` is not finite.
             RuntimeError: called from inside a callback.
-            TimeoutError: the other participants did not sleep within a minute of real time.
+            TimeoutError: a callback of another thread did not return within a minute of real time.
         """
         duration = max(0.0, seconds)
         _check_duration(duration)
@@ -102,44 +95,13 @@ class VirtualClock:
             self._refuse_inside_callback("sleep")
             event = Timer(self._now + duration, True, next(self._order))
             heapq.heappush(self._events, event)
-            self._sleeping += 1
             try:
                 while not event.done:
-                    self._wait_while(lambda: not event.done and not self._everyone_waits())
+                    self._wait_for(lambda: event.done or self._mover is None)
                     if not event.done:
                         self._step()
             finally:
-                if not event.done:
-                    self._wake(event)
-
-    def join(self) -> None:
-        """Add a participant, so that time waits until that thread sleeps, too."""
-        with self._condition:
-            self._participants += 1
-
-    def leave(self) -> None:
-        """Remove a participant.
-
-        Raises:
-            RuntimeError: nothing waits.
-        """
-        with self._condition:
-            if self._participants == 0:
-                raise RuntimeError("VirtualClock.leave(): no thread has joined; pair each leave() with one join()")
-            self._participants -= 1
-            self._condition.notify_all()
-
-    @contextmanager
-    def participant(self) -> Iterator[None]:
-        """Participate during the `with` block."""
-        self.join()
-        try:
-            yield
-        finally:
-            self.leave()
-
-    def _everyone_waits(self) -> bool:
-        return self._mover is None and self._sleeping >= max(1, self._participants)
+                event.cancel()
 
     def _step(self) -> None:
         """Move to the earliest event and let it happen. The lock is held on entry and exit, not during a callback."""
@@ -147,10 +109,10 @@ class VirtualClock:
         if event.done:
             return
         self._now = max(self._now, event.time)
-        if event.callback is None:
-            self._wake(event)
-            return
         event.done = True
+        if event.callback is None:
+            self._condition.notify_all()
+            return
         self._mover = threading.get_ident()
         self._condition.release()
         try:
@@ -160,16 +122,10 @@ class VirtualClock:
             self._mover = None
             self._condition.notify_all()
 
-    def _wake(self, event: Timer) -> None:
-        event.done = True
-        self._sleeping -= 1
-        self._condition.notify_all()
-
-    def _wait_while(self, blocked: Callable[[], bool]) -> None:
-        if blocked() and not self._condition.wait_for(lambda: not blocked(), PATIENCE_SECONDS):
+    def _wait_for(self, possible: Callable[[], bool]) -> None:
+        if not self._condition.wait_for(possible, PATIENCE_SECONDS):
             raise TimeoutError(
-                f"virtual time stands still: {self._sleeping} of {self._participants} participants sleep and the rest "
-                f"did not for {PATIENCE_SECONDS:g} s of real time; let them sleep on this clock or call leave()"
+                f"virtual time stands still: a callback of another thread did not return for {PATIENCE_SECONDS:g} s"
             )
 
     def _refuse_inside_callback(self, method: str) -> None:
