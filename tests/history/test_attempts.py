@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,12 +19,6 @@ from .models import EmbeddedRecords, past, same_for_all, scale
 TREE = {path: text.encode() for path, text in TEXTS.items()}
 
 PREFIX = "audio/"
-
-
-@pytest.fixture
-def run() -> Iterator[TaskRunner]:
-    with TaskRunner() as runner:
-        yield runner
 
 
 def test_a_publication_that_was_adopted_is_the_one_with_the_files(run: TaskRunner) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,6 @@ from .models import TREE, EmbeddedRecords, past, same_for_all, scale
 
 PREFIX = "audio/"
 DEFINITION = build_task_definition(task_of(scale))
-
-
-@pytest.fixture
-def run() -> Iterator[TaskRunner]:
-    with TaskRunner() as runner:
-        yield runner
 
 
 def looked_up(run: TaskRunner, outcome: Outcome) -> Past:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -84,12 +84,6 @@ def summed(flow: Flow, given: Given) -> Sum:
         lambda name: flow.sub("one", inner, Part, name=name, password=given.login, fails=given.fails),
     )
     return flow.step("total", total, Names, names=given.names).result
-
-
-@pytest.fixture
-def run() -> Iterator[TaskRunner]:
-    with TaskRunner() as runner:
-        yield runner
 
 
 def captured(run: TaskRunner, ran: WorkflowRun, target: Path) -> Captured:

@@ -60,40 +60,22 @@ def test_a_private_root_is_not_changed(monkeypatch: pytest.MonkeyPatch, tmp_path
         ("file/root", "cannot be "),
         ("x" * 300, "cannot be used: File name too long"),
         ("/".join(["x" * 100] * 60), "cannot be used: File name too long"),
+        ("to file", "is not a directory (a symlink to"),
+        ("to nowhere", "which does not exist"),
+        ("to itself", "cannot be used"),
     ],
-    ids=["a file", "below a file", "a long name", "a long path"],
+    ids=["a file", "below a file", "a long name", "a long path", "a link to a file", "to nothing", "to itself"],
 )
 def test_a_root_that_no_directory_can_have_is_found_out_by_the_dry_run(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, reason: str
 ) -> None:
     (tmp_path / "file").touch()
+    for target in ("file", "nowhere"):
+        (tmp_path / f"to {target}").symlink_to(tmp_path / target)
+    (tmp_path / "to itself").symlink_to(tmp_path / "to itself")
     problem = only_problem(configured(monkeypatch, tmp_path / name))
     assert problem.startswith("PERAGO_WORKSPACE_ROOT (environment): ")
     assert reason in problem
-
-
-@pytest.mark.parametrize(
-    ("target", "message"),
-    [("file", "is not a directory (a symlink to"), ("nowhere", "which does not exist"), ("link", "cannot be used")],
-    ids=["to a file", "to nothing", "to itself"],
-)
-def test_a_symlink_is_judged_by_its_target(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, target: str, message: str
-) -> None:
-    (tmp_path / "file").touch()
-    (tmp_path / "link").symlink_to(tmp_path / target)
-    assert message in only_problem(configured(monkeypatch, tmp_path / "link"))
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
-@pytest.mark.parametrize("name", ["theirs", "link"])
-def test_the_directory_of_another_user_is_not_a_root(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
-) -> None:
-    (tmp_path / "theirs").mkdir()
-    (tmp_path / "link").symlink_to(tmp_path / "theirs")
-    os.chown(tmp_path / "theirs", 65534, 65534)
-    assert "belongs to another user" in only_problem(configured(monkeypatch, tmp_path / name))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -181,9 +163,9 @@ def test_a_group_writable_home_is_reported_with_the_fix(monkeypatch: pytest.Monk
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
-@pytest.mark.parametrize("place", ["theirs", "shared/theirs", "shared/link"])
-def test_no_directory_and_no_link_of_another_user_is_on_the_way(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str
+@pytest.mark.parametrize("root", ["theirs", "to theirs", "theirs/mine", "shared/theirs/mine", "shared/link/mine"])
+def test_no_directory_and_no_link_of_another_user_is_a_root_or_on_the_way(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, root: str
 ) -> None:
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared").chmod(0o1777)
@@ -193,8 +175,9 @@ def test_no_directory_and_no_link_of_another_user_is_on_the_way(
     (tmp_path / "mine").mkdir()
     (tmp_path / "shared" / "link").symlink_to(tmp_path)
     os.chown(tmp_path / "shared" / "link", 65534, 65534, follow_symlinks=False)
-    problem = only_problem(configured(monkeypatch, tmp_path / place / "mine"))
-    assert f"{tmp_path / place} belongs to another user (owner " in problem
+    (tmp_path / "to theirs").symlink_to(tmp_path / "theirs")
+    problem = only_problem(configured(monkeypatch, tmp_path / root))
+    assert f"{tmp_path / root.removesuffix('/mine')} belongs to another user (owner " in problem
 
 
 def test_a_root_that_another_user_opens_between_check_and_creation_is_refused(
