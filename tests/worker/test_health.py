@@ -28,10 +28,9 @@ from perago.worker.exporters import service_manager
 from perago.worker.health import BEAT_LIMIT, Health
 from perago.worker.plan import ExportContext
 from perago.worker.status_server import Page, StatusServer
-from perago.worker.supervisor import Supervisor
 
 from ..definitions import flow, simple
-from .bench import make_plan, wait_for
+from .bench import make_plan, release, running, wait_for
 from .outside import get
 from .small_queue import SmallQueue
 
@@ -119,36 +118,29 @@ def test_the_pulse_of_a_real_worker_has_its_slots_and_the_heartbeat_on_its_way(
     tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervision, "PULSE_INTERVAL", 0.02)
-    pulses: list[Pulse] = []
     stuck, file = threading.Event(), tmp_path / "running"
+    with running(make_plan(tmp_path, slots=2), queue) as worker:
 
-    def fault(operation: str) -> Unavailable | None:
-        if operation == "is_current" and not stuck.is_set():
-            wait_for("a pulse that tells of it", lambda: any(pulse.beating > 0.05 for pulse in pulses))
-            stuck.set()
-        return None
+        def fault(operation: str) -> Unavailable | None:
+            if operation == "is_current" and not stuck.is_set():
+                wait_for("a pulse that tells of it", lambda: any(pulse.beating > 0.05 for pulse in worker.saw(Pulse)))
+                stuck.set()
+            return None
 
-    supervisor = Supervisor(
-        make_plan(tmp_path, slots=2), queue, lambda event: pulses.append(event) if isinstance(event, Pulse) else None
-    )
-    thread = threading.Thread(target=supervisor.run)
-    thread.start()
-    try:
-        wait_for("both slots to be free", lambda: pulses and pulses[-1].free == 2)
+        def pulse(free: int, busy: int) -> Pulse | None:
+            """The last pulse if it has so many slots, and no heartbeat on its way."""
+            pulses = worker.saw(Pulse)[-1:]
+            return next((each for each in pulses if (each.free, each.busy, each.beating) == (free, busy, 0)), None)
+
+        wait_for("both slots to be free", lambda: pulse(2, 0))
         queue.fault = fault
         queue.put(what="waits", file=str(file))
         wait_for("the heartbeat", stuck.is_set)
-        wait_for("its end", lambda: pulses[-1].busy == 1 and not pulses[-1].beating)
-        last = pulses[-1]
-        assert (last.slots, last.free, last.busy, last.unreported, dict(last.waiting)) == (2, 1, 1, 0, {})
-        assert last.ages["worker.behaves"] > 0
-        assert set(last.free_bytes) == {"workspaces", "logs"}
-    finally:
-        file.with_suffix(".end").touch()
-        supervisor.stop()
-        queue.end_polls()
-        thread.join(30)
-    assert not thread.is_alive()
+        found = wait_for("its end", lambda: pulse(1, 1))
+        assert (found.slots, found.free, found.busy, found.unreported, dict(found.waiting)) == (2, 1, 1, 0, {})
+        assert found.ages["worker.behaves"] > 0
+        assert set(found.free_bytes) == {"workspaces", "logs"}
+        release(file)
 
 
 # ------------------------------------------------------------------------------ the server

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import threading
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -31,11 +30,10 @@ from perago.worker.events import (
 from perago.worker.exporters import metrics_page
 from perago.worker.metrics import FAMILIES, Metrics
 from perago.worker.status_server import StatusServer
-from perago.worker.supervisor import Supervisor
 from tests.deliveries import make_delivery
 
 from ..generated import assert_table
-from .bench import make_plan
+from .bench import make_plan, running, wait_for
 from .outside import get
 from .small_queue import SmallQueue
 
@@ -234,35 +232,21 @@ def test_a_worker_shows_all_declared_metrics() -> None:
 
 
 def test_scrapes_while_attempts_run_see_counts_that_only_grow(tmp_path: Path, queue: SmallQueue) -> None:
-    metrics = Metrics(["worker.behaves"])
+    metrics, number, counts = Metrics(["worker.behaves"]), 4, list[float]()
     server = StatusServer("127.0.0.1", 0, {"/metrics": lambda accept: metrics_page(metrics, accept)})
     server.start()
-    done = threading.Event()
-    number = 4
-
-    def listen(event: Event) -> None:
-        metrics(event)
-        if isinstance(event, AttemptEnded) and len(queue.reports) == number:
-            done.set()
-
-    supervisor = Supervisor(make_plan(tmp_path), queue, listen)
-    thread = threading.Thread(target=supervisor.run)
-    thread.start()
     try:
-        for _ in range(number):
-            queue.put(what="returns")
-        counts = []
-        for _ in range(20):
-            status, body = get(f"{server.url}/metrics")
-            assert status == 200
-            found = re.search(rb'perago_attempts_total\{outcome="completed",task="worker.behaves"\} (\S+)', body)
-            assert found
-            counts.append(float(found[1]))
-        assert counts == sorted(counts)
-        assert done.wait(30)
-        assert samples(metrics)["perago_attempts_total", "completed", "worker.behaves"] == number
+        with running(make_plan(tmp_path), queue, metrics) as worker:
+            for _ in range(number):
+                queue.put(what="returns")
+            for _ in range(20):
+                status, body = get(f"{server.url}/metrics")
+                assert status == 200
+                found = re.search(rb'perago_attempts_total\{outcome="completed",task="worker.behaves"\} (\S+)', body)
+                assert found
+                counts.append(float(found[1]))
+            wait_for("all reports", lambda: len(worker.ended(Ending.REPORTED)) == number)
     finally:
-        supervisor.stop()
-        thread.join(30)
         server.close()
-    assert not thread.is_alive()
+    assert counts == sorted(counts)
+    assert samples(metrics)["perago_attempts_total", "completed", "worker.behaves"] == number
