@@ -88,16 +88,14 @@ def test_a_module_that_hangs_is_stopped_and_its_line_named(project: Project) -> 
 
 def test_output_of_a_module_is_a_note(project: Project) -> None:
     project.module("loud", "import sys, warnings\nprint('hällo')\nsys.stderr.write('oops')\n" + TAIL)
-    ran = project.run("check", "loud")
-    assert ran.code == 0
+    ran = project.run("check", "loud").ends(0)
     assert ran.out == f"ok  loud: task tail, no workspace\n{NO_SERVERS}"
     assert ran.err == "note: loud printed while it was imported:\n  | hällo\n  | oops\n"
 
 
 def test_a_module_that_prints_megabytes_is_cut_short(project: Project) -> None:
     project.module("loud", "for n in range(100_000):\n    print('line', n, 'x' * 50)\n" + TAIL)
-    ran = project.run("check", "loud")
-    assert ran.code == 0
+    ran = project.run("check", "loud").ends(0)
     assert len(ran.err) < 3000
     assert "line 99999 " in ran.err
     assert "bytes, which end with:" in ran.err
@@ -119,8 +117,7 @@ def test_a_module_that_forks_is_judged_once_and_leaves_nothing_behind(project: P
     os.read(reading, 1)
     """
     project.module("forks", textwrap.dedent(text) + TAIL)
-    ran = project.run("check", "forks")
-    assert ran.code == 0
+    ran = project.run("check", "forks").ends(0)
     assert ran.out.startswith("ok  forks: task tail")
     assert "note: forks started processes while it was imported; perago stopped them" in ran.err
     wait_for("its end", gone(int(ran.err.split("| ")[1].split()[0])))
@@ -166,8 +163,7 @@ def test_modules_are_reported_together_and_names_belong_to_one(project: Project)
     project.task("a", "same")
     project.module("b", "x / 0\n")
     project.task("c", "same", PLAIN)
-    ran = project.run("check", "a", "b", "c", "a")
-    assert ran.code == 3
+    ran = project.run("check", "a", "b", "c", "a").ends(3)
     assert ran.out.count("ok  a: ") == 1
     assert "b.py:1: module b cannot be imported: NameError" in ran.err
     assert "module c declares the task 'same', which a declares as well" in ran.err
@@ -193,8 +189,7 @@ def test_a_package_means_all_task_modules_below_it(project: Project) -> None:
     project.task("tasks.deep.clean", "clean", PLAIN)
     project.module("tasks.helpers", "ANSWER = 42")
     project.module("tasks.deep.bad", "x / 0")
-    ran = project.run("check", "tasks", "tasks.features")
-    assert ran.code == 3
+    ran = project.run("check", "tasks", "tasks.features").ends(3)
     assert [line.partition(":")[0] for line in ran.out.splitlines()] == [
         "ok  tasks.deep.clean",
         "ok  tasks.features",
@@ -226,12 +221,11 @@ def test_a_library_that_a_guardrail_needs_is_reported_before_anything_runs(proje
         "features", "features.build", hidden + GOOD.replace('require_dir("raw")', 'require_table("raw/*.csv")')
     )
     for command in (["check", "features"], ["run", "features"]):
-        ran = project.run(*command)
-        assert ran.code == 3
-        assert (
-            "task features.build cannot run: require_table reads tables with pyarrow, which is not installed" in ran.err
+        project.run(*command).ends(
+            3,
+            "task features.build cannot run: require_table reads tables with pyarrow, which is not installed",
+            "fix: pip install 'pyarrow>=19'",
         )
-        assert "fix: pip install 'pyarrow>=19'" in ran.err
     found = json.loads(project.run("check", "--json", "features").out)
     assert found["modules"][0]["errors"][0]["code"] == "missing-library"
     assert project.run("extract", "features").code == 0
@@ -285,8 +279,7 @@ def test_an_invalid_configuration_has_its_own_exit_code(project: Project) -> Non
     (project.directory / ".env").write_text(
         "\nPERAGO_LOG_RETENTION=30\nPERAGO_LOG_RETENTOIN=1d\nPERAGO_LOG_ROOT=.env\n"
     )
-    ran = project.run("check", "features", LAKECTL_SERVER_ENDPOINT_URL="http://localhost:8000")
-    assert ran.code == 4
+    ran = project.run("check", "features", LAKECTL_SERVER_ENDPOINT_URL="http://localhost:8000").ends(4)
     assert ran.out.startswith("ok  features: ")
     assert "error: the configuration is not valid\n  PERAGO_LOG_RETENTION (.env:2): " in ran.err
     assert "\n  LAKECTL_CREDENTIALS_ACCESS_KEY_ID: not set" in ran.err
@@ -309,8 +302,7 @@ SECRET = "hunter2-hunter2"
 def test_a_secret_in_the_output_of_a_module_is_masked(project: Project, text: str, options: list[str]) -> None:
     project.module("leaky", text)
     (project.directory / ".env").write_text("PERAGO_LOG_RETENTION=bad\n")
-    ran = project.run("check", "leaky", *options, CONDUCTOR_AUTH_KEY="k", CONDUCTOR_AUTH_SECRET=SECRET)
-    assert ran.code == 3
+    ran = project.run("check", "leaky", *options, CONDUCTOR_AUTH_KEY="k", CONDUCTOR_AUTH_SECRET=SECRET).ends(3)
     assert SECRET not in ran.out + ran.err
 
 

@@ -114,8 +114,7 @@ def test_the_installed_script_is_the_same_command(project: Project) -> None:
 def test_a_usage_error_exits_with_2_and_shows_the_right_spelling(
     project: Project, arguments: list[str], message: str
 ) -> None:
-    ran = project.run(*arguments)
-    assert (ran.code, ran.out) == (2, "")
+    ran = project.run(*arguments).ends(2, out="")
     assert message in " ".join(ran.err.split())
     assert "Traceback" not in ran.err
 
@@ -181,8 +180,7 @@ def test_a_disconnected_reader_causes_no_noise(project: Project) -> None:
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-"], ids=["standard input", "output", "error"])
 def test_a_closed_stream_only_affects_the_display(project: Project, closed: str) -> None:
     project.task("features", "features.build")
-    ran = project.execute("sh", "-c", f'"{sys.executable}" -m perago check features nope {closed}')
-    assert ran.code == 3
+    ran = project.execute("sh", "-c", f'"{sys.executable}" -m perago check features nope {closed}').ends(3)
     assert ("ok  features" in ran.out) is (closed != ">&-")
     assert ("there is no module nope" in ran.err) is (closed != "2>&-")
     assert "unexpected" not in ran.err

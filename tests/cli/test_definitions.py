@@ -72,8 +72,7 @@ def test_the_definition_comes_out_the_same_every_time_and_to_the_byte(project: P
 
 def test_a_file_gets_the_same_as_standard_output(project: Project) -> None:
     printed = project.run("extract", "features").out
-    ran = project.run("extract", "features", "--output", "new.json", PYTHONIOENCODING="ascii")
-    assert (ran.code, ran.out) == (0, "")
+    ran = project.run("extract", "features", "--output", "new.json", PYTHONIOENCODING="ascii").ends(0, out="")
     assert ran.err == "note: wrote the TaskDef of features.build to new.json\n"
     assert (project.directory / "new.json").read_bytes() == printed.encode()
     assert project.run("extract", "features", "--output", "-").out == printed
@@ -141,8 +140,7 @@ def test_each_change_is_reported_with_what_it_means(project: Project, services: 
 
     services.definitions["plain.work"] |= {"retryCount": 7, "ownerEmail": "b@example.com", "updateTime": 1}
     writes = len(services.writes)
-    changed = project.run("diff", "plain", **services.variables)
-    assert changed.code == 1
+    changed = project.run("diff", "plain", **services.variables).ends(1)
     head, *lines = changed.out.splitlines()
     assert head == "changed         plain.work"
     assert [line.split()[:2] for line in lines] == [["cosmetic", "/ownerEmail:"], ["breaking", "/retryCount:"]]

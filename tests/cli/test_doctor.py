@@ -134,8 +134,7 @@ def test_a_broken_module_and_a_wrong_configuration_are_reported_together(
 
 
 def test_without_servers_the_unchecked_parts_are_named(project: Project) -> None:
-    ran = project.run("doctor", "--json")
-    assert ran.code == 0
+    ran = project.run("doctor", "--json").ends(0)
     project.task("plain", "plain.work", PLAIN)
     ran = project.run("doctor", "plain", "--json")
     assert (ran.code, "CONDUCTOR_SERVER_URL" in findings(ran)["configuration"]["what"]) == (4, True)
@@ -165,8 +164,7 @@ def test_every_variable_has_its_value_and_source_and_no_secret_is_shown(project:
     (project.directory / ".env").write_text(f"\nPERAGO_LOG_RETENTION=7d\nCONDUCTOR_AUTH_SECRET={SECRET}\n")
     ran = project.run(
         "config", "--json", CONDUCTOR_SERVER_URL="http://127.0.0.1:1/api", CONDUCTOR_AUTH_KEY=f"key-{SECRET}"
-    )
-    assert ran.code == 0
+    ).ends(0)
     assert SECRET not in ran.out + ran.err
     found = {one["name"]: (one["value"], one["source"]) for one in json.loads(ran.out)}
     assert tuple(found) == VARIABLES

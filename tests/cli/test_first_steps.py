@@ -14,13 +14,11 @@ QUIET = ["-p", "no:cacheprovider", "-p", "no:conductor-agents-testing"]
 
 
 def test_pytest_mypy_and_the_commands_work_in_the_new_project(project: Project) -> None:
-    ran = project.run("init", "new/project")
-    assert (ran.code, ran.out) == (0, "")
+    project.run("init", "new/project").ends(0, out="")
     made = replace(project, directory=project.directory / "new" / "project")
     kinds = "--perago-kinds=contract,guardrail,taskdef,run"
     for tool in (["pytest", "-q", "-W", "error", *QUIET, kinds], ["mypy", "."]):
-        ran = made.execute(sys.executable, "-m", *tool)
-        assert ran.code == 0, ran.out
+        made.execute(sys.executable, "-m", *tool).ends(0)
     checked = made.run("check", "my_tasks")
     assert (checked.code, checked.err) == (0, "")
     example = made.run("run", "my_tasks.features", "--example", "minimal")
@@ -33,8 +31,7 @@ def test_pytest_mypy_and_the_commands_work_in_the_new_project(project: Project) 
 def test_without_a_directory_the_same_is_written_here(project: Project) -> None:
     here = replace(project, directory=project.directory / "here")
     here.directory.mkdir()
-    ran = here.run("init")
-    assert (ran.code, ran.out) == (0, "")
+    here.run("init").ends(0, out="")
     assert "now try: cd 'over there' && pytest\n" in project.run("init", "over there").err
     written = contents(here.directory)
     assert written == contents(project.directory / "over there")
@@ -55,14 +52,12 @@ def test_add_writes_a_task_its_test_and_the_settings_into_a_project(project: Pro
     (here.directory / "src/shop/__init__.py").touch()
     settings = here.directory / "pyproject.toml"
     settings.write_text('[project]\nname = "shop"\n\n[tool.pytest.ini_options]\naddopts = "-q"\n\n[tool.mypy]\n')
-    ran = here.run("add", "shop.sales")
-    assert (ran.code, ran.out) == (0, "")
+    here.run("add", "shop.sales").ends(0, out="")
     assert settings.read_text() == (
         '[project]\nname = "shop"\n\n[tool.pytest.ini_options]\nperago_modules = ["shop.sales"]\npythonpath = ["src"]\n'
         'addopts = "-q"\n\n[tool.mypy]\n'
     )
-    ran = here.execute(sys.executable, "-m", "pytest", *QUIET, "--perago-kinds=contract,taskdef,run")
-    assert ran.code == 0, ran.out
+    here.execute(sys.executable, "-m", "pytest", *QUIET, "--perago-kinds=contract,taskdef,run").ends(0)
     here.run("add", "shop.sales").ends(1, "already there: src/shop/sales.py, tests/test_sales.py; nothing was written")
     other = here.run("add", "shop.costs")
     assert "add shop.costs to perago_modules in pyproject.toml" in other.err

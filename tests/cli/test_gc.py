@@ -119,8 +119,7 @@ def test_a_repository_that_cannot_be_read_is_skipped_and_reported(project: Proje
     with RefusingServices("GET", "/repositories/secret/", 403) as services:
         for name in ("behind", "secret"):
             commit_long_ago(services, name)
-        ran = project.run("gc", "a/b", "nowhere", "secret", "behind", **services.environment())
-        assert ran.code == 1
+        ran = project.run("gc", "a/b", "nowhere", "secret", "behind", **services.environment()).ends(1)
         assert (branches(services, "behind"), branches(services, "secret")) == ([], [STAGING])
         assert "removed 0 attempt directories (0 bytes) and 1 branch; 0 kept" in ran.out
         assert "error: perago skipped a/b, because it must be a name of 3 to 63 lower-case letters" in ran.err
@@ -131,8 +130,7 @@ def test_a_repository_that_cannot_be_read_is_skipped_and_reported(project: Proje
 
 def test_the_age_limit_decides(project: Project, shared_embedded: EmbeddedServices) -> None:
     directory = leave_directory(project, time.time() - 3 * DAY)
-    spared = project.run("gc", "--older-than", "7d", "--json")
-    assert spared.code == 0
+    spared = project.run("gc", "--older-than", "7d", "--json").ends(0)
     document = json.loads(spared.out)
     assert (document["older_than_seconds"], document["dry_run"]) == (7 * DAY, False)
     assert [(found["path"], found["fate"]) for found in document["leftovers"]] == [(str(directory), "kept")]
@@ -227,8 +225,7 @@ def test_it_clears(project: Project, root: Path) -> None:
 def test_it_verifies(project: Project, root: Path) -> None:
     (root / ".cache" / ("0" * 40)).write_bytes(b"of an earlier version")
 
-    shown = project.run("cache", "--verify")
-    assert shown.code == 0
+    shown = project.run("cache", "--verify").ends(0)
     assert shown.out.splitlines() == [
         str(root / ".cache"),
         "  sound    1 object",

@@ -77,8 +77,7 @@ def write(project: Project, options: str = "") -> None:
 
 def test_a_function_under_run_and_its_processes_have_no_keys(project: Project) -> None:
     write(project)
-    ran = project.run("run", "plain", **VARIABLES)
-    assert ran.code == 0, ran.err
+    ran = project.run("run", "plain", **VARIABLES).ends(0)
     assert json.loads(ran.out) == {"at_import": [], "seen": NOTHING}
 
 
@@ -88,8 +87,7 @@ def test_a_function_gets_the_variables_that_its_task_asks_for(project: Project) 
     line = f"ok  plain: task plain.looks, no workspace, environment {' '.join(wanted)}"
     assert project.run("check", "plain").out.splitlines()[0] == line
     assert json.loads(project.run("check", "--json", "plain").out)["modules"][0]["environment"] == wanted
-    ran = project.run("run", "plain", **VARIABLES)
-    assert ran.code == 0, ran.err
+    ran = project.run("run", "plain", **VARIABLES).ends(0)
     asked = [
         "CONDUCTOR_SERVER_URL",
         "LAKECTL_CREDENTIALS_ACCESS_KEY_ID",
@@ -103,8 +101,7 @@ def test_a_function_gets_the_variables_that_its_task_asks_for(project: Project) 
 def test_a_variable_of_the_dotenv_file_stays_there(project: Project) -> None:
     write(project, ', environment=["LAKECTL_*"]')
     (project.directory / ".env").write_text("".join(f"{name}={value}\n" for name, value in VARIABLES.items()))
-    ran = project.run("run", "plain")
-    assert ran.code == 0, ran.err
+    ran = project.run("run", "plain").ends(0)
     assert json.loads(ran.out)["seen"] == NOTHING
 
 

@@ -130,16 +130,14 @@ def test_a_function_that_is_not_deterministic_is_named_as_such(site: Site) -> No
     task_id = site.task_ids[1]
     site.edit('["x,scaled", *rows]', '["x,scaled", str(__import__("uuid").uuid4())]')
 
-    ran = site.perago("replay", task_id, "--json")
-    assert ran.code == 1
+    ran = site.perago("replay", task_id, "--json").ends(1)
     assert json.loads(ran.out)["deterministic"] is False
     assert "the function is not deterministic: two runs of today's code on this input also differ" in ran.err
     assert "scaled.csv: 1 line before, 1 line now" in ran.err
 
 
 def test_the_last_attempts_are_run_again_several_at_a_time(site: Site) -> None:
-    same = site.perago("backtest", "features", "-j", "2", "--last", "2")
-    assert same.code == 0, same.err
+    same = site.perago("backtest", "features", "-j", "2", "--last", "2").ends(0)
     assert same.out.splitlines()[:2] == ["features.build: 2 attempts with today's code", "  same           2"]
     site.edit("value * params.factor", "value * 3")
     options = ("backtest", "features", "--since", "1d", "--resume", "backtest.json", "--json")

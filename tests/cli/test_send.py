@@ -70,8 +70,7 @@ def test_the_line_that_dev_prints_stays_valid_after_a_publication(dev: Dev) -> N
 
 
 def test_a_failure_is_reported_with_its_reason_and_exit_code_1(dev: Dev) -> None:
-    ran = dev.project.run(*send("--params", '{"rows": -1}', "--follow"), **dev.variables())
-    assert (ran.code, ran.out) == (1, "")
+    ran = dev.project.run(*send("--params", '{"rows": -1}', "--follow"), **dev.variables()).ends(1, out="")
     assert "features.build attempt 1: FAILED_WITH_TERMINAL_ERROR: rows cannot be below zero" in ran.err.splitlines()
     assert ran.err.splitlines()[-1] == "workflow FAILED"
 
@@ -120,10 +119,9 @@ def test_a_missing_branch_starts_no_workflow(dev: Dev) -> None:
 
 def test_a_task_that_the_server_does_not_know_is_not_sent(project: Project, services: Services) -> None:
     project.task("plain", "plain.work", PLAIN)
-    ran = project.run("send", "plain", "-p", '{"rows": 1}', **services.variables)
-    assert ran.code == 1
-    assert "has no TaskDef plain.work; nothing was started" in ran.err
-    assert "create it with: perago register plain" in ran.err
+    project.run("send", "plain", "-p", '{"rows": 1}', **services.variables).ends(
+        1, "has no TaskDef plain.work; nothing was started", "create it with: perago register plain"
+    )
     assert services.writes == []
 
 

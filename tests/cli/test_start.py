@@ -93,16 +93,14 @@ def test_a_different_definition_causes_a_warning_and_is_not_changed(project: Pro
 
 def test_an_invalid_module_fails_before_anything_is_connected_to(project: Project, services: Services) -> None:
     project.module("bad", "x / 0\n")
-    ran = project.run("start", "bad", **services.variables | {"PERAGO_LOG_RETENTION": "30"})
-    assert ran.code == 3
-    assert "bad.py:1: " in ran.err
-    assert "PERAGO_LOG_RETENTION" in ran.err
+    project.run("start", "bad", **services.variables | {"PERAGO_LOG_RETENTION": "30"}).ends(
+        3, "bad.py:1: ", "PERAGO_LOG_RETENTION"
+    )
     assert services.server.requests == []
 
 
 def test_missing_services_are_all_named(project: Project) -> None:
-    ran = project.run("start", "features")
-    assert ran.code == 4
+    ran = project.run("start", "features").ends(4)
     assert [line.split(":")[0].strip() for line in ran.err.splitlines()[1:]] == [
         "CONDUCTOR_SERVER_URL",
         "LAKECTL_SERVER_ENDPOINT_URL",
@@ -252,8 +250,7 @@ def test_a_log_that_cannot_be_is_invalid_configuration(
 
 def test_errors_of_the_start_are_lines_of_the_log_too(project: Project, services: Services) -> None:
     services.conductor_status = 401
-    ran = project.run("start", "plain", **services.variables, PERAGO_LOG_FORMAT="json")
-    assert ran.code == 5
+    ran = project.run("start", "plain", **services.variables, PERAGO_LOG_FORMAT="json").ends(5)
     (line,) = ran.err.splitlines()
     assert json.loads(line)["level"] == "ERROR"
     assert "Conductor rejects the credentials" in json.loads(line)["message"]
@@ -287,8 +284,7 @@ def test_probes_show_the_state_of_a_worker_from_start_to_end(project: Project, s
 
 def test_a_port_that_is_taken_ends_the_start(project: Project, services: Services) -> None:
     port = services.server.url.rpartition(":")[2]
-    ran = project.run("start", "plain", "--http", port, **services.variables)
-    assert ran.code == 1
+    ran = project.run("start", "plain", "--http", port, **services.variables).ends(1)
     assert ran.err == (
         f"error: --http cannot listen on 127.0.0.1 port {port}: Address already in use\n"
         "  fix: choose another port, or find the process that uses this one: ss -ltnp\n"

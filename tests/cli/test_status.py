@@ -165,8 +165,7 @@ def test_a_hanging_conductor_is_reported_during_the_wait(project: Project) -> No
 
 def test_a_server_without_the_list_of_pending_attempts_is_reported(project: Project, services: Services) -> None:
     project.task("plain", "plain.work", PLAIN)
-    ran = project.run("status", "plain", **services.variables)
-    assert ran.code == 0
+    ran = project.run("status", "plain", **services.variables).ends(0)
     assert ran.out.splitlines()[1].split()[:3] == ["0", "-", "?"]
     assert "unknown: Conductor did not read the pending tasks of plain.work" in ran.err
 

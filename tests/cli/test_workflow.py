@@ -86,10 +86,9 @@ def test_check_lists_each_mistake_of_all_workflows_of_a_module_with_its_line(pro
 
 
 def test_commands_that_need_a_task_say_so(project: Project) -> None:
-    ran = project.run("extract", "flows")
-    assert ran.code == 3
-    assert "module flows declares no task" in ran.err
-    assert "fix: name a module with a task; its workflows are for perago workflow, dev" in ran.err
+    project.run("extract", "flows").ends(
+        3, "module flows declares no task", "fix: name a module with a task; its workflows are for perago workflow, dev"
+    )
     assert "or a run by --workflow ID." in project.run("capture").err
 
 
@@ -122,8 +121,7 @@ def test_a_version_is_registered_once_and_replaced_only_on_request(
     assert again.out.splitlines()[-1].startswith("nothing to register on ")
 
     project.module("flows", FLOW.format(version=1, rows=22))
-    refused = project.run("register", "flows", **variables)
-    assert refused.code == 1
+    refused = project.run("register", "flows", **variables).ends(1)
     change = "/tasks/2/inputParameters/params/rows: 1 -> 22 (running workflows keep the steps that they started with)"
     assert f"  compatible  {change}\n" in refused.out
     assert "error: flows.py:8: version 1 of workflow nightly is registered with another definition" in refused.err
