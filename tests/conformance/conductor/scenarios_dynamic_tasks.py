@@ -13,42 +13,6 @@ from .workflows import Json, StartedWorkflow, definition, on, register_workflow,
 LISTED = {"dynamicForkTasksParam": "dt", "dynamicForkTasksInputParamName": "di"}
 
 
-def _listed(task: str) -> Json:
-    work = {"name": task, "type": "SIMPLE"}
-    named = [{**work, "taskReferenceName": "a"}, {**work, "taskReferenceName": "b"}]
-    return {"inputParameters": {"dt": named, "di": {"a": {"x": 1}}}, **LISTED}
-
-
-def _of_one_type(task: str) -> Json:
-    return {"inputParameters": {"forkTaskName": task, "forkTaskInputs": [1]}}
-
-
-def _in_one_parameter(task: str) -> Json:
-    tasks = [{"taskName": task, "referenceName": "q", "input": {"z": 1}}]
-    return {"inputParameters": {"dj": {"dynamicTasks": tasks}}, "dynamicForkJoinTasksParam": "dj"}
-
-
-FORKS: dict[str, tuple[Any, int]] = {
-    "a_fork_of_tasks_and_inputs": (_listed, 2),
-    "a_fork_of_one_type": (_of_one_type, 1),
-    "a_fork_of_one_parameter": (_in_one_parameter, 1),
-}
-
-
-@scenario_for_each(FORKS)
-def dynamic_forks(rest: Rest, case: tuple[Any, int]) -> None:
-    """A dynamic fork schedules what its input names; the join puts out all outputs."""
-    fields, count = case
-    task = task_type(rest)
-    on = start(rest, task, operator("FORK_JOIN_DYNAMIC", "fork", **fields(task)), join())
-    on.note_all()
-    for _ in range(count):
-        taken = on.take()
-        on.finish(taken, outputData={"of": taken["referenceTaskName"].replace(task, "task")})
-    on.settle("COMPLETED")
-    _note_rows(on)
-
-
 @scenario
 def a_workflow_that_a_step_starts(rest: Rest) -> None:
     """START_WORKFLOW starts another workflow, waits for nothing, and puts out its id."""
@@ -126,12 +90,37 @@ LISTS: dict[str, Json] = {
 }
 
 
+FORKS: dict[str, tuple[Json, int]] = {
+    "a_fork_of_tasks_and_inputs": (_in(A, B, a={"x": 1}), 2),
+    "a_fork_of_one_type": ({"inputParameters": {"forkTaskName": "TASK", "forkTaskInputs": [1]}}, 1),
+    "a_fork_of_one_parameter": (_all_in_one({"taskName": "TASK", "referenceName": "q", "input": {"z": 1}}), 1),
+}
+
+
+def _fork(fields: Json, task: str) -> Json:
+    """A dynamic fork with these fields, in which `TASK` stands for a task type."""
+    made: Json = json.loads(json.dumps(operator("FORK_JOIN_DYNAMIC", "fork", **fields)).replace("TASK", task))
+    return made
+
+
+@scenario_for_each(FORKS)
+def dynamic_forks(rest: Rest, case: tuple[Json, int]) -> None:
+    """A dynamic fork schedules what its input names; the join puts out all outputs."""
+    task = task_type(rest)
+    on = start(rest, task, _fork(case[0], task), join())
+    on.note_all()
+    for _ in range(case[1]):
+        taken = on.take()
+        on.finish(taken, outputData={"of": taken["referenceTaskName"].replace(task, "task")})
+    on.settle("COMPLETED")
+    _note_rows(on)
+
+
 @scenario_for_each(LISTS)
 def forks_of_lists(rest: Rest, case: Json) -> None:
     """A listed step may have inner steps, of which only the first one runs; a bad list fails the workflow."""
     task = task_type(rest)
-    made = json.loads(json.dumps(operator("FORK_JOIN_DYNAMIC", "fork", **case)).replace("TASK", task))
-    name = register_workflow(rest, made, join())
+    name = register_workflow(rest, _fork(case, task), join())
     started = rest.post("/workflow", {"name": name, "input": {}})
     if started.status == 200:
         on = StartedWorkflow(rest, task, name, started.text)
@@ -191,17 +180,19 @@ def forks_of_workflows(rest: Rest, case: Json) -> None:
     _note_rows(on)
 
 
-@scenario
-def a_fork_of_workflows_in_the_list(rest: Rest) -> None:
-    """A listed step may be a sub-workflow that names another workflow in its input."""
-    inner = register_workflow(rest, NOTHING, label="inner")
-    listed = operator("SUB_WORKFLOW", "sub", subWorkflowParam={"name": inner})
-    on = start(rest, "none", operator("FORK_JOIN_DYNAMIC", "fork", **_in(listed, sub={"x": 5})), join())
-    on.settle("COMPLETED", "FAILED")
-    _note_rows(on)
-
-
 SCENARIOS: Declared = {
+    # A listed step may be a sub-workflow that names another workflow in its input.
+    "a_fork_of_workflows_in_the_list": to(
+        start_types,
+        operator(
+            "FORK_JOIN_DYNAMIC",
+            "fork",
+            **_in(operator("SUB_WORKFLOW", "sub", subWorkflowParam={"name": "inner"}), sub={"x": 5}),
+        ),
+        join(),
+        types={},
+        children={"inner": {"tasks": [NOTHING]}},
+    )(on.settle("COMPLETED", "FAILED"), _note_rows),
     # A dynamic fork whose list is missing fails the workflow.
     "a_fork_without_its_list": to(
         start_types, operator("FORK_JOIN_DYNAMIC", "fork", inputParameters={"di": {}}, **LISTED), join(), types={}
