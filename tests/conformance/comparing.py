@@ -53,7 +53,8 @@ def difference(expected: Transcript, seen: Transcript) -> str | None:
                 side["response"] = {"status": side["response"]["status"]}
         if left != right:
             lines = difflib.unified_diff(_lines(left), _lines(right), "recorded", "seen", lineterm="", n=3)
-            head = f"exchange {number} of {len(expected)}, {_title(other)}:"
+            title = other.get("noted") or f"{other['request']['operation']} ({other['request']['path']})"
+            head = f"exchange {number} of {len(expected)}, {title}:"
             return "\n".join((head, *lines))
     if len(expected) != len(seen):
         return f"{len(expected)} exchanges were recorded, {len(seen)} were seen"
@@ -107,13 +108,6 @@ def _value(value: Any, key: str | None = None) -> Any:
         found = [_value(item) for item in value]
         return sorted(found, key=lambda item: json.dumps(item, sort_keys=True)) if key in SETS else found
     return _SYNTAX_ERROR.sub(r"\1", value) if isinstance(value, str) else value
-
-
-def _title(exchange: dict[str, Any]) -> str:
-    if "noted" in exchange:
-        return str(exchange["noted"])
-    sent = exchange["request"]
-    return f"{sent['operation']} ({sent['path']})"
 
 
 def _lines(exchange: dict[str, Any]) -> list[str]:

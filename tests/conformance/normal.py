@@ -62,7 +62,8 @@ class Normal:
         if exchange.headers:
             request["headers"] = self.value(exchange.headers)
         if exchange.body is not None:
-            request["body"] = self._sent(exchange.body)
+            body = exchange.body
+            request["body"] = self._bytes(body) if isinstance(body, bytes) else self.value(body)
         self._hidden = self.rules.hidden - exchange.shown
         response: dict[str, Any] = {"status": exchange.answer.status}
         shown = {key: value for key, value in exchange.answer.headers.items() if key in self.rules.headers}
@@ -71,9 +72,6 @@ class Normal:
         if exchange.answer.data:
             response["body"] = self._received(exchange)
         return {"request": request, "response": response}
-
-    def _sent(self, body: Any) -> Any:
-        return self._bytes(body) if isinstance(body, bytes) else self.value(body)
 
     def _received(self, exchange: Exchange) -> Any:
         try:

@@ -172,7 +172,8 @@ def running_server() -> Iterator[str]:
     try:
         with tempfile.TemporaryDirectory(prefix="perago-live-", dir=_ram_disk()) as scratch:
             port = _free_port()
-            options = (f"--server.port={port}", *_OPTIONS, _datasource(Path(scratch)))
+            database = f"jdbc:sqlite:{scratch}/conductor.db?busy_timeout=15000&journal_mode=WAL"
+            options = (f"--server.port={port}", *_OPTIONS, f"--spring.datasource.url={database}")
             with _process((java, *_JVM, "-jar", jar, *options), Path(scratch), log) as server:
                 _await_health(server, port, log)
                 yield f"http://127.0.0.1:{port}/api"
@@ -180,11 +181,6 @@ def running_server() -> Iterator[str]:
         print(f"Conductor's log is kept: {log}", file=sys.stderr)
         raise
     log.unlink(missing_ok=True)
-
-
-def _datasource(directory: Path) -> str:
-    file = directory / "conductor.db"
-    return f"--spring.datasource.url=jdbc:sqlite:{file}?busy_timeout=15000&journal_mode=WAL"
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from .repositories import Repository, Stored
 from .workflows import Conductor
 
 Commit = Mapping[str, Any]
+MD5 = re.compile(r"[0-9a-f]{32}")
 
 
 class Branch:
@@ -90,7 +91,7 @@ class History(Branch):
 
     def _saw(self, task_id: str, ref: str, seen: Mapping[str, str]) -> Iterator[str]:
         """The function found the bytes of its input, all of them and no others."""
-        found = {path: text if _is_md5(text) else md5(text.encode()) for path, text in seen.items()}
+        found = {path: text if MD5.fullmatch(text) else md5(text.encode()) for path, text in seen.items()}
         wanted = {path: stored.checksum for path, stored in self.repository.tree(ref).items()}
         if found != wanted:
             yield f"task {task_id} saw {found}, not its input {wanted}"
@@ -120,13 +121,11 @@ class History(Branch):
             head = tasks[-1]["outputData"]["workspace"]["ref"]
             if sorted(names) != sorted(STEPS):
                 yield f"the completed steps are {names}"
-            if self.repository.tree(head) != self._tree_without_outside(self.repository.head()):
+            tree = self.repository.tree(self.repository.head())
+            if self.repository.tree(head) != {path: tree[path] for path in tree if not path.startswith("outside/")}:
                 yield "the branch holds something else than the last step reported"
         elif not self._run.outside:
             yield f"the workflow is {self._workflow['status']}"
-
-    def _tree_without_outside(self, ref: str) -> dict[str, Stored]:
-        return {path: stored for path, stored in self.repository.tree(ref).items() if not path.startswith("outside/")}
 
 
 def _repeats_its_retry(task: Mapping[str, Any], completed: Sequence[Mapping[str, Any]]) -> bool:
@@ -144,10 +143,6 @@ def field(commit: Commit, name: str) -> str:
 def md5(content: bytes) -> str:
     """What lakeFS has as checksum of these bytes."""
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
-
-
-def _is_md5(text: str) -> bool:
-    return re.fullmatch(r"[0-9a-f]{32}", text) is not None
 
 
 def _identity(tree: Mapping[str, Stored], path: str) -> tuple[int, str] | None:

@@ -177,13 +177,6 @@ def a_child_without_a_version(rest: Rest) -> None:
     on.child("sub").read()
 
 
-@scenario
-def a_child_that_is_unknown_when_its_parent_starts(rest: Rest) -> None:
-    """Without a version the child must be there when the parent starts."""
-    name = register_workflow(rest, sub_workflow(rest.name("nobody")))
-    rest.post("/workflow", {"name": name})
-
-
 SCENARIOS: Declared = {
     # The task shows the id of the child, the child those of its parent.
     "a_child_is_started": to(_nested)(on.read(), on.first.read()),

@@ -304,6 +304,4 @@ SCENARIOS: Declared = {
         repo.tree(),
         repo.branches(show_hidden="true"),
     ),
-    # `exist_ok` is a creation whose conflict does not matter.
-    "checking_for_a_branch": empty(repo.branch("side"), repo.branch("side"), repo.get("/branches/side")),
 }
