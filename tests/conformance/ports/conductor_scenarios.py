@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 
 from perago.ports import AttemptRow, Delivery, NotFound, Refused, Report, TaskQueue, TaskStatus
 
-from .conductor_services import ConductorService, Json, over_http
+from .conductor_services import ConductorService, Json
 
 DONE = Report(TaskStatus.COMPLETED, {"done": True})
 FAILED = Report(TaskStatus.FAILED, {"partial": 1}, "boo")
@@ -340,12 +339,3 @@ class ConductorScenarios:
         assert definition is not None
         assert (definition["name"], definition["timeoutSeconds"], definition["retryCount"]) == (task.name, 50, 1)
         assert task.queue.get_task_definition(f"{task.name}.unknown") is None
-
-
-class ConductorScenariosOverHttp(ConductorScenarios):
-    """Inherit as a `Test` class and provide a `conductor_url` fixture that names the server."""
-
-    @pytest.fixture
-    def service(self, conductor_url: str) -> Iterator[ConductorService]:
-        with over_http(conductor_url) as service:
-            yield service

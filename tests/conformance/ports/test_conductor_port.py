@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from .. import targets
-from .conductor_scenarios import ConductorScenarios, ConductorScenariosOverHttp
-from .conductor_services import ConductorService, embedded, on_the_model
+from .conductor_scenarios import ConductorScenarios
+from .conductor_services import ConductorService, embedded, on_the_model, over_http
 
 
 class TestOnTheModel(ConductorScenarios):
@@ -18,15 +18,16 @@ class TestOnTheModel(ConductorScenarios):
             yield service
 
 
-class TestOnTheEmbeddedServer(ConductorScenariosOverHttp):
+class TestOnTheEmbeddedServer(ConductorScenarios):
     @pytest.fixture
-    def conductor_url(self) -> Iterator[str]:
-        with embedded() as url:
-            yield url
+    def service(self) -> Iterator[ConductorService]:
+        with embedded() as url, over_http(url) as service:
+            yield service
 
 
 @pytest.mark.live
-class TestOnARealServer(ConductorScenariosOverHttp):
+class TestOnARealServer(ConductorScenarios):
     @pytest.fixture
-    def conductor_url(self) -> str:
-        return targets.address("conductor").rstrip("/")
+    def service(self) -> Iterator[ConductorService]:
+        with over_http(targets.address("conductor").rstrip("/")) as service:
+            yield service
