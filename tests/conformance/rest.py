@@ -131,6 +131,10 @@ class Rest:
         """The same client. Its requests set the stage and are no part of the transcript."""
         return replace(self, _noting=False)
 
+    def posing(self, authorization: str | None) -> Rest:
+        """The same client with another `Authorization`, which the transcript does not show."""
+        return replace(self, headers={} if authorization is None else {"Authorization": authorization})
+
     def unique(self, label: str) -> str:
         """Return the one name with this label, which the first call makes."""
         return next((made for made, shown in self.names.items() if shown == f"<{label}>"), None) or self.name(label)

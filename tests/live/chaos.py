@@ -47,14 +47,6 @@ class Fleet:
         self._workers.append(worker)
         return worker
 
-    def kill_slot(self) -> str:
-        """The sudden end of a slot, whatever it does."""
-        return self._to_slot(signal.SIGKILL)
-
-    def stop_slot(self) -> str:
-        """A slot stands still for a while."""
-        return self._to_slot(signal.SIGSTOP)
-
     def kill_supervisor(self) -> str:
         """The sudden end of a worker; another one takes its place."""
         worker = self._dice.choice(self._workers)
@@ -106,7 +98,8 @@ class Fleet:
         environment = self._deployment.environment
         wait_for("the end of every process", lambda: not environment.processes())
 
-    def _to_slot(self, number: signal.Signals) -> str:
+    def signal_slot(self, number: signal.Signals) -> str:
+        """The sudden end of a slot, whatever it does, or a stop for a while."""
         # Before it is ready, a worker imports its module in such a process; if that is killed, it ends with a message.
         ready = [worker for worker in self._workers if worker.has_line(r"^ready: ")]
         slots = [slot for worker in ready for slot in worker.slots()]
@@ -214,8 +207,8 @@ class Chaos:
     def rage(self, seconds: float, *, outside: bool) -> None:
         """Do harm for a while. `outside`: somebody else also commits to the branches."""
         deeds: list[Callable[[], str]] = [
-            *[self._fleet.kill_slot] * 4,
-            *[self._fleet.stop_slot] * 4,
+            *[lambda: self._fleet.signal_slot(signal.SIGKILL)] * 4,
+            *[lambda: self._fleet.signal_slot(signal.SIGSTOP)] * 4,
             self._fleet.kill_supervisor,
             *[self._fleet.stop_supervisor] * 2,
             *[self._fleet.stop_worker] * 3,

@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import replace
 
 from ..rest import Rest
-from ..scenario import Declared, rest, scenario, scenario_for_each, scenario_with, send, to
+from ..scenario import Declared, each, rest, scenario, scenario_with, send, to
 from .repositories import Repository, diverged, empty, one_file, repo, repository
-
-
-def posing(rest: Rest, authorization: str | None) -> Rest:
-    """The same client with another `Authorization`, which the transcript does not show."""
-    return replace(rest, headers={} if authorization is None else {"Authorization": authorization})
 
 
 def basic(user: str, secret: str) -> str:
@@ -23,14 +17,14 @@ def basic(user: str, secret: str) -> str:
 @scenario_with(repository, {"a": "1"})
 def no_credentials(repo: Repository) -> None:
     """Without credentials everything below a repository is a 401, be it there or not."""
-    stranger = Repository(posing(repo.rest, None), repo.name)
+    stranger = Repository(repo.rest.posing(None), repo.name)
     stranger.get("")
     stranger.tree()
     stranger.read("a")
     stranger.upload("a")
     stranger.commit()
     stranger.head_object("a")
-    Repository(posing(repo.rest, None), "no-such-repository").get("")
+    Repository(repo.rest.posing(None), "no-such-repository").get("")
 
 
 @scenario
@@ -38,30 +32,14 @@ def wrong_credentials(rest: Rest) -> None:
     """An unknown key and a wrong secret are the same 401."""
     key = base64.b64decode(rest.headers["Authorization"].removeprefix("Basic ")).decode().partition(":")[0]
     for authorization in (basic("AKIANOBODY", "secret"), basic(key, "wrong"), basic(key, ""), basic("", "")):
-        posing(rest, authorization).call("GET", "/repositories")
-
-
-@scenario
-def credentials_of_another_form(rest: Rest) -> None:
-    """What is no Basic and no token is a 401."""
-    for authorization in ("Basic", "Basic !!!", "Basic bm9jb2xvbg==", "Bearer nonsense", "Digest x", "nonsense", ""):
-        posing(rest, authorization).call("GET", "/repositories")
+        rest.posing(authorization).get("/repositories")
 
 
 @scenario
 def the_scheme_in_lower_case(rest: Rest) -> None:
     """The scheme's case does not matter."""
     authorization = rest.headers["Authorization"].replace("Basic", "basic")
-    posing(rest, authorization).call("GET", "/config/version")
-
-
-@scenario
-def the_form_of_a_request_comes_first(rest: Rest) -> None:
-    """A stranger's wrong request is refused for its form before anybody asks for credentials."""
-    stranger = posing(rest, None)
-    stranger.call("POST", "/repositories", json={})
-    stranger.call("GET", "/repositories", query={"amount": "x"})
-    stranger.call("GET", "/nope")
+    rest.posing(authorization).get("/config/version")
 
 
 TOLD_TO_STRANGERS = {
@@ -74,39 +52,47 @@ TOLD_TO_STRANGERS = {
 }
 
 
-@scenario_for_each(TOLD_TO_STRANGERS)
-def told_to_strangers(rest: Rest, case: str) -> None:
-    """What a user asks, and a stranger."""
-    rest.get(case)
-    posing(rest, None).get(case)
-
-
 JSON = {"Content-Type": "application/json"}
 COMMITS = "/branches/main/commits"
-
-
-@scenario
-def members_of_a_repository_of_the_wrong_type(rest: Rest) -> None:
-    """A repository's members are checked by the schema."""
-    for body in (
-        {"name": 1, "storage_namespace": "local://x"},
-        {"name": "abc", "storage_namespace": 1},
-        {"name": "abc", "storage_namespace": "local://x", "read_only": "yes"},
-        {"name": "abc", "storage_namespace": "x"},
-        {},
-    ):
-        rest.post("/repositories", body)
-
-
-@scenario
-def a_repository_whose_name_none_can_have(rest: Rest) -> None:
-    """It is a 400, and a 500 where a commit is read."""
-    for path in ("", "/branches/main", "/commits/main", "/refs/main/commits", "/refs/main/objects/ls", "/branches"):
-        rest.get(f"/repositories/Not_One{path}")
-    rest.delete("/repositories/Not_One")
+PATHS = ("", "/branches/main", "/commits/main", "/refs/main/commits", "/refs/main/objects/ls", "/branches")
 
 
 SCENARIOS: Declared = {
+    # What is no Basic and no token is a 401.
+    "credentials_of_another_form": send(
+        *(
+            rest.posing(authorization).get("/repositories")
+            for authorization in (
+                "Basic",
+                "Basic !!!",
+                "Basic bm9jb2xvbg==",
+                "Bearer nonsense",
+                "Digest x",
+                "nonsense",
+                "",
+            )
+        )
+    ),
+    # A stranger's wrong request is refused for its form before anybody asks for credentials.
+    "the_form_of_a_request_comes_first": send(
+        rest.posing(None).post("/repositories", {}),
+        rest.posing(None).get("/repositories", query={"amount": "x"}),
+        rest.posing(None).get("/nope"),
+    ),
+    # What a user asks, and a stranger.
+    **each(TOLD_TO_STRANGERS, lambda path: send(rest.get(path), rest.posing(None).get(path))),
+    # A repository's members are checked by the schema.
+    "members_of_a_repository_of_the_wrong_type": send(
+        rest.post("/repositories", {"name": 1, "storage_namespace": "local://x"}),
+        rest.post("/repositories", {"name": "abc", "storage_namespace": 1}),
+        rest.post("/repositories", {"name": "abc", "storage_namespace": "local://x", "read_only": "yes"}),
+        rest.post("/repositories", {"name": "abc", "storage_namespace": "x"}),
+        rest.post("/repositories", {}),
+    ),
+    # A name that no repository can have is a 400, and a 500 where a commit is read.
+    "a_repository_whose_name_none_can_have": send(
+        *(rest.get(f"/repositories/Not_One{path}") for path in PATHS), rest.delete("/repositories/Not_One")
+    ),
     # The kind of storage.
     "the_storage": send(rest.get("/config/storage")),
     # An unknown route is a 404 that says so, below a repository or not.
