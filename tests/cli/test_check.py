@@ -95,10 +95,8 @@ def test_output_of_a_module_is_a_note(project: Project) -> None:
 
 def test_a_module_that_prints_megabytes_is_cut_short(project: Project) -> None:
     project.module("loud", "for n in range(100_000):\n    print('line', n, 'x' * 50)\n" + TAIL)
-    ran = project.run("check", "loud").ends(0)
+    ran = project.run("check", "loud").ends(0, "line 99999 ", "bytes, which end with:")
     assert len(ran.err) < 3000
-    assert "line 99999 " in ran.err
-    assert "bytes, which end with:" in ran.err
 
 
 def test_a_module_that_prints_for_ever_is_stopped(project: Project) -> None:
@@ -189,13 +187,12 @@ def test_a_package_means_all_task_modules_below_it(project: Project) -> None:
     project.task("tasks.deep.clean", "clean", PLAIN)
     project.module("tasks.helpers", "ANSWER = 42")
     project.module("tasks.deep.bad", "x / 0")
-    ran = project.run("check", "tasks", "tasks.features").ends(3)
+    ran = project.run("check", "tasks", "tasks.features").ends(3, "module tasks.deep.bad cannot be imported")
     assert [line.partition(":")[0] for line in ran.out.splitlines()] == [
         "ok  tasks.deep.clean",
         "ok  tasks.features",
         "ok  configuration",
     ]
-    assert "module tasks.deep.bad cannot be imported" in ran.err
     assert "helpers" not in ran.err
 
 
