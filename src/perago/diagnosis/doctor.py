@@ -311,8 +311,9 @@ def queues(overview: ConductorOverview, root: Path, tasks: Sequence[Declared] | 
 
 def _silent(row: TaskTypeStatus, now: float) -> Finding:
     first = row.silent[0]
-    which = f"{age(now - first.since / 1000)}: task {first.task_id}, worker {first.worker_id}"
-    what = f"{count(len(row.silent), 'attempt')} of {row.task_name} with a silent worker, the first for {which}"
+    silent = f"{count(len(row.silent), 'attempt')} of {row.task_name} with a silent worker"
+    since = age(now - first.since / 1000)
+    what = f"{silent}, the first for {since}: task {first.task_id}, worker {first.worker_id}"
     left = first.freed / 1000 - now
     freed = f"in {age(left)}" if left > 0 else "when it checks this workflow next"
     why = f"the worker was killed or does not reach Conductor; Conductor delivers the attempt again {freed}"
