@@ -31,15 +31,18 @@ OUTPUTS = {
 }
 
 
+def _status_of(on: StartedWorkflow, output: bytes) -> int:
+    """Report a result whose output is this JSON text; returns the status of the answer."""
+    body = b'{"taskId": "%s", "workflowInstanceId": "%s", "status": "COMPLETED", "outputData": %s}'
+    sent = body % (on.take()["taskId"].encode(), on.id.encode(), output)
+    return on.silent.rest.post("/tasks", body=sent, headers={"Content-Type": "application/json"}).status
+
+
 @scenario_for_each(OUTPUTS)
 def outputs(rest: Rest, case: bytes) -> None:
     """The output of a result is this JSON text."""
     on = start_steps(rest)
-    task = on.take()
-    body = b'{"taskId": "%s", "workflowInstanceId": "%s", "status": "COMPLETED", "outputData": %s}'
-    sent = body % (task["taskId"].encode(), on.id.encode(), case)
-    answer = rest.silent.post("/tasks", body=sent, headers={"Content-Type": "application/json"})
-    rest.note(f"the answer to {case.decode(errors='replace')}", answer.status)
+    rest.note(f"the answer to {case.decode(errors='replace')}", _status_of(on, case))
     rest.note("the status", on.row("r0")["status"])
     rest.note("the output", repr(on.row("r0")["outputData"]))
 
@@ -47,12 +50,7 @@ def outputs(rest: Rest, case: bytes) -> None:
 @scenario_with(start_steps)
 def a_very_deep_output(on: StartedWorkflow) -> None:
     """A nesting beyond a thousand is refused."""
-    task = on.take()
-    with on.rest.unnoted():
-        deep = b'{"taskId": "%s", "workflowInstanceId": "%s", "status": "COMPLETED", "outputData": {"a": %s}}'
-        body = deep % (task["taskId"].encode(), on.id.encode(), b"[" * 1100 + b"]" * 1100)
-        answer = on.rest.post("/tasks", body=body, headers={"Content-Type": "application/json"})
-    on.rest.note("the answer", answer.status)
+    on.rest.note("the answer", _status_of(on, b'{"a": %s}' % (b"[" * 1100 + b"]" * 1100)))
     on.rest.note("the status", on.row("r0")["status"])
 
 
@@ -98,9 +96,8 @@ def a_reason_is_cut(on: StartedWorkflow) -> None:
 @scenario
 def a_workflow_input_that_is_refused(rest: Rest) -> None:
     """A workflow's input above ten megabytes is refused."""
-    with rest.unnoted():
-        body = {"name": register_workflow(rest, step(task_type(rest))), "input": {"x": "y" * (11_000 * KILO)}}
-        answer = rest.post("/workflow", body)
+    body = {"name": register_workflow(rest, step(task_type(rest))), "input": {"x": "y" * (11_000 * KILO)}}
+    answer = rest.silent.post("/workflow", body)
     rest.note("the answer", answer.status)
     rest.note("its body", answer.json | {"instance": ""} if answer.status >= 400 else "")
 

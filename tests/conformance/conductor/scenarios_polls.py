@@ -93,8 +93,7 @@ def _within(rest: Rest, domain: str, **options: Any) -> StartedWorkflow:
 @scenario_with(start_steps)
 def a_domain_of_one_type(on: StartedWorkflow) -> None:
     """A domain may be meant for one task type."""
-    with on.rest.unnoted():
-        started = on.rest.post("/workflow", {"name": on.workflow, "taskToDomain": {on.task: "d1"}})
+    started = on.silent.rest.post("/workflow", {"name": on.workflow, "taskToDomain": {on.task: "d1"}})
     StartedWorkflow(on.rest, on.task, on.workflow, started.text).read()
     on.poll(domain="d1")
 
@@ -163,10 +162,9 @@ def the_attempts_of_a_type_that_have_not_ended(on: StartedWorkflow) -> None:
     """One that waits and one that is with a worker, whatever the order; a page may be any part of them."""
     on.start_another()
     on.take()
-    with on.rest.unnoted():
-        found = on.rest.get("/admin/task/{name}", name=on.task).json
-        page = on.rest.get("/admin/task/{name}", name=on.task, query={"start": 1, "count": 1}).json
-        beyond = on.rest.get("/admin/task/{name}", name=on.task, query={"start": 5, "count": 5}).json
+    found = on.silent.rest.get("/admin/task/{name}", name=on.task).json
+    page = on.silent.rest.get("/admin/task/{name}", name=on.task, query={"start": 1, "count": 1}).json
+    beyond = on.silent.rest.get("/admin/task/{name}", name=on.task, query={"start": 5, "count": 5}).json
     on.rest.note("statuses", sorted(one["status"] for one in found))
     on.rest.note("a page", len(page))
     on.rest.note("beyond the end", beyond)

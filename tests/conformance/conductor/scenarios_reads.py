@@ -45,8 +45,7 @@ _TOLD = ("status", "input", "output", "workflowPriority", "reasonForIncompletion
 
 
 def _search(rest: Rest, query: str, where: str = "/tasks/search", **options: Any) -> dict[str, Any]:
-    with rest.unnoted():
-        found: dict[str, Any] = rest.get(where, query={"query": query, **options}).json
+    found: dict[str, Any] = rest.silent.get(where, query={"query": query, **options}).json
     return found
 
 

@@ -139,9 +139,8 @@ def all_types_are_listed(rest: Rest) -> None:
 def a_deleted_type_is_not_listed(rest: Rest) -> None:
     """The list of definitions follows a deletion."""
     name = task_type(rest)
-    with rest.unnoted():
-        rest.delete(ONE, name=name)
-        found = rest.get(URL).json
+    rest.silent.delete(ONE, name=name)
+    found = rest.silent.get(URL).json
     rest.note("it is listed", any(one["name"] == name for one in found))
 
 

@@ -68,12 +68,11 @@ def a_result_under_another_workflow(on: StartedWorkflow) -> None:
 @scenario_with(start_steps)
 def times_of_an_attempt(on: StartedWorkflow) -> None:
     """A poll sets start and update; the end is set by the result, which leaves the update alone."""
-    with on.rest.unnoted():
-        on.rest.sleep(0.02)
-        polled = on.take()
-        on.rest.sleep(0.02)
-        on.update(polled, "COMPLETED")
-        ended = on.read_task(polled)
+    on.rest.sleep(0.02)
+    polled = on.silent.take()
+    on.rest.sleep(0.02)
+    on.silent.update(polled, "COMPLETED")
+    ended = on.silent.read_task(polled)
     on.rest.note("started after it was scheduled", polled["startTime"] > polled["scheduledTime"])
     on.rest.note("ended after its start", ended["endTime"] > ended["startTime"])
     on.rest.note("the update stays", ended["updateTime"] == polled["updateTime"])

@@ -29,18 +29,15 @@ def folders_of_a_diff(repo: Repository) -> None:
         repo.diff("main", "side", delimiter="/", prefix="d/", after=after)
 
 
-@scenario_with(diverged, {"kind": "1", "meta": "1", "same": "1"})
-def the_type_of_an_object_is_a_difference(repo: Repository) -> None:
-    """Another content type or other metadata is a difference, another time or address is none."""
-    with repo.rest.unnoted():
-        repo.upload("kind", "1", "side", headers={"Content-Type": "text/csv"})
-        repo.upload("meta", "1", "side", headers={"Content-Type": "text/plain", "x-lakefs-meta-k": "v"})
-        repo.upload("same", "1", "side")
-        repo.commit("side")
-    repo.diff("main", "side")
-
-
 SCENARIOS: Declared = {
+    # Another content type or other metadata is a difference, another time or address is none.
+    "the_type_of_an_object_is_a_difference": to(diverged, {"kind": "1", "meta": "1", "same": "1"})(
+        repo.silent.upload("kind", "1", "side", headers={"Content-Type": "text/csv"}),
+        repo.silent.upload("meta", "1", "side", headers={"Content-Type": "text/plain", "x-lakefs-meta-k": "v"}),
+        repo.silent.upload("same", "1", "side"),
+        repo.silent.commit("side"),
+        repo.diff("main", "side"),
+    ),
     # What both sides did to a path, with three dots and with two.
     **each(
         BOTH_SIDES,

@@ -17,9 +17,8 @@ BASE: Files = {"a": "0", "b": "0", "c": "0"}
 def lines_that_crossed(repo: Repository) -> None:
     """Two branches that merged one another's heads have two merge bases, of which one is taken."""
     main, side = repo.head("main"), repo.head("side")
-    with repo.rest.unnoted():
-        repo.merge(side, "main")
-        repo.merge(main, "side")
+    repo.silent.merge(side, "main")
+    repo.silent.merge(main, "side")
     repo.commit_files({"a": "2"})
     repo.commit_files({"b": "2"}, "side")
     repo.diff("main", "side")

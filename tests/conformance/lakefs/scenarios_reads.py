@@ -57,9 +57,8 @@ def the_length_of_an_object(repo: Repository) -> None:
 @scenario_with(repository, {"a": "content"})
 def the_dates_of_an_object(repo: Repository) -> None:
     """`Last-Modified` is the time that the description shows in seconds."""
-    with repo.rest.unnoted():
-        shown = repo.read("a").headers["last-modified"]
-        seconds = repo.stat("a").json["mtime"]
+    shown = repo.silent.read("a").headers["last-modified"]
+    seconds = repo.silent.stat("a").json["mtime"]
     repo.rest.note("both are the same", parsedate_to_datetime(shown).timestamp() == seconds)
 
 
