@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -428,6 +429,28 @@ def test_a_sweep_ends_with_its_worker(tmp_path: Path, site: Site) -> None:
     with running(site.plan("test", branch_sweep=command), site.conductor):
         site.finish(site.start())
         pid = int(wait_for("the sweep", lambda: asked.read_text() if asked.exists() else None))
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_a_sweep_that_is_cancelled_again_by_the_end_of_the_loop_is_waited_for(tmp_path: Path) -> None:
+    command, asked = sweeper(tmp_path, ENDLESS)
+
+    async def cancel_twice() -> int:
+        busy = threading.Event()
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        loop.run_in_executor(None, busy.wait)
+        sweep = asyncio.create_task(sweep_branches(command))
+        while not (asked.exists() and asked.read_text()):
+            await asyncio.sleep(0.01)
+        for _ in range(2):
+            sweep.cancel()
+            await asyncio.sleep(0)
+        busy.set()
+        return int(asked.read_text())
+
+    pid = asyncio.run(cancel_twice())
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 

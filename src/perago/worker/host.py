@@ -203,14 +203,14 @@ async def sweep_branches(command: tuple[str, ...]) -> tuple[tuple[str, ...], str
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
-    # No task: the end of the loop would cancel a task before the child was waited for.
+    # No task, and shielded below: the end of the loop would cancel it before the child was waited for.
     reading = asyncio.get_running_loop().run_in_executor(None, child.communicate)
     try:
         await asyncio.wait([reading], timeout=BRANCH_SWEEP_LIMIT)
     finally:
         late = not reading.done()
         child.kill()  # nothing, if it has ended
-        output, errors = await reading
+        output, errors = await asyncio.shield(reading)
     if late:
         raise TimeoutError(f"it took longer than {BRANCH_SWEEP_LIMIT:.0f} s")
     complaints = errors.decode(errors="replace").strip().splitlines() if child.returncode else []
