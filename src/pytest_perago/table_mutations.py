@@ -465,7 +465,7 @@ def _on_parquet(label: str, find: Callable[[Any], Tables]) -> None:
                 rows = max(1, changed.num_rows // 2) if label == "row-groups" else None
                 arrow.parquet.write_table(changed, target, row_group_size=rows)
                 yield Change(words, {path: target.getvalue().to_pybytes()}, column)
-        except (arrow.ArrowException, ValueError, TypeError, OSError):  # it is not Parquet, or has no such form
+        except (arrow.ArrowException, IndexError, ValueError, TypeError, OSError):  # no Parquet, or no such form
             return
 
     entry(label, 1, ".parquet")(operator)
