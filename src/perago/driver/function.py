@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import traceback
-from _signal import getsignal, pthread_sigmask  # type: ignore[import-not-found] # its enums cost ten times as much
+from _signal import getsignal, pthread_sigmask, sigpending  # type: ignore[import-not-found] # enums cost ten times more
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.util import get_temp_dir
@@ -237,6 +237,9 @@ def _process_restored(directory: str | None, on_lasting: Callable[[str], None]) 
     finally:
         for timer in timers:  # before the handlers, because without one a timer ends the process
             signal.setitimer(timer, 0)
+        if is_main and pthread_sigmask(_BLOCK, ()) != blocked:
+            for number in sigpending() & {_TIMERS[timer] for timer in timers} - blocked:
+                signal.signal(number, signal.SIG_IGN)  # drops what the timer has sent
         sys.setrecursionlimit(recursion_limit)
         for kind, limit in limits:
             if resource.getrlimit(kind) != limit:
@@ -259,7 +262,11 @@ def _process_restored(directory: str | None, on_lasting: Callable[[str], None]) 
 
 
 _BLOCK = int(signal.SIG_BLOCK)
-_TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
+_TIMERS = {
+    signal.ITIMER_REAL: signal.SIGALRM,
+    signal.ITIMER_VIRTUAL: signal.SIGVTALRM,
+    signal.ITIMER_PROF: signal.SIGPROF,
+}
 _LIMITS = (resource.RLIMIT_AS, resource.RLIMIT_CPU, resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE)
 """The limits that could fail the next attempt. Each costs two calls of the system."""
 _FIXED = {getattr(signal, name) for name in ("SIGKILL", "SIGSTOP") if hasattr(signal, name)}
