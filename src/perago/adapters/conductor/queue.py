@@ -158,7 +158,7 @@ class ConductorQueue(ConductorClient):
         )
         polled = json_of(operation, answer, list, "a list of tasks", write=True)
         with reading(SERVICE, operation, "a list of tasks", write=True):
-            found = tuple(delivery_from(task) for task in polled)
+            found = tuple(delivery_from(typed(task, dict, "an entry")) for task in polled)
         known = tuple(each for each in map(self._known_by_its_retry, found) if each is not None)
         return self._with_traces(known) if self._traced else known
 
