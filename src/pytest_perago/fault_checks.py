@@ -188,7 +188,7 @@ def _same_under(
             verdicts = dict.fromkeys(verdicts, True)
         is_used = case.first.threads.number if source == "threads" else source in case.used
         for change in changes(case) if is_used else ():
-            each = replace(case.conditions, threads=case.first.threads.number, **change)
+            each = replace(case.conditions, threads=case.first.threads.number, **change)  # counts only if swapped
             call, judged = case.call_again(each), case.verdicts(each)
             other = call.output
             if judged != verdicts and judged == case.verdicts(each):

@@ -79,8 +79,19 @@ class ColumnType(StrEnum):
     ANY = "object"
 
 
-_PYTHON = (int, float, str, bool, bytes, datetime.date, datetime.datetime, decimal.Decimal, object)
-PYTHON_TYPES: Mapping[type, ColumnType] = MappingProxyType(dict(zip(_PYTHON, ColumnType, strict=True)))
+PYTHON_TYPES: Mapping[type, ColumnType] = MappingProxyType(
+    {
+        int: ColumnType.INT,
+        float: ColumnType.FLOAT,
+        str: ColumnType.STR,
+        bool: ColumnType.BOOL,
+        bytes: ColumnType.BYTES,
+        datetime.date: ColumnType.DATE,
+        datetime.datetime: ColumnType.DATETIME,
+        decimal.Decimal: ColumnType.DECIMAL,
+        object: ColumnType.ANY,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -499,6 +499,14 @@ class Backtest:
             if self._second_runs.acquire(blocking=False):
                 again = worker.run(found, given, directory / "again")
                 deterministic = not differences(ran.result, again.result, given.files).summary
-        which, seconds = (attempt.task_id, attempt.workflow_id, attempt.started), round(ran.seconds, 3)
-        files = {file.path: file.columns for file in differing.files}
-        return Verdict(*which, kind, attempt.seconds, seconds, differing.summary, files, deterministic)
+        return Verdict(
+            attempt.task_id,
+            attempt.workflow_id,
+            attempt.started,
+            kind,
+            attempt.seconds,
+            round(ran.seconds, 3),
+            differing.summary,
+            {file.path: file.columns for file in differing.files},
+            deterministic,
+        )

@@ -117,9 +117,16 @@ def read_case_file(file: Path) -> RunCase:
         checked = Example(id="case", **{"params": {}, **fields}, tree=inline)
     except TaskDefinitionError as error:
         raise InvalidCase(f"{file}: {error.message}") from None
-    tree = directory if directory.is_dir() else (inline or {})
-    published, removed = (_paths(file, document, key) for key in ("published", "removed"))
-    return RunCase(file.stem, checked.params, tree, checked.expect, checked.result, published, removed, file)
+    return RunCase(
+        label=file.stem,
+        params=checked.params,
+        tree=directory if directory.is_dir() else (inline or {}),
+        expect=checked.expect,
+        result=checked.result,
+        published=_paths(file, document, "published"),
+        removed=_paths(file, document, "removed"),
+        file=file,
+    )
 
 
 def read_tree(source: TreeSource) -> dict[str, str | bytes | None]:

@@ -318,8 +318,9 @@ def workflow(
             raise declared_at.error(f"workflow {name!r}: {invalid.rule}", invalid.fix) from None
         module, code = plain.__module__, plain.__code__
         place = (module, code.co_filename, code.co_firstlineno)
-        options = (name, version, owner_email, description, timeout_seconds)
-        made = Workflow[Any, Any](*options, given, result, plain, *place)
+        made: Workflow[Any, Any] = Workflow(
+            name, version, owner_email, description, timeout_seconds, given, result, plain, *place
+        )
         if "<locals>" not in plain.__qualname__:
             _declared.setdefault(module, []).append((getattr(sys.modules.get(module), "__spec__", None), made))
         return made

@@ -182,9 +182,15 @@ def _start_failure_workflow(state: State, workflow: WorkflowRow, before: Workflo
     if cause is not None:
         payload["failureTaskId"] = cause.task_id
     version = workflow.definition.get("failureWorkflowVersion")
-    inherited: Any = {"correlation_id": workflow.correlation_id, "task_to_domain": workflow.task_to_domain}
     try:
-        rescue = create_workflow(state, name, payload, version=version, **inherited)
+        rescue = create_workflow(
+            state,
+            name,
+            payload,
+            version=version,
+            correlation_id=workflow.correlation_id,
+            task_to_domain=workflow.task_to_domain,
+        )
     except wire.NoSuchEntity as error:
         told = f"Error workflow {name} failed to start.  reason: {error.detail}"
     else:

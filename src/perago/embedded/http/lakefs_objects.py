@@ -9,7 +9,6 @@ import re
 import sys
 from email.utils import formatdate
 from functools import partial
-from typing import Any
 
 from python_multipart.exceptions import FormParserError
 from starlette.concurrency import run_in_threadpool
@@ -160,8 +159,16 @@ def object_routes(server: LakeFSServer, root: str) -> list[Route]:
         if problem is not None:
             objects.check_put(call.repo, call.branch, path, if_absent=absent)
             raise problem
-        options: Any = {"metadata": _metadata(call), "if_absent": absent, "force": call.query.force}
-        entry = objects.put_object(call.repo, call.branch, path, blob, content_type=content_type, **options)
+        entry = objects.put_object(
+            call.repo,
+            call.branch,
+            path,
+            blob,
+            content_type=content_type,
+            metadata=_metadata(call),
+            if_absent=absent,
+            force=call.query.force,
+        )
         return JsonAnswer({**api.stats_json(entry), "content_type": entry.content_type}, 201)
 
     def address(call: Call) -> Json:
@@ -175,9 +182,18 @@ def object_routes(server: LakeFSServer, root: str) -> list[Route]:
         """Stage an object whose bytes are at an address, where they cannot be read."""
         wanted, path = call.body(api.Link), call.query.required("path")
         place, blob = wanted.staging.physical_address, Blob(wanted.size_bytes, wanted.checksum)
-        fields: Any = {"content_type": wanted.content_type, "metadata": wanted.user_metadata, "mtime": wanted.mtime}
-        fields |= {"if_absent": call.headers.get("if-none-match") == "*", "force": wanted.force}
-        return objects.link_object(call.repo, call.branch, path, place, blob, **fields)
+        return objects.link_object(
+            call.repo,
+            call.branch,
+            path,
+            place,
+            blob,
+            content_type=wanted.content_type,
+            metadata=wanted.user_metadata,
+            mtime=wanted.mtime,
+            if_absent=call.headers.get("if-none-match") == "*",
+            force=wanted.force,
+        )
 
     branch, at_ref = f"{root}/branches/{{branch}}", f"{root}/refs/{{ref}}/objects"
     staged, backing = f"{branch}/objects", f"{branch}/staging/backing"
