@@ -225,7 +225,8 @@ def ends_well(stopped: Callable[[], None]) -> Iterator[None]:
     _ends_well = True
     _listen()
     try:
-        yield
+        with _dropped_in_silence():
+            yield
     except BaseException:  # it may come of the signal
         if not _noted:
             raise
@@ -306,7 +307,8 @@ def _ending() -> list[signal.Signals]:
 def _handled(number: signal.Signals) -> Iterator[None]:
     before = signal.signal(number, _note)
     try:
-        yield
+        with _dropped_in_silence():
+            yield
         end_if_told()
     except Exception:
         end_if_told()  # an error that a signal caused is not an error of the command
@@ -315,6 +317,22 @@ def _handled(number: signal.Signals) -> Iterator[None]:
         signal.signal(number, before)
         if before is not _note:
             _noted.discard(number)
+
+
+@contextlib.contextmanager
+def _dropped_in_silence() -> Iterator[None]:
+    """Print no traceback where Python drops the exception of a signal, such as in a destructor: it is raised again."""
+    show = sys.unraisablehook
+
+    def show_others(dropped: sys.UnraisableHookArgs) -> None:
+        if not _noted or not isinstance(dropped.exc_value, KeyboardInterrupt | SystemExit):
+            show(dropped)
+
+    sys.unraisablehook = show_others
+    try:
+        yield
+    finally:
+        sys.unraisablehook = show
 
 
 def _is_main_thread() -> bool:

@@ -126,6 +126,7 @@ def test_a_signal_that_met_deaf_code_ends_the_command(
     assert ended.returncode in (status, -number)  # both are `status` in a shell
     assert "goes on" not in ended.stdout
     assert ("dropped" in ended.stdout) is (code is LOST)
+    assert "Exception ignored" not in ended.stderr
     assert ("error: interrupted" in ended.stderr) is (number is signal.SIGINT)
 
 
@@ -143,6 +144,7 @@ def test_a_signal_that_met_deaf_code_stops_a_start(
     assert ended.returncode == 0, ended.stderr
     assert "goes on" not in ended.stdout
     assert "stopped before anything was started" in ended.stderr
+    assert "Exception ignored" not in ended.stderr
     assert ended.stdout.endswith(last)
 
 
