@@ -92,6 +92,7 @@ def in_format(text: str, commit: Commit) -> Commit:
     return replace(commit, metadata={**commit.metadata, "perago.format": text, "perago.version": "9.9.9"})
 
 
+ANOTHER_WORKFLOW = publication_of(replace(DELIVERY, workflow_id="wf-9", task_id="task-9", start_time=9000))
 NEWER_FORMAT = Refuse("has format 2: perago 9.9.9 wrote it")
 
 
@@ -120,6 +121,14 @@ CASES = (
     Case("nothing happened", (), Build(Base(REF))),
     Case("a predecessor has published", (PREDECESSOR,), Adopt(PREDECESSOR, PREDECESSOR)),
     Case("a predecessor wrote a newer format", (in_format("2", PREDECESSOR),), NEWER_FORMAT),
+    Case("rebase: a predecessor wrote a newer format", (in_format("2", PREDECESSOR),), NEWER_FORMAT, state=REBASE),
+    Case(
+        "rebase: another workflow wrote a newer format",
+        (in_format("2", ANOTHER_WORKFLOW),),
+        Build(Base(MERGED, (), "tree-1")),
+        state=REBASE,
+        workflows={name: workflow_row(name) for name in ("wf-1", "wf-9")},
+    ),
     Case("a predecessor wrote an unreadable format", (in_format("x", PREDECESSOR),), Refuse("format x")),
     Case("rebase: somebody has copied a publication of this step", (COPY, PREDECESSOR), REFUSED, state=REBASE),
     Case(
@@ -133,6 +142,7 @@ CASES = (
     Case("a later step that is to run again", (LATER_STEP, MINE_BEFORE_A_RERUN), BOTH_UNDONE, rows=TO_RUN_AGAIN),
     Case("a living attempt of another step", (publication_of(ELSEWHERE),), REFUSED, rows=LIVING),
     Case("somebody else on the predecessor's publication", (ABOVE, PREDECESSOR), REFUSED),
+    Case("a predecessor's publication that came over somebody else's commit", (OVER_FOREIGN, FOREIGN), REFUSED),
     Case("rebase: others only", (FOREIGN,), Build(Base(OTHER, (), "tree-1")), state=REBASE),
     Case(
         "rebase: others on the predecessor's publication", (ABOVE, PREDECESSOR), Adopt(PREDECESSOR, ABOVE), state=REBASE
@@ -169,6 +179,12 @@ CASES = (
     ),
     Case("a sub-workflow that its parent has run anew", (of_workflow("wf-old"),), UNDONE, workflows=FAMILY),
     Case("a living sub-workflow beside this one", (of_workflow("wf-beside"),), REFUSED, workflows=FAMILY),
+    Case(
+        "a living sub-workflow whose root was restarted since",
+        (of_workflow("wf-beside"),),
+        UNDONE,
+        workflows=family(start_time=1500),
+    ),
     *[
         Case(
             f"{who}a sub-workflow of a parent with loops that does not name it{which}",

@@ -13,6 +13,7 @@ ACCEPTED = on.InputAccepted(WORKSPACE, "00")
 NOTHING_LEFT = on.LeftoversFound(())
 UNMOVED = on.BranchRead((), reaches_ref=True)
 FENCED = on.PublishFenceSeen(on.FenceState.INSTALLED)
+UNFENCED = on.PublishFenceSeen(on.FenceState.ABSENT)
 ENFORCED = on.PublishFenceTried(enforced=True)
 SATISFIED = on.GuardrailsChecked(())
 RESULT = on.ResultAccepted({"n": 1})
@@ -31,6 +32,7 @@ TO_COMMITTED = (
     on.StagingVerified(),
     ENFORCED,
 )
+TO_MERGE = (*TO_COMMITTED, on.DeliveryConfirmed(), UNMOVED)
 
 
 def run(*events: on.Event, plan: Plan = PLAN) -> tuple[State, list[do.Command | None]]:

@@ -13,14 +13,20 @@ from perago.attempt import events as on
 from perago.attempt.outcome import advance_report, begin_report, fitted
 from perago.attempt.protocol import advance, begin
 from perago.attempt.state import State, Step
-from perago.ports import Commit, Report, TaskStatus
+from perago.ports import Commit, MergeRefusal, Report, TaskStatus
 
 from .builders import DELIVERY, MERGED, OTHER, PLAN, REF, STAGED, commit, publication_of
 from .script import (
     ACCEPTED,
+    ENFORCED,
     ONE_ADDED,
+    STAGING_COMMIT,
     TO_CHANGES,
     TO_COMMITTED,
+    TO_LISTING,
+    TO_MERGE,
+    UNFENCED,
+    UNMOVED,
     kinds,
     run,
 )
@@ -62,6 +68,67 @@ def test_an_event_that_cannot_happen_is_a_defect_of_the_driver() -> None:
 
 
 # ----------------------------------------------------------------------------- the merge
+
+
+FENCE_COMMIT = (
+    TO_LISTING[0],
+    on.LeftoversFound(("perago-old",)),
+    *TO_CHANGES[2:],
+    on.ChangesDetected(),
+    on.DeliveryConfirmed(),
+    on.StagingBranchCreated(),
+    on.StagingCommitted(commit(STAGED, REF, by=publication_of(DELIVERY).metadata)),
+    on.StagingVerified(),
+    on.PublishFenceTried(enforced=False),
+    on.DeliveryConfirmed(),
+    UNMOVED,
+)
+FIRST_COPY = replace(publication_of(DELIVERY), parents=(REF, STAGED))
+SECOND_COPY = replace(publication_of(DELIVERY, OTHER), parents=(MERGED, STAGED))
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_a_merge_that_may_be_empty_and_took_place_twice_is_ones_own(answered: bool) -> None:
+    """Where no publish fence is enforced. The branch holds the second copy, so the next step must begin with it."""
+    again = on.MergeUnclear("lost"), on.DeliveryConfirmed(), UNMOVED
+    looked = on.DeliveryConfirmed(), on.BranchRead((SECOND_COPY, FIRST_COPY), reaches_ref=True)
+    told: tuple[on.Event, ...] = (on.Merged(OTHER), on.PublicationRead(SECOND_COPY))
+    state, _ = run(*FENCE_COMMIT, *again, *(told if answered else (on.MergeUnclear("lost"),)), *looked)
+    state, _ = advance(state, on.PublicationRead(SECOND_COPY))
+
+    assert state.publication == OTHER
+
+
+def test_a_duplicate_merge_over_a_foreign_commit_is_still_reported() -> None:
+    again = on.MergeUnclear("lost"), on.DeliveryConfirmed(), UNMOVED
+    first = replace(FIRST_COPY, parents=("9" * 64, STAGED))
+    foreign = commit("9" * 64, REF)
+    looked = on.DeliveryConfirmed(), on.BranchRead((SECOND_COPY, first, foreign), reaches_ref=True)
+    state, _ = run(*FENCE_COMMIT, *again, on.MergeUnclear("lost"), *looked, on.PublicationRead(SECOND_COPY))
+
+    assert state.publication is None
+    assert state.report is not None
+    assert "is not what this attempt built" in str(state.report.reason)
+
+
+def test_an_unseen_earlier_copy_of_the_merge_is_reported() -> None:
+    """A proxy sent the request twice, and the answer to the second copy is the one that came."""
+    refused = on.MergeRefused(MergeRefusal.NO_CHANGES, "no changes")
+    state, _ = run(*TO_MERGE, refused, on.DeliveryLost())
+    assert "may still appear on branch main" in str(state.problem)
+
+
+def test_no_changes_with_a_predecessor_install_a_missing_fence() -> None:
+    before = (TO_LISTING[0], on.LeftoversFound(("perago-old",)), UNMOVED, UNFENCED, *TO_CHANGES[len(TO_LISTING) :])
+    events = (on.ChangesDetected(), on.DeliveryConfirmed(), on.StagingBranchCreated())
+    made = on.FenceStaged(), STAGING_COMMIT, on.StagingVerified(), ENFORCED, on.DeliveryConfirmed(), UNMOVED
+    _, commands = run(*before, *events, *made)
+
+    assert "StageChanges" not in kinds(commands)
+    assert do.VerifyStaging("repo", REF, STAGED, changes=False, fence=True) in commands
+    merge = commands[-1]
+    assert isinstance(merge, do.Merge)
+    assert (merge.source, merge.allow_empty, merge.metadata["perago.phase"]) == (STAGED, False, "fence")
 
 
 # -------------------- The words of an outcome: what a reason may hold, and what it must not keep quiet

@@ -13,14 +13,18 @@ import pytest
 from pydantic import BaseModel
 
 from perago import WorkspaceSpec, task
+from perago.attempt.publication import FENCE_PATH
+from perago.driver import Limits
 from perago.driver.publisher import TURN_SECONDS
 from perago.embedded.lakefs import commits as model_commits
 from perago.embedded.lakefs import objects, references
 from perago.embedded.lakefs.repository import Repository
+from perago.embedded.lakefs.trees import Tree, merge_trees
 from perago.ports import Commit
+from perago.settings import PublishFence
 from perago.testing.services import InMemoryServices
 
-from .forking import FAILED, TERMINAL, A, Edit, Fork, checked, ruled
+from .forking import FAILED, TERMINAL, TREE, A, Edit, Fork, checked, ruled
 from .tasks import assert_ended
 
 
@@ -199,6 +203,46 @@ def test_a_refusal_names_others_only_if_others_are_involved(
     assert "others" not in str(outcome.reason)
 
 
+def unguarded(services: InMemoryServices, *edits: dict[str, Any]) -> Fork:
+    """Start a fork on a branch without the publish fence."""
+    services.limits = Limits(publish_fence=PublishFence.OFF)
+    return Fork(services, *edits, tree={path: text for path, text in TREE.items() if path != FENCE_PATH})
+
+
+def race(services: InMemoryServices, fork: Fork) -> None:
+    """Let the second branch publish between the last look of the first one and its merge."""
+    first, second = fork.deliveries
+    services.faults.between("merge", lambda: fork.run(second, report=False))
+    outcome = fork.run(first)
+    assert "another commit came between" in str(outcome.reason)
+    assert not fork.linear()
+
+
+def test_a_publication_on_another_head_that_lost_a_foreign_file_is_not_undone(
+    services: InMemoryServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """lakeFS's merge of three trees can lose files."""
+
+    def lose(base: Tree, source: Tree, target: Tree, **options: Any) -> Tree:
+        merged = merge_trees(base, source, target, **options)
+        return merged if target.id == base.id else merged.with_changes({"raw/c.csv": None})
+
+    fork = unguarded(services, A, {"put": {"out/b": "B"}})
+    with monkeypatch.context() as patch:
+        patch.setattr(model_commits, "merge_trees", lose)
+        race(services, fork)
+    assert "raw/c.csv" not in fork.tree()
+    head = fork.commits()[-1]
+    services.clock.advance(1)
+    services.conductor.terminate_workflow(fork.workflow)
+    services.conductor.restart_workflow(fork.workflow)
+    outcome = fork.run(fork.take(2)[0])
+
+    assert_ended(outcome, TERMINAL, "cannot be undone")
+    assert head.id[:12] in str(outcome.reason)
+    assert fork.commits()[-1] == head, "nothing is published"
+
+
 def test_a_long_result_is_adopted_below_the_commits_of_others(services: InMemoryServices) -> None:
     """A history has commits below its head without long texts."""
     fork = Fork(services, {"put": {"a": "A"}}, function=wordy)
@@ -229,3 +273,16 @@ def test_later_changes_to_an_adopted_publication_are_noted(services: InMemorySer
     remark = f"adopted {adopted[:12]} of an earlier attempt, though 'raw/a.csv' was changed since by {reverted[:12]}"
     assert remark in outcome._record.remarks
     assert fork.tree()["raw/a.csv"] == "1"
+
+
+def test_read_files_are_compared_again_before_an_empty_commit(
+    services: InMemoryServices,
+) -> None:
+    """The result is of the input ref, and what is reported would be the head: together they would be wrong."""
+    fork = Fork(services, {}, function=ruled)
+    services.conductor.hand_back(fork.deliveries[0])
+    (later,) = fork.take(1)
+    services.faults.between("create_branch", lambda: services.seed({"raw/c.csv": "C"}))
+    outcome = fork.run(later)
+
+    assert_ended(outcome, TERMINAL, "'raw/c.csv' was read by this task (`reads`), and changed there")
