@@ -95,7 +95,8 @@ def test_output_of_a_module_is_a_note(project: Project) -> None:
 
 def test_a_module_that_prints_megabytes_is_cut_short(project: Project) -> None:
     project.module("loud", "for n in range(100_000):\n    print('line', n, 'x' * 50)\n" + TAIL)
-    ran = project.run("check", "loud").ends(0, "line 99999 ", "bytes, which end with:")
+    ran = project.run("check", "loud", PERAGO_LOG_RETENTOIN="1d").ends(0, "line 99999 ", "bytes, which end with:")
+    assert "warning: PERAGO_LOG_RETENTOIN (environment)" in ran.err, "and an unknown variable is only a warning"
     assert len(ran.err) < 3000
 
 

@@ -310,9 +310,16 @@ def test_a_killed_session_continues_from_its_last_state(project: Project, tmp_pa
         assert dev.stop() == 0
         assert f"stopped; everything is in {state}" in dev.text
     (project.directory / "sample" / "raw" / "b.csv").write_text("new")
+    write_plain(project, gate := tmp_path / "gate")
     with ready(project, *arguments) as dev:
         assert commits(dev) != second["output"]["workspace"]["ref"][:12]
-        assert dev.stop(signal.SIGHUP) == 0
+        dev.curl("dev.plain.work")
+        wait_for("the file", (tmp_path / "gate.in").exists, LIMIT)
+        dev.process.send_signal(signal.SIGHUP)
+        dev.wait_for("no further polls, 1 running")
+        gate.touch()
+        assert dev.ended() == 0
+    assert "completed plain.work" in dev.text, "the first signal lets an attempt finish"
 
 
 def test_a_state_that_is_something_else_is_refused(project: Project, tmp_path: Path) -> None:

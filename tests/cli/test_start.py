@@ -123,6 +123,14 @@ def test_with_wait_the_worker_comes_up_once_it_is_let_in(project: Project, servi
         assert worker.stop(signal.SIGTERM) == 0
 
 
+def test_a_signal_while_waiting_ends_it_well(project: Project, services: Services) -> None:
+    services.conductor_status = 401
+    with started(project, "plain", "--wait", **services.variables) as worker:
+        worker.wait_for("trying again")
+        assert worker.stop(signal.SIGTERM) == 0
+    assert "stopped before anything was started" in worker.text
+
+
 MOMENTS = {
     "before the imports": (signal.SIGTERM, None),
     "while the module is imported": (signal.SIGINT, "/import"),
