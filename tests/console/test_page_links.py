@@ -45,7 +45,6 @@ def test_every_page_has_title_language_one_heading_and_table_headers_and_refers_
             assert not urlsplit(address).scheme, f"{path}: {address}"
             assert not urlsplit(address).netloc, f"{path}: {address}"
         assert page.one("html").attributes["lang"] == "en", path
-        assert page.one("html").attributes["lang"] == "en", path
         assert page.one("head").one("title").text.endswith("· perago"), path
         assert page.one("h1").text, path
         for table in page.all("table"):
