@@ -180,6 +180,7 @@ def test_a_cherry_pick_in_which_the_server_loses_data_is_flagged_and_done_right(
 @pytest.mark.parametrize(
     "write",
     [
+        pytest.param(lambda repo: references.delete_branch(repo, "nope"), id="delete branch"),
         pytest.param(lambda repo: objects.set_user_metadata(repo, "main", "a", {}), id="user metadata"),
         pytest.param(lambda repo: commits.merge(repo, "main", "main"), id="merge"),
         pytest.param(lambda repo: commits.revert(repo, "main", "main"), id="revert"),
