@@ -118,6 +118,12 @@ def test_an_unseen_earlier_copy_of_the_merge_is_reported() -> None:
     assert "may still appear on branch main" in str(state.problem)
 
 
+def test_a_merge_into_a_dirty_branch_is_not_repeated_and_the_reason_says_what_to_do() -> None:
+    state, commands = run(*TO_MERGE, on.MergeRefused(MergeRefusal.DIRTY, "uncommitted changes"))
+    assert kinds(commands)[-2:] == ["Merge", "RemoveStagingBranches"]
+    assert "Commit or reset them; a retry then succeeds." in reason_of(state)
+
+
 def test_no_changes_with_a_predecessor_install_a_missing_fence() -> None:
     before = (TO_LISTING[0], on.LeftoversFound(("perago-old",)), UNMOVED, UNFENCED, *TO_CHANGES[len(TO_LISTING) :])
     events = (on.ChangesDetected(), on.DeliveryConfirmed(), on.StagingBranchCreated())
