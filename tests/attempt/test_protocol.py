@@ -124,6 +124,22 @@ def test_a_merge_into_a_dirty_branch_is_not_repeated_and_the_reason_says_what_to
     assert "Commit or reset them; a retry then succeeds." in reason_of(state)
 
 
+REBASE = replace(PLAN, rebase=True)
+MOVED = on.BranchRead((commit(OTHER, REF),), reaches_ref=True)
+BUILT_AGAIN = (
+    *(*TO_COMMITTED, on.TurnCame(), on.DeliveryConfirmed(), MOVED),
+    *(on.StagingBranchesRemoved(), on.DeliveryConfirmed(), on.StagingBranchCreated()),
+)
+"""A race is lost before the first merge."""
+
+
+def test_changes_are_staged_again_instead_of_merged_onto_a_head_that_has_lost_the_fence() -> None:
+    _, commands = run(*BUILT_AGAIN, on.OthersCompared(), plan=REBASE)
+    assert kinds(commands)[-1] == "CarryChanges"
+    _, commands = run(*BUILT_AGAIN, on.OthersCompared(fence_changed=True), UNFENCED, plan=REBASE)
+    assert kinds(commands)[-1] == "StageChanges"
+
+
 def test_no_changes_with_a_predecessor_install_a_missing_fence() -> None:
     before = (TO_LISTING[0], on.LeftoversFound(("perago-old",)), UNMOVED, UNFENCED, *TO_CHANGES[len(TO_LISTING) :])
     events = (on.ChangesDetected(), on.DeliveryConfirmed(), on.StagingBranchCreated())
