@@ -11,7 +11,7 @@ import pytest
 from perago.attempt import commands as do
 from perago.attempt import events as on
 from perago.attempt.outcome import advance_report, begin_report, fitted
-from perago.attempt.protocol import advance, begin
+from perago.attempt.protocol import MERGE_TRIES, advance, begin
 from perago.attempt.state import State, Step
 from perago.ports import Commit, MergeRefusal, Report, TaskStatus
 
@@ -138,6 +138,15 @@ def test_changes_are_staged_again_instead_of_merged_onto_a_head_that_has_lost_th
     assert kinds(commands)[-1] == "CarryChanges"
     _, commands = run(*BUILT_AGAIN, on.OthersCompared(fence_changed=True), UNFENCED, plan=REBASE)
     assert kinds(commands)[-1] == "StageChanges"
+
+
+def test_a_race_that_is_lost_before_the_first_merge_does_not_raise_the_number_of_merges() -> None:
+    carried = on.StagingCommitted(commit(STAGED, OTHER, STAGED, by=publication_of(DELIVERY).metadata))
+    built = on.OthersCompared(), carried, on.StagingVerified(), ENFORCED, on.DeliveryConfirmed(), MOVED
+    unclear = on.MergeUnclear("lost"), on.DeliveryConfirmed(), MOVED
+    state, commands = run(*BUILT_AGAIN, *built, *unclear * MERGE_TRIES, plan=REBASE)
+    assert kinds(commands).count("Merge") == MERGE_TRIES
+    assert "could not be confirmed with 3 calls" in reason_of(state)
 
 
 def test_no_changes_with_a_predecessor_install_a_missing_fence() -> None:
