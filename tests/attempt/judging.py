@@ -74,6 +74,8 @@ FOREIGN = commit(OTHER, REF)
 ABOVE = commit(OTHER, MERGED)
 MINE_BEFORE_A_RERUN = publication_of(replace(RETRY, start_time=2500))
 REFUSED = Refuse("")
+MOVED = Refuse("has moved since the input ref")
+BURIED = Refuse(f"has published commit {MERGED[:12]}")
 UNDONE = Build(Base(MERGED, (MERGED,), "tree-1"))
 BOTH_UNDONE = Build(Base(NEWER, (NEWER, MERGED), "tree-1"))
 REBASE = replace(STATE, plan=replace(STATE.plan, rebase=True))
@@ -140,8 +142,8 @@ CASES = (
     Case("this attempt was run again", (MINE_BEFORE_A_RERUN,), UNDONE),
     Case("the workflow was restarted", (of_task("task-old"),), UNDONE, rows={**ROWS, "task-old": None}),
     Case("a later step that is to run again", (LATER_STEP, MINE_BEFORE_A_RERUN), BOTH_UNDONE, rows=TO_RUN_AGAIN),
-    Case("a living attempt of another step", (publication_of(ELSEWHERE),), REFUSED, rows=LIVING),
-    Case("somebody else on the predecessor's publication", (ABOVE, PREDECESSOR), REFUSED),
+    Case("a living attempt of another step", (publication_of(ELSEWHERE),), MOVED, rows=LIVING),
+    Case("somebody else on the predecessor's publication", (ABOVE, PREDECESSOR), BURIED),
     Case("a predecessor's publication that came over somebody else's commit", (OVER_FOREIGN, FOREIGN), REFUSED),
     Case("rebase: others only", (FOREIGN,), Build(Base(OTHER, (), "tree-1")), state=REBASE),
     Case(
