@@ -268,9 +268,9 @@ CASES = (
         },
     ),
     Case(
-        "a sub-workflow whose parent Conductor has forgotten",
+        "a sub-workflow that was restarted itself, and whose parent Conductor has forgotten",
         (of_workflow("wf-old"),),
         REFUSED,
-        workflows={**FAMILY, "root": None},
+        workflows={**FAMILY, "root": None, "wf-old": replace(FAMILY["wf-old"], start_time=1500)},
     ),
 )
