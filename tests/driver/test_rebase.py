@@ -218,20 +218,35 @@ def race(services: InMemoryServices, fork: Fork) -> None:
     assert not fork.linear()
 
 
+@pytest.mark.parametrize("both", [{}, {"same": "S"}], ids=["own files", "a file of both"])
+def test_a_publication_on_another_head_that_changed_only_its_own_files_is_undone(
+    services: InMemoryServices, both: dict[str, str]
+) -> None:
+    fork = unguarded(services, {"put": {"raw/a.csv": "A", **both}}, {"put": {"out/b": "B", **both}})
+    race(services, fork)
+    services.clock.advance(1)
+    services.conductor.terminate_workflow(fork.workflow)
+    services.conductor.restart_workflow(fork.workflow)
+    fork.run(fork.take(2)[0]).assert_completed()
+
+    assert fork.tree().keys() == {*TREE, *both} - {FENCE_PATH}
+
+
+@pytest.mark.parametrize("lost", ["raw/c.csv", "out/b"], ids=["of the input", "of the other head"])
 def test_a_publication_on_another_head_that_lost_a_foreign_file_is_not_undone(
-    services: InMemoryServices, monkeypatch: pytest.MonkeyPatch
+    services: InMemoryServices, monkeypatch: pytest.MonkeyPatch, lost: str
 ) -> None:
     """lakeFS's merge of three trees can lose files."""
 
     def lose(base: Tree, source: Tree, target: Tree, **options: Any) -> Tree:
         merged = merge_trees(base, source, target, **options)
-        return merged if target.id == base.id else merged.with_changes({"raw/c.csv": None})
+        return merged if target.id == base.id else merged.with_changes({lost: None})
 
-    fork = unguarded(services, A, {"put": {"out/b": "B"}})
+    fork = unguarded(services, A, {"put": {"out/b": "B", "out/c": "C"}})
     with monkeypatch.context() as patch:
         patch.setattr(model_commits, "merge_trees", lose)
         race(services, fork)
-    assert "raw/c.csv" not in fork.tree()
+    assert lost not in fork.tree()
     head = fork.commits()[-1]
     services.clock.advance(1)
     services.conductor.terminate_workflow(fork.workflow)
