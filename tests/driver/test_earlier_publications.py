@@ -6,6 +6,8 @@ The metadata of earlier versions are those that they recorded (`tests.driver.ear
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from perago.embedded.faults import Moment
 from perago.embedded.lakefs import commits, objects, references
 from perago.ports import Commit, Delivery, Report, TaskStatus
 from perago.testing.services import InMemoryServices
+from perago.workspace.directory import directory_name
 
 from ..definitions import flow, forking, operator, simple
 from .earlier import FORMS, EarlierStore, recorded
@@ -159,6 +162,21 @@ def merge_nothing_by_hand(world: World, by: Commit) -> None:
     commits.merge(server.repository(REPOSITORY), head, BRANCH, by.message, published(world, by), allow_empty=True)
 
 
+def merge_nothing_later(world: World, by: Commit) -> None:
+    """Merge the head into its own branch, as earlier versions did for a later delivery without changes."""
+    merge_nothing_by_hand(world, replace(by, metadata={**by.metadata, "perago.poll_count": "2"}))
+
+
+def merge_revert(world: World, by: Commit, *, moved: bool = False) -> None:
+    """Merge the revert of a publication, as earlier versions did without a staging commit."""
+    repository = world.services.lakefs.server.repository(REPOSITORY)
+    references.create_branch(repository, "side", BRANCH)
+    source = commits.revert(repository, "side", by.id, parent_number=1).commit.id
+    if moved:
+        world.services.seed({"raw/by-hand": "theirs"})
+    commits.merge(repository, source, BRANCH, by.message, published(world, by) | {"perago.supersedes": by.id})
+
+
 def cherry_pick(world: World, by: Commit) -> None:
     """Undo a publication, and pick it again."""
     server = world.services.lakefs.server
@@ -199,17 +217,40 @@ def test_a_copy_of_a_commit_of_perago_is_refused_and_nothing_is_published(
     assert world.commit(BRANCH) == made, "nothing is published"
 
 
+def rerun_over(world: World, copy: Callable[[World, Commit], None]) -> Commit:
+    """Rerun a task after a copy of its publication was made, and return the copy."""
+    world.run(world.take())
+    copy(world, world.publications()[0])
+    made = world.commit(BRANCH)
+    world.services.clock.advance(1)
+    world.services.conductor.rerun_workflow(world.workflow, world.tried[0].delivery.task_id)
+    world.run(world.take())
+    return made
+
+
 @pytest.mark.parametrize("make", [World, SharedWorld])
-def test_a_merge_by_hand_with_the_metadata_of_a_stale_publication_is_not_undone(
-    services: InMemoryServices, make: type[World]
+@pytest.mark.parametrize("merge", [merge_nothing_later, merge_revert])
+def test_a_stale_publication_without_own_changes_needs_no_staging_commit(
+    services: InMemoryServices, make: type[World], merge: Callable[[World, Commit], None]
 ) -> None:
     world = make(services)
-    world.run(world.take())
-    merge_by_hand(world, world.publications()[0])
-    made = world.commit(BRANCH)
-    services.clock.advance(1)
-    services.conductor.rerun_workflow(world.workflow, world.tried[0].delivery.task_id)
-    world.run(world.take())
+    made = rerun_over(world, merge)
+
+    assert world.status == "COMPLETED"
+    assert made.id in world.publications()[0].metadata["perago.supersedes"].split(",")
+    assert services.tree().keys() == {*world.start} - {"raw/b.csv"} | {directory_name(world.tried[-1].delivery)}
+
+
+@pytest.mark.parametrize(
+    ("make", "copy"),
+    [(World, merge_by_hand), (SharedWorld, merge_by_hand), (SharedWorld, partial(merge_revert, moved=True))],
+    ids=["alone", "among others", "a revert over another commit"],
+)
+def test_a_merge_by_hand_with_the_metadata_of_a_stale_publication_is_not_undone(
+    services: InMemoryServices, make: type[World], copy: Callable[[World, Commit], None]
+) -> None:
+    world = make(services)
+    made = rerun_over(world, copy)
 
     assert world.status == "FAILED"
     for named in (made.id[:12], made.parents[-1][:12]):
