@@ -595,8 +595,14 @@ _DRAWS = 20
 SMALLEST = "smallest-tree"
 """The label of the input that the guardrails alone describe."""
 _LONERS = (
-    *(SMALLEST, "optional-file-gone", "one-file-only", "empty-file"),
-    *("header-only", "zero-rows", "wrong-magic", "empty-object"),
+    SMALLEST,
+    "optional-file-gone",
+    "one-file-only",
+    "empty-file",
+    "header-only",
+    "zero-rows",
+    "wrong-magic",
+    "empty-object",
 )
 """Mutations after which no other mutation applies."""
 

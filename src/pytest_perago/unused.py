@@ -42,8 +42,15 @@ from pytest_perago.session import Session, printable
 from pytest_perago.workflows import workflow_snapshot
 
 _SELECTING = (
-    *("file_or_dir", "keyword", "markexpr", "deselect", "ignore", "ignore_glob"),
-    *("lf", "stepwise", "collectonly"),
+    "file_or_dir",
+    "keyword",
+    "markexpr",
+    "deselect",
+    "ignore",
+    "ignore_glob",
+    "lf",
+    "stepwise",
+    "collectonly",
 )
 _COMPLETE = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
 

@@ -179,8 +179,17 @@ def _without(schema: Schema, keywords: Collection[str]) -> dict[str, Any]:
 
 
 ANNOTATIONS = {
-    *("$comment", "$id", "$schema", "default", "deprecated", "description", "discriminator", "examples"),
-    *("readOnly", "title", "writeOnly"),
+    "$comment",
+    "$id",
+    "$schema",
+    "default",
+    "deprecated",
+    "description",
+    "discriminator",
+    "examples",
+    "readOnly",
+    "title",
+    "writeOnly",
 }
 """Keywords that accept or reject no value. A `default` is judged together with the properties."""
 
@@ -201,8 +210,16 @@ _OBJECT = ("properties", "required", "additionalProperties", "patternProperties"
 _UNIONS = ("anyOf", "oneOf")
 _NESTED = {"items": "the items", "propertyNames": "the keys", "contentSchema": "the content"}
 _KNOWN = {
-    *("type", "uniqueItems", "prefixItems"),
-    *(*ANNOTATIONS, *_VALUES, *_NUMERIC, *_FORMS, *_OBJECT, *_UNIONS, *_NESTED),
+    "type",
+    "uniqueItems",
+    "prefixItems",
+    *ANNOTATIONS,
+    *_VALUES,
+    *_NUMERIC,
+    *_FORMS,
+    *_OBJECT,
+    *_UNIONS,
+    *_NESTED,
 }
 
 

@@ -163,8 +163,18 @@ _MOST = 24
 """Maximum number of values of one schema, so that nested schemas do not multiply without limit."""
 
 _TEXTS = (
-    *("a", "", "A1", "Grüße 漢字 🙂", ' "quoted"\\\n\ttab'),
-    *("0", "1.50", "ABC", "abc-123", "a/b.csv", "2024-02-29", "a" * 64),
+    "a",
+    "",
+    "A1",
+    "Grüße 漢字 🙂",
+    ' "quoted"\\\n\ttab',
+    "0",
+    "1.50",
+    "ABC",
+    "abc-123",
+    "a/b.csv",
+    "2024-02-29",
+    "a" * 64,
 )
 _KEYS = ("key", "1", "ü/~", "2024-02-29", "00000000-0000-4000-8000-000000000001", "1.5", "true", "a")
 _ANYTHING: tuple[Any, ...] = ({"key": [1, "a", None]}, "a", 1, 1.5, True, None, [])

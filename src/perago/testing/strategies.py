@@ -417,18 +417,26 @@ def hostile_paths(draw: st.DrawFn, near: Sequence[str] = ()) -> Written:
     server = draw(st.sampled_from(["server/share", "?/C:", "./pipe"]))
     middle = draw(st.integers(0, len(path)))
     forms: list[Written] = [
-        *(f"/{path}", f"///{path}"),
+        f"/{path}",
+        f"///{path}",
         PurePosixPath(f"/{path}"),
-        *(with_parent, f"./{with_parent}/."),
+        with_parent,
+        f"./{with_parent}/.",
         PurePosixPath(with_parent),
         PureWindowsPath(with_parent),
-        *(f"{letter}:{path}", f"{letter}:/{path}", f"{letter}:\\{path}"),
+        f"{letter}:{path}",
+        f"{letter}:/{path}",
+        f"{letter}:\\{path}",
         *map(PureWindowsPath, (f"{letter}:{path}", f"{letter}:\\{path}", f"\\{path}")),
         f"//{server}/{path}",
         f"\\\\{server}\\{path}".replace("/", "\\"),
         PureWindowsPath(f"//server/share/{path}"),
         f"{path[:middle]}\\{path[middle:]}",
         f"{path[:middle]}{draw(st.sampled_from(_CONTROL))}{path[middle:]}",
-        *("", ".", "./", "././/.", "/"),
+        "",
+        ".",
+        "./",
+        "././/.",
+        "/",
     ]
     return draw(st.sampled_from(forms))

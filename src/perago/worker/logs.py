@@ -327,9 +327,16 @@ def load_loguru() -> Logger:
 # ------------------------------------------------------------------------ the supervisor's own log
 
 WARNINGS = (
-    *(events.SlotDied, events.LeaseDoubtful, events.FenceNotEnforced, events.WaitingForLakeFS),
-    *(events.ConductorUnreachable, events.PollingPaused, events.CleanUpFailed, events.CacheFailed),
-    *(events.BranchSweepFailed, events.Cancelling),
+    events.SlotDied,
+    events.LeaseDoubtful,
+    events.FenceNotEnforced,
+    events.WaitingForLakeFS,
+    events.ConductorUnreachable,
+    events.PollingPaused,
+    events.CleanUpFailed,
+    events.CacheFailed,
+    events.BranchSweepFailed,
+    events.Cancelling,
 )
 LOGGED_FILES = 200
 ERRORS = (events.SlotStartFailed,)
@@ -539,8 +546,15 @@ def _words(event: Event) -> str:
 
 _SHORT_ID = 8
 QUIET = (
-    *(events.AttemptReceived, events.SlotReady, events.SlotEnded, events.DirectoriesSwept, events.BranchesSwept),
-    *(events.BranchSweepFailed, events.CacheTrimmed, events.LogsTrimmed, *events.UNLOGGED),
+    events.AttemptReceived,
+    events.SlotReady,
+    events.SlotEnded,
+    events.DirectoriesSwept,
+    events.BranchesSwept,
+    events.BranchSweepFailed,
+    events.CacheTrimmed,
+    events.LogsTrimmed,
+    *events.UNLOGGED,
 )
 """Events that a terminal does not show, because the log has them."""
 

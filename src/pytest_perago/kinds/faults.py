@@ -16,8 +16,17 @@ from pytest_perago.kinds.run import declared_cases, location_of, readable_cases
 from pytest_perago.session import Case, Session
 
 CHECKS = (
-    *("repeated", "time", "random", "listing-order", "set-order", "thread-timing"),
-    *("retried", "own-output", "cancelled", "full-disk", "left-behind"),
+    "repeated",
+    "time",
+    "random",
+    "listing-order",
+    "set-order",
+    "thread-timing",
+    "retried",
+    "own-output",
+    "cancelled",
+    "full-disk",
+    "left-behind",
 )
 """The last parts of labels, which name functions of `pytest_perago.fault_checks`."""
 

@@ -147,9 +147,17 @@ def keys_near(prefix: str, folding: Folding) -> SearchStrategy[list[str]]:
 def _forms(prefix: str, name: str) -> list[str]:
     above = f"{prefix}/" if prefix else ""
     return [
-        *(above + name, f"{above}{above}{name}", f"{above}{ACTIONS}/{name}"),
-        *(f"{prefix}er/{name}", prefix + name, f"{prefix.swapcase()}/{name}", f"elsewhere/{above}{name}"),
-        *(name, f"{ACTIONS}/{name}", f"{ACTIONS}{name}", prefix),
+        above + name,
+        f"{above}{above}{name}",
+        f"{above}{ACTIONS}/{name}",
+        f"{prefix}er/{name}",
+        prefix + name,
+        f"{prefix.swapcase()}/{name}",
+        f"elsewhere/{above}{name}",
+        name,
+        f"{ACTIONS}/{name}",
+        f"{ACTIONS}{name}",
+        prefix,
     ]
 
 

@@ -27,8 +27,15 @@ REGISTER = "registerWorkflowDef.arg0"
 _UNSUPPORTED_WORKFLOW_FIELDS = ("rateLimitConfig", "workflowStatusListenerSink", "cacheConfig")
 
 _UNSUPPORTED_STEP_FIELDS = (
-    *("onStateChange", "defaultExclusiveJoinTask", "joinMode", "items", "cacheConfig", "sink", "scriptExpression"),
-    *("rateLimited", "joinStatus"),
+    "onStateChange",
+    "defaultExclusiveJoinTask",
+    "joinMode",
+    "items",
+    "cacheConfig",
+    "sink",
+    "scriptExpression",
+    "rateLimited",
+    "joinStatus",
 )
 """Fields that would change a workflow in ways that the model does not support."""
 
