@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -10,7 +11,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from perago import DISTRIBUTION
-from perago.records import dataclass
 
 if TYPE_CHECKING:
     from perago.adapters.conductor import ConductorOverview, ConductorQueue, ConductorWorkflows

@@ -20,6 +20,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.util import cache_from_source
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -29,7 +30,6 @@ from perago.embedded.lakefs import commits, objects, references
 from perago.failure import Failure
 from perago.probe import ChildProcess, accept_workflows, refused_as_duplicate
 from perago.processes import end_if_told, heard
-from perago.records import dataclass
 from perago.retry import RestartDelay
 from perago.text import json_text
 

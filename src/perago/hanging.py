@@ -7,8 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-
-from perago.records import dataclass
+from dataclasses import dataclass
 
 HANGING_AFTER = 5.0
 """Seconds without an answer after which a call is reported."""

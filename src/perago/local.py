@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import SecretStr
@@ -19,7 +20,6 @@ from perago.embedded.services import EmbeddedServices
 from perago.failure import Failure
 from perago.ports import TaskQueue
 from perago.processes import INTERRUPTED
-from perago.records import dataclass
 from perago.settings import ConductorSettings, LakeFSSettings
 from perago.taskdef.definition import workflow_of_one
 from perago.worker.events import (

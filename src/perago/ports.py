@@ -13,11 +13,10 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
-
-from perago.records import dataclass, field, replace
 
 
 class Clock(Protocol):

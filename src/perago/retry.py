@@ -9,10 +9,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TypeVar
 
 from perago.ports import AccessDenied, Clock, Overloaded, ServiceError, SystemClock, Unavailable, Unclear
-from perago.records import dataclass
 
 HEALTHY_SECONDS = 60.0
 """Seconds that a process must live to end a series of crashes."""

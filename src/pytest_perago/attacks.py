@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
@@ -28,7 +29,6 @@ from perago.authoring.workspace import Guardrail
 from perago.driver import Raised, call_function
 from perago.guardrails.evaluation import Finding, Phase, evaluate
 from perago.guardrails.function_guardrail import FunctionGuardrail
-from perago.records import dataclass, field, replace
 from perago.taskdef.schema import input_schema
 from perago.testing.cases import InvalidCase, RunCase, read_tree
 from perago.testing.constraints import Undecided, recipe_of

@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -31,7 +32,6 @@ from perago.driver import AttemptRecord, FunctionCaller, Limits, Raised, Returne
 from perago.driver.function import left_files
 from perago.guardrails.evaluation import Finding, Phase, check_tree, evaluate
 from perago.ports import TaskStatus
-from perago.records import dataclass, field, replace
 from perago.taskdef import load_task
 from perago.taskdef.payload import InvalidResult, dump_result
 from perago.testing.cases import InvalidCase, RunCase, read_tree

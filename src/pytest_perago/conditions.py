@@ -26,6 +26,7 @@ import time as real_time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import CodeType, FrameType, FunctionType, ModuleType
@@ -37,7 +38,6 @@ from perago.authoring import Task
 from perago.driver import Interrupted
 from perago.guardrails.evaluation import Phase
 from perago.guardrails.function_guardrail import FunctionGuardrail
-from perago.records import dataclass
 from pytest_perago.confinement import is_deaf, patched
 
 

@@ -29,6 +29,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from traceback import FrameSummary
 from types import FrameType
@@ -38,7 +39,6 @@ import pydantic
 import pytest
 
 import perago
-from perago.records import dataclass
 from perago.testing.tasks import CaseFailed, Cause
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ import io
 import json
 import tempfile
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -25,7 +26,6 @@ from perago.authoring.workspace import Guardrail
 from perago.driver import Raised, Returned
 from perago.guardrails.evaluation import Phase, evaluate
 from perago.ports import TaskStatus
-from perago.records import asdict, dataclass, field
 from perago.testing.cases import RunCase
 from perago.testing.constraints import violations_of
 from perago.testing.differences import rendered

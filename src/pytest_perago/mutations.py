@@ -11,10 +11,9 @@ import itertools
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, TypeAlias
-
-from perago.records import dataclass
 
 Tree: TypeAlias = Mapping[str, bytes]
 Files: TypeAlias = "Mapping[str, bytes | None]"

@@ -17,12 +17,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from pydantic import BaseModel, SecretBytes, SecretStr
 
-from perago.records import dataclass
 from perago.text import LISTED, listing
 from perago.workspace.scan import open_file, scan_tree
 from pytest_perago.confinement import patched

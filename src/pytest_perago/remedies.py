@@ -18,6 +18,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 from xml.etree import ElementTree
@@ -30,7 +31,6 @@ from perago.guardrails import forbid_glob, guardrail, require_file, require_glob
 from perago.guardrails.require_file import RequireFile
 from perago.guardrails.require_glob import RequireGlob
 from perago.guardrails.require_table import RequireTable
-from perago.records import dataclass, replace
 from perago.workspace.keys import compile_glob
 from pytest_perago.attacks import Attack, Mutant
 from pytest_perago.table_mutations import Csv

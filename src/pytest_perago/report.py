@@ -11,6 +11,7 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -19,7 +20,6 @@ import pytest
 
 import perago
 from perago.atomic_file import replace_file
-from perago.records import dataclass, field
 from perago.testing.tasks import CaseFailed
 from perago.text import count, duration, visible
 from pytest_perago.collection import CaseItem

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,7 +22,6 @@ from perago.driver import AttemptRecord, Raised, Returned
 from perago.driver.function import what_to_do
 from perago.guardrails.require_glob import RequireGlob
 from perago.ports import TaskStatus
-from perago.records import dataclass, replace
 from perago.settings.mask import STRUCK_OUT
 from perago.taskdef.payload import InvalidResult, check_recorded_result
 from perago.testing.cases import Record, RunCase, read_tree

@@ -8,6 +8,7 @@ import io
 import itertools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,6 @@ import pytest
 
 from perago.authoring import Example, Task, TaskDefinitionError
 from perago.guardrails.function_guardrail import FunctionGuardrail
-from perago.records import dataclass, field, replace
 from perago.taskdef import load_task
 from perago.taskdef.loading import FoundModule, NoTask, add_import_roots, find_modules
 from perago.testing.cases import RunCase

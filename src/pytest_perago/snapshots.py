@@ -13,6 +13,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -22,7 +23,6 @@ from perago import __version__
 from perago.atomic_file import replace_file
 from perago.authoring import Task
 from perago.authoring.task import get_task
-from perago.records import dataclass
 from perago.taskdef import build_task_definition, canonical_json
 from perago.taskdef.compatibility import Change, Impact, classify
 from perago.taskdef.schema import same_json

@@ -9,10 +9,10 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, TypeAlias
 
-from perago.records import dataclass
 from pytest_perago.mutations import BOM, CSV, LINES, Change, Tree, entry
 
 # --------------------------------------------------------------------------------------------------- CSV

@@ -25,7 +25,7 @@ def test_importing_task_loads_pydantic_and_nothing_heavy() -> None:
     loaded = modules_after("from perago import task")
     assert not {name.partition(".")[0] for name in loaded} & HEAVY
     added = {name for name in loaded - plain if not name.startswith(("perago.authoring.", "pydantic."))}
-    own = {"perago", "perago.authoring", "perago.records", "perago.secret_names"}
+    own = {"perago", "perago.authoring", "perago.secret_names"}
     assert added <= {*own, "difflib", "heapq", "_heapq", "unicodedata"}
 
 

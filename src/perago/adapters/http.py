@@ -19,6 +19,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from functools import partial
 from http.client import HTTPException, HTTPResponse
@@ -35,7 +36,6 @@ from urllib3.util import Timeout, make_headers, parse_url
 
 from perago.hanging import HANGS
 from perago.ports import Overloaded, RateLimited, Refused, ServiceError, Unavailable, Unclear, Untrusted
-from perago.records import dataclass, replace
 from perago.retry import BackOff, Retries, within
 
 T = TypeVar("T")

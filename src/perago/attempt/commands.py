@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, dataclass_transform
 
 from perago.attempt import events as on
 from perago.attempt.events import Metadata, WorkspaceRef
 from perago.ports import Commit, Report
-from perago.records import dataclass
 
 Kind = TypeVar("Kind")
 Service = Literal["lakeFS", "Conductor"]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from perago.ports import AttemptRow, Commit, MergeRefusal, WorkflowRow
-from perago.records import dataclass, field
 
 
 class FenceState(StrEnum):

@@ -17,6 +17,7 @@ arrival, and again whenever the head is not the one that the publication was bui
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence, Set
+from dataclasses import dataclass
 from enum import Enum, auto
 from itertools import dropwhile, pairwise, takewhile
 
@@ -27,7 +28,6 @@ from perago.attempt.publication import Origin
 from perago.attempt.refusals import Refusal, facts_of
 from perago.attempt.state import Base, State
 from perago.ports import ANY_WORKFLOW, Commit
-from perago.records import dataclass
 from perago.text import listing, short
 
 PAGE = 10

@@ -9,6 +9,7 @@ The server silently cuts reasons at 500 characters, so the most useful part come
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from perago.attempt import commands as do
@@ -17,7 +18,6 @@ from perago.attempt import refusals
 from perago.attempt.refusals import Check, Refusal, described, shortened
 from perago.attempt.state import State, Step
 from perago.ports import Commit, Report, TaskStatus
-from perago.records import dataclass, replace
 from perago.text import listing, short
 
 REASON_LIMIT = 500

@@ -14,11 +14,11 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from perago.attempt.events import FenceState
 from perago.attempt.state import Plan, State
 from perago.ports import FENCE_MARKER, Commit, Delivery, ObjectEntry
-from perago.records import dataclass
 from perago.text import short
 
 EXPECTED_HEAD = "perago.expected_head"

@@ -17,12 +17,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from perago.attempt import publication
 from perago.attempt.state import State
 from perago.ports import Commit
-from perago.records import dataclass, field
 from perago.text import listing, short
 
 Check: TypeAlias = Literal["input", "branch", "changes"]

@@ -4,12 +4,12 @@ one."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from perago.attempt.events import BranchRead, ChangesDetected, FenceState, LineageRead, PublishFenceSeen, WorkspaceRef
 from perago.ports import Commit, Delivery, Report, WorkflowRow
-from perago.records import dataclass, field
 from perago.settings.sources import PublishFence
 
 

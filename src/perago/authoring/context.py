@@ -10,13 +10,13 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from pydantic import field_validator, model_validator
 
 from perago.authoring.declaration import Declaration, InvalidDeclaration, declared_list
-from perago.records import dataclass, field, replace
 
 MetricKind: TypeAlias = Literal["counter", "gauge", "histogram"]
 

@@ -16,14 +16,13 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from inspect import Parameter
 from pathlib import Path, PurePath
 from types import FrameType, FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, RootModel, ValidationError
-
-from perago.records import dataclass
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails

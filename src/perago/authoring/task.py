@@ -10,6 +10,7 @@ import inspect
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import FunctionType
@@ -31,7 +32,6 @@ from perago.authoring.declaration import (
     require_function,
 )
 from perago.authoring.workspace import WorkspaceSpec, canonical_path, canonical_pattern
-from perago.records import dataclass
 from perago.secret_names import WITHHELD, is_withheld
 
 _PATTERN = re.compile(r"[A-Za-z0-9_*?\[\]!-]+")

@@ -12,6 +12,7 @@ import re
 import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PureWindowsPath
 from types import FunctionType
@@ -20,7 +21,6 @@ from typing import TYPE_CHECKING, Literal, Self, TypeAlias
 from pydantic import field_validator, model_validator
 
 from perago.authoring.declaration import Declaration, calling_line
-from perago.records import dataclass
 
 _DRIVE = re.compile(r"[A-Za-z]:")
 _METADATA_DIRECTORY = "_lakefs_actions"

@@ -21,12 +21,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import xxhash
 
-from perago.records import asdict, dataclass, fields
 from perago.workspace.layout import RESERVE, free_space
 from perago.workspace.scan import EXHAUSTED
 from perago.workspace.sweep import CACHE, read_fields, write_fields

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import xxhash
@@ -25,7 +26,6 @@ from perago.cache.objects import (
     read_ledger,
     seal_of,
 )
-from perago.records import dataclass
 from perago.workspace.layout import free_space
 from perago.workspace.scan import EXHAUSTED
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -19,7 +20,6 @@ from perago.cli.messages import Colour
 from perago.cli.rendering import Renderer
 from perago.ports import TaskStatus
 from perago.processes import INTERRUPTED
-from perago.records import dataclass
 from perago.text import count, lines_of, one_line, short, size
 from perago.worker import events
 from perago.workspace.changes import Changes

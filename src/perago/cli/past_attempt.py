@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,6 @@ import typer
 from perago.cli import messages
 from perago.cli.loading import load_task_to_run
 from perago.cli.parameters import argument, checked_module, option
-from perago.records import dataclass, replace
 
 if TYPE_CHECKING:
     from perago.configuration import Servers

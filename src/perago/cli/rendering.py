@@ -12,12 +12,12 @@ import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TextIO, TypeVar
 
 from perago.cli import messages
 from perago.cli.messages import Colour, painted
 from perago.hanging import HANGS
-from perago.records import dataclass
 from perago.text import one_line, size, visible
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ import re
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -22,7 +23,6 @@ from perago.console.overview import wanted_definition
 from perago.console.source import Embedded, Json, NoSuchPage, Source
 from perago.console.text import PageView, line, link
 from perago.ports import ServiceError
-from perago.records import dataclass, replace
 from perago.taskdef.payload import commits_of, workspace_block
 from perago.taskdef.schema import join_pointer, schema_problems, shape_of, skeleton_of
 from perago.text import strict_json

@@ -12,13 +12,13 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
 from perago.console import links
 from perago.console.source import File, NoSuchPage, Source
 from perago.console.text import Shown, line
-from perago.records import dataclass
 from perago.text import count, size
 from perago.workspace.file_types import DELIMITERS, delimited_rows, suffix_of
 

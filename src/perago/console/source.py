@@ -14,6 +14,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from functools import cache
 from operator import itemgetter
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar, cast
@@ -36,7 +37,6 @@ from perago.adapters.lakefs import LakeFSBrowser
 from perago.adapters.lakefs.session import PAGE
 from perago.configuration import Servers
 from perago.ports import Commit, NotFound, Overloaded, Refused, ServiceError, Unavailable, shortened
-from perago.records import dataclass, field, replace
 from perago.worker.log_reader import AttemptTrace
 
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, Generic, TypeVar
 
@@ -14,7 +15,6 @@ from starlette.requests import Request
 from perago import text as texts
 from perago.adapters.conductor import OPEN
 from perago.console.source import Page
-from perago.records import dataclass
 
 LINE_LIMIT = 300
 """Maximum length of a name, a key or a reason in a table."""

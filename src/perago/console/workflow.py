@@ -10,6 +10,7 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby, islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -47,7 +48,6 @@ from perago.console.text import (
     tail,
 )
 from perago.ports import Commit
-from perago.records import dataclass, field
 from perago.text import count, plain_reason
 from perago.worker.log_reader import AttemptTrace, DeliveryTrace
 

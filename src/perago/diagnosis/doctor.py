@@ -9,6 +9,7 @@ import resource
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,6 @@ from perago.driver import Limits
 from perago.driver.fencing import try_publishing
 from perago.driver.gc import BranchAges, BranchClearing, Fate, Policy, clear_directories
 from perago.ports import AccessDenied, DeliveryCheck, NotFound, ServiceError, TaskQueue, Unavailable, WorkspaceStore
-from perago.records import dataclass, field
 from perago.settings import ConfigurationError, Problem, Settings, mask_secrets, state_directory
 from perago.settings.sources import PublishFence
 from perago.settings.variables import settings_in_effect

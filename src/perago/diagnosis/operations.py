@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from perago.adapters.conductor.session import NO_SUCH_URL
 from perago.failure import Failure
 from perago.ports import ENDED_WORKFLOWS, NotFound
-from perago.records import dataclass, replace
 from perago.text import count, listing, one_line, quoted
 from perago.workflows.recovery import Refusal, attempt_of, permissive_retries, rerun_refusal, retry_refusal, revived_by
 

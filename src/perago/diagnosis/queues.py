@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,7 +13,6 @@ from perago.adapters.conductor import ConductorOverview, LastPoll, OpenAttempt
 from perago.adapters.http import NoAnswerError
 from perago.hanging import done_within
 from perago.ports import ServiceError, Unavailable
-from perago.records import dataclass
 from perago.text import age, count
 from perago.worker.plan import is_worker_id
 from perago.worker.presence import WorkerHere, WorkerProcess, dead_workers, worker_processes, workers_here

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 
 from perago.attempt import commands as do
@@ -26,7 +27,6 @@ from perago.ports import (
     Unclear,
     WorkflowRow,
 )
-from perago.records import dataclass
 from perago.retry import PASSING, REPEATS, BackOff, retry, within
 
 LATE = 2.0

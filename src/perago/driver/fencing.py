@@ -12,12 +12,12 @@ import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from perago.attempt.events import FenceState
 from perago.attempt.publication import EXPECTED_HEAD, FENCE_CHECKSUM, FENCE_PATH, FENCE_TEXT, IMPOSSIBLE_HEAD, fence_in
 from perago.ports import Clock, MergeRefusal, MergeRefused, ServiceError, Upload, WorkspaceStore
-from perago.records import dataclass, replace
 
 ANY_FENCE = "*"
 """Every fence object of a repository. Only tests that send no challenge record a proof of it."""

@@ -16,6 +16,7 @@ import traceback
 from _signal import getsignal, pthread_sigmask, sigpending  # type: ignore[import-not-found] # enums cost ten times more
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from multiprocessing.util import get_temp_dir
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +27,6 @@ from pydantic import BaseModel
 from perago.authoring import Task, TaskFailed, TaskTerminalError
 from perago.authoring.context import Current, hooks_of, running
 from perago.authoring.task import withheld
-from perago.records import dataclass, field
 from perago.text import listing, quoted
 from perago.workspace.keys import compile_glob
 from perago.workspace.scan import IrregularKind, WorkspaceError, scan_tree

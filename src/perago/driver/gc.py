@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,6 @@ from perago.atomic_file import replace_file
 from perago.attempt.publication import is_staging_branch, staged_for
 from perago.driver.fencing import is_scratch_branch
 from perago.ports import Commit, Delivery, DeliveryCheck, NotFound, ServiceError, Unavailable, WorkspaceStore
-from perago.records import dataclass, replace
 from perago.text import age
 from perago.workspace.sweep import dead_directories, remove_dead
 

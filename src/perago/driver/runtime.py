@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
@@ -19,7 +20,6 @@ from perago.driver.fencing import FenceProofs
 from perago.driver.function import FunctionCaller, call_function
 from perago.guardrails.evaluation import Finding
 from perago.ports import Clock, Delivery, DeliveryCheck, Report, WorkspaceStore
-from perago.records import dataclass, field
 from perago.settings.sources import PublishFence
 from perago.text import count, listing, quoted, short
 from perago.workspace.changes import Changes

@@ -10,8 +10,7 @@ import itertools
 import math
 import threading
 from collections.abc import Callable
-
-from perago.records import dataclass, field
+from dataclasses import dataclass, field
 
 START = 1_767_225_600.0
 """The default start of virtual time: 2026-01-01T00:00:00Z."""

@@ -11,10 +11,10 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import StrEnum
 
 from perago.ports import Clock, ServiceError
-from perago.records import dataclass
 
 InjectedError = Exception | type[ServiceError]
 """An exception to raise as it is, or a class of service error that is filled in with the call's own words."""

@@ -17,13 +17,13 @@ import tempfile
 import threading
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Connection, Listener, answer_challenge, deliver_challenge
 from pathlib import Path
 from typing import Any, cast
 
 from perago.ports import Unavailable, Unclear, WorkspaceStore, no_progress
-from perago.records import dataclass
 
 ANSWER_SECONDS = 120.0
 """Seconds that a client waits for the next message of a call."""

@@ -12,6 +12,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,7 +24,6 @@ from perago.embedded.conductor.model import MAX_WAIT_SECONDS
 from perago.embedded.lakefs import InMemoryLakeFS
 from perago.failure import Failure
 from perago.ports import Clock
-from perago.records import dataclass, field
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import ClassVar, cast
 
 from perago.authoring import WorkspaceSpec
 from perago.authoring.workspace import Guardrail, Listing, Rule, Verdict
-from perago.records import dataclass, replace
 from perago.text import count, listing, quoted
 from perago.workspace.keys import ACTIONS, EVERYTHING, MAX_KEY_BYTES, View, compile_glob, is_reserved, is_too_long
 from perago.workspace.scan import Tree

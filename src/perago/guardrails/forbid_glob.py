@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from perago.authoring.declaration import declares
 from perago.authoring.workspace import Guardrail, Listing, Path, Rule, Verdict, declared_pattern
 from perago.guardrails.paths import found, matching
-from perago.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

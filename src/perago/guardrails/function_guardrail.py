@@ -14,6 +14,7 @@ import traceback
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FunctionType
 from typing import Any, ClassVar, TypeAlias, overload
@@ -32,7 +33,6 @@ from perago.authoring.declaration import (
 )
 from perago.authoring.workspace import GuardrailFunction, Listing, Verdict
 from perago.guardrails.evaluation import ContentGuardrail, GuardrailDefect
-from perago.records import dataclass, field
 from perago.text import listing, one_line, quoted
 from perago.workspace.scan import Tree, WorkspaceError, scan_tree
 

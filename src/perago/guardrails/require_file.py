@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from perago.authoring.declaration import declares
 from perago.authoring.workspace import Guardrail, Listing, Path, Rule, Verdict, declared_path
 from perago.guardrails.paths import check_count, file_in_the_way, nearest, too_small, written_size
-from perago.records import dataclass
 from perago.text import quoted
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from perago.authoring.declaration import calling_line, declares
 from perago.authoring.workspace import Guardrail, Listing, Path, Rule, Verdict, declared_pattern
 from perago.guardrails.paths import check_count, for_pattern, found, matching, too_small, written_size
-from perago.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

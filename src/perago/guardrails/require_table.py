@@ -11,6 +11,7 @@ import importlib.util
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, BinaryIO
@@ -19,7 +20,6 @@ from perago.authoring.declaration import calling_line, declares
 from perago.authoring.workspace import Guardrail, Listing, Path, Verdict, declared_pattern
 from perago.guardrails.evaluation import ContentGuardrail, GuardrailDefect
 from perago.guardrails.paths import for_pattern, matching
-from perago.records import dataclass
 from perago.text import quoted
 from perago.workspace.keys import compile_glob
 from perago.workspace.scan import Tree, open_file

@@ -7,6 +7,7 @@ so no value is trusted to be well formed. Params and results are omitted.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,7 +20,6 @@ from perago.configuration import Servers
 from perago.failure import Failure
 from perago.history.attempts import with_files
 from perago.ports import Commit, NotFound, ServiceError
-from perago.records import asdict, dataclass, field
 from perago.settings import ConfigurationError, load_settings
 from perago.taskdef.payload import commits_of
 from perago.text import LOG_ZONE, at, listing, one_line, quoted

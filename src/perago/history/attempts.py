@@ -8,6 +8,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +18,6 @@ from perago.attempt import publication as notes
 from perago.attempt.history import PAGE, NotOneLine, newest_of, undone_at_head
 from perago.failure import Failure
 from perago.ports import Commit, NotFound, Refused, WorkspaceStore
-from perago.records import dataclass, field, replace
 from perago.taskdef.payload import commits_of
 from perago.testing.differences import (
     AttemptResult,

@@ -16,6 +16,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -36,7 +37,6 @@ from perago.history.attempts import (
 )
 from perago.history.redaction import known_secrets, note, replace_known, schema_of, strike_out, strike_out_definition
 from perago.ports import WorkspaceStore
-from perago.records import dataclass, field
 from perago.settings import Mask
 from perago.taskdef.schema import same_json
 from perago.testing import cases

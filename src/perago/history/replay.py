@@ -11,6 +11,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,6 @@ from perago.failure import Failure
 from perago.history.attempts import NotReplayable, Past, PastAttempt, differences_to, find_attempt, look_up, result_of
 from perago.history.running import Debugging, plan_for, run_attempt, services_of, write_tree
 from perago.processes import end_if_told
-from perago.records import asdict, dataclass, field, replace
 from perago.taskdef.payload import workspace_block
 from perago.text import one_line
 from perago.worker import events

@@ -15,6 +15,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,6 @@ from perago.driver.runtime import Direction, Observer
 from perago.failure import Failure
 from perago.local import REPOSITORY
 from perago.processes import end_if_told
-from perago.records import dataclass, replace
 from perago.taskdef import load_task
 from perago.testing.conductor import WORKER
 from perago.testing.services import InMemoryServices

@@ -17,13 +17,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from perago.probe import child
 from perago.processes import end_if_told, signals_held, sigterm_unwinds
-from perago.records import dataclass, replace
 from perago.taskdef.loading import find_modules
 
 

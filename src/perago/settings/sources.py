@@ -23,6 +23,7 @@ import re
 import shlex
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -31,7 +32,6 @@ from urllib.parse import unquote
 
 from pydantic import SecretStr
 
-from perago.records import dataclass, field
 from perago.secret_names import looks_secret
 from perago.settings.mask import Mask, secrets_in, shown_address
 

@@ -18,12 +18,12 @@ import json
 import math
 import operator
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from enum import Flag, StrEnum, auto
 from fractions import Fraction
 from itertools import combinations, zip_longest
 from typing import Any, TypeAlias
 
-from perago.records import dataclass
 from perago.taskdef.definition import ABSENT, SCHEMAS, SERVER_DEFAULTS, SERVER_FIELDS, Difference
 from perago.taskdef.schema import Schema, join_pointer, kind_of, same_json
 

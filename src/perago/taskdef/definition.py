@@ -8,12 +8,12 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
 from perago.authoring import Task
 from perago.authoring.controls import TaskControls
-from perago.records import dataclass
 from perago.taskdef.schema import input_schema, join_pointer, output_schema, same_json
 
 

@@ -16,13 +16,13 @@ import sys
 import sysconfig
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
 from perago.authoring import Task, TaskDefinitionError
 from perago.authoring.declaration import Location
 from perago.authoring.task import TASK_ATTRIBUTE, get_task
-from perago.records import dataclass
 from perago.secret_names import is_withheld
 from perago.taskdef.schema import input_schema, output_schema
 from perago.text import listing

@@ -20,6 +20,7 @@ import math
 import re
 import typing
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeGuard
 
 from pydantic import (
@@ -38,7 +39,6 @@ from pydantic_core import PydanticSerializationError
 from pydantic_core.core_schema import ErrorType
 
 from perago.authoring import Task
-from perago.records import dataclass, field
 from perago.taskdef.schema import join_pointer, output_schema, schema_problems
 
 if TYPE_CHECKING:

@@ -34,6 +34,7 @@ import json
 import shutil
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,6 @@ from perago.atomic_file import replace_file
 from perago.authoring import Example, Task, TaskDefinitionError, WorkspaceSpec
 from perago.authoring.workspace import Listing
 from perago.guardrails.evaluation import ContentGuardrail, Phase, evaluate
-from perago.records import dataclass
 from perago.settings.mask import STRUCK_OUT
 from perago.taskdef.payload import InvalidInput, InvalidResult, check_recorded_result, parse_input, workspace_block
 from perago.taskdef.schema import output_schema, schema_problem

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from perago.authoring import Task
@@ -22,7 +23,6 @@ from perago.embedded.conductor import InMemoryConductor, Status
 from perago.embedded.conductor.state import State, TaskRow
 from perago.embedded.faults import FaultScript
 from perago.ports import Delivery
-from perago.records import dataclass
 from perago.taskdef import build_task_definition
 from perago.testing.interfaces import DAY
 from perago.testing.outcome import Outcome

@@ -20,6 +20,7 @@ import json
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property, lru_cache, singledispatch
 from typing import Any, TypeAlias
@@ -30,7 +31,6 @@ from perago.guardrails.require_dir import RequireDir
 from perago.guardrails.require_file import RequireFile
 from perago.guardrails.require_glob import RequireGlob
 from perago.guardrails.require_table import ColumnType, Format, RequireTable, TableRule
-from perago.records import dataclass, field, replace
 from perago.text import size
 
 State = frozenset[int]

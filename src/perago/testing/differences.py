@@ -20,12 +20,12 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from difflib import unified_diff
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from perago.records import asdict, dataclass, field, replace
 from perago.taskdef.definition import Difference, json_differences
 from perago.text import count, listing, quoted, size, visible
 from perago.workspace.file_types import DELIMITERS, PARQUET, read_table, suffix_of

@@ -6,6 +6,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from perago.authoring import Task
@@ -13,7 +14,6 @@ from perago.authoring.context import Measured
 from perago.driver import AttemptRecord, Delivered
 from perago.guardrails.evaluation import Finding
 from perago.ports import Delivery, Report, TaskStatus
-from perago.records import dataclass, field
 from perago.testing.differences import PublishedTree
 from perago.workspace.changes import Changes
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeAlias
 
@@ -14,7 +15,6 @@ from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
 from perago.authoring import Task, WorkspaceSpec
 from perago.embedded.faults import FaultScript
 from perago.ports import Delivery, TaskStatus
-from perago.records import dataclass
 from perago.taskdef import build_task_definition
 from perago.taskdef.payload import workspace_block
 from perago.testing.conductor import WORKER, Moment

@@ -15,11 +15,11 @@ import types
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, PydanticUserError, Secret, SecretBytes, SecretStr, TypeAdapter, ValidationError
 
-from perago.records import dataclass
 from perago.taskdef.payload import location_of, problem_lines
 from perago.taskdef.schema import (
     FORMATS,

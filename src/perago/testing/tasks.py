@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeAlias
 
 from perago.authoring import Example, Task
 from perago.authoring.task import get_task
-from perago.records import dataclass
 
 TaskFunction: TypeAlias = Callable[..., Any]
 """A function with `@task`."""

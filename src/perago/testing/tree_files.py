@@ -9,11 +9,11 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeAlias
 
-from perago.records import dataclass
 from perago.testing.tasks import task_of
 from perago.workspace.keys import MAX_KEY_BYTES, Folding, View, find_collisions, is_utf8
 

@@ -14,11 +14,11 @@ import contextlib
 import heapq
 import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from perago.authoring.workspace import Guardrail
 from perago.guardrails.require_table import RequireTable
-from perago.records import dataclass, replace
 from perago.testing.constraints import (
     MOST_BYTES,
     TOO_INTRICATE,

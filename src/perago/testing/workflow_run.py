@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from perago.authoring import Task
 from perago.ports import Delivery
-from perago.records import dataclass
 from perago.taskdef.payload import workspace_block
 from perago.testing.conductor import WORKER
 from perago.testing.differences import PublishedTree, changed_paths

@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Coroutine
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,6 @@ from perago.attempt.outcome import fitted
 from perago.attempt.publication import is_mine
 from perago.driver import Delivered, deliver_report
 from perago.ports import Clock, Delivery, Report, ServiceError, TaskQueue, TaskStatus, Unavailable
-from perago.records import dataclass, field, replace
 from perago.retry import BackOff
 from perago.text import short
 from perago.worker.channel import DeliveryAnswer, DeliveryQuestion, Finished, LogSoFar, Publishing

@@ -28,6 +28,7 @@ import types
 import typing
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from enum import Enum
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
@@ -37,7 +38,6 @@ from pydantic import BaseModel
 
 from perago.attempt.events import FenceState
 from perago.ports import AttemptRow, Delivery, Report, ServiceError, WorkflowRow
-from perago.records import dataclass, replace
 from perago.worker.events import NO_USAGE, FunctionSaid, Logged, Usage, Watched, kinds_of
 
 Identity = tuple[str, int, int]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ from perago.authoring.context import Measured
 from perago.driver import AttemptRecord
 from perago.driver.runtime import Direction
 from perago.ports import Delivery, TaskStatus
-from perago.records import dataclass, field, replace
 from perago.workspace.changes import Changes
 
 MOST_VERDICTS = 200

@@ -12,10 +12,10 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import asdict
 from types import SimpleNamespace
 
 from perago.failure import Failure
-from perago.records import asdict
 from perago.worker import events
 from perago.worker.events import Event, Listener
 from perago.worker.health import Health, LakeFSCheck, Verdict

@@ -9,8 +9,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
-from perago.records import dataclass
 from perago.settings.mask import Mask
 from perago.text import one_line
 from perago.worker import events

@@ -12,11 +12,11 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from perago.records import dataclass, field
 from perago.worker.logs import LOG_FILES
 
 FIRST_LOOK_BYTES = 4 * 1024 * 1024

@@ -12,6 +12,7 @@ import resource
 import threading
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +20,6 @@ import perago
 from perago.attempt.commands import COMMANDS
 from perago.authoring.context import METRIC_NAME, MOST_BUCKETS, MOST_METRICS, Measured
 from perago.ports import TaskStatus
-from perago.records import dataclass, replace
 from perago.retry import REPEATS
 from perago.worker import events
 from perago.worker.events import Event

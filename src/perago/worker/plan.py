@@ -8,12 +8,12 @@ import resource
 import socket
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from perago.driver import Limits
 from perago.ports import Delivery, WorkflowEnd, WorkspaceStore
-from perago.records import dataclass, field, replace
 from perago.settings import ALL_UPKEEP, Upkeep
 from perago.settings.mask import Mask
 from perago.taskdef.payload import name_problem

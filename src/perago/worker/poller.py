@@ -20,11 +20,11 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from perago.hanging import HANGING_AFTER
 from perago.ports import POLL_MARGIN, AccessDenied, Delivery, NotFound, Refused, ServiceError
-from perago.records import dataclass, field
 from perago.retry import BackOff
 from perago.worker.attempts import Attempt, Services, hand_back
 from perago.worker.events import ALL_TASKS, ConductorBack, ConductorUnreachable, Event, HandedBack

@@ -13,12 +13,12 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import MISSING, asdict, dataclass, replace
 from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import Any
 
 from perago.processes import Process, descendants, running_processes
-from perago.records import MISSING, asdict, dataclass, replace
 from perago.text import count
 from perago.worker.events import Event, Listener, Pulse, WorkerReady
 from perago.worker.plan import ExportContext, WorkerPlan

@@ -17,13 +17,13 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 from perago.processes import Process, descendants, end_processes, is_running, running_processes
-from perago.records import dataclass
 from perago.text import listing
 from perago.worker import channel
 from perago.worker.channel import MOST_BYTES, BadMessage, Deliver, FromSlot, Stop, ToSlot, framed, messages_in

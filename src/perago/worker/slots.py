@@ -13,10 +13,10 @@ import heapq
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from perago.ports import Delivery, Report, TaskStatus
-from perago.records import dataclass
 from perago.retry import RestartDelay
 from perago.taskdef.payload import TOO_DEEP
 from perago.worker.channel import (

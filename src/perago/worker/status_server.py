@@ -8,10 +8,9 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import urlsplit
-
-from perago.records import dataclass
 
 MOST_CONNECTIONS = 32
 """The number of connections at the same time. A further one ends the oldest, so that a probe is answered even if other

@@ -20,6 +20,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from opentelemetry.context import Context
@@ -58,7 +59,6 @@ from opentelemetry.util.re import parse_env_headers
 import perago
 from perago.hanging import done_within
 from perago.ports import Identity, Trace, WorkflowEnd, WorkflowSpan
-from perago.records import dataclass, field
 from perago.settings import Mask, whole_environment
 from perago.text import one_line
 from perago.worker import events

@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import cached_property
 from types import FunctionType, ModuleType
 from typing import Any, Generic, TypeVar, cast
@@ -28,7 +29,6 @@ from perago.authoring.declaration import (
     resolve_annotations,
 )
 from perago.authoring.task import check_texts
-from perago.records import dataclass
 from perago.taskdef.definition import schema_definition
 from perago.taskdef.schema import GIVEN_REF, model_schema, result_schema, workspace_schema
 from perago.workflows.flow import Flow

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
-
-from perago.records import dataclass
 
 _HIDDEN = ("JOIN",)
 _DEEPEST = 20

@@ -14,13 +14,13 @@ import re
 import types
 import typing
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, TypeGuard, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import ComputedFieldInfo, FieldInfo
 
 from perago.authoring.declaration import InvalidDeclaration
-from perago.records import dataclass, replace
 from perago.taskdef.compatibility import AffectedParty, affected_by, schema_changes
 from perago.taskdef.schema import inline, same_json
 

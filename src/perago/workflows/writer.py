@@ -15,12 +15,12 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
 
 from perago.authoring.declaration import InvalidDeclaration, Location, TaskDefinitionError, calling_line
-from perago.records import dataclass, field
 from perago.workflows.values import Documents, Item, Recorded, Scope, Value, expression, sent_name
 
 if TYPE_CHECKING:

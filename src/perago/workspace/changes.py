@@ -15,11 +15,11 @@ import stat
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
 
 from perago.ports import ObjectEntry, Placement
-from perago.records import dataclass, field
 from perago.text import listing, quoted
 from perago.workspace.keys import Folding, compile_glob, directories_above, is_marker, is_reserved
 from perago.workspace.layout import probe_disk

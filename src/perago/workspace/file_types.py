@@ -8,10 +8,9 @@ import io
 import json
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
-
-from perago.records import dataclass
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 """The delimiters by the suffix of a file."""

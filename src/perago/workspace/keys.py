@@ -23,11 +23,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from perago.authoring.workspace import WorkspaceSpec
 from perago.ports import ObjectEntry
-from perago.records import dataclass, field
 
 _IN_NAME = "[^/]"
 _DIRECTORY = "(?:[^/]+/)"

@@ -11,12 +11,12 @@ import os
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from perago.authoring.workspace import Listing
 from perago.ports import ObjectEntry, Placement
-from perago.records import dataclass
 from perago.text import count, listing, quoted, size
 from perago.workspace.keys import Folding, KeyProblem, NameLimits, check_keys, directories_above, is_reserved
 from perago.workspace.scan import Descent, WorkspaceRefused, split

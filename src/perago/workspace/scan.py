@@ -11,13 +11,13 @@ import os
 import stat
 from collections import deque
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from perago.authoring.workspace import Listing
 from perago.ports import Upload
-from perago.records import dataclass
 from perago.text import listing, quoted
 from perago.workspace.keys import is_utf8
 

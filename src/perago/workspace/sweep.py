@@ -18,10 +18,10 @@ import re
 import secrets
 import stat
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from perago.records import dataclass
 from perago.text import listing, quoted
 from perago.workspace.scan import Descent, split
 

@@ -6,6 +6,7 @@ import math
 import re
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -13,7 +14,6 @@ from perago.adapters.conductor import queue
 from perago.adapters.conductor.session import SERVICE, ConductorClient, Query, json_of
 from perago.adapters.http import CallPolicy, ServerAbout, reading, typed, unreadable
 from perago.ports import NotFound, Refused
-from perago.records import dataclass
 
 MOST_PENDING = 10_000
 """Number of attempts of one type that are read. Conductor returns them in no order."""

@@ -13,6 +13,7 @@ import threading
 import time
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from os.path import commonprefix
 from typing import Any, TypeAlias
@@ -23,7 +24,6 @@ from urllib3.response import BaseHTTPResponse
 from perago.adapters.http import Answer, Body, HttpPool, Judge, NoAnswerError, overloaded
 from perago.adapters.lakefs.session import PAGE, LakeFSSession, just_before, path_in, with_query
 from perago.ports import ObjectEntry, Overloaded, Refused
-from perago.records import dataclass, replace
 from perago.retry import BackOff
 
 STORE = "the block store"

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 from urllib.parse import quote, urlencode
@@ -40,7 +41,6 @@ from perago.ports import (
     Unavailable,
     Unclear,
 )
-from perago.records import dataclass
 from perago.retry import retry
 from perago.settings import LakeFSSettings
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -15,7 +16,6 @@ from perago.adapters.lakefs.block_store import BlockStore, DirectFailed
 from perago.adapters.lakefs.session import LakeFSSession
 from perago.cache import Shelf
 from perago.ports import Overloaded
-from perago.records import dataclass
 
 if TYPE_CHECKING:
     from hashlib import _Hash

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,7 +20,6 @@ from perago.cli.messages import Colour, ExitCode
 from perago.cli.parameters import IMPORT_LIMIT, Json, Modules, Timeout, argument, option
 from perago.cli.rendering import Renderer, print_json
 from perago.failure import Failure
-from perago.records import dataclass
 from perago.text import count, one_line
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
@@ -18,7 +19,6 @@ from perago.cli.rendering import Renderer
 from perago.dev import REFERENCE, workflow_definition
 from perago.failure import Failure
 from perago.processes import end_if_told
-from perago.records import dataclass
 from perago.text import json_text, one_line, short
 from perago.workflows.picture import task_names
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from perago.embedded.conductor.expressions import resolve
@@ -20,7 +21,6 @@ from perago.embedded.conductor.state import (
     without_iteration,
 )
 from perago.embedded.conductor.views import in_camel_case
-from perago.records import dataclass
 
 MAX_DELAY_SECONDS = 2**31 - 1
 

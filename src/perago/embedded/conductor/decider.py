@@ -8,6 +8,7 @@ within a decision leads to another decision immediately.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from perago.embedded.conductor import wire
@@ -39,7 +40,6 @@ from perago.embedded.conductor.state import (
     without_iteration,
 )
 from perago.embedded.conductor.views import failed_workflow_json
-from perago.records import dataclass, field
 
 OPERATION = "start workflow"
 

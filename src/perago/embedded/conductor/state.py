@@ -10,6 +10,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from operator import attrgetter
 from typing import Any
@@ -17,7 +18,6 @@ from typing import Any
 from perago.embedded.conductor.wire import MAX_REASON, PayloadLimits, not_found, size_of
 from perago.embedded.journal import Journal, Table
 from perago.ports import Clock
-from perago.records import dataclass, field, replace
 
 Step = dict[str, Any]
 """One workflow task as `workflowdefs` has parsed it: every field that can hold steps is there."""

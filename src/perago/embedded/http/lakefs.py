@@ -10,6 +10,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
 from typing import Any
@@ -28,7 +29,6 @@ from perago.embedded.http.lakefs_requests import Call, Json, Table, routes
 from perago.embedded.lakefs import commits, references, values
 from perago.embedded.lakefs.repository import CommitRecord, LakeFSServer
 from perago.embedded.services import KeyPair
-from perago.records import dataclass
 
 API = "/api/v1"
 ALIVE = "/_health"

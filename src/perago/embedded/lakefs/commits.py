@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from perago.embedded.lakefs.repository import (
     SHOULD_BE_A_COMMIT,
@@ -38,7 +39,6 @@ from perago.embedded.lakefs.values import (
     same,
 )
 from perago.ports import Commit
-from perago.records import dataclass
 
 _PREPARING = "prepare-commit hook aborted, run id '0'"
 _NO_SUCH_PARENT = "given commit does not have the given parent number"

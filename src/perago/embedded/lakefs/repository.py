@@ -15,6 +15,7 @@ import posixpath
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from perago.attempt.publication import FENCE_PATH
@@ -40,7 +41,6 @@ from perago.embedded.lakefs.values import (
     same,
 )
 from perago.ports import Clock, Commit
-from perago.records import dataclass
 
 MAX_PATH_BYTES = 1024
 

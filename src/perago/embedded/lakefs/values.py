@@ -13,13 +13,13 @@ import shutil
 import tempfile
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO, Generic, Protocol, TypeAlias, TypeVar
 
 from perago.attempt.publication import EXPECTED_HEAD
 from perago.ports import FENCE_MARKER, Commit, ObjectEntry
-from perago.records import dataclass, field
 
 
 class LakeFSError(Exception):
