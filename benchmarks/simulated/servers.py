@@ -56,7 +56,7 @@ OTHER = 0.006
 """Seconds of any other request."""
 REFUSED = 0.7
 """Seconds more for a merge that another one overtakes: lakeFS tries it again before it runs the fence
-(docs/dev/benchmarks.md, fence_race)."""
+(`docs/dev/servers/lakefs.md`, "Stress")."""
 LOOK = 0.1
 """Seconds between two looks of Conductor at its queue during a long poll (`docs/dev/servers/conductor.md`, "Measured
 later")."""
