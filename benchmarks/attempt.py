@@ -1,9 +1,8 @@
-"""A whole attempt against a real lakeFS: time, requests, bytes, memory.
+"""A complete attempt on a real lakeFS: time, requests, bytes, memory.
 
-Two workspaces: 1,000 files of 4 KiB of which ten change, and three of 100 MB of which one changes. Requests and bytes
-are counted by a proxy, in a run of their own; times are taken without it and held against a bare loop that only
-downloads and verifies the same objects on as many threads. Conductor is the in-memory one, so its requests (a poll,
-two or three questions, a report) are not counted here.
+Two workspaces: 1,000 files of 4 KiB of which ten change, and three of 100 MB of which one changes. A proxy counts
+requests and bytes in a separate run. Times are taken without the proxy, and compared with a bare loop that only
+downloads and verifies the same objects. Conductor is in memory, so its requests are not counted.
 """
 
 from __future__ import annotations
@@ -11,27 +10,27 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from dataclasses import dataclass
-from functools import partial
+from collections import defaultdict
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks import servers
+from benchmarks.bare_download import Place, bare_download, make_file
 from benchmarks.harness import (
     Cost,
     Row,
-    arguments,
     at_most,
     interleave,
     median,
     print_table,
     ratio,
+    rounds_option,
     seconds,
     under,
 )
 from benchmarks.processes import apart
 from benchmarks.proxy import Counts, counting
 from benchmarks.tasks.editing import Params, edit
-from benchmarks.transfer_clients import Place, Work, bare_down, make_file
 from perago.adapters.lakefs import LakeFSStore
 from perago.authoring.task import get_task
 from perago.cache import ObjectCache
@@ -41,13 +40,13 @@ from perago.settings import LakeFSSettings
 from perago.testing.services import InMemoryServices
 
 MEGABYTE = 1_000_000
-FLAT = 60
+GROWTH_LIMIT = 60
 """MiB that an attempt may add to its process, however large the files are."""
 
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """What lies in it, what the function changes, and what an attempt may cost."""
+    """Its files, how many of them change, and the limits of an attempt."""
 
     name: str
     count: int
@@ -65,12 +64,12 @@ LARGE = Workspace("3 x 100 MB, 1 changed", 3, 100 * MEGABYTE, changed=1, max_req
 
 def main() -> None:
     """Run and print."""
-    rounds = arguments(__doc__, rounds=3).rounds
-    found = servers.lakefs()
+    rounds = rounds_option(__doc__, 3)
+    settings = servers.lakefs()
     rows: list[Row] = []
     for workspace in (MANY, LARGE):
-        with tempfile.TemporaryDirectory() as scratch, servers.repository(found) as repository:
-            place = seeded(found, repository, Path(scratch), workspace)
+        with tempfile.TemporaryDirectory() as scratch, servers.repository(settings) as repository:
+            place = seeded(settings, repository, Path(scratch), workspace)
             rows += counted_rows(workspace, place)
             rows += timed_rows(workspace, place, rounds)
     print_table(
@@ -81,63 +80,69 @@ def main() -> None:
     )
 
 
-def seeded(found: LakeFSSettings, repository: str, scratch: Path, workspace: Workspace) -> Place:
+def seeded(settings: LakeFSSettings, repository: str, scratch: Path, workspace: Workspace) -> Place:
     """Commit the workspace."""
     uploads = [make_file(scratch / "seed", workspace.size, number) for number in range(workspace.count)]
-    commit = servers.commit_files(found, repository, uploads)
+    commit = servers.commit_files(settings, repository, uploads)
     shutil.rmtree(scratch / "seed")
-    return Place(found, repository, commit, scratch, tuple(uploads))
+    return Place(settings, repository, commit, scratch, tuple(uploads))
 
 
 def counted_rows(workspace: Workspace, place: Place) -> list[Row]:
-    """Requests, bytes and memory of one attempt through the proxy."""
+    """Count requests, bytes and memory of one attempt through the proxy."""
     with counting(place.settings.endpoint_url) as proxy:
-        run = apart(attempt, servers.through(place.settings, proxy.url), workspace, place, "counted")
+        run = apart(attempt, replace(place.settings, endpoint_url=proxy.url), workspace, place, "counted")
         counts: Counts = proxy.counts
-    print(f"{workspace.name}: {', '.join(f'{n} {call}' for call, n in counts.calls.most_common())}")
+    print(f"{workspace.name}: {counts}")
     up, down = counts.up / MEGABYTE, counts.down / MEGABYTE
-    limits = workspace.max_requests, workspace.max_up
+    requests, most, up_limit = counts.requests, workspace.max_requests, workspace.max_up
     return [
         Row(
             f"{workspace.name}: requests",
-            [str(counts.requests), str(workspace.count), ratio(counts.requests, workspace.count)],
-            at_most(limits[0], counts.requests, f"at most {limits[0]:,}"),
+            [str(requests), str(workspace.count), ratio(requests, workspace.count)],
+            at_most(most, requests, f"at most {most:,}"),
         ),
-        Row("  up", [f"{up:.3f} MB", "0", ""], at_most(limits[1], up, f"at most {limits[1]} MB")),
+        Row("  up", [f"{up:.3f} MB", "0", ""], at_most(up_limit, up, f"at most {up_limit} MB")),
         Row("  down", [f"{down:.1f} MB", f"{workspace.count * workspace.size / MEGABYTE:.1f} MB", ""]),
-        Row("  memory", [f"+{run.growth:.0f} MiB", "", ""], under(FLAT, run.growth, f"flat, under {FLAT} MiB")),
+        Row(
+            "  memory",
+            [f"+{run.growth:.0f} MiB", "", ""],
+            under(GROWTH_LIMIT, run.growth, f"flat, under {GROWTH_LIMIT} MiB"),
+        ),
     ]
 
 
 def timed_rows(workspace: Workspace, place: Place, rounds: int) -> list[Row]:
-    """Wall and processor time, next to those of a bare download."""
-    work = Work(workspace.name, workspace.count, workspace.size, threads=min(16, workspace.count), part=1)
-    steps: dict[str, list[float]] = {}
+    """Measure wall and processor time of attempts and bare downloads."""
+    steps: dict[str, list[float]] = defaultdict(list)
 
-    def ours() -> Cost:
-        cost, taken = apart(attempt, place.settings, workspace, place, f"timed-{time.monotonic_ns()}").value
-        for name, took in taken.items():
-            steps.setdefault(name, []).append(took)
+    def measured_attempt() -> Cost:
+        cost, durations = apart(attempt, place.settings, workspace, place, f"timed-{time.monotonic_ns()}").value
+        for name, duration in durations.items():
+            steps[name].append(duration)
         return cost
 
-    costs = interleave(
-        {"perago": ours, "bare": lambda: apart(partial(bare_down, verify=True), work, place).value}, rounds
-    )
+    costs = interleave({"perago": measured_attempt, "bare": lambda: apart(bare_download, place).value}, rounds)
     perago, bare = median(costs["perago"]), median(costs["bare"])
     limit = workspace.max_seconds
     target = None if limit is None else under(limit, perago.wall, f"under {limit} s")
-    slowest = sorted(((sorted(took)[len(took) // 2], name) for name, took in steps.items()), reverse=True)[:5]
-    print(f"{workspace.name}: {', '.join(f'{name} {seconds(took)}' for took, name in slowest)}")
+    print_slowest(workspace.name, {name: sorted(taken)[len(taken) // 2] for name, taken in steps.items()})
     return [
         Row("  wall", [seconds(perago.wall), seconds(bare.wall), ratio(perago.wall, bare.wall)], target),
         Row("  processor", [seconds(perago.cpu), seconds(bare.cpu), ratio(perago.cpu, bare.cpu)]),
     ]
 
 
+def print_slowest(title: str, steps: dict[str, float]) -> None:
+    """Print the five slowest steps of an attempt."""
+    slowest = sorted(steps.items(), key=lambda step: -step[1])[:5]
+    print(f"{title}: {', '.join(f'{name} {seconds(duration)}' for name, duration in slowest)}")
+
+
 def attempt(
     settings: LakeFSSettings, workspace: Workspace, place: Place, branch: str, cache: ObjectCache | None = None
 ) -> tuple[Cost, dict[str, float]]:
-    """One attempt on a branch of its own at the seeded commit; what it took, and each step of it.
+    """Run one attempt on a new branch at the seeded commit; return its cost, and the seconds of each step.
 
     Raises:
         RuntimeError: it did not publish.
@@ -146,8 +151,7 @@ def attempt(
     admin.create_branch(place.repository, branch, place.ref)
     admin.close()
     task = get_task(edit)
-    if task is None:
-        raise RuntimeError("edit is a task")
+    assert task is not None
     block = {"repository": place.repository, "branch": branch, "ref_type": "commit", "ref": place.ref}
     params = Params(paths=[upload.key for upload in place.uploads[: workspace.changed]])
     store = LakeFSStore(settings, cache=cache)
@@ -170,9 +174,9 @@ def attempt(
     store.close()
     if record.report is None or record.report.status is not TaskStatus.COMPLETED:
         raise RuntimeError(f"the attempt did not complete: {record.report or record.lost_reason}")
-    steps: dict[str, float] = {}
+    steps: dict[str, float] = defaultdict(float)
     for step in record.steps:
-        steps[step.name] = steps.get(step.name, 0.0) + step.seconds
+        steps[step.name] += step.seconds
     return cost, steps
 
 

@@ -1,10 +1,9 @@
-"""A whole attempt on a machine that has seen the workspace before, against a real lakeFS, or an embedded one where the
-environment names none.
+"""A complete attempt on a machine that has downloaded the workspace before.
 
-The same two workspaces as in `attempt`. Four ways take turns: without a cache, filling an empty one, with what the one
-before has left, and the same without verifying the bytes that come from the cache. Next to them are the least that a
-cold attempt has to do, which is a bare loop that downloads and verifies, and the least for a warm one: `cp` copies the
-files in the cache, and shares blocks where the disk can. Requests are counted by a proxy, in a run of their own.
+It runs on a real lakeFS, or on an embedded one if the environment names none, with the two workspaces of `attempt`.
+Four ways take turns: without a cache, with an empty cache, with the cache that the way before has filled, and the same
+without verification of cached bytes. Bases: a bare loop that downloads and verifies, and `cp` of the cached files,
+which shares blocks if the disk can. A proxy counts requests in a separate run.
 """
 
 from __future__ import annotations
@@ -14,52 +13,54 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks import servers
-from benchmarks.attempt import LARGE, MANY, Workspace, attempt, seeded
+from benchmarks.attempt import LARGE, MANY, Workspace, attempt, print_slowest, seeded
+from benchmarks.bare_download import Place, bare_download
 from benchmarks.harness import (
     Cost,
     Row,
     Target,
-    arguments,
     at_most,
     interleave,
     median,
     print_table,
     ratio,
+    rounds_option,
     seconds,
     under,
 )
 from benchmarks.processes import apart, run_command
 from benchmarks.proxy import counting
-from benchmarks.transfer_clients import Place, Work, bare_down
 from perago.cache import ObjectCache, ObjectId, Shelf, clear, objects, usage
-from perago.settings import LakeFSSettings
 
 LIMITS = {MANY: (0.25, 30), LARGE: (0.6, 30)}
-"""What a warm attempt may take, in seconds and requests."""
+"""Seconds and requests of a warm attempt."""
 VERIFIED = 1.05
-"""What a warm attempt may take, in multiples of one that does not verify the bytes from the cache."""
+"""Most time of a warm attempt, in multiples of one that does not verify cached bytes."""
 COLD = 1.15
-"""What a cold attempt on small files may take, in multiples of the bare loop."""
-PLENTY = 10**12
+"""Most time of a cold attempt on small files, in multiples of the bare loop."""
+CACHE_BYTES = 10**12
 SIGNS = "BENCHMARK_NAMESPACE" in os.environ
-"""Another block store than the local one: lakeFS signs addresses of it."""
+"""Whether lakeFS signs addresses, because its block store is not the local one."""
 
 
 def main() -> None:
     """Run and print."""
-    rounds = arguments(__doc__, rounds=3).rounds
+    rounds = rounds_option(__doc__, 3)
     rows: list[Row] = []
-    with servers.lakefs_or_embedded() as (found, server):
+    with servers.lakefs_or_embedded() as (settings, server):
         for workspace in LIMITS:
-            with tempfile.TemporaryDirectory() as scratch, servers.repository(found) as repository:
-                place = seeded(found, repository, Path(scratch), workspace)
-                rows += timed_rows(workspace, place, rounds)
-                rows += counted_rows(workspace, place)
+            with tempfile.TemporaryDirectory() as scratch, servers.repository(settings) as repository:
+                place = seeded(settings, repository, Path(scratch), workspace)
+                (place.directory / "workspaces").mkdir(mode=0o700)
+                cache = ObjectCache(place.directory / "workspaces", CACHE_BYTES)
+                rows += timed_rows(workspace, place, cache, rounds)
+                rows += counted_rows(workspace, place, cache)
     print_table(
         f"attempt with a cache on a {server}; medians of {rounds}, taking turns",
         ["wall", "cpu", "wall / bare", "wall / cp"],
@@ -68,49 +69,41 @@ def main() -> None:
     )
 
 
-def cache_of(place: Place) -> ObjectCache:
-    """The cache of the workspace root that the attempts have."""
-    (place.directory / "workspaces").mkdir(mode=0o700, exist_ok=True)
-    return ObjectCache(place.directory / "workspaces", PLENTY)
-
-
-def timed_rows(workspace: Workspace, place: Place, rounds: int) -> list[Row]:
-    """Wall and processor time of each way."""
-    cache = cache_of(place)
-    steps: list[dict[str, float]] = []
+def timed_rows(workspace: Workspace, place: Place, cache: ObjectCache, rounds: int) -> list[Row]:
+    """Measure wall and processor time of each way."""
+    steps: dict[str, float] = {}
 
     def run(cache: ObjectCache | None, attempt: Callable[..., tuple[Cost, dict[str, float]]] = attempt) -> Cost:
-        cost, taken = apart(attempt, place.settings, workspace, place, f"b{time.monotonic_ns()}", cache).value
-        steps.append(taken)
+        cost, durations = apart(attempt, place.settings, workspace, place, f"b{time.monotonic_ns()}", cache).value
+        steps.clear()
+        steps.update(durations)
         return cost
 
-    def filling() -> Cost:
+    def fill() -> Cost:
         shutil.rmtree(cache.root / ".cache", ignore_errors=True)
         return run(cache)
 
-    def copying() -> Cost:
+    def copy() -> Cost:
         target = place.directory / "copied"
         cost = run_command(["cp", "--reflink=auto", "-R", str(cache.root / ".cache"), str(target)])
         shutil.rmtree(target)
         return cost
 
-    work = Work("", workspace.count, workspace.size, threads=min(16, workspace.count), part=1)
     ways: dict[str, Callable[[], Cost]] = {
-        "bare download": lambda: apart(partial(bare_down, verify=True), work, place).value,
+        "bare download": lambda: apart(bare_download, place).value,
         "no cache": partial(run, None),
-        "filling it": filling,
+        "filling it": fill,
         "warm": partial(run, cache),
         "warm, unverified": partial(run, cache, unverified_attempt),
-        "cp": copying,
+        "cp": copy,
     }
-    costs = {name: median(taken) for name, taken in interleave(ways, rounds).items()}
-    slowest = sorted(((took, name) for name, took in steps[-1].items()), reverse=True)[:6]
-    print(f"{workspace.name}, warm: {', '.join(f'{name} {seconds(took)}' for took, name in slowest)}")
-    bare, copy = costs["bare download"].wall, costs["cp"].wall
+    costs = {name: median(runs) for name, runs in interleave(ways, rounds).items()}
+    print_slowest(f"{workspace.name}, warm and unverified", steps)
+    bare, copied = costs["bare download"].wall, costs["cp"].wall
     rows = [
         Row(
             f"{workspace.name}, {name}",
-            [seconds(cost.wall), seconds(cost.cpu), ratio(cost.wall, bare), ratio(cost.wall, copy)],
+            [seconds(cost.wall), seconds(cost.cpu), ratio(cost.wall, bare), ratio(cost.wall, copied)],
             target_of(workspace, name, cost.wall, bare),
         )
         for name, cost in costs.items()
@@ -122,14 +115,14 @@ def timed_rows(workspace: Workspace, place: Place, rounds: int) -> list[Row]:
 
 
 def unverified_attempt(*arguments: Any) -> tuple[Cost, dict[str, float]]:
-    """Run an attempt that copies from the cache without reading the bytes, as far as the system can do that."""
+    """Run an attempt that copies from the cache without reading the bytes, if the system can do that."""
 
-    def deliver(self: Shelf, wanted: ObjectId, name: str, source: int, destination: int) -> bool:  # noqa: ARG001
+    def deliver(self: Shelf, identity: ObjectId, name: str, source: int, destination: int) -> bool:  # noqa: ARG001
         if not objects._clone(source, destination):
             done = 0
-            while done < wanted.size:
-                done += os.copy_file_range(source, destination, wanted.size - done, offset_src=done)
-        os.ftruncate(destination, wanted.size)
+            while done < identity.size:
+                done += os.copy_file_range(source, destination, identity.size - done, offset_src=done)
+        os.ftruncate(destination, identity.size)
         return True
 
     setattr(Shelf, "_deliver", deliver)  # noqa: B010 - mypy takes no assignment to a method
@@ -137,7 +130,7 @@ def unverified_attempt(*arguments: Any) -> tuple[Cost, dict[str, float]]:
 
 
 def target_of(workspace: Workspace, name: str, wall: float, bare: float) -> Target | None:
-    """What the plan says of one way, if it does."""
+    """Return the target of a way, if it has one."""
     if name == "warm":
         limit = LIMITS[workspace][0]
         return under(limit, wall, f"under {limit} s")
@@ -146,23 +139,22 @@ def target_of(workspace: Workspace, name: str, wall: float, bare: float) -> Targ
     return None
 
 
-def counted_rows(workspace: Workspace, place: Place) -> list[Row]:
-    """Requests to lakeFS of an attempt that fills the cache, and of the next one."""
-    cache = cache_of(place)
+def counted_rows(workspace: Workspace, place: Place, cache: ObjectCache) -> list[Row]:
+    """Count the requests to lakeFS of an attempt that fills the cache, and of the next one."""
     clear(cache.root)
     rows = []
+    limit = LIMITS[workspace][1]
     with counting(place.settings.endpoint_url) as proxy:
-        through: LakeFSSettings = servers.through(place.settings, proxy.url)
+        settings = replace(place.settings, endpoint_url=proxy.url)
         for name in ("filling it", "warm"):
             before = usage(cache.root).misses
             proxy.reset()
-            apart(attempt, through, workspace, place, f"counted-{name[:4]}", cache)
-            counts, fetched = proxy.counts, usage(cache.root).misses - before
-            print(f"{workspace.name}, {name}: {', '.join(f'{n} {call}' for call, n in counts.calls.most_common())}")
-            limit = LIMITS[workspace][1]
-            target = under(limit, counts.requests, f"under {limit}") if name == "warm" or SIGNS else None
-            what, of = f"{workspace.name}, {name}: requests", f"{fetched} of {workspace.count} objects fetched"
-            rows.append(Row(what, [str(counts.requests), of, "", ""], target))
+            apart(attempt, settings, workspace, place, f"counted-{name[:4]}", cache)
+            requests, fetched = proxy.counts.requests, usage(cache.root).misses - before
+            print(f"{workspace.name}, {name}: {proxy.counts}")
+            target = under(limit, requests, f"under {limit}") if name == "warm" or SIGNS else None
+            values = [str(requests), f"{fetched} of {workspace.count} objects fetched", "", ""]
+            rows.append(Row(f"{workspace.name}, {name}: requests", values, target))
     return rows
 
 

@@ -1,4 +1,4 @@
-"""What a person waits for: `perago --help`, `check` and `extract` against importing the three libraries they stand on.
+"""The start of `perago --help`, `check` and `extract`, compared with the import of the three libraries below them.
 
 The base is a process that imports pydantic, pydantic-settings and typer and does nothing.
 """
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from benchmarks.harness import Row, Target, arguments, interleave, median, print_table, ratio, seconds, under
+from benchmarks.harness import Row, cost_values, interleave, median, print_table, rounds_option, under
 from benchmarks.processes import run_command
 
 MODULE = "benchmarks.tasks.editing"
@@ -27,19 +27,20 @@ COMMANDS: dict[str, Sequence[str]] = {
 
 def main() -> None:
     """Run and print."""
-    rounds = arguments(__doc__, rounds=9).rounds
-    contestants = {name: partial(run_command, [sys.executable, *words]) for name, words in COMMANDS.items()}
+    rounds = rounds_option(__doc__, 9)
+    contestants = {name: partial(run_command, [sys.executable, *arguments]) for name, arguments in COMMANDS.items()}
     os.environ.pop("PERAGO_WORKER_ID", None)
     interleave(contestants, 1)  # byte code and disk cache
-    costs = {name: median(found) for name, found in interleave(contestants, rounds).items()}
+    costs = {name: median(runs) for name, runs in interleave(contestants, rounds).items()}
     base = costs[BASE]
-    rows = []
-    for name, cost in costs.items():
-        target: Target | None = None
-        if name.startswith("perago"):
-            target = under(LIMIT, cost.wall / base.wall, f"under {LIMIT} x")
-        values = [seconds(cost.wall), seconds(cost.cpu), ratio(cost.wall, base.wall), ratio(cost.cpu, base.cpu)]
-        rows.append(Row(name, values, target))
+    rows = [
+        Row(
+            name,
+            cost_values(cost, base),
+            under(LIMIT, cost.wall / base.wall, f"under {LIMIT} x") if name.startswith("perago") else None,
+        )
+        for name, cost in costs.items()
+    ]
     print_table(
         f"cold_start, median of {rounds} runs each, taking turns",
         ["wall", "cpu", "wall / base", "cpu / base"],

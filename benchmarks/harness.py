@@ -1,7 +1,7 @@
-"""What every benchmark shares: interleaved measurements, medians and the table.
+"""Turns, medians, targets and the table of every benchmark.
 
-Machines differ and are shared, so nothing here fails on a number. Contestants take turns, because a slow minute must
-hit them alike, and what counts is their ratio within one run.
+Machines differ and are shared, so a benchmark never fails on a number. Contestants take turns, because a slow minute
+must slow all of them, and their ratio within one run is what counts.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _record_to: list[Path] = []
-"""The file of `--record`, where it was given."""
+"""The file of `--record`, if that option is set."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one measurement took, in seconds. `cpu` counts every process that took part on our side."""
+    """Seconds of one measurement. `cpu` counts all processes of the contestant."""
 
     wall: float
     cpu: float
@@ -32,12 +32,11 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A bound from the project's plan, and whether this run keeps to it."""
+    """A bound, and whether this run keeps to it. `limit` is in the unit of the measured value: seconds for times."""
 
     text: str
     met: bool
     limit: float | None = None
-    """The bound as a number, in the unit of the value that it is held against: seconds for times."""
 
     def __str__(self) -> str:
         return f"{self.text}: {'met' if self.met else 'MISSED'}"
@@ -45,7 +44,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of a table: what was measured, one value for each contestant, and the target if there is one."""
+    """One line of a table, with a value for each column."""
 
     what: str
     values: Sequence[str]
@@ -53,7 +52,7 @@ class Row:
 
 
 def interleave(contestants: Mapping[str, Callable[[], Cost]], rounds: int) -> dict[str, list[Cost]]:
-    """Let each contestant run once a round; returns what each took."""
+    """Let each contestant run once a round, and return the costs of each."""
     costs: dict[str, list[Cost]] = {name: [] for name in contestants}
     for _ in range(rounds):
         for name, run in contestants.items():
@@ -62,53 +61,58 @@ def interleave(contestants: Mapping[str, Callable[[], Cost]], rounds: int) -> di
 
 
 def timed(action: Callable[[], object]) -> Cost:
-    """What `action` takes in this process."""
+    """Measure a call in this process."""
     wall, cpu = time.perf_counter(), time.process_time()
     action()
     return Cost(time.perf_counter() - wall, time.process_time() - cpu)
 
 
 def median(costs: Sequence[Cost]) -> Cost:
-    """The median of each figure by itself."""
+    """Return the median of each figure."""
     return Cost(statistics.median(cost.wall for cost in costs), statistics.median(cost.cpu for cost in costs))
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that at least `share` of `values` do not exceed."""
+    """Return the smallest value that at least `share` of `values` do not exceed."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
 def under(limit: float, value: float, text: str) -> Target:
-    """A target that `value` keeps to by staying below `limit`."""
+    """Return a target that is met below `limit`."""
     return Target(text, value < limit, limit)
 
 
 def at_most(limit: float, value: float, text: str) -> Target:
-    """A target that `value` keeps to by not exceeding `limit`."""
+    """Return a target that is met up to `limit`."""
     return Target(text, value <= limit, limit)
 
 
 def at_least(limit: float, value: float, text: str) -> Target:
-    """A target that `value` keeps to by reaching `limit`."""
+    """Return a target that is met from `limit` on."""
     return Target(text, value >= limit, limit)
 
 
 def seconds(value: float) -> str:
-    """A duration with three significant digits."""
+    """Format a duration with three significant digits."""
     if value < 1:
         return f"{value * 1000:.3g} ms"
     return f"{value:.3g} s" if value < 1000 else f"{value:.0f} s"
 
 
 def ratio(value: float, base: float) -> str:
-    """How many times `base` it is."""
+    """Format a multiple of `base`."""
     return f"{value / base:.2f} x" if base else "-"
 
 
-def print_table(title: str, contestants: Sequence[str], rows: Sequence[Row], *, depends_on: str) -> None:
-    """Print the result of a run, and what property of the machine it hangs on."""
-    lines = [["", *contestants, "target"]]
+def cost_values(cost: Cost, base: Cost) -> list[str]:
+    """Format both figures of a cost, and their ratios to a base."""
+    return [seconds(cost.wall), seconds(cost.cpu), ratio(cost.wall, base.wall), ratio(cost.cpu, base.cpu)]
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Row], *, depends_on: str) -> None:
+    """Print the table of a run, and the property of the machine that its figures depend on."""
+    lines = [["", *columns, "target"]]
     lines += [[row.what, *row.values, str(row.target or "")] for row in rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     print(f"\n{title}")
@@ -118,50 +122,47 @@ def print_table(title: str, contestants: Sequence[str], rows: Sequence[Row], *, 
         if number == 0:
             print("-" * (sum(widths) + 2 * len(widths) - 2))
     print(f"Depends on: {depends_on}")
-    if _record_to:
-        record(_record_to[-1], title, contestants, rows)
+    for path in _record_to:
+        run = {"on": time.strftime("%Y-%m-%d", time.gmtime()), "machine": machine(), "title": title}
+        table = {"columns": list(columns), "rows": [_record_of(row) for row in rows]}
+        with path.open("a", encoding="utf-8") as file:
+            file.write(f"{json.dumps(run | table)}\n")
 
 
-def record(path: Path, title: str, contestants: Sequence[str], rows: Sequence[Row]) -> None:
-    """Append a table to a file of recorded runs, one JSON object a line: what `benchmarks.plots` draws from."""
-    run = {
-        "on": time.strftime("%Y-%m-%d", time.gmtime()),
-        "machine": machine(),
-        "title": title,
-        "columns": list(contestants),
-        "rows": [
-            {"what": row.what.strip(), "values": list(row.values), **(_of_target(row.target) if row.target else {})}
-            for row in rows
-        ],
-    }
-    with path.open("a", encoding="utf-8") as file:
-        file.write(f"{json.dumps(run)}\n")
+def _record_of(row: Row) -> dict[str, object]:
+    record: dict[str, object] = {"what": row.what.strip(), "values": list(row.values)}
+    if row.target is not None:
+        record |= {"target": row.target.text, "met": row.target.met, "limit": row.target.limit}
+    return record
 
 
-def _of_target(target: Target) -> dict[str, object]:
-    return {"target": target.text, "met": target.met, "limit": target.limit}
-
-
-def arguments(description: str | None, *, rounds: int) -> argparse.Namespace:
-    """The command line of a benchmark: how many rounds, and where `print_table` records them."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+def rounds_option(description: str | None, default: int) -> int:
+    """Read the command line of a benchmark whose only option is the number of rounds."""
+    parser = command_line(description)
     parser.add_argument(
-        "--rounds", type=int, default=rounds, help="measurements of each contestant (default %(default)s)"
+        "--rounds", type=int, default=default, help="measurements of each contestant (default %(default)s)"
     )
+    rounds: int = options(parser).rounds
+    return rounds
+
+
+def command_line(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser with the option of every benchmark."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--record", type=Path, metavar="FILE", help="append the result to this file, as JSON")
-    found = parser.parse_args()
-    if found.record:
-        _record_to.append(found.record)
-    print_machine()
-    return found
+    return parser
+
+
+def options(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Read the command line, and print the machine: figures mean nothing without it."""
+    namespace = parser.parse_args()
+    if namespace.record:
+        _record_to.append(namespace.record)
+    print(machine())
+    return namespace
 
 
 def machine() -> str:
-    """One line about where this runs: figures mean nothing without it."""
+    """Describe the machine in one line."""
     load = ", load " + " ".join(f"{value:.1f}" for value in os.getloadavg())
     return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores{load}, Python {sys.version.split()[0]}"
-
-
-def print_machine() -> None:
-    """Say where this runs."""
-    print(machine())

@@ -1,8 +1,8 @@
-"""Draws the pictures of docs/dev/benchmarks.md from recorded runs: python -m benchmarks.plots
+"""Draw the pictures of docs/dev/benchmarks.md from recorded runs: python -m benchmarks.plots
 
-A run is recorded by `--record benchmarks/results/NAME.jsonl` (`harness.record`). A bar is the median of the recorded
-runs, with a line from the lowest to the highest; a dashed line is the limit. One set of records always gives the same
-bytes, which a test compares with what is kept.
+`--record benchmarks/results/NAME.jsonl` records a run. A bar is the median of the recorded runs, with a line from the
+lowest to the highest. A dashed line is the limit. The same records always give the same bytes, so a test compares them
+with the checked-in pictures.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ RESULTS = Path(__file__).parent / "results"
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 
 _WIDTH, _LEFT, _RIGHT = 760, 220, 580
-"""Of the picture; where bars begin, and where the longest one ends."""
+"""Width of the picture, left end of the bars, and right end of the longest one."""
 _ROW, _HEAD, _EDGE = 24, 44, 16
 _UNITS = {"ms": 0.001, "µs": 1e-6}
 _FIGURE = re.compile(r"\+?([\d,.]+(?:e[+-]?\d+)?)\s*(\S*)")
@@ -83,16 +83,6 @@ def _requests(workspace: str) -> tuple[Bar, ...]:
     )
 
 
-def _large(column: str, *, alone: bool, limit: float | None = None) -> Iterator[Bar]:
-    if not alone:
-        yield Bar("cp", "large", "cp", column, ours=False)
-        yield Bar("copy through a socket", "large", "socket", column, ours=False)
-        yield Bar("bare download with MD5", "large", "bare download", column, ours=False)
-    yield Bar("cold, without a cache", "large", "no cache", column, limit=limit)
-    yield Bar("cold, filling the cache", "large", "filling it", column, limit=limit)
-    yield Bar("warm", "large", "warm", column, limit=limit)
-
-
 def _idle(what: str, limit: float) -> tuple[Bar, ...]:
     return (
         Bar("bare, 4 threads", "idle", what, "bare, 4 threads", ours=False),
@@ -107,7 +97,6 @@ def _throughput(column: str, limit: float, limit_is: str) -> Iterator[Bar]:
 
 
 MANY, LARGE = "1,000 x 4 KiB, 10 changed", "3 x 100 MB, 1 changed"
-SCALE = ("list", "make directories", "download", "scan", "scan after the function")
 PICTURES: Mapping[str, Sequence[Panel]] = {
     "attempt.svg": (
         Panel(f"A whole attempt on {MANY}: time / bare download", _attempt(MANY, "wall / bare", 1.15)),
@@ -116,20 +105,6 @@ PICTURES: Mapping[str, Sequence[Panel]] = {
     "requests.svg": (
         Panel(f"Requests to lakeFS of an attempt on {MANY}", _requests(MANY)),
         Panel(f"Requests to lakeFS of an attempt on {LARGE}", _requests(LARGE)),
-    ),
-    "large.svg": (
-        Panel("An attempt on 3 x 3.4 GB, one changed: time", tuple(_large("wall", alone=False))),
-        Panel("Memory of its process", tuple(_large("memory", alone=True, limit=120))),
-    ),
-    "scale.svg": (
-        Panel(
-            "100,000 objects of 256 bytes: time / bare download",
-            (
-                Bar("bare download with MD5", "scale", "bare download", "wall / bare", ours=False),
-                Bar("perago", "scale", "perago", "wall / bare", limit=1.5),
-                *(Bar(f"of it: {step}", "scale", step, "wall / bare") for step in SCALE),
-            ),
-        ),
     ),
     "conductor.svg": (
         Panel(
@@ -141,31 +116,31 @@ PICTURES: Mapping[str, Sequence[Panel]] = {
         Panel("Memory of an idle worker", _idle("memory of the tree (PSS)", 180)),
     ),
 }
-"""Name of the file, and what is in it."""
+"""Panels by the name of the file."""
 
 
 def main() -> None:
-    """Draw all."""
+    """Draw all pictures."""
     for name, panels in PICTURES.items():
         (IMAGES / name).write_text(picture(panels), encoding="utf-8")
 
 
 def picture(panels: Sequence[Panel]) -> str:
-    """The text of a picture.
+    """Return the text of a picture.
 
     Raises:
-        KeyError: nothing was recorded for one of its bars.
+        KeyError: the records have no value for a bar.
     """
     height, parts = _EDGE, list[str]()
     for panel in panels:
         parts += _drawn(panel, height)
         height += _HEAD + _ROW * len(panel.bars) + _EDGE
-    said = escape("; ".join(panel.title for panel in panels))
+    title = escape("; ".join(panel.title for panel in panels))
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '
             'font-family="system-ui, sans-serif" font-size="13" role="img" aria-labelledby="title">',
-            f'  <title id="title">{said}</title>',
+            f'  <title id="title">{title}</title>',
             f"  <style>{_STYLE}</style>",
             f'  <rect class="back" width="{_WIDTH}" height="{height}" rx="8"/>',
             *(f"  {part}" for part in parts),
@@ -175,32 +150,32 @@ def picture(panels: Sequence[Panel]) -> str:
 
 
 def _drawn(panel: Panel, top: int) -> Iterator[str]:
-    found = [values(bar) for bar in panel.bars]
-    most = max([max(each) for each, _ in found] + [bar.limit or 0.0 for bar in panel.bars])
+    recorded = [values(bar) for bar in panel.bars]
+    most = max([max(figures) for figures, _ in recorded] + [bar.limit or 0.0 for bar in panel.bars])
 
     def x(value: float) -> float:
         return round(_LEFT + (_RIGHT - _LEFT) * value / most, 1)
 
     yield f'<text class="title" x="{_EDGE}" y="{top + 14}">{escape(panel.title)}</text>'
-    for number, (bar, (each, unit)) in enumerate(zip(panel.bars, found, strict=True)):
-        y, middle, end = top + 26 + _ROW * number, statistics.median(each), max(each)
-        style, width, said = "ours" if bar.ours else "other", round(x(middle) - _LEFT, 1), shown(middle, unit)
+    for number, (bar, (figures, unit)) in enumerate(zip(panel.bars, recorded, strict=True)):
+        y, middle, end = top + 26 + _ROW * number, statistics.median(figures), max(figures)
+        style, width, text = "ours" if bar.ours else "other", round(x(middle) - _LEFT, 1), shown(middle, unit)
         yield f'<text x="{_LEFT - 10}" y="{y + 14}" text-anchor="end">{escape(bar.label)}</text>'
         yield f'<rect class="{style}" x="{_LEFT}" y="{y + 2}" width="{width}" height="16" rx="2"/>'
-        if len(each) > 1:
-            yield f'<path class="span" d="M{x(min(each))} {y + 10}H{x(max(each))}"/>'
+        if len(figures) > 1:
+            yield f'<path class="span" d="M{x(min(figures))} {y + 10}H{x(max(figures))}"/>'
         if bar.limit is not None:
             yield f'<path class="limit" d="M{x(bar.limit)} {y - 1}v22"/>'
             end = max(end, bar.limit)
-            said += f' <tspan class="bound">{bar.limit_is} {shown(bar.limit, unit)}</tspan>'
-        yield f'<text x="{x(end) + 6:.1f}" y="{y + 14}">{said}</text>'
+            text += f' <tspan class="bound">{bar.limit_is} {shown(bar.limit, unit)}</tspan>'
+        yield f'<text x="{x(end) + 6:.1f}" y="{y + 14}">{text}</text>'
 
 
 def values(bar: Bar) -> tuple[list[float], str]:
-    """What all runs have in its cell, in the base unit, and that unit.
+    """Return the values of a bar's cell in all runs, in the base unit, and that unit.
 
     Raises:
-        KeyError: no run has it.
+        KeyError: no run has the cell.
     """
     cells = [
         dict(zip(run["columns"], row["values"], strict=True))[bar.column]
@@ -210,26 +185,26 @@ def values(bar: Bar) -> tuple[list[float], str]:
     ]
     if not cells:
         raise KeyError(f"{bar.record}: {bar.what}")
-    found = [number(cell) for cell in cells]
-    return [value for value, _ in found], found[0][1]
+    figures = [number(cell) for cell in cells]
+    return [figure for figure, _ in figures], figures[0][1]
 
 
 def runs(record: str) -> list[dict[str, Any]]:
-    """The recorded runs of a file, oldest first."""
+    """Read the recorded runs of a file, oldest first."""
     return [json.loads(line) for line in (RESULTS / f"{record}.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def number(cell: str) -> tuple[float, str]:
-    """A cell of a table as a number and its unit; times in seconds."""
-    found = _FIGURE.match(cell)
-    if found is None:
+    """Read a cell of a table as a number and its unit. Times are in seconds."""
+    match = _FIGURE.match(cell)
+    if match is None:
         raise ValueError(f"no figure: {cell!r}")
-    value, unit = float(found[1].replace(",", "")), found[2]
+    value, unit = float(match[1].replace(",", "")), match[2]
     return (value * _UNITS[unit], "s") if unit in _UNITS else (value, unit)
 
 
 def shown(value: float, unit: str) -> str:
-    """A figure for a reader."""
+    """Format a figure."""
     if unit == "s" and value < 1:
         return f"{value * 1000:.3g} ms"
     text = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

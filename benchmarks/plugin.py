@@ -1,10 +1,10 @@
-"""What the pytest plugin costs: installed but idle, collecting many task modules, running cases, and fuzzing.
+"""The cost of the pytest plugin: installed but idle, collecting many task modules, running cases, and fuzzing.
 
-The base of a table is pytest on the same empty test without the plugin (`-p no:perago`), other people's plugins off in
-both. Collecting is compared with importing the same modules in a bare Python: below a directory that pytest walks, and
-beside what it was given, where each module is a file argument. Running counts attempts: a case with a workspace makes
-three (one, one again, and one after the lost report of the second). Fuzzing is compared with hypothesis alone: as many
-tests, which draw small trees and do nothing with them.
+The base of a table is pytest on the same empty test without the plugin (`-p no:perago`). Plugins of other packages are
+off in both. Collecting is compared with importing the same modules in a bare Python: below a directory that pytest
+walks, and next to its arguments, where each module is a file argument. Running counts attempts: a case with a workspace
+makes three (one, one again, and one after the lost report of the second). Fuzzing is compared with hypothesis alone: as
+many tests, which draw small trees and do nothing with them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,18 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-from benchmarks.harness import Cost, Row, arguments, at_most, interleave, median, print_table, ratio, seconds, under
+from benchmarks.harness import (
+    Cost,
+    Row,
+    at_most,
+    cost_values,
+    interleave,
+    median,
+    print_table,
+    rounds_option,
+    seconds,
+    under,
+)
 from benchmarks.processes import run_command
 
 MODULES = 200
@@ -26,7 +37,7 @@ PLAIN = "pytest without the plugin"
 IDLE = "the plugin, idle"
 IMPORTS = f"importing {MODULES} task modules"
 COLLECT = f"collecting {MODULES} task modules"
-COLLECT_BESIDE = "the same beside the tests"
+COLLECT_BESIDE = "the same next to the tests"
 COLLECT_RUN = "collecting their cases alone"
 RUN = f"running {MODULES} cases"
 COLLECT_FUZZ = f"collecting the fuzz tests of {FUZZED} modules"
@@ -34,7 +45,7 @@ FUZZ = f"fuzzing {FUZZED} modules"
 DRAW = "as many tests of hypothesis alone"
 
 OTHERS = ("hypothesispytest", "conductor-agents-testing", "anyio", "xdist", "platformdirs", "cacheprovider")
-PYTEST = [sys.executable, "-m", "pytest", "-q", *(word for name in OTHERS for word in ("-p", f"no:{name}"))]
+PYTEST = [sys.executable, "-m", "pytest", "-q", *(option for name in OTHERS for option in ("-p", f"no:{name}"))]
 
 HYPOTHESIS = """
 import pytest
@@ -73,14 +84,14 @@ def work(workspace: Path, params: Params) -> Result:
 
 def main() -> None:
     """Run and print."""
-    rounds = arguments(__doc__, rounds=3).rounds
+    rounds = rounds_option(__doc__, 3)
     with tempfile.TemporaryDirectory() as directory:
         write_project(Path(directory))
         measure(Path(directory), rounds)
 
 
 def write_project(directory: Path) -> None:
-    """Many task modules and one empty test."""
+    """Write many task modules, one empty test, and the tests of hypothesis alone."""
     package = directory / "bench_tasks"
     package.mkdir()
     (package / "__init__.py").touch()
@@ -91,7 +102,7 @@ def write_project(directory: Path) -> None:
 
 
 def measure(directory: Path, rounds: int) -> None:
-    """The contestants in turns, and the table."""
+    """Let the contestants take turns, and print the table."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(directory), *sys.path])}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)  # compiling is not what pytest does at every start
     environment["PYTHONPYCACHEPREFIX"] = str(directory / ".bytecode")
@@ -115,28 +126,20 @@ def measure(directory: Path, rounds: int) -> None:
     }
     contestants = {name: partial(run_command, command, environment) for name, command in commands.items()}
     interleave(contestants, 1)
-    found = interleave(contestants, rounds)
-    costs = {name: median(each) for name, each in found.items()}
-    idle = median([over(a, b) for a, b in zip(found[IDLE], found[PLAIN], strict=True)])
+    runs = interleave(contestants, rounds)
+    costs = {name: median(taken) for name, taken in runs.items()}
+    idle = median([over(idle, plain) for idle, plain in zip(runs[IDLE], runs[PLAIN], strict=True)])
     collecting = over(costs[COLLECT], costs[IMPORTS])
     running = over(costs[RUN], costs[COLLECT_RUN])
-    each = running.cpu / (MODULES * ATTEMPTS_A_CASE)
+    attempts = 10_000 * running.cpu / (MODULES * ATTEMPTS_A_CASE)
     fuzzing = over(costs[FUZZ], costs[COLLECT_FUZZ]).wall / FUZZED
     targets = {
         IDLE: at_most(0.008, idle.cpu, f"at most 8 ms of processor time over plain: {seconds(max(idle.cpu, 0))}"),
         COLLECT: under(2, collecting.cpu, f"under 2 s beyond the imports: {seconds(collecting.cpu)}"),
         FUZZ: under(1, fuzzing, f"under 1 s a module: {seconds(fuzzing)}"),
-        RUN: under(60, each * 10_000, f"10,000 attempts under 60 s: {seconds(each * 10_000)}"),
+        RUN: under(60, attempts, f"10,000 attempts under 60 s: {seconds(attempts)}"),
     }
-    base = costs[PLAIN]
-    rows = [
-        Row(
-            name,
-            [seconds(cost.wall), seconds(cost.cpu), ratio(cost.wall, base.wall), ratio(cost.cpu, base.cpu)],
-            targets.get(name),
-        )
-        for name, cost in costs.items()
-    ]
+    rows = [Row(name, cost_values(cost, costs[PLAIN]), targets.get(name)) for name, cost in costs.items()]
     print_table(
         f"plugin, median of {rounds} runs each, taking turns",
         ["wall", "cpu", "wall / plain", "cpu / plain"],
@@ -146,7 +149,7 @@ def measure(directory: Path, rounds: int) -> None:
 
 
 def over(cost: Cost, base: Cost) -> Cost:
-    """What came on top."""
+    """Return the difference to a base."""
     return Cost(cost.wall - base.wall, cost.cpu - base.cpu)
 
 

@@ -1,4 +1,4 @@
-"""Processor time and memory of other processes, and measurements that need a process of their own."""
+"""Processor time and memory of other processes, and measurements in a process of their own."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MEBIBYTE = 2**20
 
 
 def run_command(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Cost:
-    """Run a command to its end, with everything that it starts and waits for.
+    """Run a command to its end, and count all processes that it starts and waits for.
 
     Raises:
         RuntimeError: it failed.
@@ -43,7 +43,7 @@ def run_command(command: Sequence[str], environment: Mapping[str, str] | None = 
 
 
 def tree_of(pid: int) -> list[psutil.Process]:
-    """A process and everything that descends from it and still runs."""
+    """Return a process and its descendants that still run."""
     try:
         root = psutil.Process(pid)
         return [root, *root.children(recursive=True)]
@@ -52,7 +52,7 @@ def tree_of(pid: int) -> list[psutil.Process]:
 
 
 def tree_cpu(pid: int) -> float:
-    """Processor seconds of the whole tree so far, with children that have ended and been waited for."""
+    """Return the processor seconds of a tree so far, including children that have ended and were waited for."""
     total = 0.0
     for process in tree_of(pid):
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -62,28 +62,25 @@ def tree_cpu(pid: int) -> float:
 
 
 def tree_memory(pid: int) -> float:
-    """Memory of the whole tree in MiB, pages that are shared counted once (PSS); RSS where there is no PSS."""
+    """Return the memory of a tree in MiB. Shared pages count once (PSS); without PSS, once per process (RSS)."""
     total = 0
     for process in tree_of(pid):
         with contextlib.suppress(psutil.NoSuchProcess, OSError):
-            total += _pss(process.pid) or process.memory_info().rss
+            rollup = Path(f"/proc/{process.pid}/smaps_rollup")
+            total += _kilobytes(rollup, "Pss:") or process.memory_info().rss
     return total / _MEBIBYTE
 
 
-def _pss(pid: int) -> int:
-    rollup = Path(f"/proc/{pid}/smaps_rollup")
-    if not rollup.exists():
-        return 0
-    for line in rollup.read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) * 1024
-    return 0
+def _kilobytes(file: Path, name: str) -> int:
+    """Read a line such as `Pss: 12 kB` of a file in /proc; return bytes, or 0 if there is no such line."""
+    lines = file.read_text().splitlines() if file.exists() else []
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), 0)
 
 
 def end_tree(pid: int, patience: float = 10.0) -> None:
-    """TERM to the process, then KILL to whatever of its tree is left.
+    """Send TERM to a process, then KILL to the remaining processes of its tree.
 
-    Python's resource trackers come last: they remove the semaphores of the others once those are gone.
+    Python's resource trackers are last, because they remove the semaphores of the processes that have ended.
     """
     processes = tree_of(pid)
     trackers = [process for process in processes if _is_tracker(process)]
@@ -110,12 +107,10 @@ def _kill(processes: Sequence[psutil.Process]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Apart(Generic[T]):
-    """What a function returned in a process of its own; how far that process's memory grew meanwhile, and to what, in
-    MiB. Pages that it shares with others count, so its PSS is less."""
+    """The result of a function in a process of its own, and the growth of that process in MiB, with shared pages."""
 
     value: T
     growth: float
-    peak: float
 
 
 def apart(function: Callable[..., T], *arguments: object) -> Apart[T]:
@@ -130,15 +125,12 @@ def _with_growth(function: Callable[..., T], arguments: tuple[object, ...]) -> A
         Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak starts again from here
     before = _peak()
     value = function(*arguments)
-    return Apart(value, (_peak() - before) / _MEBIBYTE, _peak() / _MEBIBYTE)
+    return Apart(value, (_peak() - before) / _MEBIBYTE)
 
 
 def _peak() -> int:
-    status = Path("/proc/self/status")
-    if status.exists():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
+    if peak := _kilobytes(Path("/proc/self/status"), "VmHWM:"):
+        return peak
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

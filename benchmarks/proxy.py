@@ -1,7 +1,7 @@
-"""A proxy on loopback that counts: requests by method and path, bytes of bodies up, bytes down.
+"""A proxy on loopback that counts requests by method and path, bytes of bodies up, and bytes down.
 
-It knows as much HTTP/1.1 as the clients of the benchmarks send. It costs time of its own, so nothing is timed
-through it.
+It supports the part of HTTP/1.1 that the clients of the benchmarks send. Nothing is timed through it, because it costs
+time itself.
 """
 
 from __future__ import annotations
@@ -15,22 +15,33 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 _BLOCK = 256 * 1024
+_SEGMENTS = frozenset(
+    [
+        *("tasks", "poll", "batch", "log", "metadata", "taskdefs"),
+        *("repositories", "branches", "refs", "objects", "ls", "commits", "commit", "merge", "delete", "diff"),
+    ]
+)
+"""Segments of a path that are no names."""
 
 
 @dataclass(slots=True)
 class Counts:
-    """What went through so far. Bytes include heads."""
+    """Requests and bytes so far."""
 
     calls: Counter[str] = field(default_factory=Counter)
-    """By method and the first words of the path below the API's root."""
+    """By method and the last two segments of the path that are no names."""
     up: int = 0
-    """Of bodies, without heads."""
+    """Bytes of bodies, without heads."""
     down: int = 0
+    """Bytes with heads."""
 
     @property
     def requests(self) -> int:
         """All calls."""
         return self.calls.total()
+
+    def __str__(self) -> str:
+        return ", ".join(f"{number} {call}" for call, number in self.calls.most_common())
 
 
 class CountingProxy:
@@ -39,7 +50,7 @@ class CountingProxy:
     def __init__(self, target: str) -> None:
         parts = urlsplit(target)
         if parts.scheme != "http" or parts.hostname is None:
-            raise ValueError(f"the counting proxy speaks plain http only, not {parts.scheme}")
+            raise ValueError(f"the counting proxy supports plain http only, not {parts.scheme}")
         self._target = (parts.hostname, parts.port or 80)
         self._path = parts.path
         self.counts = Counts()
@@ -48,17 +59,17 @@ class CountingProxy:
         self._connections: set[asyncio.Task[None]] = set()
 
     def reset(self) -> None:
-        """Start counting anew."""
+        """Start counting again."""
         self.counts = Counts()
 
-    async def serve(self, ready: threading.Event, over: asyncio.Event) -> None:
-        """Serve until `over` is set."""
+    async def serve(self, ready: threading.Event, stopped: asyncio.Event) -> None:
+        """Serve until `stopped` is set."""
         server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=_BLOCK)
         port = server.sockets[0].getsockname()[1]
         self.url = f"http://127.0.0.1:{port}{self._path}"
         ready.set()
         async with server:
-            await over.wait()
+            await stopped.wait()
             for writer in self._writers:
                 writer.close()
             if self._connections:
@@ -71,15 +82,15 @@ class CountingProxy:
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            far_reader, far_writer = await asyncio.open_connection(*self._target, limit=_BLOCK)
-            ends = {writer, far_writer}
+            server_reader, server_writer = await asyncio.open_connection(*self._target, limit=_BLOCK)
+            ends = {writer, server_writer}
             self._writers |= ends
-            down = asyncio.create_task(self._pass_down(far_reader, writer))
+            down = asyncio.create_task(self._pass_down(server_reader, writer))
             try:
-                while await self._pass_request(reader, far_writer):
+                while await self._pass_request(reader, server_writer):
                     pass
             finally:
-                far_writer.close()
+                server_writer.close()
                 await down
                 self._writers -= ends
         writer.close()
@@ -100,7 +111,9 @@ class CountingProxy:
         first, *lines = head.decode("latin-1").split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         method, target, _ = first.split(" ", 2)
-        self.counts.calls[f"{method} {_kind(target.removeprefix(self._path))}"] += 1
+        segments = urlsplit(target.removeprefix(self._path)).path.strip("/").split("/")
+        kind = "/".join([segment for segment in segments if segment in _SEGMENTS][-2:]) or segments[0]
+        self.counts.calls[f"{method} {kind}"] += 1
         writer.write(head)
         if headers.get("transfer-encoding", "").lower() == "chunked":
             await self._pass_chunks(reader, writer)
@@ -129,32 +142,17 @@ class CountingProxy:
             writer.write(await reader.readexactly(2))
 
 
-def _kind(target: str) -> str:
-    """A path's words without its names: which call it is."""
-    words = urlsplit(target).path.strip("/").split("/")
-    known = [word for word in words if word in _WORDS]
-    return "/".join(known[-2:]) or words[0]
-
-
-_WORDS = frozenset(
-    [
-        *("tasks", "poll", "batch", "log", "metadata", "taskdefs"),
-        *("repositories", "branches", "refs", "objects", "ls", "commits", "commit", "merge", "delete", "diff"),
-    ]
-)
-
-
 @contextlib.contextmanager
 def counting(target: str) -> Iterator[CountingProxy]:
-    """A running proxy to `target`, for the length of the block."""
+    """Run a proxy to `target` for the block."""
     proxy = CountingProxy(target)
     ready = threading.Event()
     started: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
 
     async def main() -> None:
-        over = asyncio.Event()
-        started.append((asyncio.get_running_loop(), over))
-        await proxy.serve(ready, over)
+        stopped = asyncio.Event()
+        started.append((asyncio.get_running_loop(), stopped))
+        await proxy.serve(ready, stopped)
 
     thread = threading.Thread(target=asyncio.run, args=(main(),), name="counting proxy", daemon=True)
     thread.start()
@@ -163,6 +161,6 @@ def counting(target: str) -> Iterator[CountingProxy]:
     try:
         yield proxy
     finally:
-        loop, over = started[0]
-        loop.call_soon_threadsafe(over.set)
+        loop, stopped = started[0]
+        loop.call_soon_threadsafe(stopped.set)
         thread.join(10)

@@ -1,4 +1,4 @@
-"""The real servers that a benchmark needs, by the variables that perago itself reads; plain REST for the rest."""
+"""The servers of a benchmark, by the variables that perago itself reads, and plain REST calls to them."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import secrets
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any
 
 from pydantic import SecretStr
 
+from perago.adapters.lakefs import LakeFSStore
 from perago.ports import Upload
 from perago.settings import ConfigurationError, LakeFSSettings, Settings, load_settings
 
 START_SECONDS = 30
-"""How long a server of our own may take to start, and to end."""
+"""Most seconds that an embedded service takes to start, and to end."""
 
 
 def settings() -> Settings:
-    """The configuration of the environment; says what is missing and ends the benchmark otherwise."""
+    """Return the configuration of the environment; end the benchmark if it is invalid."""
     try:
         return load_settings()
     except ConfigurationError as error:
@@ -33,39 +33,48 @@ def settings() -> Settings:
 
 
 def lakefs() -> LakeFSSettings:
-    """Where lakeFS is; ends the benchmark if nothing says so."""
+    """Return the lakeFS of the environment; end the benchmark if it names none."""
     try:
         return settings().require_lakefs()
     except ConfigurationError as error:
         raise SystemExit(f"this benchmark needs a real lakeFS\n{error}") from error
 
 
+def conductor() -> str:
+    """Return the Conductor of the environment; end the benchmark if it names none."""
+    try:
+        return settings().require_conductor().server_url.rstrip("/")
+    except ConfigurationError as error:
+        raise SystemExit(f"this benchmark needs a real Conductor\n{error}") from error
+
+
 @contextlib.contextmanager
 def lakefs_or_embedded() -> Iterator[tuple[LakeFSSettings, str]]:
-    """The lakeFS that the environment names, otherwise an embedded one; and what to call it."""
-    found = settings().lakefs
-    if found is not None:
-        yield found, "real lakeFS"
+    """Yield the lakeFS of the environment, otherwise an embedded one, and its name in a title."""
+    if (configured := settings().lakefs) is not None:
+        yield configured, "real lakeFS"
         return
-    with embedded_lakefs() as found:
-        yield found, "embedded lakeFS"
-
-
-@contextlib.contextmanager
-def embedded_lakefs() -> Iterator[LakeFSSettings]:
-    """An embedded lakeFS over HTTP in a process of its own, as `perago dev` has it; ends the benchmark if it does not
-    start."""
     key, secret = "benchmark", secrets.token_hex(16)
-    with _served(_lakefs_until_told, key, secret) as url:
-        yield LakeFSSettings(url, key, SecretStr(secret))
+    with _in_process(_serve_lakefs, key, secret) as url:
+        yield LakeFSSettings(url, key, SecretStr(secret)), "embedded lakeFS"
 
 
 @contextlib.contextmanager
-def _served(serve: Callable[..., None], *more: str) -> Iterator[str]:
-    """The URL of an embedded service in a process of its own; `serve` gets a pipe to send it to."""
+def conductor_or_embedded() -> Iterator[str]:
+    """Yield the Conductor of the environment, otherwise an embedded one."""
+    if (configured := settings().conductor) is not None:
+        yield configured.server_url.rstrip("/")
+        return
+    with _in_process(_serve_conductor) as url:
+        yield f"{url}/api"
+
+
+@contextlib.contextmanager
+def _in_process(serve: Callable[..., None], *arguments: str) -> Iterator[str]:
+    """Run an embedded service in a process of its own. `serve` gets a pipe, to which it sends its URL."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=serve, args=(theirs, *more), daemon=True)
+    process = context.Process(target=serve, args=(theirs, *arguments), daemon=True)
     process.start()
     try:
         if not ours.poll(START_SECONDS):
@@ -76,7 +85,7 @@ def _served(serve: Callable[..., None], *more: str) -> Iterator[str]:
         process.join(START_SECONDS)
 
 
-def _lakefs_until_told(pipe: Connection, key: str, secret: str) -> None:
+def _serve_lakefs(pipe: Connection, key: str, secret: str) -> None:
     from perago.driver import SystemClock
     from perago.embedded.http.lakefs import lakefs_app
     from perago.embedded.http.loopback import serve
@@ -89,26 +98,7 @@ def _lakefs_until_told(pipe: Connection, key: str, secret: str) -> None:
     server.close()
 
 
-def conductor() -> str:
-    """Where Conductor is; ends the benchmark if nothing says so."""
-    try:
-        return settings().require_conductor().server_url.rstrip("/")
-    except ConfigurationError as error:
-        raise SystemExit(f"this benchmark needs a real Conductor\n{error}") from error
-
-
-@contextlib.contextmanager
-def conductor_or_embedded() -> Iterator[tuple[str, str]]:
-    """The Conductor that the environment names, otherwise an embedded one; and what to call it."""
-    found = settings().conductor
-    if found is not None:
-        yield found.server_url.rstrip("/"), "real Conductor"
-        return
-    with _served(_conductor_until_told) as url:
-        yield f"{url}/api", "embedded Conductor"
-
-
-def _conductor_until_told(pipe: Connection) -> None:
+def _serve_conductor(pipe: Connection) -> None:
     from perago.driver import SystemClock
     from perago.embedded.conductor import InMemoryConductor
     from perago.embedded.http.conductor import conductor_app
@@ -119,13 +109,8 @@ def _conductor_until_told(pipe: Connection) -> None:
         pipe.recv()
 
 
-def through(found: LakeFSSettings, url: str) -> LakeFSSettings:
-    """The same server at another URL."""
-    return replace(found, endpoint_url=url)
-
-
 def call(url: str, method: str, body: object = None, headers: Mapping[str, str] | None = None) -> Any:
-    """One plain REST call."""
+    """Send one plain REST call."""
     content = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(
         url, content, {"Content-Type": "application/json", **(headers or {})}, method=method
@@ -138,41 +123,33 @@ def call(url: str, method: str, body: object = None, headers: Mapping[str, str] 
         return text
 
 
-def credentials(found: LakeFSSettings) -> dict[str, str]:
-    """The header that lets us in."""
-    pair = f"{found.access_key_id}:{found.secret_access_key.get_secret_value()}"
+def credentials(settings: LakeFSSettings) -> dict[str, str]:
+    """Return the header that authenticates a call to lakeFS."""
+    pair = f"{settings.access_key_id}:{settings.secret_access_key.get_secret_value()}"
     return {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
 
 
-def api(found: LakeFSSettings) -> str:
-    """The root of the REST interface."""
-    return found.endpoint_url.rstrip("/").removesuffix("/api/v1") + "/api/v1"
+def api(settings: LakeFSSettings) -> str:
+    """Return the root of the REST interface of lakeFS."""
+    return settings.endpoint_url.rstrip("/").removesuffix("/api/v1") + "/api/v1"
 
 
 @contextlib.contextmanager
-def repository(found: LakeFSSettings) -> Iterator[str]:
-    """A repository with a `main` branch, gone afterwards. Its storage is lakeFS's local block store, or what
+def repository(settings: LakeFSSettings) -> Iterator[str]:
+    """Create a repository with a `main` branch for the block. Its storage is lakeFS's local block store, or what
     `BENCHMARK_NAMESPACE` names, such as `s3://bucket/`."""
     name = f"perago-benchmark-{uuid.uuid4().hex[:12]}"
-    body = {
-        "name": name,
-        "storage_namespace": f"{os.environ.get('BENCHMARK_NAMESPACE', 'local://')}{name}",
-        "default_branch": "main",
-    }
-    call(f"{api(found)}/repositories", "POST", body, credentials(found))
+    namespace = f"{os.environ.get('BENCHMARK_NAMESPACE', 'local://')}{name}"
+    body = {"name": name, "storage_namespace": namespace, "default_branch": "main"}
+    call(f"{api(settings)}/repositories", "POST", body, credentials(settings))
     try:
         yield name
     finally:
-        call(f"{api(found)}/repositories/{name}?force=true", "DELETE", None, credentials(found))
+        call(f"{api(settings)}/repositories/{name}?force=true", "DELETE", None, credentials(settings))
 
 
-def commit_files(found: LakeFSSettings, name: str, uploads: list[Upload]) -> str:
-    """Put files on `main`; returns the commit."""
-    from perago.adapters.lakefs import LakeFSStore
-
-    store = LakeFSStore(found)
-    try:
-        store.upload(name, "main", uploads)
-        return store.commit(name, "main", "what the benchmark works on", {}).id
-    finally:
-        store.close()
+def commit_files(settings: LakeFSSettings, repository: str, uploads: list[Upload]) -> str:
+    """Commit files to `main`, and return the commit."""
+    with contextlib.closing(LakeFSStore(settings)) as store:
+        store.upload(repository, "main", uploads)
+        return store.commit(repository, "main", "files of the benchmark", {}).id

@@ -1,24 +1,22 @@
 """A day's load in one run: 20,000 attempts of `perago start` on an embedded Conductor and an embedded lakeFS.
 
-Each workflow has one attempt that publishes, and many empty ones. The lanes run one workflow after the other, each on a
-branch of its own. Samples of the worker's process tree, its disk and the staging branches begin after a tenth of the
-attempts, when slots, caches and log files are there.
+Each workflow has one attempt that publishes, and many empty ones. Each lane runs one workflow after the other on its
+own branch. Samples of the worker's processes, its disk and the staging branches begin after a tenth of the attempts,
+when slots, caches and log files exist.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import hashlib
 import math
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,11 +24,11 @@ from typing import Any
 import psutil
 
 from benchmarks import servers
-from benchmarks.harness import Row, at_least, at_most, print_machine, print_table
-from benchmarks.processes import end_tree, tree_memory, tree_of
+from benchmarks.harness import Row, at_least, at_most, command_line, options, print_table
+from benchmarks.processes import tree_memory, tree_of
 from benchmarks.tasks.editing import edit
 from benchmarks.tasks.noop import noop
-from benchmarks.workers import ROOT, wait_for
+from benchmarks.workers import process, wait_for
 from perago.authoring.task import get_task
 from perago.ports import Upload
 from perago.settings import LakeFSSettings
@@ -38,7 +36,7 @@ from perago.taskdef import build_task_definition
 
 ATTEMPTS = 20_000
 STEPS = 40
-"""Of a workflow. The first one publishes."""
+"""Steps of a workflow. The first one publishes."""
 LANES, SLOTS = 8, 4
 INTERVAL = 5.0
 """Seconds between two samples."""
@@ -48,18 +46,18 @@ NOOP, EDIT = "benchmark.noop", "benchmark.edit"
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The worker at one moment."""
+    """The state of the worker at one time."""
 
-    done: int
-    """Attempts that have completed."""
+    completed: int
+    """Attempts."""
     resident: float
-    """MiB of the process tree, shared pages counted in each process (RSS)."""
+    """MiB of all processes, shared pages counted in each process (RSS)."""
     memory: float
     """The same with shared pages counted once (PSS). It grows while slots write to pages that they shared at first."""
     descriptors: int
     processes: int
     files: int
-    """Below the workspace root and the log root, without the objects of the cache."""
+    """Files and directories below the workspace root and the log root, without the objects of the cache."""
     logs: int
     """Log files."""
     branches: int
@@ -67,62 +65,61 @@ class Sample:
 
 
 class Soak:
-    """One run. `done` counts the completed attempts of all lanes."""
+    """One run. `completed` counts the attempts of all lanes."""
 
     def __init__(self, conductor: str, lakefs: LakeFSSettings, repository: str, attempts: int, minutes: float) -> None:
-        self._conductor, self._lakefs, self._repository = conductor, lakefs, repository
-        self._attempts, self._until = attempts, time.monotonic() + 60 * minutes
+        self._conductor, self._lakefs = conductor, lakefs
+        self._repository, self._branches = repository, f"{servers.api(lakefs)}/repositories/{repository}/branches"
+        self._attempts, self._deadline = attempts, time.monotonic() + 60 * minutes
         self._lock = threading.Lock()
-        self._begun = self.done = 0
+        self._begun = self.completed = 0
         self.failure: BaseException | None = None
 
     def register(self) -> None:
-        """Put the definitions on Conductor."""
-        url = self._conductor
+        """Register the definitions on Conductor."""
         tasks = [task for task in map(get_task, (noop, edit)) if task is not None]
-        servers.call(f"{url}/metadata/taskdefs", "POST", [build_task_definition(task) for task in tasks])
+        definitions = [build_task_definition(task) for task in tasks]
+        servers.call(f"{self._conductor}/metadata/taskdefs", "POST", definitions)
         published = {"params": {"paths": ["a.bin"]}, "workspace": "${workflow.input.workspace}"}
         steps = [_step(EDIT, "publish", published)]
         steps += [_step(NOOP, f"step{number}", {"params": {}}) for number in range(1, STEPS)]
         workflow = {"name": "soak", "version": 1, "schemaVersion": 2, "tasks": steps, "ownerEmail": "a@example.com"}
-        servers.call(f"{url}/metadata/workflow", "PUT", [workflow])
+        servers.call(f"{self._conductor}/metadata/workflow", "PUT", [workflow])
 
     def run_lane(self, branch: str) -> None:
-        """Run workflows on a branch until all attempts of the soak have begun."""
+        """Run workflows on a new branch until all attempts of the soak have begun."""
         try:
-            ref = self._create(branch)
-            while self._take():
+            body = {"name": branch, "source": "main"}
+            ref = str(servers.call(self._branches, "POST", body, servers.credentials(self._lakefs)))
+            while self._begin_workflow():
                 ref = self._run_workflow(branch, ref)
         except BaseException as error:
             self.failure = error
 
     def staging_branches(self) -> int:
         """Return the number of staging branches."""
-        url = f"{servers.api(self._lakefs)}/repositories/{self._repository}/branches?prefix=perago-&amount=1000"
+        url = f"{self._branches}?prefix=perago-&amount=1000"
         return len(servers.call(url, "GET", None, servers.credentials(self._lakefs))["results"])
 
-    def _take(self) -> bool:
+    def _begin_workflow(self) -> bool:
         with self._lock:
             self._begun += STEPS
-            has_time = self.failure is None and time.monotonic() < self._until
+            has_time = self.failure is None and time.monotonic() < self._deadline
             return has_time and self._begun - STEPS < self._attempts
 
-    def _create(self, branch: str) -> str:
-        url = f"{servers.api(self._lakefs)}/repositories/{self._repository}/branches"
-        return str(servers.call(url, "POST", {"name": branch, "source": "main"}, servers.credentials(self._lakefs)))
-
     def _run_workflow(self, branch: str, ref: str) -> str:
-        place = {"repository": self._repository, "branch": branch, "ref_type": "commit", "ref": ref}
-        start = {"name": "soak", "version": 1, "input": {"workspace": place}}
+        workspace = {"repository": self._repository, "branch": branch, "ref_type": "commit", "ref": ref}
+        start = {"name": "soak", "version": 1, "input": {"workspace": workspace}}
         url = f"{self._conductor}/workflow/{servers.call(f'{self._conductor}/workflow', 'POST', start)}"
         wait_for("a workflow", lambda: self._has_ended(url), WORKFLOW_LIMIT, pause=0.2)
-        workflow = servers.call(url, "GET")
-        if workflow["status"] != "COMPLETED":
-            raise RuntimeError(f"a workflow ended as {workflow['status']}: {workflow.get('reasonForIncompletion')}")
+        execution = servers.call(url, "GET")
+        if execution["status"] != "COMPLETED":
+            reason = execution.get("reasonForIncompletion")
+            raise RuntimeError(f"a workflow ended as {execution['status']}: {reason}")
         with self._lock:
-            self.done += len(workflow["tasks"])
+            self.completed += len(execution["tasks"])
         servers.call(f"{url}/remove?archiveWorkflow=false", "DELETE")
-        return str(workflow["tasks"][0]["outputData"]["workspace"]["ref"])
+        return str(execution["tasks"][0]["outputData"]["workspace"]["ref"])
 
     def _has_ended(self, url: str) -> bool:
         if self.failure is not None:
@@ -136,131 +133,101 @@ def _step(name: str, reference: str, inputs: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Run and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--attempts", type=int, default=ATTEMPTS, help="attempts (default %(default)s)")
     parser.add_argument("--minutes", type=float, default=math.inf, help="begin no workflow after so many minutes")
-    given = parser.parse_args()
-    attempts: int = given.attempts
-    print_machine()
+    namespace = options(parser)
     with contextlib.ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         lakefs, _ = stack.enter_context(servers.lakefs_or_embedded())
-        conductor, _ = stack.enter_context(servers.conductor_or_embedded())
+        conductor = stack.enter_context(servers.conductor_or_embedded())
         repository = stack.enter_context(servers.repository(lakefs))
         content = bytes(4096)
         (scratch / "a.bin").write_bytes(content)
         upload = Upload("a.bin", scratch / "a.bin", len(content), hashlib.md5(content).hexdigest())
         servers.commit_files(lakefs, repository, [upload])
-        soak = Soak(conductor, lakefs, repository, attempts, given.minutes)
+        soak = Soak(conductor, lakefs, repository, namespace.attempts, namespace.minutes)
         soak.register()
-        worker = stack.enter_context(_worker(conductor, lakefs, scratch))
+        worker = stack.enter_context(process(*_worker(conductor, lakefs), scratch))
         began = time.monotonic()
         lanes = [
             threading.Thread(target=soak.run_lane, args=(f"lane{number}",), daemon=True) for number in range(LANES)
         ]
         for lane in lanes:
             lane.start()
-        samples = _samples(soak, worker, scratch, lanes)
+        samples = _samples(soak, worker.pid, scratch, lanes)
         seconds = time.monotonic() - began
         if soak.failure is not None:
             raise soak.failure
-    settled = [one for one in samples if one.done >= soak.done / 10]
+    settled = [sample for sample in samples if sample.completed >= soak.completed / 10]
+    completed = at_least(namespace.attempts, soak.completed, "all completed")
     print_table(
-        f"soak: {seconds / 60:.1f} min with {SLOTS} slots, {soak.done / seconds:.0f} attempts a second",
+        f"soak: {seconds / 60:.1f} min with {SLOTS} slots, {soak.completed / seconds:.0f} attempts a second",
         ["first fifth", "last fifth", "most"],
-        [Row("attempts", ["", "", f"{soak.done:,}"], at_least(attempts, soak.done, "all completed")), *_rows(settled)],
+        [Row("attempts", ["", "", f"{soak.completed:,}"], completed), *_rows(settled)],
         depends_on="nothing but the time that it takes; the servers' memory is not measured",
     )
 
 
-@contextlib.contextmanager
-def _worker(conductor: str, lakefs: LakeFSSettings, scratch: Path) -> Iterator[int]:
-    """Run a worker for the block, and yield its process id."""
-    environment = {
-        **os.environ,
+def _worker(conductor: str, lakefs: LakeFSSettings) -> tuple[list[str], dict[str, str]]:
+    """Return the command of the worker, and its variables."""
+    modules = [f"benchmarks.tasks.noop={SLOTS - 1}", "benchmarks.tasks.editing=1"]
+    variables = {
         "CONDUCTOR_SERVER_URL": conductor,
         "LAKECTL_SERVER_ENDPOINT_URL": lakefs.endpoint_url,
         "LAKECTL_CREDENTIALS_ACCESS_KEY_ID": lakefs.access_key_id,
         "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY": lakefs.secret_access_key.get_secret_value(),
-        "PERAGO_WORKSPACE_ROOT": str(scratch / "workspaces"),
-        "PERAGO_LOG_ROOT": str(scratch / "logs"),
-        "PYTHONPATH": str(ROOT),
     }
-    command = [
-        sys.executable,
-        "-m",
-        "perago",
-        "start",
-        f"benchmarks.tasks.noop={SLOTS - 1}",
-        "benchmarks.tasks.editing=1",
-    ]
-    with (scratch / "output").open("wb") as output:
-        process = subprocess.Popen(
-            [*command, "-j", str(SLOTS)], env=environment, cwd=scratch, stdout=output, stderr=subprocess.STDOUT
-        )
-        try:
-            yield process.pid
-            if process.poll() is not None:
-                raise RuntimeError(f"the worker ended early:\n{(scratch / 'output').read_text()[-2000:]}")
-        finally:
-            end_tree(process.pid)
-            process.wait(10)
+    return [sys.executable, "-m", "perago", "start", *modules, "-j", str(SLOTS)], variables
 
 
 def _samples(soak: Soak, worker: int, scratch: Path, lanes: list[threading.Thread]) -> list[Sample]:
-    """Return samples until all lanes have ended, and one afterwards."""
-    found = []
-    shown = time.monotonic()
+    """Return samples until all lanes have ended, and one afterwards. Print one a minute."""
+    samples = []
+    printed = time.monotonic()
     while any(lane.is_alive() for lane in lanes):
         next(lane for lane in lanes if lane.is_alive()).join(INTERVAL)
-        found.append(_sample(soak, worker, scratch))
-        if time.monotonic() - shown >= 60:
-            shown = time.monotonic()
-            print(found[-1], flush=True)
-    return [*found, _sample(soak, worker, scratch)]
+        samples.append(_sample(soak, worker, scratch))
+        if time.monotonic() - printed >= 60:
+            printed = time.monotonic()
+            print(samples[-1], flush=True)
+    return [*samples, _sample(soak, worker, scratch)]
 
 
 def _sample(soak: Soak, worker: int, scratch: Path) -> Sample:
     descriptors, resident = 0, 0.0
-    for process in tree_of(worker):
+    processes = tree_of(worker)
+    for member in processes:
         with contextlib.suppress(psutil.Error):
-            descriptors += process.num_fds()
-            resident += process.memory_info().rss / 2**20
+            descriptors += member.num_fds()
+            resident += member.memory_info().rss / 2**20
     logs = sum(len(names) for _, _, names in os.walk(scratch / "logs"))
     files = logs
-    for path, below, names in os.walk(scratch / "workspaces"):
-        below[:] = [name for name in below if name != ".cache"]
-        files += len(names) + (path.count("/") > 0)
-    return Sample(
-        soak.done,
-        resident,
-        tree_memory(worker),
-        descriptors,
-        len(tree_of(worker)),
-        files,
-        logs,
-        soak.staging_branches(),
-    )
+    for _, directories, names in os.walk(scratch / "workspaces"):
+        directories[:] = [name for name in directories if name != ".cache"]
+        files += len(names) + 1
+    memory, branches = tree_memory(worker), soak.staging_branches()
+    return Sample(soak.completed, resident, memory, descriptors, len(processes), files, logs, branches)
 
 
 def _rows(samples: list[Sample]) -> list[Row]:
     fifth = max(1, len(samples) // 5)
 
-    def row(what: str, value: Callable[[Sample], float], text: str = "", slack: float = 0.0) -> Row:
-        first, last = (statistics.median(map(value, part)) for part in (samples[:fifth], samples[-fifth:]))
-        figures = [f"{figure:.0f}" for figure in (first, last, max(map(value, samples)))]
-        return Row(what, figures, at_most(first + slack, last, text) if text else None)
+    def row(what: str, figure: Callable[[Sample], float], text: str = "", slack: float = 0.0) -> Row:
+        first, last = (statistics.median(map(figure, part)) for part in (samples[:fifth], samples[-fifth:]))
+        values = [f"{value:.0f}" for value in (first, last, max(map(figure, samples)))]
+        return Row(what, values, at_most(first + slack, last, text) if text else None)
 
     at_end = samples[-1].branches
-    resident = statistics.median(one.resident for one in samples[:fifth])
+    resident = statistics.median(sample.resident for sample in samples[:fifth])
     return [
-        row("resident memory, MiB", lambda one: one.resident, "flat within 5 %", 0.05 * resident),
-        row("memory, shared pages once, MiB", lambda one: one.memory),
-        row("descriptors", lambda one: one.descriptors, "flat within one slot", 20),
-        row("processes", lambda one: one.processes, "flat within one slot", 1),
-        row("files and directories", lambda one: one.files, "flat within running attempts", 8 * SLOTS),
-        row("log files", lambda one: one.logs, "flat, and a file for each id on a new day", 2 * SLOTS + 2),
-        row("staging branches", lambda one: one.branches, "flat within running attempts", SLOTS),
+        row("resident memory, MiB", lambda sample: sample.resident, "flat within 5 %", 0.05 * resident),
+        row("memory, shared pages once, MiB", lambda sample: sample.memory),
+        row("descriptors", lambda sample: sample.descriptors, "flat within one slot", 20),
+        row("processes", lambda sample: sample.processes, "flat within one slot", 1),
+        row("files and directories", lambda sample: sample.files, "flat within running attempts", 8 * SLOTS),
+        row("log files", lambda sample: sample.logs, "flat, and a file for each id on a new day", 2 * SLOTS + 2),
+        row("staging branches", lambda sample: sample.branches, "flat within running attempts", SLOTS),
         Row("staging branches at the end", ["", "", str(at_end)], at_most(0, at_end, "none")),
     ]
 

@@ -1,19 +1,19 @@
-"""A full queue of tasks that do nothing: `perago start` against a bare conductor-python worker on the same server, and
-against the requests that perago sends, without anything else.
+"""A full queue of tasks that do nothing: `perago start`, a bare conductor-python worker, and perago's requests alone.
 
-The queue is filled before the worker starts. Tasks a second are counted by the server's clock, from the first task
-taken to the last one completed; processor time is that of the whole process tree with its start.
+All run on the same server, and the queue is filled before the worker starts. Tasks a second are counted by the server's
+clock, from the start of the first task to the end of the last one. Processor time is that of all processes with their
+start.
 """
 
 from __future__ import annotations
 
 import statistics
 import tempfile
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from benchmarks import servers
-from benchmarks.harness import Row, Target, arguments, at_least, at_most, print_table, ratio, seconds, under
+from benchmarks.harness import Row, Target, at_least, at_most, print_table, ratio, rounds_option, seconds, under
 from benchmarks.processes import tree_cpu
 from benchmarks.workers import BARE_MODULE, REQUESTS_MODULE, Kind, running
 from benchmarks.workflows import Workflows, workflows
@@ -28,7 +28,7 @@ KINDS = (BARE_ONE, PERAGO_ONE, REQUESTS[0], BARE_FOUR, PERAGO_FOUR, REQUESTS[1])
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One queue worked off."""
+    """The figures of a worker that has emptied the queue."""
 
     rate: float
     """Tasks a second."""
@@ -40,13 +40,16 @@ class Run:
 
 def main() -> None:
     """Run and print."""
-    rounds = arguments(__doc__, rounds=3).rounds
+    rounds = rounds_option(__doc__, 3)
     runs: dict[str, list[Run]] = {kind.name: [] for kind in KINDS}
     with tempfile.TemporaryDirectory() as scratch, workflows(servers.conductor(), "noop") as flows:
         for number in range(rounds):
             for kind in KINDS:
-                runs[kind.name].append(work_off(kind, flows, Path(scratch) / f"{number}-{kind.name}"))
-    medians = {name: middle(found) for name, found in runs.items()}
+                runs[kind.name].append(empty_queue(kind, flows, Path(scratch) / f"{number}-{kind.name}"))
+    medians = {
+        name: Run(*(statistics.median(figures) for figures in zip(*map(astuple, taken), strict=True)))
+        for name, taken in runs.items()
+    }
     print_table(
         f"throughput, {TASKS} queued tasks, median of {rounds}, taking turns; ratios to bare with as many threads",
         ["tasks/s", "tasks/s / bare", "cpu", "cpu / bare", "to first task"],
@@ -55,8 +58,8 @@ def main() -> None:
     )
 
 
-def work_off(kind: Kind, flows: Workflows, scratch: Path) -> Run:
-    """Fill the queue, start a worker, and look when everything is done."""
+def empty_queue(kind: Kind, flows: Workflows, scratch: Path) -> Run:
+    """Fill the queue, start a worker, and wait until the queue is empty."""
     ids = flows.start(TASKS)
     with running(kind, flows.task, flows.url, scratch) as worker:
         flows.wait(LIMIT)
@@ -67,33 +70,19 @@ def work_off(kind: Kind, flows: Workflows, scratch: Path) -> Run:
     return Run(TASKS / (span / 1000), cpu, first - worker.started)
 
 
-def middle(runs: list[Run]) -> Run:
-    """The median of each figure by itself."""
-    return Run(
-        statistics.median(run.rate for run in runs),
-        statistics.median(run.cpu for run in runs),
-        statistics.median(run.start for run in runs),
-    )
-
-
 def rows_of(kind: Kind, medians: dict[str, Run]) -> list[Row]:
-    """The line of a worker, and one for each further target."""
-    run = medians[kind.name]
-    base = medians[(BARE_ONE if kind.slots == 1 else BARE_FOUR).name]
-    values = [
-        f"{run.rate:.0f}",
-        ratio(run.rate, base.rate),
-        seconds(run.cpu),
-        ratio(run.cpu, base.cpu),
-        seconds(run.start),
-    ]
-    targets = [] if kind.other else targets_of(kind, run, base)
-    first = targets[0] if targets else None
-    return [Row(kind.name, values, first), *(Row("", [""] * len(values), target) for target in targets[1:])]
+    """Return the row of a worker, and one for each further target."""
+    run, base = medians[kind.name], medians[(BARE_ONE if kind.slots == 1 else BARE_FOUR).name]
+    values = [f"{run.rate:.0f}", ratio(run.rate, base.rate), seconds(run.cpu), ratio(run.cpu, base.cpu)]
+    values.append(seconds(run.start))
+    if kind.other:
+        return [Row(kind.name, values)]
+    first, *others = targets_of(kind, run, base)
+    return [Row(kind.name, values, first), *(Row("", [""] * len(values), target) for target in others)]
 
 
 def targets_of(kind: Kind, run: Run, base: Run) -> list[Target]:
-    """The rate and processor time beside the bare worker's; the start counts for four slots."""
+    """Return the targets of rate and processor time; for four slots also that of the start."""
     rate = at_least(1.0, run.rate / base.rate, "at least 1.0 x bare")
     cpu = at_most(1.3, run.cpu / base.cpu, "cpu at most 1.3 x bare")
     return [rate, cpu, *([under(0.6, run.start, "first task under 0.6 s")] if kind.slots == 4 else [])]

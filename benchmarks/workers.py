@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A worker for one task type with as many attempts at a time as `slots`."""
+    """A worker for one task type with `slots` attempts at the same time."""
 
     name: str
     slots: int
@@ -33,7 +33,7 @@ class Kind:
     """The module of a worker that is not perago's."""
 
     def command(self, task: str) -> list[str]:
-        """How it is started."""
+        """Return the command that starts it."""
         if self.other:
             return [sys.executable, "-m", self.other, task, str(self.slots)]
         return [sys.executable, "-m", "perago", "start", MODULE, "-j", str(self.slots)]
@@ -41,47 +41,53 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A worker that has been started; `started` is when, in seconds since the epoch."""
+    """A started worker; `started` is in seconds since the epoch."""
 
     pid: int
     started: float
 
 
+def running(kind: Kind, task: str, conductor: str, scratch: Path) -> contextlib.AbstractContextManager[Running]:
+    """Run a worker for the empty task."""
+    return process(kind.command(task), {"BENCHMARK_TASK": task, "CONDUCTOR_SERVER_URL": conductor}, scratch)
+
+
 @contextlib.contextmanager
-def running(kind: Kind, task: str, conductor: str, scratch: Path) -> Iterator[Running]:
-    """A worker for the length of the block. What it prints goes to a file below `scratch`."""
+def process(command: Sequence[str], variables: Mapping[str, str], scratch: Path) -> Iterator[Running]:
+    """Run the command of a worker for the block. Its files and its output are below `scratch`.
+
+    Raises:
+        RuntimeError: it ended before the block.
+    """
     scratch.mkdir(parents=True, exist_ok=True)
     environment = {
         **os.environ,
-        "BENCHMARK_TASK": task,
-        "CONDUCTOR_SERVER_URL": conductor,
         "PERAGO_WORKSPACE_ROOT": str(scratch / "workspaces"),
         "PERAGO_LOG_ROOT": str(scratch / "logs"),
         "PYTHONPATH": str(ROOT),
+        **variables,
     }
     with (scratch / "output").open("wb") as output:
         started = time.time()
-        process = subprocess.Popen(
-            kind.command(task), env=environment, cwd=scratch, stdout=output, stderr=subprocess.STDOUT
-        )
+        worker = subprocess.Popen(command, env=environment, cwd=scratch, stdout=output, stderr=subprocess.STDOUT)
         try:
-            yield Running(process.pid, started)
-            if process.poll() is not None:
-                raise RuntimeError(f"{kind.name} ended early:\n{(scratch / 'output').read_text()[-2000:]}")
+            yield Running(worker.pid, started)
+            if worker.poll() is not None:
+                raise RuntimeError(f"{command} ended early:\n{(scratch / 'output').read_text()[-2000:]}")
         finally:
-            end_tree(process.pid)
-            process.wait(10)
+            end_tree(worker.pid)
+            worker.wait(10)
 
 
 def wait_for(what: str, condition: Callable[[], T], limit: float, pause: float = 0.05) -> T:
-    """What `condition` returns once that is true.
+    """Return the first true value of `condition`.
 
     Raises:
         TimeoutError: after `limit` seconds.
     """
     deadline = time.monotonic() + limit
     while time.monotonic() < deadline:
-        if found := condition():
-            return found
+        if value := condition():
+            return value
         time.sleep(pause)
     raise TimeoutError(f"waited {limit:g} s in vain for {what}")

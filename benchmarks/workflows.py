@@ -1,4 +1,4 @@
-"""Workflows of one task type on a real Conductor, for as long as a benchmark needs them."""
+"""Workflows of one task type on a real Conductor, removed at the end of a benchmark."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmarks.servers import call
 from benchmarks.workers import wait_for
+from perago.taskdef import build_task_definition, load_task
 
 _STARTERS = 4
 _BULK = 500
@@ -26,9 +27,7 @@ class Workflows:
         self._started: list[str] = []
 
     def register(self) -> None:
-        """Put the definitions on the server."""
-        from perago.taskdef import build_task_definition, load_task
-
+        """Register the definitions on the server."""
         os.environ["BENCHMARK_TASK"] = self.task  # the module reads its name there
         definition = build_task_definition(load_task("benchmarks.tasks.noop"))
         call(f"{self.url}/metadata/taskdefs", "POST", [{**definition, "name": self.task}])
@@ -38,18 +37,15 @@ class Workflows:
         call(f"{self.url}/metadata/workflow", "PUT", [{**workflow, "ownerEmail": "benchmark@example.com"}])
 
     def start(self, count: int) -> list[str]:
-        """Start workflows; returns their ids."""
-
-        def one(_: int) -> str:
-            return str(call(f"{self.url}/workflow", "POST", {"name": self.task, "version": 1, "input": {}}))
-
+        """Start workflows, and return their ids."""
+        request = {"name": self.task, "version": 1, "input": {}}
         with ThreadPoolExecutor(_STARTERS) as pool:
-            ids = list(pool.map(one, range(count)))
+            ids = list(pool.map(lambda _: str(call(f"{self.url}/workflow", "POST", request)), range(count)))
         self._started += ids
         return ids
 
     def wait(self, limit: float) -> None:
-        """Until no workflow runs. While many do, only the length of the queue is asked for.
+        """Wait until no workflow runs. While many do, request only the length of the queue.
 
         Raises:
             TimeoutError: after `limit` seconds.
@@ -60,36 +56,37 @@ class Workflows:
         wait_for("the workflows to end", lambda: not call(running, "GET"), limit)
 
     def tasks(self, ids: Sequence[str]) -> list[dict[str, Any]]:
-        """The finished tasks of all workflows.
+        """Return the finished tasks of workflows.
 
         Raises:
-            RuntimeError: one has not completed.
+            RuntimeError: a workflow has not completed.
         """
         with ThreadPoolExecutor(_STARTERS) as pool:
-            found = list(pool.map(lambda workflow: call(f"{self.url}/workflow/{workflow}", "GET"), ids))
-        for workflow in found:
-            if workflow["status"] != "COMPLETED":
-                raise RuntimeError(f"a workflow ended as {workflow['status']}: {workflow.get('reasonForIncompletion')}")
-        return [task for workflow in found for task in workflow["tasks"]]
+            executions = list(pool.map(lambda workflow_id: call(f"{self.url}/workflow/{workflow_id}", "GET"), ids))
+        for execution in executions:
+            if execution["status"] != "COMPLETED":
+                reason = execution.get("reasonForIncompletion")
+                raise RuntimeError(f"a workflow ended as {execution['status']}: {reason}")
+        return [task for execution in executions for task in execution["tasks"]]
 
     def remove(self) -> None:
-        """Take everything from the server."""
+        """Remove executions and definitions from the server."""
         for start in range(0, len(self._started), _BULK):
             batch = self._started[start : start + _BULK]
             with contextlib.suppress(OSError):
                 call(f"{self.url}/workflow/bulk/terminate-remove", "DELETE", batch)
                 call(f"{self.url}/workflow/bulk/remove", "DELETE", batch)
-        for what in (f"metadata/workflow/{self.task}/1", f"metadata/taskdefs/{self.task}"):
+        for path in (f"metadata/workflow/{self.task}/1", f"metadata/taskdefs/{self.task}"):
             with contextlib.suppress(OSError):
-                call(f"{self.url}/{what}", "DELETE")
+                call(f"{self.url}/{path}", "DELETE")
 
 
 @contextlib.contextmanager
 def workflows(url: str, name: str, *, steps: int = 1) -> Iterator[Workflows]:
-    """A task type of its own and a workflow of so many steps of it, for the length of the block."""
-    found = Workflows(url, f"benchmark.{name}.{uuid.uuid4().hex[:8]}", steps)
+    """Register a new task type and a workflow of `steps` steps for the block."""
+    workflows = Workflows(url, f"benchmark.{name}.{uuid.uuid4().hex[:8]}", steps)
     try:
-        found.register()
-        yield found
+        workflows.register()
+        yield workflows
     finally:
-        found.remove()
+        workflows.remove()

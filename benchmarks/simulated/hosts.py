@@ -40,47 +40,45 @@ SLOT_START = 0.3
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """What all hosts of a simulation have in common."""
+class Setup:
+    """The parts that all hosts of a simulation share."""
 
     turns: Turns
     conductor: ConductorLine
     lakefs: LakeFSLine
     tasks: dict[str, Task]
     run: FunctionCaller
-    """Is called for the function of every task."""
-    over: Callable[[WorkerPlan, AttemptRecord], object]
-    """Is told of every attempt that is over, except for its report."""
+    """Called for the function of every task."""
+    ended: Callable[[WorkerPlan, AttemptRecord], object]
+    """Called with every attempt before its report."""
 
 
 class SlotThread:
     """Takes the place of `perago.worker.processes.SlotProcess`."""
 
-    def __init__(
-        self, around: Surroundings, plan: WorkerPlan, worker_id: str, on_message: Callable[[FromSlot], None]
-    ) -> None:
+    def __init__(self, setup: Setup, plan: WorkerPlan, worker_id: str, on_message: Callable[[FromSlot], None]) -> None:
         self.pid = 0
-        self.exit: asyncio.Future[None] = around.turns.loop.create_future()
-        self._around, self._plan, self._worker_id, self._on_message = around, plan, worker_id, on_message
-        self._task = around.tasks[plan.tasks[0].name]
-        self._proofs = FenceProofs(around.turns)
+        self.exit: asyncio.Future[None] = setup.turns.loop.create_future()
+        self._setup, self._plan, self._worker_id, self._on_message = setup, plan, worker_id, on_message
+        self._task = setup.tasks[plan.tasks[0].name]
+        self._proofs = FenceProofs(setup.turns)
         self._turn: Turn | None = None
         self._closed = False
         self._numbers = itertools.count(1)
         self._asking: dict[int, Turn] = {}
         self._answers: dict[int, DeliveryAnswer] = {}
-        around.turns.loop.call_later(SLOT_START, self._say, Ready())
+        setup.turns.loop.call_later(SLOT_START, self._say, Ready())
 
     async def ended(self) -> str:
-        """Wait for its end; returns how it ended."""
+        """Wait for the end, and return its description."""
         await self.exit
         return "killed"
 
     def send(self, message: ToSlot) -> bool:
-        """What the supervisor says."""
+        """Handle a message of the supervisor."""
         match message:
             case Deliver(delivery):
-                self._turn = self._around.turns.start(lambda: self._attempt(delivery))
+                self._turn = self._setup.turns.start(lambda: self._attempt(delivery))
             case DeliveryAnswer():
                 self._answered(message)
             case Cancel():
@@ -90,8 +88,8 @@ class SlotThread:
         return True
 
     def terminate(self, grace: float) -> None:
-        """End, and be killed after `grace` seconds."""
-        self._around.turns.loop.call_later(grace, self.kill)
+        """End after `grace` seconds."""
+        self._setup.turns.loop.call_later(grace, self.kill)
 
     def kill(self) -> None:
         """End now."""
@@ -106,19 +104,19 @@ class SlotThread:
             self._on_message(message)
 
     def _attempt(self, delivery: Delivery) -> None:
-        around = self._around
+        setup = self._setup
         runtime = AttemptRuntime(
-            store=around.lakefs,
+            store=setup.lakefs,
             delivery_check=self,
             workspace_root=self._plan.workspace_root,
-            clock=around.turns,
+            clock=setup.turns,
             limits=self._plan.limits,
-            call=around.run,
+            call=setup.run,
             worker_id=self._worker_id,
             proofs=self._proofs,
         )
         record = run_attempt(self._task, delivery, runtime)
-        around.over(self._plan, record)
+        setup.ended(self._plan, record)
         self._turn = None
         finished = Finished(
             delivery.identity,
@@ -127,7 +125,7 @@ class SlotThread:
             published_commit=record.published_commit,
             fence=record.fence,
         )
-        around.turns.loop.call_soon(self._say, finished)
+        setup.turns.loop.call_soon(self._say, finished)
 
     # ------------------------------------------------------------------ the delivery check
 
@@ -154,7 +152,7 @@ class SlotThread:
     def _ask(self, delivery: Delivery, read: str | None, *, is_workflow: bool = False) -> DeliveryAnswer:
         if self._closed:
             return DeliveryAnswer(0)
-        turns, number = self._around.turns, next(self._numbers)
+        turns, number = self._setup.turns, next(self._numbers)
         self._asking[number] = turns.mine
         turns.loop.call_soon(self._say, DeliveryQuestion(number, delivery.identity, read, is_workflow))
         turns.mine.wait()
@@ -178,7 +176,7 @@ class Pool:
         self._turns = turns
 
     async def run(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        """Call it in a thread of the simulation. Cancelling the wait lets the call end."""
+        """Call a function in a thread of the simulation. A canceled wait does not cancel the call."""
         return await asyncio.shield(self._turns.run(function, *args, **options))
 
 
@@ -186,12 +184,12 @@ class Polls(Pool):
     """The pool for requests for work, which `ConductorLine` answers without a thread."""
 
     async def run(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        """Await it."""
+        """Await the function."""
         return await function(*args, **options)
 
 
 class Pools:
-    """Takes the place of `perago.worker.host.Pools`. Threads are not what is short here."""
+    """Takes the place of `perago.worker.host.Pools`, with enough threads for everything."""
 
     def __init__(self, turns: Turns, slots: int) -> None:
         self.polls = Polls(turns, 2 * slots + 2)
@@ -202,7 +200,7 @@ class Pools:
 
 
 class HostTurns:
-    """Takes the place of `perago.driver.publisher.HostTurn`, whose lock is one of a process; here all are in one."""
+    """Takes the place of `perago.driver.publisher.HostTurn`, whose lock is per process: all hosts share this one."""
 
     def __init__(self, turns: Turns) -> None:
         self._turns = turns
@@ -216,19 +214,19 @@ class HostTurns:
 class HostTurn:
     """The turn of one attempt."""
 
-    def __init__(self, all_turns: HostTurns, turns: Turns, root: Path) -> None:
-        self._all, self._turns, self._root = all_turns, turns, root
+    def __init__(self, host_turns: HostTurns, turns: Turns, root: Path) -> None:
+        self._all, self._turns, self._root = host_turns, turns, root
         self._place: tuple[Path, str] | None = None
         self._waiting: Turn | None = None
 
     def take(self, branch: str, clock: Clock) -> None:  # noqa: ARG002 - as the real one
         """Wait for the turn, at most `TURN_SECONDS`."""
         place = self._root, branch
-        if place in self._all.holders and not self._came(self._all.queues[place]):
+        if place in self._all.holders and not self._wait_in(self._all.queues[place]):
             return
         self._all.holders[place], self._place = self, place
 
-    def _came(self, queue: deque[HostTurn]) -> bool:
+    def _wait_in(self, queue: deque[HostTurn]) -> bool:
         self._waiting = self._turns.mine
         timer = self._turns.loop.call_later(TURN_SECONDS, self.wake)
         queue.append(self)
@@ -243,7 +241,7 @@ class HostTurn:
         return is_mine
 
     def end(self) -> None:
-        """Let the next one have it."""
+        """Pass the turn to the next attempt in the queue."""
         place, self._place = self._place, None
         if place is None:
             return
@@ -254,20 +252,20 @@ class HostTurn:
             del self._all.holders[place]
 
     def wake(self) -> None:
-        """It need not wait longer."""
+        """End the wait."""
         if self._waiting is not None:
             self._waiting.move()
 
 
 @contextmanager
-def virtual_workers(around: Surroundings) -> Iterator[None]:
-    """Supervisors that are run meanwhile keep their time, slots and threads within the simulation. Names that they make
-    up follow from the seed of `random`."""
-    turns = around.turns
+def virtual_workers(setup: Setup) -> Iterator[None]:
+    """Keep the time, slots and threads of supervisors within the simulation during the block. Generated names follow
+    from the seed of `random`."""
+    turns = setup.turns
     turns.join()
 
     async def start(plan: WorkerPlan, worker_id: str, on_message: Callable[[FromSlot], None], _: Pool) -> SlotThread:
-        return SlotThread(around, plan, worker_id, on_message)
+        return SlotThread(setup, plan, worker_id, on_message)
 
     replaced: dict[str, Any] = {
         "time.monotonic": turns.monotonic,
@@ -282,13 +280,13 @@ def virtual_workers(around: Surroundings) -> Iterator[None]:
         yield
 
 
-def supervisor(around: Surroundings, number: int, root: Path, slots: int) -> Supervisor:
-    """The supervisor of host `number`, for all tasks."""
+def supervisor(setup: Setup, number: int, root: Path, slots: int) -> Supervisor:
+    """Return the supervisor of host `number`, for all tasks."""
     root = root / f"host{number:03}"
     root.mkdir()
     plan = WorkerPlan(
         name=f"host{number:03}",
-        tasks=tuple(TaskPlan(module="benchmarks.simulated.work", name=name) for name in around.tasks),
+        tasks=tuple(TaskPlan(module="benchmarks.simulated.work", name=name) for name in setup.tasks),
         worker_prefix=f"host{number:03}x",
         workspace_root=root,
         logs=LogPlan(root=root / "logs", files=False),
@@ -296,4 +294,4 @@ def supervisor(around: Surroundings, number: int, root: Path, slots: int) -> Sup
         limits=Limits(),
         maintenance=frozenset(),
     )
-    return Supervisor(plan, around.conductor, clock=around.turns)  # type: ignore[arg-type] # it passes everything on
+    return Supervisor(plan, setup.conductor, clock=setup.turns)  # type: ignore[arg-type] # it passes everything on

@@ -46,28 +46,28 @@ KINDS: dict[str, dict[str, float]] = {
         "delete_branch": 0.026,
     },
 }
-"""Seconds that a request takes by default, one millisecond of network included. Those of Conductor are its medians
+"""Seconds of a request by default, including one millisecond of network. Those of Conductor are its medians
 (`docs/dev/servers/conductor.md`, "conductor-python"), those of lakeFS follow from the time of a merge and the ratios of
 `docs/dev/servers/lakefs.md`, "Cost". A merge onto a staging branch is named for what it does: `carry` brings changes
 there, `challenge` tries the fence."""
 COSTS = {kind: seconds for kinds in KINDS.values() for kind, seconds in kinds.items()}
-"""What they take now."""
+"""Seconds of a request in this run."""
 OTHER = 0.006
 """Seconds of any other request."""
 REFUSED = 0.7
-"""Seconds more for a merge that another one overtakes: lakeFS tries it again before it runs the fence
+"""Extra seconds of a merge that another one overtakes, because lakeFS retries it before it runs the fence
 (`docs/dev/servers/lakefs.md`, "Stress")."""
-LOOK = 0.1
-"""Seconds between two looks of Conductor at its queue during a long poll (`docs/dev/servers/conductor.md`, "Measured
+READ_INTERVAL = 0.1
+"""Seconds between two reads of the queue during a long poll (`docs/dev/servers/conductor.md`, "Measured
 later")."""
-_MOMENT = 1e-4
+_RESOLUTION = 1e-4
 _STREAMS = 16
 """Transfers at a time."""
 
 
 @dataclass
 class Requests:
-    """What was asked of the servers."""
+    """The requests to the servers."""
 
     turns: Turns
     kinds: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -81,12 +81,12 @@ class Requests:
         self.seconds[server][int(self.turns.now())] += number
 
     def of(self, server: str) -> int:
-        """All that a server was asked."""
-        return sum(number for (asked, _), number in self.kinds.items() if asked == server)
+        """Return the number of requests to a server."""
+        return sum(number for (receiver, _), number in self.kinds.items() if receiver == server)
 
 
 class Line:
-    """The way to a server: an answer is of the moment at which it arrives."""
+    """The connection to a server. An answer is from the time at which it arrives."""
 
     def __init__(self, server: str, inner: object, turns: Turns, requests: Requests) -> None:
         self._server, self._inner, self._turns, self._requests = server, inner, turns, requests
@@ -112,7 +112,7 @@ class Line:
 
 
 class LakeFSLine(Line):
-    """The way to lakeFS. Merges into one branch at a time get in each other's way."""
+    """The connection to lakeFS. Simultaneous merges into one branch delay each other."""
 
     def __init__(self, inner: InMemoryLakeFS, turns: Turns, requests: Requests) -> None:
         super().__init__(LAKEFS, inner, turns, requests)
@@ -122,7 +122,7 @@ class LakeFSLine(Line):
     def merge(
         self, repository: str, source: str, branch: str, message: str, metadata: Mapping[str, str], **options: Any
     ) -> str:
-        """Merge, and let a loser wait."""
+        """Merge, and delay a merge that loses."""
         kind = "merge"
         if branch.startswith("perago-"):
             kind = "carry" if metadata.get("perago.phase") == "staging" else "challenge"
@@ -140,21 +140,21 @@ class LakeFSLine(Line):
 
 @dataclass(eq=False, slots=True)
 class _Waiter:
-    """A long poll. `began` is the time of its first look."""
+    """A long poll. `began` is the time of its first read."""
 
     worker_id: str
     began: float
-    found: asyncio.Future[Sequence[Delivery]]
+    deliveries: asyncio.Future[Sequence[Delivery]]
 
-    def next_look(self, now: float) -> float:
-        """When the server looks at the queue for it."""
-        return self.began + math.ceil((now - self.began) / LOOK) * LOOK
+    def next_read(self, now: float) -> float:
+        """Return the time at which the server reads the queue for it."""
+        return self.began + math.ceil((now - self.began) / READ_INTERVAL) * READ_INTERVAL
 
 
 class ConductorLine(Line):
-    """The way to Conductor. A long poll looks at its queue every 100 ms; looks that would find nothing are left out.
+    """The connection to Conductor. A long poll reads its queue every 100 ms; reads of an empty queue are left out.
 
-    The requests for work are coroutines, since there are so many of them: a thread each would cost more than the rest.
+    The requests for work are coroutines, because threads for so many of them would cost more than the rest.
     """
 
     def __init__(self, inner: InMemoryConductor, turns: Turns, requests: Requests) -> None:
@@ -164,23 +164,23 @@ class ConductorLine(Line):
         self._armed: set[str] = set()
 
     async def queue_depths(self, task_names: Sequence[str]) -> Mapping[str, int]:
-        """How many attempts each queue holds."""
+        """Return the depth of each queue."""
         await self._request("queue_depths")
         return self._conductor.queue_depths(task_names)
 
     async def poll(self, task_name: str, worker_id: str, *, count: int, wait_seconds: float) -> Sequence[Delivery]:
         """Take deliveries; only a poll of count 1 may wait."""
         await self._request("long poll" if wait_seconds else "poll")
-        found = self._conductor.poll(task_name, worker_id, count=count, wait_seconds=0)
-        if found or not wait_seconds:
-            return found
+        deliveries = self._conductor.poll(task_name, worker_id, count=count, wait_seconds=0)
+        if deliveries or not wait_seconds:
+            return deliveries
         if count != 1:
             raise NotImplementedError("a long poll of several")
         waiter = _Waiter(worker_id, self._turns.now(), self._turns.loop.create_future())
         self._waiting[task_name].append(waiter)
-        await asyncio.wait([waiter.found], timeout=wait_seconds)
-        if waiter.found.done():
-            return waiter.found.result()
+        await asyncio.wait([waiter.deliveries], timeout=wait_seconds)
+        if waiter.deliveries.done():
+            return waiter.deliveries.result()
         self._waiting[task_name].remove(waiter)
         return ()
 
@@ -189,7 +189,7 @@ class ConductorLine(Line):
         await asyncio.sleep(COSTS.get(kind, OTHER))
 
     def report(self, *args: Any, **options: Any) -> None:
-        """Send a result; the next step of the workflow may be waiting then."""
+        """Send a result, which can schedule the next step of the workflow."""
         self.travel("report", ())
         self._conductor.report(*args, **options)
         self.changed()
@@ -201,7 +201,7 @@ class ConductorLine(Line):
         self.changed()
 
     def changed(self) -> None:
-        """There may be something for long polls to find."""
+        """Schedule the next reads of long polls, because a queue can have changed."""
         for task_name in [name for name, waiting in self._waiting.items() if waiting]:
             self._arm(task_name)
 
@@ -210,17 +210,17 @@ class ConductorLine(Line):
         if task_name in self._armed or not waiting or not self._conductor.queue_depths([task_name])[task_name]:
             return
         self._armed.add(task_name)
-        now = self._turns.now() + _MOMENT
-        self._turns.loop.call_at(min(each.next_look(now) for each in waiting), self._look, task_name)
+        now = self._turns.now() + _RESOLUTION
+        self._turns.loop.call_at(min(waiter.next_read(now) for waiter in waiting), self._read_queue, task_name)
 
-    def _look(self, task_name: str) -> None:
+    def _read_queue(self, task_name: str) -> None:
         self._armed.discard(task_name)
-        waiting = [each for each in self._waiting[task_name] if not each.found.done()]
+        waiting = [waiter for waiter in self._waiting[task_name] if not waiter.deliveries.done()]
         if waiting:
-            now = self._turns.now() - _MOMENT
-            waiter = min(waiting, key=lambda each: each.next_look(now))
-            found = self._conductor.poll(task_name, waiter.worker_id, count=1, wait_seconds=0)
-            if found:
-                self._waiting[task_name].remove(waiter)
-                waiter.found.set_result(found)
+            now = self._turns.now() - _RESOLUTION
+            first = min(waiting, key=lambda waiter: waiter.next_read(now))
+            deliveries = self._conductor.poll(task_name, first.worker_id, count=1, wait_seconds=0)
+            if deliveries:
+                self._waiting[task_name].remove(first)
+                first.deliveries.set_result(deliveries)
             self._arm(task_name)

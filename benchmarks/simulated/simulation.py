@@ -1,4 +1,4 @@
-"""One simulation: so many hosts, so much work, one seed."""
+"""One simulation: a number of hosts, their work, one seed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.simulated.hosts import Surroundings, supervisor, virtual_workers
+from benchmarks.simulated.hosts import Setup, supervisor, virtual_workers
 from benchmarks.simulated.servers import CONDUCTOR, LAKEFS, ConductorLine, LakeFSLine, Requests
 from benchmarks.simulated.turns import Turns
 from benchmarks.simulated.work import BRANCH, TASKS, Start, Work, runner
@@ -23,14 +23,14 @@ from perago.testing.tree_files import fast_directory
 from perago.worker.plan import WorkerPlan
 
 SETTLE, IDLE = 30.0, 60.0
-"""Seconds before requests of idle hosts are counted, and for how long."""
+"""Seconds before the requests of idle hosts are counted, and seconds of the count."""
 LIMIT = 36_000.0
-"""Virtual seconds after which a simulation is given up."""
+"""Virtual seconds after which a simulation is aborted."""
 
 
 @dataclass
 class Seen:
-    """What came of a simulation. Times are seconds."""
+    """The results of a simulation. Times are seconds."""
 
     hosts: int
     tasks: int = 0
@@ -43,11 +43,11 @@ class Seen:
     busiest: dict[str, int] = field(default_factory=dict)
     """Requests in the busiest second, by server."""
     waits: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    """From being scheduled to being handed out, by task name, of first attempts."""
+    """From scheduled to started, by task name, of first attempts."""
     records: list[tuple[str, AttemptRecord]] = field(default_factory=list)
     """Attempts, each with its host."""
     rows: list[TaskRow] = field(default_factory=list)
-    """Attempts as Conductor has them."""
+    """Conductor's rows of the attempts."""
     failed: list[str] = field(default_factory=list)
     """Workflows that have not completed."""
     publications: dict[tuple[str, str], list[str]] = field(default_factory=dict)
@@ -63,7 +63,7 @@ class Seen:
 
 
 def simulate(hosts: int, starts: Sequence[Start], *, slots: int, seed: int) -> Seen:
-    """Run one."""
+    """Run one simulation."""
     state = random.getstate()
     random.seed(seed)  # back-offs
     clock = VirtualClock()
@@ -71,9 +71,9 @@ def simulate(hosts: int, starts: Sequence[Start], *, slots: int, seed: int) -> S
     try:
         with tempfile.TemporaryDirectory(dir=fast_directory()) as root, InMemoryLakeFS(clock) as lakefs:
             simulation = _Simulation(turns, InMemoryConductor(clock, seed=seed), lakefs, hosts)
-            with virtual_workers(simulation.around):
+            with virtual_workers(simulation.setup):
                 turns.loop.run_until_complete(simulation.run(starts, Path(root), slots))
-            return simulation.seen
+            return simulation.figures
     finally:
         turns.close()
         random.setstate(state)
@@ -81,18 +81,18 @@ def simulate(hosts: int, starts: Sequence[Start], *, slots: int, seed: int) -> S
 
 class _Simulation:
     def __init__(self, turns: Turns, conductor: InMemoryConductor, lakefs: InMemoryLakeFS, hosts: int) -> None:
-        self.seen = Seen(hosts)
+        self.figures = Seen(hosts)
         self._turns, self._conductor, self._lakefs = turns, conductor, lakefs
         self._requests = Requests(turns)
         self._line = ConductorLine(conductor, turns, self._requests)
-        self.around = Surroundings(
-            turns, self._line, LakeFSLine(lakefs, turns, self._requests), TASKS, runner(turns), self._over
+        self.setup = Setup(
+            turns, self._line, LakeFSLine(lakefs, turns, self._requests), TASKS, runner(turns), self._ended
         )
         self._work = Work(conductor, lakefs)
 
     async def run(self, starts: Sequence[Start], root: Path, slots: int) -> None:
         """Start the hosts, let them idle, then work, then stop them."""
-        workers = [supervisor(self.around, number, root, slots) for number in range(self.seen.hosts)]
+        workers = [supervisor(self.setup, number, root, slots) for number in range(self.figures.hosts)]
         running = [asyncio.ensure_future(_after(random.uniform(0, 5), worker._run)) for worker in workers]
         try:
             await self._idle()
@@ -106,44 +106,48 @@ class _Simulation:
         await asyncio.sleep(SETTLE)
         before = self._requests.kinds.copy()
         await asyncio.sleep(IDLE)
-        self.seen.idle = Counter({kind: n * 60 / IDLE for kind, n in (self._requests.kinds - before).items()})
+        self.figures.idle = Counter({kind: n * 60 / IDLE for kind, n in (self._requests.kinds - before).items()})
 
     async def _start_all(self, starts: Sequence[Start]) -> None:
-        seen, loop = self.seen, self._turns.loop
+        figures, loop = self.figures, self._turns.loop
         began, before = loop.time(), self._requests.kinds.copy()
         workflows = []
         for start in starts:
             await asyncio.sleep(max(0.0, began + start.at - loop.time()))
             workflows.append(self._work.start(start))
             self._line.changed()
-        left = set(workflows)
-        while left and loop.time() < began + LIMIT:
+        running = set(workflows)
+        while running and loop.time() < began + LIMIT:
             await asyncio.sleep(1)
             self._line.changed()  # delays of retries pass without a request
-            left = {each for each in left if self._conductor.workflow(each, include_tasks=False)["status"] == "RUNNING"}
+            running = {workflow_id for workflow_id in running if self._status(workflow_id) == "RUNNING"}
         rows = [row for row in self._conductor._state.tasks.values() if row.kind == "SIMPLE"]
-        seen.rows = rows
-        seen.seconds = max((row.end_time for row in rows), default=0) / 1000 - began
-        seen.kinds = self._requests.kinds - before
+        figures.rows = rows
+        figures.seconds = max((row.end_time for row in rows), default=0) / 1000 - began
+        figures.kinds = self._requests.kinds - before
         for server in (CONDUCTOR, LAKEFS):
             seconds = {second: n for second, n in self._requests.seconds[server].items() if second >= began}
-            seen.busiest[server] = max(seconds.values(), default=0)
+            figures.busiest[server] = max(seconds.values(), default=0)
         for row in rows:
             if row.retry_count == 0:
-                seen.waits[row.task_name].append((row.start_time - row.scheduled_time) / 1000)
-        seen.tasks = sum(row.retry_count == 0 for row in rows)
-        statuses = {each: self._conductor.workflow(each, include_tasks=False)["status"] for each in workflows}
-        seen.failed = [f"{each} {status}" for each, status in statuses.items() if status != "COMPLETED"]
+                figures.waits[row.task_name].append((row.start_time - row.scheduled_time) / 1000)
+        figures.tasks = sum(row.retry_count == 0 for row in rows)
+        statuses = {workflow_id: self._status(workflow_id) for workflow_id in workflows}
+        figures.failed = [f"{name} {status}" for name, status in statuses.items() if status != "COMPLETED"]
         self._read_branches()
+
+    def _status(self, workflow_id: str) -> str:
+        return str(self._conductor.workflow(workflow_id, include_tasks=False)["status"])
 
     def _read_branches(self) -> None:
         for repository, head in self._work.heads.items():
             for branch in (BRANCH, *self._lakefs.list_branches(repository, "run")):
-                found = self._lakefs.history(repository, branch, until=head, limit=100_000)
-                self.seen.publications[repository, branch] = [commit.metadata["perago.task_id"] for commit in found]
+                commits = self._lakefs.history(repository, branch, until=head, limit=100_000)
+                task_ids = [commit.metadata["perago.task_id"] for commit in commits]
+                self.figures.publications[repository, branch] = task_ids
 
-    def _over(self, plan: WorkerPlan, record: AttemptRecord) -> None:
-        self.seen.records.append((plan.worker_prefix, record))
+    def _ended(self, plan: WorkerPlan, record: AttemptRecord) -> None:
+        self.figures.records.append((plan.worker_prefix, record))
 
 
 async def _after(seconds: float, run: object) -> None:
@@ -152,7 +156,8 @@ async def _after(seconds: float, run: object) -> None:
 
 
 def mixture(tasks: int) -> Mapping[str, int]:
-    """Workflows of each kind for about so many tasks: of 100, 47 alone, 24 in chains, 27 in forks, 2 on one branch."""
+    """Return workflows of each kind for about that many tasks: of 100, 47 alone, 24 in chains, 27 in forks, 2 on one
+    branch."""
     return {
         "single": tasks * 47 // 100,
         "chain": tasks * 6 // 100,

@@ -24,15 +24,15 @@ _TURN_LIMIT = 60.0
 """Seconds of real time that one turn may take."""
 
 
-class StandsStill(Exception):
-    """Everything waits, and nothing is left that could happen."""
+class Deadlock(Exception):
+    """Everything waits, and no timer is left."""
 
 
 class Killed(BaseException):
     """The end of a process, as far as a thread can have one."""
 
 
-class _Passing(selectors.SelectSelector):
+class _VirtualSelector(selectors.SelectSelector):
     """Lets virtual time pass instead of waiting."""
 
     def __init__(self, clock: VirtualClock) -> None:
@@ -41,7 +41,7 @@ class _Passing(selectors.SelectSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
-            raise StandsStill
+            raise Deadlock
         if timeout > 0:
             self._clock.advance(timeout)
         return []
@@ -52,7 +52,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def __init__(self, clock: VirtualClock) -> None:
         self._virtual = clock
-        super().__init__(_Passing(clock))
+        super().__init__(_VirtualSelector(clock))
         self._clock_resolution = 1e-6  # as fine as a float has the seconds since the epoch
 
     def time(self) -> float:
@@ -73,12 +73,12 @@ class Turn:
         threading.Thread(target=self._live, daemon=True).start()
 
     def begin(self, job: Callable[[], None]) -> None:
-        """Carry out `job`, as far as that goes without waiting. For the loop."""
+        """Carry out `job` until it waits. For the loop."""
         self._job = job
         self.move()
 
     def move(self) -> None:
-        """Let the thread move until it waits again. For the loop; harmless when it has nothing to do."""
+        """Let the thread move until it waits again. For the loop; without effect if the thread has no job."""
         if self._job is None:
             return
         self._turns.moving = self
@@ -92,7 +92,7 @@ class Turn:
         """Let others move until the next `move`. For the thread itself.
 
         Raises:
-            Killed: there will be none.
+            Killed: the thread was killed.
         """
         self._back.release()
         self._go.acquire()
@@ -100,7 +100,7 @@ class Turn:
             raise Killed
 
     def kill(self) -> None:
-        """End what it carries out, where it waits. For the loop."""
+        """End the job where it waits. For the loop."""
         if self._job is not None:
             self._killed = True
             self.move()
@@ -149,7 +149,7 @@ class Turns:
         return self._clock.now() if hasattr(self._joined, "has") else self._real()
 
     def sleep(self, seconds: float) -> None:
-        """Let so much virtual time pass for the thread that moves."""
+        """Let virtual time pass for the thread that moves."""
         turn = self.mine
         timer = self.loop.call_later(max(0.0, seconds), turn.move)
         try:
@@ -174,18 +174,18 @@ class Turns:
         return turn
 
     def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
-        """What `function` gives, called in a thread."""
+        """Call `function` in a thread, and return a future of its value."""
         future: asyncio.Future[T] = self.loop.create_future()
 
         def job() -> None:
             try:
-                found = function(*args, **kwargs)
+                returned = function(*args, **kwargs)
             except Exception as error:  # the caller's
                 if not future.cancelled():
                     future.set_exception(error)
             else:
                 if not future.cancelled():
-                    future.set_result(found)
+                    future.set_result(returned)
 
         self.start(job)
         return future

@@ -1,8 +1,8 @@
-"""What the hosts of a simulation have to do: three task types, and workflows of four kinds.
+"""The work of the hosts of a simulation: three task types, and workflows of four kinds.
 
 * `single`: one step without a workspace.
 * `chain`: four steps on a branch of its own, one after the other.
-* `fork`: eight steps at once on a branch of its own, which they advance together, and one step after them.
+* `fork`: eight simultaneous steps on a branch of its own, which they all advance, and one step after them.
 * `shared`: one step on a branch that all workflows of this kind advance.
 """
 
@@ -37,14 +37,14 @@ _CONTROLS = TaskControls(retry=RetryPolicy(delay_seconds=5))
 
 
 class Params(BaseModel):
-    """How long the function takes, and the file that it writes."""
+    """The duration of the function, and the file that it writes."""
 
     seconds: float
     path: str
 
 
 class Result(BaseModel):
-    """What was written."""
+    """The written file."""
 
     path: str
 
@@ -71,12 +71,14 @@ def rebase(workspace: Path, params: Params) -> Result:
     return Result(path=params.path)
 
 
-TASKS: dict[str, Task] = {found.name: found for found in map(get_task, (single, chain, rebase)) if found is not None}
+TASKS: dict[str, Task] = {
+    declared.name: declared for declared in map(get_task, (single, chain, rebase)) if declared is not None
+}
 
 
 def runner(clock: Clock) -> FunctionCaller:
-    """Calls the function of any of these tasks, in virtual time. `perago.driver.call_function` would change the
-    process, which all hosts share."""
+    """Return a caller of the functions in virtual time. `perago.driver.call_function` would change the process, which
+    all hosts share."""
 
     def run(task: Task, workspace: Path | None, params: BaseModel, _: Current) -> Returned | Raised:
         if isinstance(params, Params):
@@ -88,7 +90,7 @@ def runner(clock: Clock) -> FunctionCaller:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """One workflow: when it is started, in seconds after the beginning, and for how long its steps run."""
+    """One workflow: its start, in seconds after the beginning, and the seconds of its steps."""
 
     at: float
     kind: str
@@ -97,7 +99,7 @@ class Start:
 
 
 def plan(rng: random.Random, mixture: Mapping[str, int], *, over: float, longest: float) -> list[Start]:
-    """So many workflows of each kind, spread over so many seconds. A function takes up to `longest` seconds."""
+    """Return workflows of each kind, spread over `over` seconds. A function takes up to `longest` seconds."""
     kinds = [kind for kind, number in mixture.items() for _ in range(number)]
     rng.shuffle(kinds)
     starts = [
@@ -114,12 +116,12 @@ class Work:
         self._conductor, self._lakefs = conductor, lakefs
         files = {FENCE_PATH: FENCE_TEXT, "input.csv": "1\n"}
         self.heads = {f"data{number}": lakefs.seed(f"data{number}", BRANCH, files).id for number in range(REPOSITORIES)}
-        conductor.register_task_definitions([build_task_definition(found) for found in TASKS.values()])
+        conductor.register_task_definitions([build_task_definition(task) for task in TASKS.values()])
         for definition in _definitions():
             conductor.create_workflow_definition(definition)
 
     def start(self, start: Start) -> str:
-        """Start a workflow; returns its id."""
+        """Start a workflow, and return its id."""
         repository, branch = f"data{start.number % REPOSITORIES}", f"run{start.number}"
         if start.kind == "shared":
             repository, branch = "data0", BRANCH
@@ -129,18 +131,18 @@ class Work:
             if start.kind != "single":
                 self._lakefs.create_branch(repository, branch, ref)
         workspace = {"repository": repository, "branch": branch, "ref_type": "commit", "ref": ref}
-        params = [{"seconds": found, "path": f"{start.number}-{step}"} for step, found in enumerate(start.seconds)]
+        params = [{"seconds": seconds, "path": f"{start.number}-{step}"} for step, seconds in enumerate(start.seconds)]
         return self._conductor.start_workflow(start.kind, {"workspace": workspace, "params": params})
 
 
 def _definitions() -> Iterator[dict[str, Any]]:
-    given = "${workflow.input.workspace}"
+    block = "${workflow.input.workspace}"
     yield _workflow("single", [_step(single, 0, None)])
     yield _workflow(
         "chain",
-        [_step(chain, number, f"${{s{number - 1}.output.workspace}}" if number else given) for number in range(LENGTH)],
+        [_step(chain, number, f"${{s{number - 1}.output.workspace}}" if number else block) for number in range(LENGTH)],
     )
-    branches = [[_step(rebase, number, given) | {"permissive": True}] for number in range(WIDTH)]
+    branches = [[_step(rebase, number, block) | {"permissive": True}] for number in range(WIDTH)]
     joined = {key: f"${{workflow.input.workspace.{key}}}" for key in ("repository", "branch", "ref_type")}
     yield _workflow(
         "fork",
@@ -155,7 +157,7 @@ def _definitions() -> Iterator[dict[str, Any]]:
             _step(rebase, WIDTH, {**joined, "ref": "${join.output}"}),
         ],
     )
-    yield _workflow("shared", [_step(rebase, 0, given)])
+    yield _workflow("shared", [_step(rebase, 0, block)])
 
 
 def _workflow(name: str, steps: list[dict[str, Any]]) -> dict[str, Any]:
@@ -163,10 +165,10 @@ def _workflow(name: str, steps: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _step(function: Any, number: int, workspace: Any) -> dict[str, Any]:
-    found = get_task(function)
+    declared = get_task(function)
     inputs = {"params": f"${{workflow.input.params[{number}]}}"} | ({"workspace": workspace} if workspace else {})
     return {
-        "name": found.name if found else "",
+        "name": declared.name if declared else "",
         "taskReferenceName": f"s{number}",
         "type": "SIMPLE",
         "inputParameters": inputs,

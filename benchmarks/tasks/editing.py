@@ -1,4 +1,4 @@
-"""A workspace task that rewrites the files that it is told to."""
+"""A workspace task that rewrites files."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from perago import WorkspaceSpec, require_glob, task
 
 
 class Params(BaseModel):
-    """What to change: paths below the workspace."""
+    """Paths below the workspace."""
 
     paths: list[str] = Field(default_factory=list)
 
 
 class Result(BaseModel):
-    """What was changed."""
+    """The number of rewritten files."""
 
     changed: int
 
@@ -35,9 +35,9 @@ def edit(workspace: Path, params: Params) -> Result:
 
 
 def rewrite(path: Path, block: int = 2**20) -> None:
-    """New bytes of the old length, a block at a time."""
-    left = path.stat().st_size
+    """Write new bytes of the old length, block by block."""
+    remaining = path.stat().st_size
     with path.open("wb") as file:
-        while left > 0:
-            file.write(os.urandom(min(block, left)))
-            left -= block
+        while remaining > 0:
+            file.write(os.urandom(min(block, remaining)))
+            remaining -= block

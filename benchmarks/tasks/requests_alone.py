@@ -1,4 +1,4 @@
-"""The requests of a worker and nothing else: `python -m benchmarks.tasks.requests_alone TASK THREADS`, until SIGTERM.
+"""The requests of a worker alone: `python -m benchmarks.tasks.requests_alone TASK THREADS`, until SIGTERM.
 
 Each thread polls, and sends the result with update v1, as perago does: two requests a task, one after the other. It
 validates, logs and repeats nothing, so no worker with these requests can be faster.
@@ -32,9 +32,9 @@ def work(task: str, url: str) -> None:
         return json.loads(data) if data.startswith((b"[", b"{")) else None
 
     while True:
-        for given in ask("GET", f"/tasks/poll/batch/{task}?workerid=requests&count=1&timeout=100") or ():
+        for task_row in ask("GET", f"/tasks/poll/batch/{task}?workerid=requests&count=1&timeout=100") or ():
             result = {"status": "COMPLETED", "outputData": {"result": {"ran": time.time()}}, "workerId": "requests"}
-            ask("POST", "/tasks", {**result, **{name: given[name] for name in ("taskId", "workflowInstanceId")}})
+            ask("POST", "/tasks", {**result, **{name: task_row[name] for name in ("taskId", "workflowInstanceId")}})
 
 
 def main(task: str, threads: int) -> None:
