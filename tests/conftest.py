@@ -1,4 +1,4 @@
-"""What every test finds."""
+"""Fixtures and hooks of all tests."""
 
 from __future__ import annotations
 
@@ -17,23 +17,21 @@ from .children import problem_of_children
 pytest_plugins = ["pytester"]
 
 SAME_ON_EACH_PYTHON = ("conformance", "docs")
-"""Folders whose tests compare texts: what the embedded servers answer with recordings, the documentation with what it
-shows. `.ci/run` runs them on one Python."""
+"""Folders whose tests compare texts: answers of the embedded servers with recordings, and the documentation with its
+examples. `.ci/run` runs them on one Python."""
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """End at once if child processes would import another perago: their failures would say nothing of the reason."""
+    """Exit if child processes would import another perago, because their failures would not name the reason."""
     is_worker = hasattr(session.config, "workerinput")
     if not is_worker and (problem := problem_of_children(perago.__file__)):
         pytest.exit(problem, returncode=pytest.ExitCode.USAGE_ERROR)
 
 
 @pytest.fixture(scope="session", autouse=True)
-def children_hear_signals() -> Iterator[None]:
-    """Whoever starts the tests may ignore interrupts (`&` in a script) or hang-ups (nohup).
-
-    Children inherit that, but not a handler that does nothing: they hear signals, while the tests themselves stay as
-    deaf as they were meant to be.
+def children_receive_signals() -> Iterator[None]:
+    """Let child processes receive signals even if the tests themselves ignore interrupts (`&` in a script) or hang-ups
+    (nohup). Children inherit an ignored signal, but not a handler that does nothing.
     """
     ignored = [number for number in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_IGN]
     for number in ignored:
@@ -45,8 +43,8 @@ def children_hear_signals() -> Iterator[None]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of a test with `sampled(every)` each so many-th case is part of `make test`; the others are `exhaustive`. The
-    tests of some folders are the same on each Python."""
+    """Mark the cases of a test with `sampled(every)` that `make test` leaves out as `exhaustive`, and the tests of some
+    folders as the same on each Python."""
     cases: Counter[str] = Counter()
     depth = len(Path(__file__).parent.parts)
     for item in items:
@@ -60,5 +58,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Spare the garbage collector the collected tests, which live as long as the process."""
+    """Exclude the collected tests from garbage collection, because they live as long as the process."""
     gc.freeze()

@@ -70,9 +70,13 @@ class Forks:
     """Runs modules in processes that are forked from one that has imported `preloaded`."""
 
     def __init__(self, *preloaded: str) -> None:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         self._parent = subprocess.Popen(
-            [sys.executable, __file__, *preloaded], env=kept, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, __file__, *preloaded],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         self._one_at_a_time = threading.Lock()
 

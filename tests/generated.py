@@ -30,10 +30,10 @@ def assert_table(page: str, heading: str, titles: Sequence[str], rows: Iterable[
     lines = [f"| {' | '.join(cells)} |\n" for cells in (titles, *rows)]
     table = "".join([lines[0], "|" + "---|" * len(titles) + "\n", *lines[1:]])
     text = (DOCS / page).read_text(encoding="utf-8")
-    found = re.search(rf"^#+ {re.escape(heading)}\n(?:(?!^[#|]).*\n)*", text, re.MULTILINE)
-    assert found, f"docs/{page} has no heading {heading!r}"
-    after = re.sub(r"^(?:\|.*\n)*", "", text[found.end() :])
-    assert_file(DOCS / page, text[: found.end()] + table + after)
+    section = re.search(rf"^#+ {re.escape(heading)}\n(?:(?!^[#|]).*\n)*", text, re.MULTILINE)
+    assert section, f"docs/{page} has no heading {heading!r}"
+    after = re.sub(r"^(?:\|.*\n)*", "", text[section.end() :])
+    assert_file(DOCS / page, text[: section.end()] + table + after)
 
 
 def assert_file(path: Path, text: str) -> None:

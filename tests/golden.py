@@ -32,8 +32,8 @@ def assert_golden(area: str, name: str, text: str, replace: Mapping[str, str] | 
     replace : mapping, optional
         What differs between two runs, such as a temporary directory, and the word that the golden file has for it.
     """
-    for found, word in (replace or {}).items():
-        text = text.replace(found, word)
+    for variable_part, replacement in (replace or {}).items():
+        text = text.replace(variable_part, replacement)
     text = "\n".join(line.rstrip() for line in text.strip("\n").splitlines())
     file = Path(area).with_name("golden.txt")
     sections = _read(file)

@@ -74,24 +74,28 @@ class Policy:
     def missing(self, permissions: Sequence[Permission]) -> str | None:
         """Note the permissions as needed; return the first action that is not allowed."""
         self.needed.update(permissions)
-        return next((one.action for one in permissions if not self._allows(one)), None)
+        return next((permission.action for permission in permissions if not self._allows(permission)), None)
 
     def without(self, action: str) -> Policy:
         """Return the same policy without an action."""
         return Policy(
-            [{**one, "action": [each for each in one["action"] if each != action]} for one in self.statements]
+            [
+                {**statement, "action": [allowed for allowed in statement["action"] if allowed != action]}
+                for statement in self.statements
+            ]
         )
 
     @property
     def actions(self) -> list[str]:
         """Every action that is allowed on some resource."""
-        return sorted({action for one in self.statements for action in one["action"]})
+        return sorted({action for statement in self.statements for action in statement["action"]})
 
-    def _allows(self, wanted: Permission) -> bool:
-        listing = wanted.resource == _FS + _EVERY  # of repositories: allowed on any of them
+    def _allows(self, permission: Permission) -> bool:
+        listing = permission.resource == _FS + _EVERY  # of repositories: allowed on any of them
         return any(
-            wanted.action in one["action"] and (listing or _matches(one["resource"], wanted.resource))
-            for one in self.statements
+            permission.action in statement["action"]
+            and (listing or _matches(statement["resource"], permission.resource))
+            for statement in self.statements
         )
 
 
@@ -107,8 +111,8 @@ def policy_for(needed: set[Permission]) -> dict[str, Any]:
     """Return the policy document with exactly these actions, on all repositories. Branches of perago's own are named by
     their prefix if an action is needed on no other branch."""
     resources: dict[str, set[str]] = {}
-    for one in needed:
-        resources.setdefault(one.action, set()).add(one.resource)
+    for permission in needed:
+        resources.setdefault(permission.action, set()).add(permission.resource)
     by_resource: dict[str, list[str]] = {}
     for action, named in sorted(resources.items()):
         by_resource.setdefault(_generalized(named), []).append(action)
@@ -148,8 +152,8 @@ class Enforced:
 
 def _needed(scope: Scope, path: str, body: Mapping[str, Any]) -> Iterator[Permission]:
     for method, pattern, action, resource in _ROWS:
-        if method.fullmatch(scope["method"]) and (found := pattern.fullmatch(path)):
-            named = {**found.groupdict()}
+        if method.fullmatch(scope["method"]) and (match := pattern.fullmatch(path)):
+            named = {**match.groupdict()}
             if "name" in body:
                 named["branch"] = body["name"]
             keys = body.get("paths") or parse_qs(scope["query_string"].decode()).get("path", [""])

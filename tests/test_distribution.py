@@ -45,9 +45,9 @@ def test_the_package_has_one_name() -> None:
 
 def test_the_changelog_is_about_this_version() -> None:
     text = (ROOT / "CHANGELOG.md").read_text("utf-8")
-    found = re.search(r"^## \[(\d+\.\d+\.\d+)\]|^The first release will be (\d+\.\d+\.\d+)\.$", text, re.MULTILINE)
-    assert found
-    assert found.group(found.lastindex or 0) == __version__
+    heading = re.search(r"^## \[(\d+\.\d+\.\d+)\]|^The first release will be (\d+\.\d+\.\d+)\.$", text, re.MULTILINE)
+    assert heading
+    assert heading.group(heading.lastindex or 0) == __version__
 
 
 def test_the_hooks_for_pre_commit_call_what_exists() -> None:
@@ -151,14 +151,14 @@ def imports_of(file: Path) -> Iterator[str]:
 def imported() -> dict[str, set[str]]:
     """Distributions that `src` imports, each with the files that do."""
     provided = packages_distributions()
-    found: defaultdict[str, set[str]] = defaultdict(set)
+    importers: defaultdict[str, set[str]] = defaultdict(set)
     for file in (ROOT / "src").rglob("*.py"):
         for module in imports_of(file):
             name = module.partition(".")[0]
             if name not in sys.stdlib_module_names and name not in OWN:
                 distributions = provided.get(name, [name])
-                found[normalised(_holder(module, distributions))].add(str(file.relative_to(ROOT)))
-    return dict(found)
+                importers[normalised(_holder(module, distributions))].add(str(file.relative_to(ROOT)))
+    return dict(importers)
 
 
 def _holder(module: str, distributions: list[str]) -> str:
@@ -166,9 +166,9 @@ def _holder(module: str, distributions: list[str]) -> str:
     path = module.replace(".", "/")
     return next(
         (
-            each
-            for each in distributions[1:]
-            if any(str(file).startswith((f"{path}/", f"{path}.")) for file in distribution(each).files or ())
+            name
+            for name in distributions[1:]
+            if any(str(file).startswith((f"{path}/", f"{path}.")) for file in distribution(name).files or ())
         ),
         distributions[0],
     )

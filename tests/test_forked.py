@@ -40,8 +40,8 @@ def test_a_process_keeps_its_own_identity(
 ) -> None:
     (tmp_path / "script.py").write_text(textwrap.dedent(body))
     (tmp_path / "beside.py").touch()
-    found = forks.run("script", ["one", "two"], tmp_path, {"NAME": "value"}, b"typed")
-    assert found == Finished(code, out.replace("{here}", str(tmp_path)).encode(), err.encode())
+    finished = forks.run("script", ["one", "two"], tmp_path, {"NAME": "value"}, b"typed")
+    assert finished == Finished(code, out.replace("{here}", str(tmp_path)).encode(), err.encode())
 
 
 def test_an_error_is_shown_and_the_next_process_starts_clean(forks: Forks, tmp_path: Path) -> None:

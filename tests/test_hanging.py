@@ -12,55 +12,55 @@ from perago.hanging import HangWatch
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> SimpleQueue[tuple[str, bool]]:
+def reports(monkeypatch: pytest.MonkeyPatch) -> SimpleQueue[tuple[str, bool]]:
     monkeypatch.setattr(hanging, "HANGING_AFTER", 0.05)
     return SimpleQueue()
 
 
-def test_a_call_that_hangs_is_reported_once_with_its_limit_and_again_when_it_is_answered(
-    told: SimpleQueue[tuple[str, bool]],
+def test_a_hanging_call_is_reported_once_and_again_when_it_is_answered(
+    reports: SimpleQueue[tuple[str, bool]],
 ) -> None:
     watch = HangWatch()
-    watch.report_to(lambda text, is_over: told.put((text, is_over)))
+    watch.report_to(lambda text, is_over: reports.put((text, is_over)))
     for _ in range(2):
         with watch.call("lakeFS", "merge"):
             watch.limit(300)
-            text, is_over = told.get(timeout=60)
+            text, is_over = reports.get(timeout=60)
             assert text == "lakeFS has not answered for 0 s when asked to merge; this call ends after 300 s"
             assert not is_over
-        assert told.get(timeout=60) == ("lakeFS answers again, after 0 s", True)
-    assert told.empty()
+        assert reports.get(timeout=60) == ("lakeFS answers again, after 0 s", True)
+    assert reports.empty()
 
 
-def test_a_call_that_fails_waits_until_a_later_call_is_answered(told: SimpleQueue[tuple[str, bool]]) -> None:
+def test_a_call_that_fails_waits_until_a_later_call_is_answered(reports: SimpleQueue[tuple[str, bool]]) -> None:
     watch = HangWatch()
-    watch.report_to(lambda text, is_over: told.put((text, is_over)))
+    watch.report_to(lambda text, is_over: reports.put((text, is_over)))
 
     def fail() -> None:
         with watch.call("lakeFS", "merge"):
-            told.get(timeout=60)
+            reports.get(timeout=60)
             raise OSError("cut")
 
     with pytest.raises(OSError, match="cut"):
         fail()
-    assert told.empty()
+    assert reports.empty()
     with watch.call("Conductor", "poll"):
         pass
-    assert told.empty()
+    assert reports.empty()
     with watch.call("lakeFS", "merge"):
         pass
-    assert told.get(timeout=60) == ("lakeFS answers again, after 0 s", True)
+    assert reports.get(timeout=60) == ("lakeFS answers again, after 0 s", True)
 
 
 def test_calls_that_are_expected_to_wait_are_not_reported(
-    told: SimpleQueue[tuple[str, bool]],
+    reports: SimpleQueue[tuple[str, bool]],
 ) -> None:
     watch = HangWatch()
-    watch.report_to(lambda text, is_over: told.put((text, is_over)))
+    watch.report_to(lambda text, is_over: reports.put((text, is_over)))
     with watch.call("Conductor", "poll", expected=3600), watch_other(watch):
-        assert told.get(timeout=60)[0].startswith("lakeFS ")
-    assert told.get(timeout=60)[0].startswith("lakeFS answers again")
-    assert told.empty()
+        assert reports.get(timeout=60)[0].startswith("lakeFS ")
+    assert reports.get(timeout=60)[0].startswith("lakeFS answers again")
+    assert reports.empty()
 
 
 class watch_other:

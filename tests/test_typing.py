@@ -96,13 +96,13 @@ def test_mypy_reports_each_wrong_line_and_no_other(tmp_path: Path) -> None:
     errors: dict[tuple[str, int], str] = {}
     for name, line, text in re.findall(r"(\w+)\.py:(\d+): error: (.*)", ran.stdout):
         errors[name, int(line)] = f"{errors.get((name, int(line)), '')}{text} "
-    wanted = {
+    expected = {
         (name, number): line.partition("  # ")[2]
         for name, text in sources.items()
         for number, line in enumerate(text.splitlines(), 1)
         if "  # " in line
     }
-    assert errors.keys() == wanted.keys(), ran.stdout
-    for place, pattern in wanted.items():
+    assert errors.keys() == expected.keys(), ran.stdout
+    for place, pattern in expected.items():
         assert re.search(pattern, errors[place]), errors[place]
     assert 'Revealed type is "def (workspace: pathlib.Path, params: tasks.Params) -> tasks.Result"' in ran.stdout

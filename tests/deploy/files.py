@@ -1,4 +1,4 @@
-"""The files of `deploy/`, recorded scrapes of workers, and the programs of others that check both."""
+"""The files of `deploy/`, recorded scrapes of workers, and the programs that check both."""
 
 from __future__ import annotations
 
@@ -58,19 +58,19 @@ class Samples(dict[Series, float]):
 def samples_of(text: str) -> Samples:
     """Read perago's own samples. Those of the process and of the version differ between machines, and no rule
     needs those of steps."""
-    found = Samples()
+    samples = Samples()
     lines = [line for line in text.splitlines() if re.match(r"perago_(?!info|step)", line)]
     for line in lines:
         series, value = line.rsplit(" ", 1)
         name, _, labels = series.partition("{")
-        found[name, tuple(sorted(re.findall(r'(\w+)="([^"]*)"', labels)))] = float(value)
-    found.text = "".join(f"{line}\n" for line in lines)
-    return found
+        samples[name, tuple(sorted(re.findall(r'(\w+)="([^"]*)"', labels)))] = float(value)
+    samples.text = "".join(f"{line}\n" for line in lines)
+    return samples
 
 
 def tool(name: str) -> str:
     """The path of a validator, of this environment or of the machine."""
-    found = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
-    if found is None:
+    path = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
+    if path is None:
         pytest.skip(f"{name} is not installed")
-    return found
+    return path

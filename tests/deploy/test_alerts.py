@@ -65,13 +65,13 @@ def input_of(breakage: str) -> list[dict[str, str]]:
     broken = fine if breakage in ("killed", "frozen") else recorded(breakage)
     target = f'job="{JOB}", instance="10.0.0.1:9464"'
     up = {"killed": "stale", "frozen": f"0x{BROKEN}"}.get(breakage, f"1x{BROKEN}")
-    found = [series(f"up{{{target}}}", 1.0, up)]
+    all_series = [series(f"up{{{target}}}", 1.0, up)]
     for (name, labels), value in broken.items():
         inner = ", ".join([target, *(f'{label}="{text}"' for label, text in labels)])
         grows = 60 if name == "perago_oldest_attempt_seconds" and value else 0
         then = "stale" if breakage in ("killed", "frozen") else f"{value!r}+{grows}x{BROKEN}"
-        found.append(series(f"{name}{{{inner}}}", fine.get((name, labels), 0.0), then))
-    return found
+        all_series.append(series(f"{name}{{{inner}}}", fine.get((name, labels), 0.0), then))
+    return all_series
 
 
 def firing(breakage: str, minute: int, alerts: set[str], directory: Path) -> subprocess.CompletedProcess[str]:
@@ -108,7 +108,7 @@ def test_a_breakage_fires_its_alerts_and_no_others(
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
-def test_rules_select_the_job_of_the_monitor_and_metrics_and_labels_of_a_worker() -> None:
+def test_rules_select_the_job_of_the_monitor_and_metrics_of_a_worker() -> None:
     kinds = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
     labels = {f"{family.name}{end}": {*family.labels} for family in FAMILIES for end in kinds[family.kind]}
     for rule in RULES:
@@ -116,9 +116,9 @@ def test_rules_select_the_job_of_the_monitor_and_metrics_and_labels_of_a_worker(
         assert selected, rule
         assert set(re.findall(r"\b(perago_\w+)", rule["expr"])) <= set(labels), rule["alert"]
         for name, inner in selected:
-            given = dict(re.findall(r'(\w+)=~?"([^"]*)"', inner))
-            assert given.pop("job") == JOB, rule["alert"]
-            assert set(given) <= labels.get(name, set()), rule["alert"]
+            selectors = dict(re.findall(r'(\w+)=~?"([^"]*)"', inner))
+            assert selectors.pop("job") == JOB, rule["alert"]
+            assert set(selectors) <= labels.get(name, set()), rule["alert"]
         known = {"instance", "job"}.union(*(labels.get(name, set()) for name, _ in selected))
         text = f"{rule['annotations']['summary']} {rule['annotations']['description']}"
         assert set(re.findall(r"\$labels\.(\w+)", text)) <= known, rule["alert"]
@@ -128,9 +128,9 @@ def test_rules_select_the_job_of_the_monitor_and_metrics_and_labels_of_a_worker(
 def test_the_page_for_operators_lists_the_alerts() -> None:
     rows = []
     for rule in RULES:
-        words = re.sub(r"\{\{ \$labels\.(\w+) \}\}", r"`\1`", rule["annotations"]["summary"])
-        words = re.sub(r"\{\{ \$value[^}]*\}\}", "…", words)
-        rows.append((f"`{rule['alert']}`", words, rule["annotations"]["description"]))
+        summary = re.sub(r"\{\{ \$labels\.(\w+) \}\}", r"`\1`", rule["annotations"]["summary"])
+        summary = re.sub(r"\{\{ \$value[^}]*\}\}", "…", summary)
+        rows.append((f"`{rule['alert']}`", summary, rule["annotations"]["description"]))
     assert_table("operations.md", "Alerts", ("Alert", "Meaning", "What to do"), rows)
 
 
@@ -145,12 +145,12 @@ PAGE = (REPOSITORY / "docs/operations.md").read_text(encoding="utf-8")
 def documented() -> dict[str, set[str]]:
     """Labels of each metric of the page, which tests/worker/test_metrics.py holds against a worker."""
     rows = re.findall(r"^\| `(perago_\w+)(?:\{([^}]*)\})?` \| (\w+) \|", PAGE, re.MULTILINE)
-    found: dict[str, set[str]] = {}
+    metrics: dict[str, set[str]] = {}
     for name, labels, kind in rows:
         names = [f"{name}{end}" for end in ("_bucket", "_sum", "_count")] if kind == "histogram" else [name]
         own = {"le"} if kind == "histogram" else set()
-        found |= {each: {*filter(None, labels.split(",")), "job", "instance"} | own for each in names}
-    return found
+        metrics |= {name: {*filter(None, labels.split(",")), "job", "instance"} | own for name in names}
+    return metrics
 
 
 def queries() -> Iterator[str]:

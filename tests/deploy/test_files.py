@@ -28,11 +28,11 @@ WORKER: dict[str, Any] = COMPOSE["services"]["worker"]
 
 @pytest.mark.parametrize("place", commands())
 def test_the_command_is_one_that_perago_takes(place: str) -> None:
-    name, *words = commands()[place]
+    name, *arguments = commands()[place]
     assert name == "start"
     holder = typer.Typer()
     holder.command()(start.command)
-    context = typer.main.get_command(holder).make_context("start", list(words))
+    context = typer.main.get_command(holder).make_context("start", list(arguments))
     assert context.params["wait"] is True
 
 
@@ -66,7 +66,11 @@ def test_a_worker_may_take_longer_to_stop_than_a_cancelled_attempt() -> None:
 
 
 def test_probes_and_scrapes_ask_the_port_that_the_worker_listens_on() -> None:
-    listening = {place: words[words.index("--http") + 1] for place, words in commands().items() if "--http" in words}
+    listening = {
+        place: arguments[arguments.index("--http") + 1]
+        for place, arguments in commands().items()
+        if "--http" in arguments
+    }
     (port,) = CONTAINER["ports"]
     assert listening["kubernetes"] == f"0.0.0.0:{port['containerPort']}"
     assert listening["systemd"].startswith("127.0.0.1:")
@@ -92,7 +96,7 @@ def test_the_manifests_mean_one_deployment() -> None:
     assert not selected.items() <= MANIFESTS["Job"]["spec"]["template"]["metadata"]["labels"].items()
     assert MANIFESTS["ScaledObject"]["spec"]["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
     assert "replicas" not in deployment["spec"]
-    named = {found["name"] for source in CONTAINER["envFrom"] for found in source.values()}
+    named = {reference["name"] for source in CONTAINER["envFrom"] for reference in source.values()}
     assert named == {MANIFESTS["ConfigMap"]["metadata"]["name"], "perago-servers"}
     resources = MANIFESTS["Kustomization"]["resources"]
     assert all((ROOT / "kubernetes" / name).is_file() for name in resources)
@@ -136,12 +140,12 @@ def test_the_packages_of_the_image_have_hashes_and_no_addresses(name: str) -> No
     (first, *lines) = re.sub(r" \\\n +", " ", text).splitlines()
     assert first.startswith("# Written by .ci/wheels.py")
     assert [line for line in lines if not re.fullmatch(r"[a-z0-9-]+==[\w.]+( --hash=sha256:[0-9a-f]{64})+", line)] == []
-    found = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())
-    project = found["project"]
-    asked = found["build-system"]["requires"]
+    configuration = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())
+    project = configuration["project"]
+    asked = configuration["build-system"]["requires"]
     if name != "build":
         asked = [*project["dependencies"], *project["optional-dependencies"][name]]
-    names = {(re.match(r"[\w-]+", each) or [""])[0] for each in asked}
+    names = {(re.match(r"[\w-]+", requirement) or [""])[0] for requirement in asked}
     assert names <= {line.partition("==")[0] for line in lines}
 
 
@@ -152,9 +156,9 @@ def test_the_image_reports_the_health_of_its_worker() -> None:
     server = StatusServer("127.0.0.1", 0, {"/livez": lambda _: Page(statuses.pop(0), "application/json", b"{}")})
     server.start()
     try:
-        for words, code in ((["--http"], 0), (["--http"], 1), (["--wait"], 0)):
+        for options, code in ((["--http"], 0), (["--http"], 1), (["--wait"], 0)):
             place = f"0.0.0.0:{server.url.rpartition(':')[2]}"
-            wait = [sys.executable, "-c", "import time; time.sleep(60)", "start", "my_tasks", *words, place]
+            wait = [sys.executable, "-c", "import time; time.sleep(60)", "start", "my_tasks", *options, place]
             with subprocess.Popen(wait) as worker:
                 check = [sys.executable, str(ROOT / "healthcheck.py"), str(worker.pid)]
                 done = subprocess.run(check, capture_output=True, text=True, timeout=60, check=False)
@@ -169,7 +173,7 @@ def test_roots_are_in_a_directory_of_the_user_of_the_image() -> None:
     (user,) = set(re.findall(r"^USER (\d+)$", DOCKERFILE, re.MULTILINE))
     assert POD["securityContext"]["runAsUser"] == int(user)
     (roots,) = {path.rpartition("/")[0] for path in re.findall(r"_ROOT=(\S+)", DOCKERFILE)}
-    (mount,) = (each for each in CONTAINER["volumeMounts"] if each["mountPath"] == roots)
+    (mount,) = (volume_mount for volume_mount in CONTAINER["volumeMounts"] if volume_mount["mountPath"] == roots)
     (made,) = POD["initContainers"]
     assert made["command"][:4] == ["mkdir", "-p", "-m", "0700"]
     assert made["command"][4] == f"{made['volumeMounts'][0]['mountPath']}/{mount['subPath']}"
@@ -193,7 +197,7 @@ def test_every_image_is_named_by_its_full_version() -> None:
     assert re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE) == ["python:${PYTHON}${DIGEST}"] * 2
 
 
-def test_the_policy_is_that_of_the_worker_and_keeps_it_from_link_local_addresses() -> None:
+def test_the_network_policy_keeps_workers_from_link_local_addresses() -> None:
     policy = MANIFESTS["NetworkPolicy"]["spec"]
     for kind in ("Deployment", "Job"):
         labels = MANIFESTS[kind]["spec"]["template"]["metadata"]["labels"]
@@ -228,13 +232,13 @@ def test_only_loopback_is_published() -> None:
 # ---------------- The files in the eyes of other programs. `make deploy-files` installs the validators
 
 
-def output_of(*words: str) -> str:
+def output_of(*command: str) -> str:
     """Return what a command prints.
 
     Raises:
         CalledProcessError: it found something.
     """
-    return subprocess.run(words, check=True, capture_output=True, text=True, timeout=60).stdout
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
 
 
 def test_dockerfile() -> None:

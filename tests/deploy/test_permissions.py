@@ -77,23 +77,23 @@ def work(policy: Policy, root: Path) -> str:
     with InMemoryServices() as services, store_with(services, policy) as store:
         world = World(services)
         world.store = store
-        found: list[str] = []
+        messages: list[str] = []
         for _ in range(2):
             world.run(world.take())
             (tried,) = world.tried[-1:]
-            found += [*(tried.record.notes if tried.record else ()), *([] if tried.completed else [tried.words])]
+            messages += [*(tried.record.notes if tried.record else ()), *([] if tried.completed else [tried.words])]
             if not tried.completed:
-                return "\n".join(found)
+                return "\n".join(messages)
             services.conductor.restart_workflow(world.workflow)
         services.lakefs.create_branch(REPOSITORY, STAGING, world.ref)
         clearing = Clearing(0.0, services.clock.now() + 7200, dry_run=False)
         try:
             swept = [*BranchClearing(store, None, BranchAges(root / "gc.json", "here"), clearing).clear(REPOSITORY)]
         except Forbidden as error:
-            found.append(str(error))
+            messages.append(str(error))
         else:
-            assert [leftover.name for leftover in swept] == [STAGING] or found
-        return "\n".join(found)
+            assert [leftover.name for leftover in swept] == [STAGING] or messages
+        return "\n".join(messages)
 
 
 def test_a_worker_needs_exactly_its_policy(tmp_path: Path) -> None:
@@ -192,9 +192,9 @@ def test_an_operator_needs_exactly_their_policy(tmp_path: Path) -> None:
         references.create_branch(services.lakefs.server.repository("my-data"), STAGING, "main")
 
         services.policy = Policy(EVERYTHING)
-        for words in commands(task_id):
-            ran = run(*words)
-            assert ran.code in (0, 1), f"perago {' '.join(words)}: {ran.code}\n{ran.out}{ran.err}"
+        for arguments in commands(task_id):
+            ran = run(*arguments)
+            assert ran.code in (0, 1), f"perago {' '.join(arguments)}: {ran.code}\n{ran.out}{ran.err}"
         assert_policy("operator", services.policy.needed)
 
         services.policy = Policy(statements("operator")).without("fs:ReadCommit")

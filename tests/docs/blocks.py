@@ -50,8 +50,8 @@ class Block:
 
 def pages() -> tuple[str, ...]:
     """All pages, relative to the repository."""
-    found = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
-    return tuple(path.relative_to(ROOT).as_posix() for path in found)
+    files = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+    return tuple(path.relative_to(ROOT).as_posix() for path in files)
 
 
 def blocks_of(page: str) -> tuple[Block, ...]:
@@ -101,8 +101,8 @@ def _block(page: str, number: int, info: list[str], text: str) -> Block:
     language = info[0] if info else ""
     if language not in LANGUAGES:
         raise ValueError(f"{page}:{number}: {language!r} is none of {', '.join(LANGUAGES)}")
-    given = dict(word.split("=", 1) for word in info[1:])
-    needs = given.pop("needs", None)
+    options = dict(word.split("=", 1) for word in info[1:])
+    needs = options.pop("needs", None)
     if needs is not None and needs not in NEEDS:
         raise ValueError(f"{page}:{number}: needs={needs} is none of {', '.join(NEEDS)}")
     block = Block(
@@ -110,11 +110,11 @@ def _block(page: str, number: int, info: list[str], text: str) -> Block:
         number,
         language,
         text,
-        file=given.pop("file", None),
-        exit=int(given.pop("exit", "0")),
+        file=options.pop("file", None),
+        exit=int(options.pop("exit", "0")),
         needs=needs,
-        with_services=given.pop("with", None) == "services",
+        with_services=options.pop("with", None) == "services",
     )
-    if given:
-        raise ValueError(f"{page}:{number}: {', '.join(given)} means nothing here")
+    if options:
+        raise ValueError(f"{page}:{number}: {', '.join(options)} means nothing here")
     return block

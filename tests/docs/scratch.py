@@ -103,11 +103,11 @@ class Scratch:
     def _console(self, block: Block) -> None:
         commands = list(commands_of(block))
         for number, command in enumerate(commands, start=1):
-            wanted = block.exit if number == len(commands) else 0
+            expected = block.exit if number == len(commands) else 0
             status, output = self._run(command.text, self._services() if block.with_services else {})
             where = f"{block.place}: $ {command.text}"
-            if status != wanted:
-                raise BlockFailed(f"{where}\nended with {status}, not with {wanted}\n{output}")
+            if status != expected:
+                raise BlockFailed(f"{where}\nended with {status}, not with {expected}\n{output}")
             if not matches(command.expected, output.splitlines()):
                 shown = "\n".join(command.expected)
                 raise BlockFailed(f"{where}\n--- the page shows\n{shown}\n--- but it prints\n{output}")
@@ -122,8 +122,8 @@ class Scratch:
     def _run(self, command: str, variables: Mapping[str, str] = MappingProxyType({})) -> tuple[int, str]:
         environment = {**self._environment, **variables}
         try:
-            if not _SHELL & set(command) and (words := shlex.split(command))[0] in IMPORTED_BY:
-                name, *rest = words
+            if not _SHELL & set(command) and (arguments := shlex.split(command))[0] in IMPORTED_BY:
+                name, *rest = arguments
                 ran = forks_of(name).run(
                     name, rest, self.project, environment, seconds=LIMIT_SECONDS, merged=True, script=True
                 )

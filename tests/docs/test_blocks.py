@@ -1,4 +1,5 @@
-"""Every block of the documentation is executed or checked; what is not run is listed here, with its reason."""
+"""Every block of the documentation is executed or checked. The blocks that are not run are listed here, with a
+reason."""
 
 from __future__ import annotations
 
@@ -55,7 +56,7 @@ def test_all_code_of_a_page_is_fenced(page: str) -> None:
 
 @pytest.mark.parametrize("page", pages())
 def test_the_rows_of_a_table_are_lines(page: str) -> None:
-    """A row that is broken into two lines ends the table, and stands as text on the page."""
+    """A row that is broken into two lines ends the table, and is text on the page."""
     text = re.sub(r"^```.*?^```", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     lines = [line.strip() for line in text.splitlines()]
     assert [line for line in lines if line.startswith("|") and not line.endswith("|")] == []
@@ -76,7 +77,7 @@ def test_the_links_of_a_page_lead_somewhere(page: str) -> None:
 
 
 def anchors_of(path: Path) -> set[str]:
-    """The names that GitHub gives to headings."""
+    """Return the anchors that GitHub gives to headings."""
     text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
     headings = re.findall(r"^#+ +(.+)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
@@ -111,10 +112,10 @@ def all_blocks() -> list[Block]:
 
 
 def check_options(block: Block, command: str) -> None:
-    """The subcommands and options in a command line are there."""
-    for name, words in re.findall(r"\bperago ([a-z]+)((?: [^|;&#\n]+)?)", command):
+    """Assert that the subcommands and options of a command line exist."""
+    for name, arguments in re.findall(r"\bperago ([a-z]+)((?: [^|;&#\n]+)?)", command):
         assert name in COMMANDS, f"{block.place}: there is no command {name!r}"
-        for option in re.findall(r"(?<=\s)--?[a-z][a-z-]*", words):
+        for option in re.findall(r"(?<=\s)--?[a-z][a-z-]*", arguments):
             assert option in options_of(name), f"{block.place}: perago {name} has no {option}"
 
 
@@ -125,7 +126,7 @@ def options_of(name: str) -> set[str]:
 
 
 class TestTheRunnerItself:
-    """A checker that passes everything would be worse than none."""
+    """The checker itself rejects wrong blocks."""
 
     @pytest.mark.parametrize(
         ("shown", "printed", "same"),
@@ -149,7 +150,7 @@ class TestTheRunnerItself:
         assert matches(shown, printed) is same
 
     @pytest.mark.parametrize(
-        ("block", "words"),
+        ("block", "message"),
         [
             ("```console\n$ echo a\nb\n```", "the page shows"),
             ("```console\n$ false\n```", "ended with 1, not with 0"),
@@ -163,13 +164,13 @@ class TestTheRunnerItself:
             ("```json\n{\n```", "this is no json"),
         ],
     )
-    def test_a_wrong_block_is_found(self, tmp_path: Path, block: str, words: str) -> None:
+    def test_a_wrong_block_is_found(self, tmp_path: Path, block: str, message: str) -> None:
         (parsed,) = parse_blocks("page.md", block)
-        with pytest.raises(BlockFailed, match=words):
+        with pytest.raises(BlockFailed, match=message):
             Scratch(tmp_path).follow(parsed)
 
     @pytest.mark.parametrize(
-        ("text", "words"),
+        ("text", "message"),
         [
             ("```\nx\n```", "'' is none of"),
             ("```sh\nx\n```", "'sh' is none of"),
@@ -178,8 +179,8 @@ class TestTheRunnerItself:
             ("```python skip=yes\nx\n```", "skip means nothing"),
         ],
     )
-    def test_an_info_string_must_be_understood(self, text: str, words: str) -> None:
-        with pytest.raises(ValueError, match=words):
+    def test_an_info_string_must_be_understood(self, text: str, message: str) -> None:
+        with pytest.raises(ValueError, match=message):
             list(parse_blocks("page.md", text))
 
     def test_blocks_of_a_page_share_a_project(self, tmp_path: Path) -> None:

@@ -16,16 +16,16 @@ NUMBER = re.compile(r"\bdocs/dev/(?:servers/)?\w+\.md`?,? \d")
 
 def citing() -> Iterator[tuple[str, str]]:
     """The files that may cite: path, and text without the way it is broken into lines."""
-    found = [ROOT / "Makefile", ROOT / ".ci/run", ROOT / "pyproject.toml", *ROOT.glob("*.md")]
+    files = [ROOT / "Makefile", ROOT / ".ci/run", ROOT / "pyproject.toml", *ROOT.glob("*.md")]
     for folder, patterns in (("src", ("*.py", "*.html")), ("tests", ("*.py", "*.md")), ("benchmarks", ("*.py",))):
-        found += [path for pattern in patterns for path in (ROOT / folder).rglob(pattern)]
-    for path in sorted(found):
+        files += [path for pattern in patterns for path in (ROOT / folder).rglob(pattern)]
+    for path in sorted(files):
         if path != Path(__file__):
             yield str(path.relative_to(ROOT)), re.sub(r"\s*\n[ #]*", " ", path.read_text(encoding="utf-8"))
 
 
 def test_no_citation_points_outside_of_the_repository() -> None:
-    assert [(path, found) for path, text in citing() for found in OUTSIDE.findall(text)] == []
+    assert [(path, citation) for path, text in citing() for citation in OUTSIDE.findall(text)] == []
 
 
 def test_cited_documents_are_there() -> None:
@@ -34,7 +34,7 @@ def test_cited_documents_are_there() -> None:
 
 
 def test_cited_sections_are_there() -> None:
-    cited = [(path, *found) for path, text in citing() for found in SECTION.findall(text)]
+    cited = [(path, *citation) for path, text in citing() for citation in SECTION.findall(text)]
     assert cited
     for path, document, name, other, point in cited:
         assert has_section(document, name, "" if other else point), f"{path} cites {name} of {document}"
@@ -42,11 +42,11 @@ def test_cited_sections_are_there() -> None:
 
 
 def test_sections_are_cited_by_name_because_numbers_change() -> None:
-    assert [(path, found) for path, text in citing() for found in NUMBER.findall(text)] == []
+    assert [(path, citation) for path, text in citing() for citation in NUMBER.findall(text)] == []
 
 
 def has_section(document: str, name: str, point: str) -> bool:
     """Whether a heading or a paragraph begins with the name, and has the point."""
     text = (ROOT / document).read_text(encoding="utf-8")
-    found = re.search(rf"^(?:#+ (?:[\d.]+ )?)?{re.escape(name)}(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
-    return found is not None and (not point or re.search(rf"^{point}\. ", found[1], re.MULTILINE) is not None)
+    section = re.search(rf"^(?:#+ (?:[\d.]+ )?)?{re.escape(name)}(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    return section is not None and (not point or re.search(rf"^{point}\. ", section[1], re.MULTILINE) is not None)

@@ -48,8 +48,10 @@ def section_of(kind: str) -> str:
 
 
 def test_every_kind_has_a_section_and_a_marker() -> None:
-    found = [(f"`perago_{kind}`", f"[{kind}]({section_of(kind)})") for kind in kinds.KINDS]
-    assert_table("testing/reference.md", "Markers", ("Marker", "Tests"), [("`perago`", "all generated tests"), *found])
+    markers = [(f"`perago_{kind}`", f"[{kind}]({section_of(kind)})") for kind in kinds.KINDS]
+    assert_table(
+        "testing/reference.md", "Markers", ("Marker", "Tests"), [("`perago`", "all generated tests"), *markers]
+    )
 
 
 def test_all_fixtures_are_listed_with_their_scope_and_have_an_example(request: pytest.FixtureRequest) -> None:
@@ -63,8 +65,8 @@ def test_all_fixtures_are_listed_with_their_scope_and_have_an_example(request: p
 
 
 def test_all_hooks_are_listed_and_no_others() -> None:
-    found = {name for name, value in vars(options).items() if inspect.isfunction(value) and name.startswith("pytest_")}
-    assert set(rows("Hooks")) == found
+    hooks = {name for name, value in vars(options).items() if inspect.isfunction(value) and name.startswith("pytest_")}
+    assert set(rows("Hooks")) == hooks
 
 
 @pytest.mark.parametrize(
@@ -146,13 +148,13 @@ SHORTEST = 6
 
 
 def printed() -> list[str]:
-    """What stands in the lines between their values, for each place that makes one."""
-    found = []
+    """The text between the values of the lines, for each place that makes one."""
+    texts = []
     for node in ast.walk(ast.parse(inspect.getsource(logs))):
         if isinstance(node, ast.FunctionDef) and node.name in ("_words", "_ended", "_handed_back"):
-            ends = (each.value for each in ast.walk(node) if isinstance(each, ast.Return))
-            found += ["\n".join(constants(value)) for value in ends if value is not None]
-    return [text for text in found if text]
+            ends = (returned.value for returned in ast.walk(node) if isinstance(returned, ast.Return))
+            texts += ["\n".join(constants(value)) for value in ends if value is not None]
+    return [text for text in texts if text]
 
 
 def constants(value: ast.expr) -> list[str]:
@@ -257,8 +259,8 @@ def test_a_drawn_picture_loads_nothing() -> None:
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_a_picture_is_the_output_of_the_script_for_the_records(name: str) -> None:
-    kept = (IMAGES / name).read_text(encoding="utf-8")
-    assert kept == picture(PICTURES[name]), "run: python -m benchmarks.plots"
+    drawing = (IMAGES / name).read_text(encoding="utf-8")
+    assert drawing == picture(PICTURES[name]), "run: python -m benchmarks.plots"
 
 
 def test_each_picture_is_on_the_page_of_the_benchmarks() -> None:

@@ -1,4 +1,4 @@
-"""The real command line in real processes, and everything of them that is still alive."""
+"""The real command line in real processes, and the processes that are still alive."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .waiting import LIMIT, wait_for
 CHECKOUT = Path(__file__).parents[2]
 COMMAND_SECONDS = 60.0
 TOKEN = "LIVE_TOKEN"
-"""In the environment of everything that a deployment starts; processes are recognised by it wherever they went."""
+"""A variable of every process that a deployment starts, by which the suite recognizes them."""
 
 _SETTINGS = ("PERAGO_", "CONDUCTOR_", "LAKECTL_", "COVERAGE_", "PYTEST_", "LIVE_")
 """Variables of the suite's own environment that a deployment must not inherit."""
@@ -43,11 +43,12 @@ class Environment:
         }
 
     def processes(self) -> list[psutil.Process]:
-        """Every living process that was started with this environment, however indirectly."""
+        """Return every living process that inherited this environment."""
         return [process for process in psutil.process_iter() if _token_of(process) == self.token]
 
     def attempt_directories(self) -> list[Path]:
-        """The attempt directories that exist now; others may go while they are looked for, which `os.walk` bears."""
+        """Return the attempt directories that exist now. `os.walk` tolerates that others are removed during the
+        search."""
         return [Path(place) for place, _, files in os.walk(self.workspaces) if ".perago-attempt.json" in files]
 
 
@@ -106,19 +107,19 @@ class Worker:
             self.lines.append(line.rstrip("\n"))
 
     def line(self, pattern: str, *, since: int = 0, limit: float = LIMIT) -> str:
-        """The first line of output that matches `pattern` somewhere, once it is there; not among the first `since`."""
+        """Wait for a line of output that matches `pattern`, after the first `since` lines."""
 
-        def look() -> str | None:
+        def matching_line() -> str | None:
             return next((line for line in self.lines[since:] if re.search(pattern, line)), None)
 
-        return wait_for(f"a line like {pattern!r}", look, limit=limit, context=self.said)
+        return wait_for(f"a line like {pattern!r}", matching_line, limit=limit, context=self.said)
 
     def has_line(self, pattern: str) -> bool:
         """Whether a line matches already."""
         return any(re.search(pattern, line) for line in self.lines)
 
     def said(self) -> str:
-        """All its output, for messages."""
+        """Return all its output, for messages."""
         return "the worker said:\n" + "\n".join(f"  {line}" for line in self.lines)
 
     def ready(self) -> Worker:
@@ -127,7 +128,7 @@ class Worker:
         return self
 
     def slots(self) -> list[psutil.Process]:
-        """Its slot processes: each leads a session of its own."""
+        """Return its slot processes. Each leads its own session."""
         try:
             below = psutil.Process(self.pid).children(recursive=True)
         except psutil.NoSuchProcess:
@@ -135,7 +136,7 @@ class Worker:
         return [process for process in below if _leads_a_session(process.pid)]
 
     def kill_slots(self) -> None:
-        """The sudden death of whatever runs."""
+        """Kill all slots."""
         for slot in self.slots():
             with contextlib.suppress(psutil.NoSuchProcess):
                 slot.kill()
@@ -145,7 +146,7 @@ class Worker:
         self._process.send_signal(number)
 
     def exit_code(self, limit: float = LIMIT) -> int:
-        """Its exit status, once it has ended."""
+        """Wait for its end, and return its exit status."""
         try:
             code = self._process.wait(limit)
         except subprocess.TimeoutExpired:
@@ -154,11 +155,11 @@ class Worker:
         return code
 
     def gone(self) -> bool:
-        """Whether nothing that it started is alive any more."""
+        """Whether none of its processes is alive any more."""
         return not self.environment.processes()
 
     def stop(self) -> None:
-        """End it and all that it has started. Not gently: a drain waits for a poll of five seconds."""
+        """Kill the worker and its processes. A drain would wait five seconds for a poll."""
         self._process.kill()
         self._process.wait(10)
         for process in self.environment.processes():

@@ -37,22 +37,23 @@ class ServerError(Exception):
 
 
 def find_java() -> Path:
-    """The `java` of a release of 21 or later.
+    """Find a `java` of release 21 or later.
 
     Raises:
-        ServerError: there is none among `JAVA_HOME` and its kin, `PATH` and the usual directories.
+        ServerError: `JAVA_HOME` and similar variables, `PATH` and the usual directories have no such release.
     """
-    seen: dict[Path, int | None] = {}
+    versions: dict[Path, int | None] = {}
     for candidate in _java_candidates():
         java = candidate.resolve()
-        if java in seen or not os.access(java, os.X_OK):
+        if java in versions or not os.access(java, os.X_OK):
             continue
-        seen[java] = java_version(java)
-        if (seen[java] or 0) >= OLDEST_JAVA:
+        versions[java] = java_version(java)
+        if (versions[java] or 0) >= OLDEST_JAVA:
             return java
-    found = "; ".join(f"{java} is {version or 'of no known version'}" for java, version in seen.items())
+    rejected = "; ".join(f"{java} is {version or 'of no known version'}" for java, version in versions.items())
     raise ServerError(
-        f"Conductor needs a JDK of {OLDEST_JAVA} or later, but there is none ({found or 'no Java was found at all'}). "
+        f"Conductor needs a JDK of {OLDEST_JAVA} or later, but there is none "
+        f"({rejected or 'no Java was found at all'}). "
         "Install one, and set JAVA_HOME if it is not in a usual place."
     )
 
@@ -81,10 +82,10 @@ def java_version(java: Path) -> int | None:
 
 
 def find_maven() -> Path:
-    """The `mvn` command.
+    """Find the `mvn` command.
 
     Raises:
-        ServerError: there is none.
+        ServerError: it is not installed.
     """
     if (on_path := shutil.which("mvn")) is not None:
         return Path(on_path)
@@ -161,7 +162,7 @@ def _run(what: str, command: Sequence[Path | str], directory: Path, seconds: flo
 def running_server() -> Iterator[str]:
     """A Conductor with an empty database while the `with` block runs; gives the URL for `CONDUCTOR_SERVER_URL`.
 
-    Its log is removed when the block ends well, and kept beside the installation otherwise.
+    Its log is removed when the block ends well, and kept next to the installation after a failure.
 
     Raises:
         ServerError: it could not be installed or did not become healthy.
@@ -241,7 +242,7 @@ def _tail(text: str, lines: int = 30) -> str:
 
 
 def run_with_server(command: Sequence[str]) -> None:
-    """Run `command` beside a server.
+    """Run `command` during the life of a server.
 
     Raises:
         ServerError: there is no such command, or no server.

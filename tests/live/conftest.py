@@ -121,10 +121,10 @@ def lakefs_proxy(lakefs: LakeFSServer) -> Iterator[Proxy]:
 def proxies(conductor_proxy: Proxy, lakefs_proxy: Proxy) -> Iterator[dict[str, Proxy]]:
     """A proxy in front of each server, by its name. The block store has one where lakeFS signs addresses of a port that
     is kept free for it (`PERAGO_LIVE_STORE`)."""
-    found = {"conductor": conductor_proxy, "lakefs": lakefs_proxy}
+    servers = {"conductor": conductor_proxy, "lakefs": lakefs_proxy}
     port, _, url = os.environ.get("PERAGO_LIVE_STORE", "").partition("=")
     with proxied(url, int(port)) if url else nullcontext() as store:
-        yield found | ({"store": store} if store else {})
+        yield servers | ({"store": store} if store else {})
 
 
 @pytest.fixture(scope="module")

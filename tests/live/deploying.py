@@ -1,4 +1,4 @@
-"""One task on the servers: registered under a name of its own, with a workflow to start it by, and its workers."""
+"""One task on the servers: registered under a unique name, with a workflow of this task, and its workers."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class Deployment:
         self._workflows: list[str] = []
 
     def register(self) -> None:
-        """Put the TaskDef on the server, with the command that users have, and a workflow of this one step."""
+        """Register the TaskDef with the command of users, and a workflow of this one step."""
         done = perago(self.environment, "register", self.module)
         assert done.returncode == 0, done.stderr
         keys = ("params",) if self.module.endswith(".free") else ("workspace", "params")
         self.conductor.define(self.task, [step(self.task, **{key: f"${{workflow.input.{key}}}" for key in keys})])
 
     def worker(self, slots: int = 1, **extra: str) -> Worker:
-        """Start a worker and wait until it is ready; it ends with the deployment at the latest."""
+        """Start a worker and wait until it is ready. The deployment stops it."""
         return self.starting("-j", str(slots), **extra).ready()
 
     def starting(self, *options: str, python: str = sys.executable, **extra: str) -> Worker:
@@ -46,13 +46,13 @@ class Deployment:
         return worker
 
     def start(self, payload: Mapping[str, Any], workflow: str | None = None) -> str:
-        """Start a workflow; it ends with the deployment at the latest."""
+        """Start a workflow. The deployment terminates it if it still runs."""
         workflow_id = self.conductor.start(workflow or self.task, payload)
         self._workflows.append(workflow_id)
         return workflow_id
 
     def terminate(self) -> None:
-        """End what was started and still runs, so that nothing waits on the server for ever."""
+        """Terminate all workflows that still run, so that none waits on the server forever."""
         for workflow_id in self._workflows:
             if self.conductor.workflow(workflow_id)["status"] == "RUNNING":
                 self.conductor.terminate(workflow_id)
@@ -73,17 +73,17 @@ def deployed(
 
 
 def input_of(repository: Repository, ref: str, orders: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """A workspace task's input."""
+    """Return the input of a workspace task."""
     return {"workspace": block(repository, ref), "params": dict(orders or {})}
 
 
 def block(repository: Repository, ref: str) -> dict[str, Any]:
-    """The `workspace` part of inputs and outputs."""
+    """Return the `workspace` part of inputs and outputs."""
     return {"repository": repository.name, "branch": BRANCH, "ref_type": "commit", "ref": ref}
 
 
 class Gate:
-    """Holds functions up, so that a test can do something while they run."""
+    """Blocks functions, so that a test can act while they run."""
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(exist_ok=True)
@@ -93,18 +93,18 @@ class Gate:
         return str(self._directory)
 
     def entered(self, count: int = 1) -> list[Announcement]:
-        """Wait until `count` functions stand in it."""
+        """Wait until `count` functions are blocked, and return them."""
 
-        def look() -> list[Announcement] | None:
-            found = self.announcements()
-            return found if len(found) >= count else None
+        def blocked() -> list[Announcement] | None:
+            announcements = self.announcements()
+            return announcements if len(announcements) >= count else None
 
-        return wait_for(f"{count} functions at the gate", look)
+        return wait_for(f"{count} functions at the gate", blocked)
 
     def announcements(self) -> list[Announcement]:
-        """The functions that have reached it so far."""
+        """Return the functions that have reached the gate so far."""
         return [Announcement.model_validate_json(path.read_text()) for path in self._directory.glob("entered-*")]
 
     def open(self) -> None:
-        """Let everybody through, from now on."""
+        """Unblock all functions, from now on."""
         (self._directory / "go").touch()

@@ -1,4 +1,4 @@
-"""lakeFS as the suite uses it: plain REST calls to a real server or to the embedded one."""
+"""Plain REST calls to a real lakeFS or to the embedded one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BRANCH = "main"
 
 @dataclass(frozen=True, slots=True)
 class LakeFSServer:
-    """Where a lakeFS is, and whether it is a real one."""
+    """The address of a lakeFS, and whether it is a real one."""
 
     url: str
     key: str
@@ -26,7 +26,7 @@ class LakeFSServer:
     real: bool
 
     def environment(self) -> dict[str, str]:
-        """The variables that lead a command to this server."""
+        """Return the variables with which a command uses this server."""
         return {
             "LAKECTL_SERVER_ENDPOINT_URL": self.url,
             "LAKECTL_CREDENTIALS_ACCESS_KEY_ID": self.key,
@@ -36,7 +36,7 @@ class LakeFSServer:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """One object, with all that shows whether it was written again."""
+    """One object, with the fields that show whether it was written again."""
 
     size: int
     checksum: str
@@ -45,7 +45,7 @@ class Stored:
 
 
 def created(server: LakeFSServer) -> Repository:
-    """A new repository with an empty branch `main`."""
+    """Create a repository with an empty branch `main`."""
     name = f"perago-live-{uuid.uuid4().hex[:12]}"
     repository = Repository(server, name)
     repository.create(os.environ.get("PERAGO_LIVE_STORAGE", "local://") + name)
@@ -62,12 +62,12 @@ class Repository:
         self._http = urllib3.PoolManager(maxsize=8, retries=False, headers=headers)
 
     def create(self, storage_namespace: str) -> None:
-        """Create it with an empty first commit."""
+        """Create the repository with an empty first commit."""
         body = {"name": self.name, "storage_namespace": storage_namespace, "default_branch": BRANCH}
         self._call("POST", "", body)
 
     def delete(self) -> None:
-        """Delete it and close the connections."""
+        """Delete the repository and close the connections."""
         self._call("DELETE", f"/{quote(self.name)}")
         self._http.clear()
 
@@ -79,7 +79,7 @@ class Repository:
         self._send("POST", f"/{self.name}/branches/{branch}/objects?{query}", content, "application/octet-stream")
 
     def commit(self, files: Mapping[str, bytes], message: str = "seed", branch: str = BRANCH) -> str:
-        """Upload files and commit them; returns the commit id."""
+        """Upload files and commit them, and return the commit id."""
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda path: self.stage(path, files[path], branch), files))
         body = {"message": message, "metadata": {}}
@@ -88,48 +88,48 @@ class Repository:
     # -------------------------------------------------------------------------- reading
 
     def head(self, branch: str = BRANCH) -> str:
-        """The commit at the head of a branch."""
+        """Return the commit at the head of a branch."""
         return str(self._call("GET", f"/{self.name}/branches/{branch}")["commit_id"])
 
     def get(self, commit: str) -> dict[str, Any]:
-        """One commit."""
-        found: dict[str, Any] = self._call("GET", f"/{self.name}/commits/{commit}")
-        return found
+        """Return one commit."""
+        answer: dict[str, Any] = self._call("GET", f"/{self.name}/commits/{commit}")
+        return answer
 
     def since(self, commit: str, branch: str = BRANCH) -> list[dict[str, Any]]:
-        """First-parent commits of a branch after `commit`, newest first."""
-        found: list[dict[str, Any]] = []
-        at = self.head(branch)
-        while at != commit:
-            found.append(self.get(at))
-            at = found[-1]["parents"][0]
-        return found
+        """Return the first-parent commits of a branch after `commit`, newest first."""
+        commits: list[dict[str, Any]] = []
+        parent = self.head(branch)
+        while parent != commit:
+            commits.append(self.get(parent))
+            parent = commits[-1]["parents"][0]
+        return commits
 
     def tree(self, ref: str = f"{BRANCH}@") -> dict[str, Stored]:
-        """Every committed object of a ref but the hooks, which are no part of a workspace."""
-        found = self._pages(f"/{self.name}/refs/{quote(ref)}/objects/ls")
-        return {item["path"]: _stored(item) for item in found if not item["path"].startswith("_lakefs_actions/")}
+        """Return every committed object of a ref except the hooks, which are not part of a workspace."""
+        objects = self._pages(f"/{self.name}/refs/{quote(ref)}/objects/ls")
+        return {item["path"]: _stored(item) for item in objects if not item["path"].startswith("_lakefs_actions/")}
 
     def read(self, path: str, ref: str = f"{BRANCH}@") -> bytes:
-        """The bytes of an object."""
+        """Return the bytes of an object."""
         return self._send("GET", f"/{self.name}/refs/{quote(ref)}/objects?{urlencode({'path': path})}")
 
     def branches(self) -> set[str]:
-        """All branches, hidden ones too."""
+        """Return all branches, including hidden ones."""
         return {item["id"] for item in self._pages(f"/{self.name}/branches", show_hidden="true")}
 
     def uncommitted(self, branch: str = BRANCH) -> set[str]:
-        """The paths of uncommitted changes."""
+        """Return the paths of uncommitted changes."""
         return {item["path"] for item in self._pages(f"/{self.name}/branches/{branch}/diff")}
 
     def _pages(self, path: str, **parameters: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
+        results: list[dict[str, Any]] = []
         after = ""
         while True:
             page = self._call("GET", f"{path}?{urlencode({**parameters, 'after': after, 'amount': '1000'})}")
-            found += page["results"]
+            results += page["results"]
             if not page["pagination"]["has_more"]:
-                return found
+                return results
             after = page["pagination"]["next_offset"]
 
     def _call(self, method: str, path: str, body: object = None) -> Any:

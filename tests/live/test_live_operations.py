@@ -20,14 +20,14 @@ traces = pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_servi
 
 def workflow_spans(collector: ScriptedServer) -> list[tuple[bytes, str]]:
     """Id and error type of each span of a workflow that the collector has."""
-    found = []
+    spans = []
     for request in collector.requests:
         for part in traces.ExportTraceServiceRequest.FromString(request.body).resource_spans:
             for span in (span for scope in part.scope_spans for span in scope.spans):
-                told = {each.key: each.value.string_value for each in span.attributes}
-                if "perago.workflow_id" in told and "perago.task_id" not in told:
-                    found.append((span.span_id, told.get("error.type", "")))
-    return found
+                attributes = {attribute.key: attribute.value.string_value for attribute in span.attributes}
+                if "perago.workflow_id" in attributes and "perago.task_id" not in attributes:
+                    spans.append((span.span_id, attributes.get("error.type", "")))
+    return spans
 
 
 def test_a_workflow_is_listed_terminated_retried_and_rerun(deploy: Deploy, gate: Gate) -> None:
@@ -42,8 +42,8 @@ def test_a_workflow_is_listed_terminated_retried_and_rerun(deploy: Deploy, gate:
             return json.loads(done.stdout) if code == 0 else done.stderr
 
         def listed(status: str) -> list[str]:
-            found = run(0, "list", "--name", deployment.task, "--status", status, "--since", "1h")
-            return [row["workflow_id"] for row in found["workflows"]]
+            listing = run(0, "list", "--name", deployment.task, "--status", status, "--since", "1h")
+            return [row["workflow_id"] for row in listing["workflows"]]
 
         def ended(runs: int, status: str) -> None:
             assert conductor.wait(workflow_id)["status"] == status

@@ -1,6 +1,6 @@
-"""Servers that go away and come back, and answers that get lost: one publication, and the truth in Conductor.
+"""Servers that fail and come back, and answers that are lost: one publication, and its result in Conductor.
 
-A proxy of the suite stands between the worker and a server; the tests themselves talk to the servers directly.
+A proxy of the suite is between the worker and a server. The tests themselves call the servers directly.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ Seeded = tuple[Repository, str]
 OUTAGE, LONG_OUTAGE = 3.0, 5.0
 """Seconds."""
 POLL_IS_OVER = 10.0
-"""Seconds, twice as long as the server serves a poll whose connection is gone, and would give it a task."""
+"""Seconds. For half of them the server still serves a poll whose connection was closed, and can give it a task."""
 FENCE, REPORT = r"GET /api/tasks/[0-9a-f-]{36} ", r"POST /api/tasks "
 ORDERS = {"write": {"out/1.txt": "1", "out/2.txt": "2", "raw/a.txt": "changed"}, "remove": ["raw/b.txt"]}
 
 
 @dataclass(frozen=True)
 class Line:
-    """A worker whose ways to both servers can be disturbed."""
+    """A worker whose connections to both servers can be disturbed."""
 
     deployment: Deployment
     worker: Worker
@@ -44,16 +44,16 @@ class Line:
         return self.deployment.start(input_of(*seeded, {**ORDERS, **orders}))
 
     def published_once(self, workflow_id: str, seeded: Seeded) -> None:
-        """The workflow completes in its first attempt, and the branch has exactly its one commit."""
+        """Assert that the workflow completes in its first attempt, and that the branch has exactly its one commit."""
         repository, ref = seeded
-        found = self.deployment.conductor.completed(workflow_id)
-        assert len(found["tasks"]) == 1, told(found)
-        published = found["tasks"][0]["outputData"]["workspace"]["ref"]
+        execution = self.deployment.conductor.completed(workflow_id)
+        assert len(execution["tasks"]) == 1, told(execution)
+        published = execution["tasks"][0]["outputData"]["workspace"]["ref"]
         assert [commit["id"] for commit in repository.since(ref)] == [published]
         assert set(repository.tree()) == {"raw/a.txt", "doc/readme.txt", "out/1.txt", "out/2.txt"}
         assert repository.read("raw/a.txt") == b"changed"
         assert repository.branches() == {"main"}
-        self.worker.line(f"completed .*{found['tasks'][0]['taskId']}")
+        self.worker.line(f"completed .*{execution['tasks'][0]['taskId']}")
 
 
 @pytest.fixture(scope="module")
@@ -77,14 +77,14 @@ def line(shared_line: Line) -> Iterator[Line]:
 
 
 def test_conductor_goes_away_while_the_worker_is_idle(line: Line, seeded: Seeded) -> None:
-    said = len(line.worker.lines)
+    lines_before = len(line.worker.lines)
     line.conductor.refuse()
-    line.worker.line("Conductor is unreachable", since=said)
+    line.worker.line("Conductor is unreachable", since=lines_before)
     time.sleep(POLL_IS_OVER)
     workflow_id = line.start(seeded)
     line.conductor.restore()
     line.published_once(workflow_id, seeded)
-    line.worker.line("Conductor answers again", since=said)
+    line.worker.line("Conductor answers again", since=lines_before)
 
 
 def test_conductor_goes_away_while_a_function_runs_and_past_its_end(line: Line, seeded: Seeded, gate: Gate) -> None:
@@ -109,7 +109,7 @@ def test_a_call_to_conductor_is_lost(line: Line, seeded: Seeded, call: str, cut:
 
 
 def test_the_answer_that_brings_a_task_is_lost(deploy: Deploy, conductor_proxy: Proxy, seeded: Seeded) -> None:
-    """Nobody holds that delivery; its response time-out frees it, and the next attempt does the work."""
+    """No worker holds that delivery. Its response timeout frees the task, and the next attempt completes it."""
     repository, ref = seeded
     workspace = deploy("workspace", CONDUCTOR_SERVER_URL=conductor_proxy.url, LIVE_RESPONSE_SECONDS="4")
     trap = conductor_proxy.trap(r"GET /api/tasks/poll/batch/", Cut.ANSWER)
@@ -117,8 +117,8 @@ def test_the_answer_that_brings_a_task_is_lost(deploy: Deploy, conductor_proxy: 
     workspace.worker()
     trap.wait()
     workspace.conductor.time_out(workflow_id)
-    found = workspace.conductor.completed(workflow_id)
-    assert [task["status"] for task in found["tasks"]] == ["TIMED_OUT", "COMPLETED"]
+    execution = workspace.conductor.completed(workflow_id)
+    assert [task["status"] for task in execution["tasks"]] == ["TIMED_OUT", "COMPLETED"]
     assert len(repository.since(ref)) == 1
 
 
@@ -149,15 +149,16 @@ def test_a_call_to_lakefs_is_lost(line: Line, seeded: Seeded, call: str, cut: Cu
 @pytest.mark.parametrize("call", [call for call in CALLS if call != "branch deletion"])
 @pytest.mark.parametrize("cut", [Cut.REQUEST, Cut.ANSWER], ids=lambda cut: cut.name.lower())
 def test_lakefs_goes_away_at_a_call_and_comes_back(line: Line, seeded: Seeded, call: str, cut: Cut) -> None:
-    """Longer than any single request is repeated: the attempt waits, and nothing is run again."""
-    said = len(line.worker.lines)
+    """The outage is longer than the retries of a single request: the attempt waits, and the function does not run
+    again."""
+    lines_before = len(line.worker.lines)
     trap = line.lakefs.trap(CALLS[call], cut, then_refuse=True)
     workflow_id = line.start(seeded)
     trap.wait()
     time.sleep(LONG_OUTAGE)
     line.lakefs.restore()
     line.published_once(workflow_id, seeded)
-    line.worker.line("lakeFS answers again, after", since=said)
+    line.worker.line("lakeFS answers again, after", since=lines_before)
 
 
 def test_lakefs_is_away_on_arrival(line: Line, seeded: Seeded) -> None:

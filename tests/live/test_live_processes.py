@@ -33,7 +33,7 @@ def _is_gone(pid: int | None) -> bool:
 
 
 def _held(workspace: Deployment, seeded: Seeded, gate: Gate, *, child: bool = True) -> tuple[str, Announcement]:
-    """Start a workflow whose function stands in the gate and may have a child; returns the workflow's id, too."""
+    """Start a workflow whose function waits at the gate and can have a child; return the workflow's id, too."""
     orders = {"write": {"out.txt": "o"}, "gate": str(gate), "child": child}
     workflow_id = workspace.start(input_of(*seeded, orders))
     (running,) = gate.entered()
@@ -55,7 +55,7 @@ def test_four_slots_run_four_tasks_at_the_same_time(deploy: Deploy, gate: Gate) 
     workflows = [free.start({"params": {"gate": str(gate)}}) for _ in range(6)]
     inside = gate.entered(4)
     assert len({here.pid for here in inside}) == 4
-    assert sorted(status for each in workflows for status in free.conductor.statuses(each)) == [
+    assert sorted(status for workflow_id in workflows for status in free.conductor.statuses(workflow_id)) == [
         *["IN_PROGRESS"] * 4,
         *["SCHEDULED"] * 2,
     ], "what no slot is free for stays on the server"
@@ -70,7 +70,7 @@ def test_four_slots_run_four_tasks_at_the_same_time(deploy: Deploy, gate: Gate) 
 # -------------------------------------------------------------------------------- death
 
 
-def test_a_slot_killed_in_the_middle_fails_immediately_and_the_retry_completes(
+def test_a_killed_slot_fails_immediately_and_the_retry_completes(
     workspace: Deployment, worker: Worker, seeded: Seeded, gate: Gate
 ) -> None:
     repository, ref = seeded
@@ -90,15 +90,15 @@ def test_a_slot_killed_in_the_middle_fails_immediately_and_the_retry_completes(
     wait_for("the removal of the dead attempt's directory", lambda: not workspace.environment.attempt_directories())
 
 
-@pytest.mark.parametrize(("ending", "words"), [("exit", "exit status 7"), ("killed", "SIGKILL")])
+@pytest.mark.parametrize(("ending", "cause"), [("exit", "exit status 7"), ("killed", "SIGKILL")])
 def test_a_function_that_ends_its_process_is_a_failure_with_its_cause(
-    workspace: Deployment, worker: Worker, seeded: Seeded, ending: str, words: str
+    workspace: Deployment, worker: Worker, seeded: Seeded, ending: str, cause: str
 ) -> None:
     repository, ref = seeded
     workflow_id = workspace.start(input_of(repository, ref, {"write": {"o": "1"}, "ending": ending}))
     workspace.conductor.wait(workflow_id)
     assert workspace.conductor.statuses(workflow_id) == ["FAILED", "FAILED"]
-    assert all(words in task["reasonForIncompletion"] for task in workspace.conductor.tasks(workflow_id))
+    assert all(cause in task["reasonForIncompletion"] for task in workspace.conductor.tasks(workflow_id))
     _check_untouched(seeded)
     wait_for("the removal of both directories", lambda: not workspace.environment.attempt_directories())
 
@@ -153,12 +153,12 @@ def test_the_first_signal_finishes_running_attempts_and_leaves_the_rest(
     _nothing_left_of(worker)
     published = workspace.conductor.output(running)["workspace"]["ref"]
     assert repository.head() == published
-    assert [workspace.conductor.statuses(each) for each in queued] == [["SCHEDULED"], ["SCHEDULED"]]
+    assert [workspace.conductor.statuses(workflow_id) for workflow_id in queued] == [["SCHEDULED"], ["SCHEDULED"]]
     worker.line("stopped with exit code 0")
     assert worker.lines[-1] == "stopped with exit code 0"
 
 
-def test_an_idle_worker_ends_and_hands_back_the_deliveries_of_its_last_poll(deploy: Deploy) -> None:
+def test_an_idle_worker_that_ends_hands_back_the_delivery_of_its_last_poll(deploy: Deploy) -> None:
     free = deploy("free")
     worker = free.worker(1)
     worker.signal(signal.SIGINT)
@@ -193,7 +193,7 @@ def test_the_second_signal_cancels_and_nothing_is_sent(
 # ------------------------------------------------------------------------------- leases
 
 
-def test_a_function_longer_than_its_response_timeout_completes_in_one_attempt(deploy: Deploy, seeded: Seeded) -> None:
+def test_a_function_can_run_longer_than_its_response_timeout(deploy: Deploy, seeded: Seeded) -> None:
     repository, ref = seeded
     workspace = deploy("workspace", LIVE_RESPONSE_SECONDS="8")
     workspace.worker()
@@ -203,9 +203,7 @@ def test_a_function_longer_than_its_response_timeout_completes_in_one_attempt(de
     assert len(repository.since(ref)) == 1
 
 
-def test_the_end_of_a_workflow_ends_the_author_s_process_and_publishes_nothing(
-    deploy: Deploy, seeded: Seeded, gate: Gate
-) -> None:
+def test_the_end_of_a_workflow_ends_user_code_without_a_publication(deploy: Deploy, seeded: Seeded, gate: Gate) -> None:
     repository, ref = seeded
     workspace = deploy("workspace", LIVE_RESPONSE_SECONDS="9")
     worker = workspace.worker()

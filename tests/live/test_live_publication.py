@@ -90,8 +90,8 @@ def test_names_of_all_kinds_make_the_round_trip(workspace: Deployment, worker: W
     names = ["a b+c%41.txt", "ü/\u0075\u0308.txt", "日本/😀.txt", "_private/.hidden", "deep/" * 20 + "x"]
     ref = repository.commit(dict.fromkeys(names, b"old"))
     workflow_id = workspace.start(input_of(repository, ref, {"write": {f"copy/{name}": "new" for name in names}}))
-    seen = workspace.conductor.output(workflow_id)["result"]["seen"]
-    assert {name for name, text in seen.items() if text == "old"} == set(names)
+    texts = workspace.conductor.output(workflow_id)["result"]["seen"]
+    assert {name for name, text in texts.items() if text == "old"} == set(names)
     assert {path for path in repository.tree() if path.startswith("copy/")} == {f"copy/{name}" for name in names}
 
 
@@ -169,7 +169,7 @@ def test_a_foreign_commit_during_the_function_stays_and_ends_the_attempt(
 
 
 @pytest.mark.parametrize("path", ["raw/a.txt", "foreign.txt"], ids=["on the same file", "on another file"])
-def test_a_foreign_commit_between_the_last_read_and_the_merge_is_never_lost_silently(
+def test_a_foreign_commit_just_before_the_merge_is_never_lost_silently(
     deploy: Deploy, seeded: Seeded, lakefs_proxy: Proxy, path: str
 ) -> None:
     repository, ref = seeded
@@ -188,7 +188,7 @@ def test_a_foreign_commit_between_the_last_read_and_the_merge_is_never_lost_sile
     assert repository.branches() == {"main"}
 
 
-def test_uncommitted_changes_on_the_branch_are_left_alone_and_can_be_retried(
+def test_uncommitted_changes_stay_and_the_attempt_can_be_retried(
     workspace: Deployment, worker: Worker, seeded: Seeded
 ) -> None:
     repository, ref = seeded

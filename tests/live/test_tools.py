@@ -21,14 +21,14 @@ from .waiting import LIMIT, wait_for
 
 
 class Counting(BaseHTTPRequestHandler):
-    """Answers with the number of requests that it has seen."""
+    """Answers with the number of its requests so far."""
 
     protocol_version = "HTTP/1.1"
-    seen = 0
+    requests = 0
 
     def do_GET(self) -> None:
-        type(self).seen += 1
-        body = str(self.seen).encode()
+        type(self).requests += 1
+        body = str(self.requests).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -41,7 +41,7 @@ class Counting(BaseHTTPRequestHandler):
 @pytest.fixture
 def proxy() -> Iterator[Proxy]:
     """A proxy in front of a server that counts."""
-    Counting.seen = 0
+    Counting.requests = 0
     with ThreadingHTTPServer(("127.0.0.1", 0), Counting) as server:
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()

@@ -1,4 +1,4 @@
-"""The only way in which this suite waits: for a condition, and not for ever."""
+"""Wait for a condition with a limit, as all tests of this suite do."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 LIMIT = 30.0
-"""Seconds; generous, because a busy build machine is slow. What is wrong fails by its own words long before."""
+"""Seconds. The limit is generous, because a busy build machine is slow. Other errors fail long before."""
 
 T = TypeVar("T")
 
@@ -15,10 +15,10 @@ T = TypeVar("T")
 def wait_for(
     what: str, condition: Callable[[], T | None], *, limit: float = LIMIT, context: Callable[[], str] = str
 ) -> T:
-    """What `condition` returns once that is true.
+    """Return the first true value of `condition`.
 
     Raises:
-        AssertionError: it was not within `limit` seconds; `context` says what was there instead.
+        AssertionError: there was none within `limit` seconds. The message ends with `context`.
     """
     deadline = time.monotonic() + limit
     while True:

@@ -1,4 +1,4 @@
-"""Conductor as the suite uses it: plain REST calls, so that no code under test vouches for itself."""
+"""Plain REST calls to Conductor, so that no code under test confirms itself."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import urllib3
 from .waiting import wait_for
 
 REPAIRED = 150.0
-"""Seconds. Now and then the server loses the queue entry of a task that is run again right after its end; its sweeper
-notices within two minutes, and says "Going to repair the task"."""
+"""Seconds. Occasionally the server loses the queue entry of a task that runs again right after its end. Its sweeper
+repairs that within two minutes, and logs "Going to repair the task"."""
 OVER = ("COMPLETED", "FAILED", "TERMINATED", "TIMED_OUT")
 
 
@@ -24,7 +24,7 @@ class Conductor:
         self._http = urllib3.PoolManager(maxsize=4, retries=False)
 
     def call(self, method: str, path: str, body: object = None) -> Any:
-        """The JSON of an answer, or its text where it is none.
+        """Return the JSON of an answer, or its text if that is not JSON.
 
         Raises:
             AssertionError: the status is not 2xx.
@@ -49,62 +49,64 @@ class Conductor:
         self.call("PUT", "/metadata/workflow", [definition(name, steps)])
 
     def start(self, name: str, payload: Mapping[str, Any]) -> str:
-        """Start a workflow; returns its id."""
+        """Start a workflow, and return its id."""
         return str(self.call("POST", "/workflow", {"name": name, "version": 1, "input": payload}))
 
     def workflow(self, workflow_id: str) -> dict[str, Any]:
-        """A workflow with its tasks."""
-        found: dict[str, Any] = self.call("GET", f"/workflow/{workflow_id}")
-        return found
+        """Return a workflow with its tasks."""
+        execution: dict[str, Any] = self.call("GET", f"/workflow/{workflow_id}")
+        return execution
 
     def tasks(self, workflow_id: str) -> list[dict[str, Any]]:
-        """Every attempt of a workflow, oldest first."""
+        """Return every attempt of a workflow, oldest first."""
         return list(self.workflow(workflow_id)["tasks"])
 
     def statuses(self, workflow_id: str) -> list[str]:
-        """The status of every attempt, oldest first."""
+        """Return the status of every attempt, oldest first."""
         return [task["status"] for task in self.tasks(workflow_id)]
 
     def decide(self, workflow_id: str) -> None:
-        """Let the server look after time-outs now; by itself it may take a minute (`docs/dev/servers/conductor.md`,
-        "Attempt state machine")."""
+        """Let the server evaluate timeouts now. Without this call it can take a minute
+        (`docs/dev/servers/conductor.md`, "Attempt state machine")."""
         self.call("PUT", f"/workflow/decide/{workflow_id}")
 
     def time_out(self, workflow_id: str) -> None:
-        """Let the server look after time-outs until the first attempt has timed out, and not longer."""
+        """Let the server evaluate timeouts until the first attempt has timed out, and not longer."""
 
-        def look() -> bool:
+        def has_timed_out() -> bool:
             self.decide(workflow_id)
             return self.statuses(workflow_id)[0] == "TIMED_OUT"
 
-        wait_for(f"the time-out of workflow {workflow_id}", look, context=lambda: told(self.workflow(workflow_id)))
+        wait_for(
+            f"the timeout of workflow {workflow_id}", has_timed_out, context=lambda: told(self.workflow(workflow_id))
+        )
 
     def wait(self, workflow_id: str, *, driven: bool = False, limit: float = REPAIRED) -> dict[str, Any]:
-        """The workflow once it is over. `driven`: its time-outs are looked after meanwhile."""
+        """Wait for the end of a workflow, and return it. `driven` evaluates its timeouts in the meantime."""
 
-        def look() -> dict[str, Any] | None:
+        def ended() -> dict[str, Any] | None:
             if driven and self.workflow(workflow_id)["status"] not in OVER:
                 self.decide(workflow_id)
-            found = self.workflow(workflow_id)
-            return found if found["status"] in OVER else None
+            execution = self.workflow(workflow_id)
+            return execution if execution["status"] in OVER else None
 
         return wait_for(
-            f"the end of workflow {workflow_id}", look, limit=limit, context=lambda: told(self.workflow(workflow_id))
+            f"the end of workflow {workflow_id}", ended, limit=limit, context=lambda: told(self.workflow(workflow_id))
         )
 
     def completed(self, workflow_id: str, *, driven: bool = False, limit: float = REPAIRED) -> dict[str, Any]:
-        """The workflow, which has to be completed."""
-        found = self.wait(workflow_id, driven=driven, limit=limit)
-        assert found["status"] == "COMPLETED", told(found)
-        return found
+        """Wait for a workflow, assert that it has completed, and return it."""
+        execution = self.wait(workflow_id, driven=driven, limit=limit)
+        assert execution["status"] == "COMPLETED", told(execution)
+        return execution
 
     def output(self, workflow_id: str, **options: Any) -> dict[str, Any]:
-        """The output of the last attempt of a workflow that has to be completed."""
+        """Wait for a workflow to complete, and return the output of its last attempt."""
         output: dict[str, Any] = self.completed(workflow_id, **options)["tasks"][-1]["outputData"]
         return output
 
     def terminate(self, workflow_id: str) -> None:
-        """Terminate a workflow; one that has completed, perhaps just now, stays as it is (409)."""
+        """Terminate a workflow. One that has completed, perhaps just now, does not change (409)."""
         try:
             self.call("DELETE", f"/workflow/{workflow_id}")
         except AssertionError:
@@ -112,48 +114,48 @@ class Conductor:
                 raise
 
     def rerun(self, workflow_id: str, task_id: str, **task_input: Any) -> None:
-        """Run a workflow that is over again from a task, which gets another input if one is given."""
+        """Run an ended workflow again from a task, with `task_input` if there is any."""
         body = {"reRunFromTaskId": task_id, **({"taskInput": task_input} if task_input else {})}
         self.call("POST", f"/workflow/{workflow_id}/rerun", body)
 
     def restart(self, workflow_id: str) -> None:
-        """Begin a workflow that is over again."""
+        """Restart an ended workflow."""
         self.call("POST", f"/workflow/{workflow_id}/restart")
 
     def retry(self, workflow_id: str) -> None:
-        """Retry what has failed in a workflow that is over."""
+        """Retry the failed tasks of an ended workflow."""
         self.call("POST", f"/workflow/{workflow_id}/retry")
 
     def remove(self, workflow_id: str) -> None:
-        """Remove a workflow that is over from the server."""
+        """Remove an ended workflow from the server."""
         self.call("DELETE", f"/workflow/{workflow_id}/remove")
 
     def settle(self, workflow_id: str, task_id: str, status: str, **fields: Any) -> None:
-        """Speak for an attempt, as its worker would: nobody asks who sends it (`docs/dev/servers/conductor.md`,
-        "Attempt state machine")."""
+        """Send the update of an attempt in place of its worker. The server does not check the sender
+        (`docs/dev/servers/conductor.md`, "Attempt state machine")."""
         self.call("POST", "/tasks", {"workflowInstanceId": workflow_id, "taskId": task_id, "status": status, **fields})
 
     def redeliver(self, workflow_id: str, task_id: str) -> None:
-        """Give an attempt that a worker holds to whoever polls next."""
+        """Hand an attempt that a worker holds to the next poller."""
         self.settle(workflow_id, task_id, "IN_PROGRESS", callbackAfterSeconds=0)
 
     def task_log(self, task_id: str) -> str:
-        """What was logged to an attempt."""
+        """Return the task log of an attempt as text."""
         return "\n".join(entry["log"] for entry in self.log_entries(task_id))
 
     def log_entries(self, task_id: str) -> list[dict[str, Any]]:
-        """What was logged to an attempt, entry by entry."""
+        """Return the entries of the task log of an attempt."""
         return self.call("GET", f"/tasks/{task_id}/log") or []
 
 
 def definition(name: str, steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The definition of a workflow of `steps`."""
+    """Return the definition of a workflow of `steps`."""
     tasks = list(steps)
     return {"name": name, "version": 1, "schemaVersion": 2, "ownerEmail": "live@example.com", "tasks": tasks}
 
 
 def told(workflow: Mapping[str, Any]) -> str:
-    """A workflow and its attempts, for messages."""
+    """Describe a workflow and its attempts, for messages."""
     tasks = [
         f"  {task['referenceTaskName']} retry {task.get('retryCount')} polled {task.get('pollCount')}: "
         f"{task['status']} {task.get('reasonForIncompletion', '')}"
@@ -163,5 +165,5 @@ def told(workflow: Mapping[str, Any]) -> str:
 
 
 def step(task: str, reference: str = "step", **inputs: str) -> dict[str, Any]:
-    """A step that runs `task` with these inputs."""
+    """Return a step that runs `task` with these inputs."""
     return {"name": task, "taskReferenceName": reference, "type": "SIMPLE", "inputParameters": inputs}

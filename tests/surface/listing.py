@@ -74,11 +74,11 @@ def _python_name(path: str, value: Any) -> Iterator[str]:
         return
     yield f"python {path}{_signature(value)}"
     for name in sorted(dir(value)):
-        found = inspect.getattr_static(value, name)
+        member = inspect.getattr_static(value, name)
         home = next(base for base in value.__mro__ if name in vars(base)).__module__
         if name.startswith("_") or not home.startswith("perago"):
             continue
-        if isinstance(found, staticmethod | classmethod | types.FunctionType):
+        if isinstance(member, staticmethod | classmethod | types.FunctionType):
             yield f"python {path}.{name}{_signature(getattr(value, name))}"
         else:
             yield f"python {path}.{name}"
@@ -86,8 +86,8 @@ def _python_name(path: str, value: Any) -> Iterator[str]:
 
 def _signature(value: Any) -> str:
     if inspect.isclass(value) and issubclass(value, pydantic.BaseModel):
-        given = [f"{name}{'' if field.is_required() else '=...'}" for name, field in value.model_fields.items()]
-        return f"({', '.join(given)})"
+        fields = [f"{name}{'' if field.is_required() else '=...'}" for name, field in value.model_fields.items()]
+        return f"({', '.join(fields)})"
     try:
         return re.sub(r" at 0x[0-9a-f]+", "", str(inspect.signature(value)))
     except (TypeError, ValueError):
@@ -108,8 +108,8 @@ def commands() -> Iterator[str]:
         yield from _parameters(f"{name} ", typer.main.get_command(holder))
 
 
-def _parameters(command: str, found: Any) -> Iterator[str]:
-    for parameter in found.params:
+def _parameters(command: str, click_command: Any) -> Iterator[str]:
+    for parameter in click_command.params:
         if getattr(parameter, "hidden", False):
             continue
         what = "/".join([*parameter.opts, *parameter.secondary_opts])
@@ -181,8 +181,8 @@ def log_events() -> Iterator[str]:
     """List the events of the supervisor's log with their fields."""
     for event in _sample_events():
         if not isinstance(event, events.UNLOGGED):
-            _, _, found = journalled(event)
-            yield f"log {type(event).__name__}: {', '.join(found)}"
+            _, _, fields = journalled(event)
+            yield f"log {type(event).__name__}: {', '.join(fields)}"
 
 
 def metric_families() -> Iterator[str]:
@@ -204,7 +204,9 @@ def _sample(kind: Any, within: tuple[Any, ...] = ()) -> Any:
     """Make any value of a type, which does not contain itself."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):
-        return _sample(next((each for each in arguments if each not in (type(None), *within)), type(None)), within)
+        return _sample(
+            next((argument for argument in arguments if argument not in (type(None), *within)), type(None)), within
+        )
     if origin is typing.Literal:
         return arguments[0]
     if origin is not None:

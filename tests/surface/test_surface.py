@@ -68,23 +68,23 @@ def work(workspace: Path, params: Params) -> Result:
 """
 
 
-def compare(kinds: tuple[str, ...], found: set[str]) -> None:
+def compare(kinds: tuple[str, ...], actual: set[str]) -> None:
     """Compare the lines of these kinds with the file, or write them there."""
     lines = FILE.read_text(encoding="utf-8").splitlines()[1:]
-    kept = [line for line in lines if line.split(" ", 1)[0] not in kinds]
+    other_lines = [line for line in lines if line.split(" ", 1)[0] not in kinds]
     expected = sorted(line for line in lines if line.split(" ", 1)[0] in kinds)
-    difference = [line for line in difflib.ndiff(expected, sorted(found)) if line[0] in "+-"]
-    told = "\n".join(difference)
+    difference = [line for line in difflib.ndiff(expected, sorted(actual)) if line[0] in "+-"]
+    changes = "\n".join(difference)
     if os.environ.get("WRITE_SURFACE"):
         changelog = checksum(CHANGELOG.read_text(encoding="utf-8"))
         if difference and changelog == (committed(CHANGELOG) or HEADER[-16:]):
             pytest.fail(
-                f"the public surface has changed:\n{told}\nfix: add a line to CHANGELOG.md first", pytrace=False
+                f"the public surface has changed:\n{changes}\nfix: add a line to CHANGELOG.md first", pytrace=False
             )
-        lines = sorted([*kept, *found])
+        lines = sorted([*other_lines, *actual])
         FILE.write_text("\n".join([header(lines, changelog), *lines]) + "\n", encoding="utf-8")
     elif difference:
-        pytest.fail(f"the public surface has changed:\n{told}\nfix: {FIX}", pytrace=False)
+        pytest.fail(f"the public surface has changed:\n{changes}\nfix: {FIX}", pytrace=False)
 
 
 FIX = "undo the change, or add a line to CHANGELOG.md and run: WRITE_SURFACE=1 python -m pytest tests/surface"
@@ -111,7 +111,7 @@ def test_names_options_tests_variables_logs_metrics_and_metadata() -> None:
 
 @pytest.mark.any_python
 def test_json_documents(project: Project) -> None:
-    found = set[str]()
+    shapes = set[str]()
     project.module("features", TASK)
     sample = project.directory / "sample"
     sample.mkdir()
@@ -121,7 +121,7 @@ def test_json_documents(project: Project) -> None:
 
         def read(*arguments: str) -> None:
             ran = project.run(*arguments, "--json", **variables)
-            found.update(f"json {arguments[0]} {line}" for line in shape_of(json.loads(ran.out)))
+            shapes.update(f"json {arguments[0]} {line}" for line in shape_of(json.loads(ran.out)))
 
         def send(params: str) -> str:
             ran = project.run("send", "features", "--branch", "dev/main", "--params", params, "--follow", **variables)
@@ -132,7 +132,7 @@ def test_json_documents(project: Project) -> None:
         workflow = str(dev.get(f"/tasks/{failed}")["workflowInstanceId"])
         case = Path(project.run("capture", completed, "features", **variables).out.strip(), CASE)
         recorded = json.loads((project.directory / case).read_text())
-        found.update(
+        shapes.update(
             f"json {CASE} {line}" for line in shape_of({**recorded, "published": [*recorded["published"].values()]})
         )
         for task_id in (failed, completed):
@@ -160,8 +160,8 @@ def test_json_documents(project: Project) -> None:
         for file in Path(project.environment["HOME"]).rglob("date=*.jsonl")
         for line in file.read_text().splitlines()
     ]
-    found.update(f"json log-line {shape}" for line in log for shape in shape_of(json.loads(line) | {"steps": {}}))
-    compare(("json",), found)
+    shapes.update(f"json log-line {shape}" for line in log for shape in shape_of(json.loads(line) | {"steps": {}}))
+    compare(("json",), shapes)
 
 
 def test_the_page_on_compatibility_names_each_public_module() -> None:

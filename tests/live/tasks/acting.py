@@ -1,4 +1,4 @@
-"""What the tasks of this suite can be told to do. The same orders work with and without a workspace."""
+"""The actions of this suite's tasks. The same orders work with and without a workspace."""
 
 from __future__ import annotations
 
@@ -28,65 +28,65 @@ SMALL = 65_536
 
 
 def named(task: str) -> str:
-    """A task name of this deployment alone: the servers keep what earlier runs have left."""
+    """Return a task name that is unique to this deployment, because the servers keep the tasks of earlier runs."""
     return f"live.{os.environ.get('LIVE_TOKEN', 'none')}.{task}"
 
 
 def controls() -> TaskControls:
-    """Retries at once, one unless the deployment asks for more; and the response time-out that it asks for."""
-    seconds, retries = (int(os.environ.get(name, usual)) for name, usual in _ASKED.items())
+    """Return controls with the retries (one by default, without a delay) and the response timeout of the deployment."""
+    seconds, retries = (int(os.environ.get(name, usual)) for name, usual in _DEFAULTS.items())
     return TaskControls(
         retry=RetryPolicy(count=retries, delay_seconds=0),
         timeout=TimeoutPolicy(policy="RETRY", response_seconds=seconds),
     )
 
 
-_ASKED = {"LIVE_RESPONSE_SECONDS": "60", "LIVE_RETRIES": "1"}
+_DEFAULTS = {"LIVE_RESPONSE_SECONDS": "60", "LIVE_RETRIES": "1"}
 
 
 class Orders(BaseModel):
-    """Carried out in this order; paths are relative to the workspace."""
+    """Actions in this order. Paths are relative to the workspace."""
 
     say: str = ""
     """Printed."""
     write: dict[str, str] = {}
     write_first: dict[str, str] = {}
-    """Written by attempts that are no retries."""
+    """Written by attempts that are not retries."""
     append: dict[str, str] = {}
-    """Put at the end of files, which need not exist."""
+    """Appended to files, which are created if necessary."""
     stamp: str = ""
-    """A file for something that no other call writes; the result has it, too."""
+    """A file for unique text, which is also in the result."""
     padding: int = 0
     """Line ends after the stamp."""
     stamp_once: bool = False
-    """Retries leave it out."""
+    """Retries write no stamp."""
     remove: list[str] = []
     link: str = ""
     """A symbolic link to make."""
     gate: str = ""
-    """A directory outside the workspace: announce yourself in it and wait until a file `go` is there."""
+    """A directory outside the workspace. The function announces itself there and waits for a file `go`."""
     child: bool = False
-    """Start a process that runs for ever, before the gate."""
+    """Start a process that runs forever, before the gate."""
     sleep: float = 0.0
     ending: Literal["return", "fail", "give up", "exit", "killed", "large result"] = "return"
 
 
 class Done(BaseModel):
-    """Who did it, and on which attempt."""
+    """The process and the attempt, and the files of both sides."""
 
     pid: int
     retry_count: int
     seen: dict[str, str] = {}
-    """The files of the workspace as the function found them: the text of small ones, the MD5 of others."""
+    """The files of the workspace before the actions: the text of small files, the MD5 of large ones."""
     padding: str = ""
     stamp: str = ""
-    """What was written to the stamp; empty if nothing was."""
+    """The text of the stamp; empty without one."""
     stamp_md5: str = ""
-    """Of all its bytes."""
+    """The MD5 of the file with its padding."""
 
 
 class Announcement(BaseModel):
-    """What a function leaves in its gate."""
+    """The file of a function in its gate."""
 
     pid: int
     child: int | None
@@ -96,7 +96,7 @@ class Announcement(BaseModel):
 
 def act(orders: Orders, workspace: Path | None = None) -> Done:
     """Carry out the orders."""
-    seen = _texts(workspace)
+    texts = _texts(workspace)
     if orders.say:
         print(orders.say)
     stamp, stamp_md5 = _new_stamp(orders), ""
@@ -107,13 +107,13 @@ def act(orders: Orders, workspace: Path | None = None) -> Done:
             stamp_md5 = md5(workspace / orders.stamp)
     _pass_gate(orders, workspace)
     time.sleep(orders.sleep)
-    done = Done(pid=os.getpid(), retry_count=current().retry_count, seen=seen, stamp=stamp, stamp_md5=stamp_md5)
+    done = Done(pid=os.getpid(), retry_count=current().retry_count, seen=texts, stamp=stamp, stamp_md5=stamp_md5)
     return _end(orders, done)
 
 
 def _new_stamp(orders: Orders) -> str:
-    is_wanted = orders.stamp and not (orders.stamp_once and current().retry_count)
-    return f"{current().task_id} {secrets.token_hex(8)}" if is_wanted else ""
+    has_stamp = orders.stamp and not (orders.stamp_once and current().retry_count)
+    return f"{current().task_id} {secrets.token_hex(8)}" if has_stamp else ""
 
 
 def _texts(workspace: Path | None) -> dict[str, str]:
@@ -127,7 +127,7 @@ def _texts(workspace: Path | None) -> dict[str, str]:
 
 
 def md5(path: Path) -> str:
-    """What lakeFS has as checksum of these bytes."""
+    """Return the checksum that lakeFS has for these bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "md5").hexdigest()
 

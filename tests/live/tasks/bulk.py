@@ -18,7 +18,7 @@ PIECE = 1024 * 1024
 
 
 class Bulk(BaseModel):
-    """What to do, in this order."""
+    """Actions in this order."""
 
     make: int = 0
     """Files of `size` bytes."""
@@ -31,19 +31,19 @@ class Bulk(BaseModel):
 
 
 class Made(BaseModel):
-    """What was found on arrival, and who looked."""
+    """The number of files before the actions, and the process."""
 
     pid: int
-    found: int
+    files: int
     large_md5: str = ""
     peak_memory: int = 0
-    """The most that this process has ever needed, in bytes."""
+    """Peak memory of this process, in bytes."""
 
 
 @task(name=named("bulk"), owner_email="live@example.com", workspace=WorkspaceSpec(), controls=controls())
 def work(workspace: Path, params: Bulk) -> Made:
-    """Files `many/00/00000` and so on, and `large`."""
-    found = sum(path.is_file() for path in workspace.rglob("*"))
+    """Make and change files `many/00/00000` and so on, and `large`."""
+    count = sum(path.is_file() for path in workspace.rglob("*"))
     for number in range(params.make):
         path = workspace / _path(number)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,7 @@ def work(workspace: Path, params: Bulk) -> Made:
     if params.check_large:
         digest = md5(workspace / "large")
         (workspace / "large.md5").write_text(digest)
-    return Made(pid=os.getpid(), found=found, large_md5=digest, peak_memory=_peak_memory())
+    return Made(pid=os.getpid(), files=count, large_md5=digest, peak_memory=_peak_memory())
 
 
 def _peak_memory() -> int:
