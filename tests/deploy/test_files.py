@@ -1,4 +1,4 @@
-"""What the files of `deploy/` name exists, and they agree with each other."""
+"""The files of `deploy/` name only things that exist, and agree with each other."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_the_command_is_one_that_perago_takes(place: str) -> None:
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.name)
 def test_every_variable_is_one_that_perago_reads(path: Any) -> None:
     names = set(re.findall(r"\b(?:PERAGO|CONDUCTOR|LAKECTL)_[A-Z_]+", path.read_text()))
-    assert names <= {*VARIABLES, "PERAGO_WHEEL"}, "that one is of the workflow itself"
+    assert names <= {*VARIABLES, "PERAGO_WHEEL"}, "PERAGO_WHEEL is a variable of the workflow itself"
 
 
 @pytest.mark.parametrize("place", ["compose", "kubernetes", "systemd"])
@@ -103,7 +103,7 @@ def test_the_manifests_mean_one_deployment() -> None:
 
 
 def test_taskdefs_are_registered_before_workers_start() -> None:
-    """The same modules, and the configuration that the Job needs comes with it."""
+    """Registration has the modules and the configuration of the workers."""
     services = COMPOSE["services"]
     assert services["worker"]["depends_on"]["register"] == {"condition": "service_completed_successfully"}
     assert services["register"]["command"] == ["register", services["worker"]["command"][1]]
@@ -135,7 +135,7 @@ def test_systemd_watches_a_worker_that_reports() -> None:
 
 @pytest.mark.parametrize("name", ["build", *sorted({name for extras in EXTRAS for name in extras.split(",")})])
 def test_the_packages_of_the_image_have_hashes_and_no_addresses(name: str) -> None:
-    """All packages that perago and the extra ask for. `.ci/wheels.py` writes the file."""
+    """The file has all requirements of perago and the extra. `.ci/wheels.py` writes it."""
     text = (ROOT / "requirements" / f"{name}.txt").read_text()
     (first, *lines) = re.sub(r" \\\n +", " ", text).splitlines()
     assert first.startswith("# Written by .ci/wheels.py")
@@ -169,7 +169,7 @@ def test_the_image_reports_the_health_of_its_worker() -> None:
 
 
 def test_roots_are_in_a_directory_of_the_user_of_the_image() -> None:
-    """A volume of Kubernetes may be written by everybody: the worker gets a directory in it that is its user's."""
+    """Everybody can write to a volume of Kubernetes, so the worker gets its own directory in it."""
     (user,) = set(re.findall(r"^USER (\d+)$", DOCKERFILE, re.MULTILINE))
     assert POD["securityContext"]["runAsUser"] == int(user)
     (roots,) = {path.rpartition("/")[0] for path in re.findall(r"_ROOT=(\S+)", DOCKERFILE)}
@@ -229,14 +229,14 @@ def test_only_loopback_is_published() -> None:
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ())), name
 
 
-# ---------------- The files in the eyes of other programs. `make deploy-files` installs the validators
+# ---------------- Checks by other programs. `make deploy-files` installs the validators
 
 
 def output_of(*command: str) -> str:
     """Return what a command prints.
 
     Raises:
-        CalledProcessError: it found something.
+        CalledProcessError: the command failed.
     """
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
 
@@ -253,7 +253,7 @@ def test_compose() -> None:
 
 
 def test_manifests_of_kubernetes() -> None:
-    """Those of the Prometheus operator and of KEDA have no schema in it."""
+    """The validator has no schemas for the Prometheus operator and KEDA."""
     names = ("worker.yaml", "register.yaml", "network-policy.yaml", "disruption-budget.yaml")
     files = [str(ROOT / "kubernetes" / name) for name in names]
     output_of(tool("kubernetes-validate"), "--strict", *files)
@@ -268,7 +268,9 @@ def test_kustomization() -> None:
 def test_unit(tmp_path: Path) -> None:
     unit = tmp_path / "perago@.service"
     text = (ROOT / "perago@.service").read_text()
-    unit.write_text(text.replace("/srv/perago/.venv/bin/perago", sys.executable))  # it looks for the program
+    unit.write_text(
+        text.replace("/srv/perago/.venv/bin/perago", sys.executable)
+    )  # systemd-analyze checks that the program exists
     output_of(tool("systemd-analyze"), "verify", "--man=no", str(unit))
     copy = tmp_path / "perago@my_tasks.service"
     copy.write_text(text)

@@ -44,13 +44,13 @@ STAGING = "perago-0123456789abcdef-000000000000"
 
 
 def statements(role: str) -> list[dict[str, Any]]:
-    """Those of the policy of a role."""
+    """Return the statements of the policy of a role."""
     document = json.loads((ROOT / "lakefs" / f"{role}.json").read_text())
     return cast("list[dict[str, Any]]", document["statement"])
 
 
 def assert_policy(role: str, needed: set[Permission]) -> None:
-    """Fail if the policy of a role has other permissions than those that were needed, or write it."""
+    """Fail if the policy of a role differs from the needed permissions, or write it."""
     path, text = ROOT / "lakefs" / f"{role}.json", json.dumps(policy_for(needed), indent=2) + "\n"
     if WRITES:
         path.write_text(text)
@@ -63,7 +63,7 @@ def assert_policy(role: str, needed: set[Permission]) -> None:
 
 @contextmanager
 def store_with(services: InMemoryServices, policy: Policy) -> Iterator[LakeFSStore]:
-    """The adapter of production on the model of `services`, which enforces a policy."""
+    """Yield the real adapter on the lakeFS of `services`, which enforces a policy."""
     app = Enforced(lakefs_app(services.lakefs.server, access_key_id="key", secret_access_key="secret"), policy)
     with serve(app) as url:
         store = LakeFSStore(LakeFSSettings(url, "key", SecretStr("secret")))
@@ -73,7 +73,7 @@ def store_with(services: InMemoryServices, policy: Policy) -> Iterator[LakeFSSto
 
 def work(policy: Policy, root: Path) -> str:
     """Publish, publish again after a restart of the workflow, which undoes the first publication, and sweep, as a
-    worker does. Returns everything that was reported on the way; empty if nothing went wrong."""
+    worker does. Return all reported problems as text."""
     with InMemoryServices() as services, store_with(services, policy) as store:
         world = World(services)
         world.store = store
@@ -120,7 +120,7 @@ def test_a_worker_may_not_create_or_delete_branches_of_other_names() -> None:
 
 
 def crawl(site: Site) -> str:
-    """Follow every link of every page; returns the text of all pages."""
+    """Follow every link of every page, and return the text of all pages."""
     waiting, read, texts = ["/"], set[str](), list[str]()
     while waiting:
         path = waiting.pop()
@@ -137,7 +137,7 @@ def crawl(site: Site) -> str:
 
 
 def browse(policy: Policy) -> str:
-    """Read all pages of a console; returns their text."""
+    """Read all pages of a console, and return their text."""
     with InMemoryServices() as services:
         fill(services)
         app = Enforced(lakefs_app(services.lakefs.server, access_key_id="key", secret_access_key="secret"), policy)

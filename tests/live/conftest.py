@@ -1,4 +1,4 @@
-"""The servers of the end-to-end suite, and what its scenarios are made of (docs/dev/live.md)."""
+"""The servers and the fixtures of the end-to-end suite (docs/dev/live.md)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def conductor() -> Iterator[Conductor]:
 
 @pytest.fixture(scope="session")
 def lakefs() -> Iterator[LakeFSServer]:
-    """The real lakeFS where there is one, otherwise the embedded one over HTTP."""
+    """The real lakeFS if the variables name one, otherwise the embedded one over HTTP."""
     if all(os.environ.get(name) for name in LAKEFS):
         url, key, secret = (os.environ[name] for name in LAKEFS)
         yield LakeFSServer(url, key, secret, real=True)
@@ -65,7 +65,7 @@ def seeded(repository: Repository) -> tuple[Repository, str]:
 
 @pytest.fixture
 def gate(tmp_path: Path) -> Iterator[Gate]:
-    """A gate, open at the end at the latest."""
+    """A gate, which opens at the end of the test at the latest."""
     gate = Gate(tmp_path / "gate")
     yield gate
     gate.open()
@@ -73,7 +73,7 @@ def gate(tmp_path: Path) -> Iterator[Gate]:
 
 @pytest.fixture
 def deploy(conductor: Conductor, lakefs: LakeFSServer, tmp_path: Path) -> Iterator[Deploy]:
-    """Deploys a task module for this test alone."""
+    """A function that deploys a task module for this test alone."""
     with ExitStack() as stack:
         yield lambda module, **variables: stack.enter_context(
             deployed(conductor, lakefs, module, tmp_path / module, **variables)
@@ -84,7 +84,8 @@ def deploy(conductor: Conductor, lakefs: LakeFSServer, tmp_path: Path) -> Iterat
 def deploy_shared(
     conductor: Conductor, lakefs: LakeFSServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Deploy]:
-    """Deploys a task module for all tests of a file: starting a worker takes longer than most of them."""
+    """A function that deploys a task module for all tests of a file, because the start of a worker takes longer than
+    most of them."""
     with ExitStack() as stack:
         yield lambda module, **variables: stack.enter_context(
             deployed(conductor, lakefs, module, tmp_path_factory.mktemp(module), **variables)
@@ -119,8 +120,8 @@ def lakefs_proxy(lakefs: LakeFSServer) -> Iterator[Proxy]:
 
 @pytest.fixture
 def proxies(conductor_proxy: Proxy, lakefs_proxy: Proxy) -> Iterator[dict[str, Proxy]]:
-    """A proxy in front of each server, by its name. The block store has one where lakeFS signs addresses of a port that
-    is kept free for it (`PERAGO_LIVE_STORE`)."""
+    """The proxies in front of the servers, by name. The block store has one if lakeFS signs addresses of a port that is
+    reserved for it (`PERAGO_LIVE_STORE`)."""
     servers = {"conductor": conductor_proxy, "lakefs": lakefs_proxy}
     port, _, url = os.environ.get("PERAGO_LIVE_STORE", "").partition("=")
     with proxied(url, int(port)) if url else nullcontext() as store:
@@ -129,5 +130,5 @@ def proxies(conductor_proxy: Proxy, lakefs_proxy: Proxy) -> Iterator[dict[str, P
 
 @pytest.fixture(scope="module")
 def seed() -> int:
-    """What all rounds are drawn from."""
+    """The seed of all rounds."""
     return int(os.environ.get("PERAGO_LIVE_CHAOS_SEED") or secrets.randbelow(10**6))

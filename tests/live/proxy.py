@@ -39,19 +39,19 @@ class Cut(StrEnum):
 
 @dataclass(slots=True)
 class Trap:
-    """Springs at the first request whose first line matches `pattern`, and never again."""
+    """Springs once, at the first request whose first line matches `pattern`."""
 
     pattern: re.Pattern[bytes]
     cut: Cut
     pass_on: int = 0
-    """With `Cut.ANSWER`: bytes of the answer that the client still gets."""
+    """With `Cut.ANSWER`: bytes of the answer that still reach the client."""
     first: Callable[[], object] | None = None
-    """Called (on a thread) where the connection is cut: before the request goes on to the server, or, with
-    `Cut.ANSWER`, before the client sees anything of the answer."""
+    """Called (on a thread) when the connection is cut: before the request reaches the server, or, with `Cut.ANSWER`,
+    before any byte of the answer reaches the client."""
     then_refuse: bool = False
-    """Whether the server is away afterwards."""
+    """Whether the proxy refuses connections afterwards."""
     sprung: bool = False
-    """Whether its request has come; what it was laid for may still be going on."""
+    """Whether its request has arrived. `first` can still be running."""
     _over: Future[None] = field(default_factory=Future)
     _acting: bool = False
 
@@ -71,7 +71,7 @@ class Trap:
             raise AssertionError(f"waited {limit:g} s in vain: the trap at {self.pattern.pattern!r} {state}") from None
 
     async def act(self) -> None:
-        """Call `first`, the first time. It runs to its end even where the connection, and so this call, ends before."""
+        """Call `first`, the first time. It runs to its end even if the connection, and so this call, ends before."""
         if not self._acting:
             self._acting = True
             await asyncio.to_thread(self._call_first)
@@ -87,7 +87,7 @@ class Trap:
             self._over.set_result(None)
 
     def refused(self, _: object) -> None:
-        """The server is away now."""
+        """Note that the proxy refuses connections now."""
         if not self._over.done():
             self._over.set_result(None)
 
@@ -100,7 +100,7 @@ class Trap:
 
 
 class Proxy:
-    """Forwards a loopback port of its own to one server. Methods may be called from any thread."""
+    """Forwards its own loopback port to one server. Methods can be called from any thread."""
 
     def __init__(self, target: str, port: int = 0) -> None:
         """`target` is the server's URL; `url` is the same one through the proxy, on a free port or on this one."""
@@ -121,15 +121,15 @@ class Proxy:
         self.url = urlunsplit(parts._replace(netloc=f"127.0.0.1:{self._port}"))
 
     def refuse(self) -> None:
-        """Cut what is open and accept nothing: the server is away."""
+        """Cut open connections and refuse new ones, as a stopped server does."""
         self._call(self._refuse())
 
     def restore(self) -> None:
-        """Accept, and let everything through again: the server is back."""
+        """Accept connections, and forward everything again."""
         self._call(self._restore())
 
     def stall(self) -> None:
-        """Accept, but let no byte through in either direction."""
+        """Accept connections, but forward no byte in either direction."""
         self._loop.call_soon_threadsafe(self._open.clear)
 
     def trap(
@@ -141,17 +141,17 @@ class Proxy:
         first: Callable[[], object] | None = None,
         then_refuse: bool = False,
     ) -> Trap:
-        """Lay a trap for requests whose first line (method, target, version) matches `pattern` at its beginning."""
+        """Set a trap for requests whose first line (method, target, version) matches `pattern` at its beginning."""
         trap = Trap(re.compile(pattern.encode()), cut, pass_on, first, then_refuse)
         self._traps.append(trap)
         return trap
 
     def disarm(self) -> None:
-        """Take all traps away."""
+        """Remove all traps."""
         self._traps.clear()
 
     def close(self) -> None:
-        """Cut everything and stop."""
+        """Cut all connections and stop."""
         self.refuse()
         self._call(self._settle())
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -187,7 +187,7 @@ class Proxy:
         await asyncio.gather(*flows, return_exceptions=True)
 
     async def _settle(self) -> None:
-        """Cut what is accepted just now, too, and let every connection end before the loop does."""
+        """Cut all connections, including one that is just being accepted, and end them before the loop ends."""
         me = asyncio.current_task()
         while others := [task for task in asyncio.all_tasks() if task is not me]:
             await self._cut()
@@ -195,7 +195,8 @@ class Proxy:
         await asyncio.sleep(0)
 
     def _accept(self, listener: socket.socket) -> None:
-        """Begin a flow. An `asyncio.Server` that is closed while it accepts loses the socket without closing it."""
+        """Begin a connection. An `asyncio.Server` that is closed while it accepts loses the socket without closing
+        it."""
         try:
             accepted, _ = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
@@ -228,7 +229,7 @@ class Proxy:
 
 
 async def _first_of(*works: Coroutine[Any, Any, None]) -> None:
-    """Run side by side until one ends, then end the others."""
+    """Run coroutines concurrently until one ends, then cancel the others."""
     tasks = [asyncio.create_task(work) for work in works]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -246,10 +247,10 @@ class _Connection:
         self._open = open_
         self._answered = True
         self.sprung: Trap | None = None
-        """The trap that springs, or has sprung, at the request in flight."""
+        """Return the trap that springs, or has sprung, at the current request."""
 
     async def requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Pass on what the client sends."""
+        """Forward the client's bytes."""
         while data := await reader.read(_CHUNK):
             await self._open.wait()
             if self._answered:
@@ -263,7 +264,7 @@ class _Connection:
             await writer.drain()
 
     async def answers(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Pass on what the server sends."""
+        """Forward the server's bytes."""
         while data := await reader.read(_CHUNK):
             await self._open.wait()
             trap = self.sprung

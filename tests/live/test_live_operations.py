@@ -19,7 +19,7 @@ traces = pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_servi
 
 
 def workflow_spans(collector: ScriptedServer) -> list[tuple[bytes, str]]:
-    """Id and error type of each span of a workflow that the collector has."""
+    """Return id and error type of each span of a workflow that the collector has."""
     spans = []
     for request in collector.requests:
         for part in traces.ExportTraceServiceRequest.FromString(request.body).resource_spans:

@@ -76,7 +76,7 @@ def line(shared_line: Line) -> Iterator[Line]:
 # ---------------------------------------------------------------------------- Conductor
 
 
-def test_conductor_goes_away_while_the_worker_is_idle(line: Line, seeded: Seeded) -> None:
+def test_conductor_is_down_while_the_worker_is_idle(line: Line, seeded: Seeded) -> None:
     lines_before = len(line.worker.lines)
     line.conductor.refuse()
     line.worker.line("Conductor is unreachable", since=lines_before)
@@ -87,7 +87,7 @@ def test_conductor_goes_away_while_the_worker_is_idle(line: Line, seeded: Seeded
     line.worker.line("Conductor answers again", since=lines_before)
 
 
-def test_conductor_goes_away_while_a_function_runs_and_past_its_end(line: Line, seeded: Seeded, gate: Gate) -> None:
+def test_conductor_is_down_while_a_function_ends(line: Line, seeded: Seeded, gate: Gate) -> None:
     workflow_id = line.start(seeded, gate=str(gate))
     gate.entered()
     trap = line.conductor.trap(FENCE, Cut.REQUEST, then_refuse=True)
@@ -148,7 +148,7 @@ def test_a_call_to_lakefs_is_lost(line: Line, seeded: Seeded, call: str, cut: Cu
 
 @pytest.mark.parametrize("call", [call for call in CALLS if call != "branch deletion"])
 @pytest.mark.parametrize("cut", [Cut.REQUEST, Cut.ANSWER], ids=lambda cut: cut.name.lower())
-def test_lakefs_goes_away_at_a_call_and_comes_back(line: Line, seeded: Seeded, call: str, cut: Cut) -> None:
+def test_lakefs_is_down_from_a_call_on_and_comes_back(line: Line, seeded: Seeded, call: str, cut: Cut) -> None:
     """The outage is longer than the retries of a single request: the attempt waits, and the function does not run
     again."""
     lines_before = len(line.worker.lines)
@@ -161,7 +161,7 @@ def test_lakefs_goes_away_at_a_call_and_comes_back(line: Line, seeded: Seeded, c
     line.worker.line("lakeFS answers again, after", since=lines_before)
 
 
-def test_lakefs_is_away_on_arrival(line: Line, seeded: Seeded) -> None:
+def test_lakefs_is_down_when_a_task_arrives(line: Line, seeded: Seeded) -> None:
     line.lakefs.refuse()
     workflow_id = line.start(seeded)
     time.sleep(OUTAGE)

@@ -1,4 +1,4 @@
-"""Processes that run side by side, die, are stopped, and never leave anything behind."""
+"""Processes that run at the same time, die or are stopped, and the processes and files that must not remain."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _held(workspace: Deployment, seeded: Seeded, gate: Gate, *, child: bool = Tr
 
 
 def _check_untouched(seeded: Seeded) -> None:
-    """The branch is at the input ref, and no staging branch is left."""
+    """Assert that the branch is at the input ref, without a staging branch."""
     repository, ref = seeded
     assert (repository.head(), repository.branches()) == (ref, {"main"})
 
@@ -221,7 +221,7 @@ def test_the_end_of_a_workflow_ends_user_code_without_a_publication(deploy: Depl
 
 
 def test_a_lost_slot_s_successor_never_sees_the_first_one_publish(deploy: Deploy, seeded: Seeded, gate: Gate) -> None:
-    """The whole worker is frozen until Conductor gives its delivery away; thawed, it must not publish."""
+    """All processes of the worker are stopped until Conductor delivers its task again. Then they must not publish."""
     repository, ref = seeded
     workspace = deploy("workspace", LIVE_RESPONSE_SECONDS="6")
     worker = workspace.worker()

@@ -1,4 +1,4 @@
-"""The suite's own tools, without any server: what breaks on purpose must break as it says."""
+"""The suite's own tools without a server: the proxy fails connections exactly as requested."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class Counting(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name of the base class
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def proxy() -> Iterator[Proxy]:
-    """A proxy in front of a server that counts."""
+    """Yield a proxy in front of a server that counts its requests."""
     Counting.requests = 0
     with ThreadingHTTPServer(("127.0.0.1", 0), Counting) as server:
         server.daemon_threads = True
@@ -52,7 +52,7 @@ def proxy() -> Iterator[Proxy]:
 
 @pytest.fixture
 def get(proxy: Proxy) -> Iterator[Callable[..., int]]:
-    """Asks through the proxy, on one kept connection at a time."""
+    """A client that sends requests through the proxy on one connection at a time."""
     with urllib3.PoolManager(maxsize=1, retries=False, timeout=5) as client:
         yield lambda path="", **options: int(client.request("GET", proxy.url + path, **options).data)
 
@@ -132,7 +132,7 @@ def test_waiting_for_a_trap_reports_its_errors(proxy: Proxy, get: Callable[..., 
 
 @pytest.fixture
 def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A machine with an empty PATH, whose usual directories hold nothing."""
+    """A machine with an empty PATH and empty usual directories."""
     for name in [name for name in os.environ if name.startswith(("JAVA_HOME", "MAVEN_HOME", "M2_HOME"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PATH", str(tmp_path))
