@@ -130,19 +130,19 @@ ENDLESS = loop("false", *({**STEP, "taskReferenceName": reference} for reference
 
 
 @pytest.mark.parametrize(
-    ("steps", "given", "name"),
+    ("steps", "workflow_input", "name"),
     [
-        *(([DYNAMIC], {"n": each}, f"a worker's task named {each}") for each in ("SWITCH", "SUB_WORKFLOW", "EVENT")),
+        *(([DYNAMIC], {"n": kind}, f"a worker's task named {kind}") for kind in ("SWITCH", "SUB_WORKFLOW", "EVENT")),
         ([OF_A_KIND, JOIN], {"kind": "KAFKA_PUBLISH"}, "KAFKA_PUBLISH"),
         ([OF_A_LIST, JOIN], {"l": [ENDLESS]}, r"a loop of several steps \(loop\)"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_step_that_an_input_names_is_refused_at_the_start(steps: list[Json], given: Json, name: str) -> None:
+def test_a_step_that_an_input_names_is_refused_at_the_start(steps: list[Json], workflow_input: Json, name: str) -> None:
     conductor = OneWorkflow().conductor
     conductor.create_workflow_definition({"name": "other", "tasks": steps})
     with pytest.raises(NotImplementedError, match=f"{name} is not modelled"):
-        conductor.start_workflow("other", given)
+        conductor.start_workflow("other", workflow_input)
     assert conductor.running_workflow_ids("other") == []
 
 
@@ -158,20 +158,20 @@ def test_an_operator_that_is_named_while_a_workflow_runs_is_refused_and_ends_the
 
 
 def test_a_workflow_that_cannot_be_decided_is_logged_once() -> None:
-    one = OneWorkflow()
+    running = OneWorkflow()
     wait = {"name": "w", "taskReferenceName": "w", "type": "WAIT", "inputParameters": {"duration": "${a.output.d}"}}
-    one.conductor.create_workflow_definition({"name": "wait", "tasks": [{**STEP, "name": "u"}, wait]})
-    workflow = one.conductor.start_workflow("wait")
-    (polled,) = one.conductor.poll_tasks("u", count=1)
+    running.conductor.create_workflow_definition({"name": "wait", "tasks": [{**STEP, "name": "u"}, wait]})
+    workflow = running.conductor.start_workflow("wait")
+    (polled,) = running.conductor.poll_tasks("u", count=1)
     result = {"taskId": polled["taskId"], "workflowInstanceId": workflow, "status": "COMPLETED"}
     with pytest.raises(InvalidRequest, match="Not valid duration: soon"):
-        one.conductor.update_task({**result, "outputData": {"d": "soon"}})
-    told: list[str] = []
-    handler = logger.add(told.append, format="{message}")
+        running.conductor.update_task({**result, "outputData": {"d": "soon"}})
+    messages: list[str] = []
+    handler = logger.add(messages.append, format="{message}")
     for _ in range(3):
-        one.conductor.sweep()
+        running.conductor.sweep()
     logger.remove(handler)
-    assert len(told) == 1
+    assert len(messages) == 1
 
 
 def _nested(depth: int) -> dict[str, Any]:
@@ -210,8 +210,8 @@ def conductor() -> InMemoryConductor:
 
 
 def test_a_script_that_takes_all_memory_ends_its_step(conductor: InMemoryConductor) -> None:
-    found = run(conductor, inline("i", "'x'.repeat(1 << 29)"))
-    assert (found["status"], found["tasks"][0]["status"]) == ("FAILED", "FAILED_WITH_TERMINAL_ERROR")
+    workflow = run(conductor, inline("i", "'x'.repeat(1 << 29)"))
+    assert (workflow["status"], workflow["tasks"][0]["status"]) == ("FAILED", "FAILED_WITH_TERMINAL_ERROR")
 
 
 @pytest.mark.parametrize("script", ["while (true) {}", "new Array(1e8).sort()"])

@@ -35,7 +35,7 @@ def test_a_refusal_lists_the_wrong_fields(http: Http, method: str, path: str, bo
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "raw", "words"),
+    ("method", "path", "raw", "reason"),
     [
         ("GET", "/tasks/poll/batch/t?count=x", None, "parameter count"),
         ("GET", "/workflow/x?includeTasks=maybe", None, "parameter includeTasks"),
@@ -53,11 +53,11 @@ def test_a_refusal_lists_the_wrong_fields(http: Http, method: str, path: str, bo
     ],
 )
 def test_unreadable_data_is_a_500_with_the_reason(
-    http: Http, method: str, path: str, raw: bytes | None, words: str
+    http: Http, method: str, path: str, raw: bytes | None, reason: str
 ) -> None:
     answer = http(method, path, raw=raw)
     assert answer.status == 500
-    assert words in answer.json["message"]
+    assert reason in answer.json["message"]
     assert http("GET", "/metadata/taskdefs/x").status == 404
 
 
@@ -79,7 +79,7 @@ def test_all_last_polls_are_listed_with_their_domains(http: Http) -> None:
     http("GET", "/tasks/poll/t?workerid=w1&domain=east")
     http("GET", "/tasks/poll/other")
     polls = http("GET", "/tasks/queue/polldata/all").json
-    assert [(one["queueName"], one.get("domain"), one.get("workerId")) for one in polls] == [
+    assert [(poll["queueName"], poll.get("domain"), poll.get("workerId")) for poll in polls] == [
         ("other", None, None),
         ("t", "east", "w1"),
     ]

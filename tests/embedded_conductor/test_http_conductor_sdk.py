@@ -39,8 +39,8 @@ def test_the_task_client(clients: OrkesClients) -> None:
     result = TaskResult(task_id=task.task_id, workflow_instance_id=workflow_id, status=TaskResultStatus.COMPLETED)
     assert tasks.update_task(result) == task.task_id
     assert tasks.get_task(task.task_id).status == "COMPLETED"
-    seen = tasks.update_task_sync(workflow_id, "r1", TaskResultStatus.COMPLETED, {"a": 1})
-    assert (seen.status, seen.output) == ("COMPLETED", {"a": 1})
+    workflow_run = tasks.update_task_sync(workflow_id, "r1", TaskResultStatus.COMPLETED, {"a": 1})
+    assert (workflow_run.status, workflow_run.output) == ("COMPLETED", {"a": 1})
     assert [poll.queue_name for poll in tasks.get_task_poll_data("t")] == ["t"]
 
 

@@ -27,7 +27,7 @@ SOON = 30.0
 @pytest.fixture(autouse=True)
 def _longer_polls_that_do_not_look_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a poll that does not wake by itself comes too late on the slowest machine."""
-    monkeypatch.setattr(model, "LOOK_SECONDS", 120.0)
+    monkeypatch.setattr(model, "CHECK_SECONDS", 120.0)
     monkeypatch.setattr(model, "MAX_WAIT_SECONDS", 60.0)
 
 
@@ -130,10 +130,10 @@ def test_no_thread_is_left_when_the_server_has_ended() -> None:
     before = set(threading.enumerate())
     app = conductor_app(prepared(InMemoryConductor(SystemClock())))
     with serve(app) as url, ThreadPoolExecutor(8) as clients:
-        found = list(
+        statuses = list(
             clients.map(lambda path: Http(url)("GET", path).status, ["/tasks/poll/t", "/metadata/taskdefs"] * 8)
         )
-    assert set(found) == {200, 204}
+    assert set(statuses) == {200, 204}
     wait_for(lambda: before.issuperset(threading.enumerate()))
 
 
@@ -146,13 +146,17 @@ def test_an_execution_waits_for_a_step(
     wait_for(lambda: live_conductor.queue_size("t") == 1)
     (workflow_id,) = live_conductor.workflow_ids()
     live_conductor.update_task_by_reference(workflow_id, "r0", "COMPLETED", {})
-    seen = execution.result(timeout=20).json
-    assert (seen["responseType"], seen["requestId"], seen["signalTimeout"]) == ("TARGET_WORKFLOW", "me", False)
-    assert (seen["targetWorkflowId"], seen["targetWorkflowStatus"]) == (workflow_id, "RUNNING")
-    assert (seen["input"], seen["correlationId"]) == ({"x": 1}, "c")
-    assert [task["referenceTaskName"] for task in seen["tasks"]] == ["r0", "r1"]
+    progress = execution.result(timeout=20).json
+    assert (progress["responseType"], progress["requestId"], progress["signalTimeout"]) == (
+        "TARGET_WORKFLOW",
+        "me",
+        False,
+    )
+    assert (progress["targetWorkflowId"], progress["targetWorkflowStatus"]) == (workflow_id, "RUNNING")
+    assert (progress["input"], progress["correlationId"]) == ({"x": 1}, "c")
+    assert [task["referenceTaskName"] for task in progress["tasks"]] == ["r0", "r1"]
 
 
 def test_a_slow_execution_is_reported(http: Http) -> None:
-    seen = http("POST", "/workflow/execute/w/0?waitForSeconds=1", {}).json
-    assert (seen["signalTimeout"], seen["status"]) == (True, "RUNNING")
+    progress = http("POST", "/workflow/execute/w/0?waitForSeconds=1", {}).json
+    assert (progress["signalTimeout"], progress["status"]) == (True, "RUNNING")

@@ -109,9 +109,9 @@ class Decision(Switch):
     def rows(self, context: DecisionContext, step: Step, retry_count: int) -> list[TaskRow]:
         visible, expression = context.resolved(step), step.get("caseExpression")
         row = context.new_row(step, self.kind, self.kind, Status.IN_PROGRESS, context.state.now())
-        found = visible.get(step.get("caseValueParam") or "")
+        case_value = visible.get(step.get("caseValueParam") or "")
         try:
-            case = java_text(scripts.javascript(expression, visible) if expression else found)
+            case = java_text(scripts.javascript(expression, visible) if expression else case_value)
         except scripts.ScriptError:
             raise Termination(f"Error while evaluating script: {expression}") from None
         row.input, row.output = {"case": case}, {"caseOutput": [case]}
@@ -171,10 +171,10 @@ class DynamicFork(SystemTask):
     def check(self, step: Step, where: str) -> None:
         """Refuse invalid steps that an input names without an expression. Others are refused while the workflow
         runs."""
-        given = step["inputParameters"]
-        listed = given.get(step.get("dynamicForkTasksParam") or "")
+        parameters = step["inputParameters"]
+        listed = parameters.get(step.get("dynamicForkTasksParam") or "")
         tasks = [task for task in listed if isinstance(task, Mapping)] if isinstance(listed, list) else []
-        for task in [*tasks, {"name": given.get("forkTaskName"), "type": given.get("forkTaskType")}]:
+        for task in [*tasks, {"name": parameters.get("forkTaskName"), "type": parameters.get("forkTaskType")}]:
             named = {field: task[field] for field in ("name", "type") if isinstance(task.get(field), str)}
             if {*named.values()} & {*UNMODELLED, *SYSTEM_TASKS}:
                 refuse_unmodelled_fields([named], f"dynamic tasks of {where}")
@@ -187,8 +187,8 @@ class DynamicFork(SystemTask):
             yield from (required(step, field) for field in _SEPARATE if not step.get(field))
 
     def rows(self, context: DecisionContext, step: Step, retry_count: int) -> list[TaskRow]:
-        given = context.resolved(step)
-        steps = _forked(context, step, given)
+        resolved_input = context.resolved(step)
+        steps = _forked(context, step, resolved_input)
         reason = "Dynamic join definition is not followed by a join task.  Check the workflow definition."
         join = _join_after(context, step, reason)
         shown = []
@@ -198,7 +198,7 @@ class DynamicFork(SystemTask):
             definition = context.state.task_definitions.get(inner["name"])
             shown.append(copied({**inner, **({"taskDefinition": definition} if definition else {})}))
         names = [inner["taskReferenceName"] for inner in steps]
-        fork = _fork_row(context, step, {**given, "forkedTaskDefs": shown, "forkedTasks": names})
+        fork = _fork_row(context, step, {**resolved_input, "forkedTaskDefs": shown, "forkedTasks": names})
         if context.latest(step["taskReferenceName"]) is not None:
             steps = []
         for inner in every_step(steps):
@@ -210,22 +210,23 @@ class DynamicFork(SystemTask):
         return [fork, *(row for rows in branches for row in rows), *joins]
 
 
-def _forked(context: DecisionContext, step: Step, given: Mapping[str, Any]) -> list[Step]:
+def _forked(context: DecisionContext, step: Step, resolved_input: Mapping[str, Any]) -> list[Step]:
     """The steps of a dynamic fork in the three forms in which an input may have them."""
     inputs: Any = {}
     where, state = step["taskReferenceName"], context.state
     if step.get("dynamicForkTasksParam"):
-        parameter, inputs = step["dynamicForkTasksParam"], given.get(step.get("dynamicForkTasksInputParamName", ""))
-        tasks = given.get(parameter)
+        parameter = step["dynamicForkTasksParam"]
+        inputs = resolved_input.get(step.get("dynamicForkTasksInputParamName", ""))
+        tasks = resolved_input.get(parameter)
     elif step.get("dynamicForkJoinTasksParam"):
         parameter = step["dynamicForkJoinTasksParam"]
-        found = given.get(parameter)
-        tasks = found.get("dynamicTasks") if isinstance(found, Mapping) else None
+        fork_and_join = resolved_input.get(parameter)
+        tasks = fork_and_join.get("dynamicTasks") if isinstance(fork_and_join, Mapping) else None
         if not isinstance(tasks, list | None):
             raise bad_request("fork dynamically", f"dynamicTasks of {where} is not a list")
         tasks = None if tasks is None else [_named(task, where) for task in tasks]
     else:
-        parameter, tasks = "forkTaskInputs", _numbered(state, step, given)
+        parameter, tasks = "forkTaskInputs", _numbered(state, step, resolved_input)
     reason = f"Input '{parameter}' is invalid. Cannot deserialize a list of Workflow Tasks from '{java_text(tasks)}'"
     if not isinstance(tasks, list) or not all(isinstance(task, Mapping) for task in tasks):
         raise Termination(reason)
@@ -239,8 +240,8 @@ def _forked(context: DecisionContext, step: Step, given: Mapping[str, Any]) -> l
     if step.get("dynamicForkTasksParam") and any(task.get("taskReferenceName") is None for task in tasks):
         raise Termination(reason)
     if not isinstance(inputs, Mapping):
-        words = "Input to the dynamically forked tasks is not a map -> expecting a map of K,V"
-        raise Termination(f"{words}  but found {java_text(inputs)}")
+        expectation = "Input to the dynamically forked tasks is not a map -> expecting a map of K,V"
+        raise Termination(f"{expectation}  but found {java_text(inputs)}")
     try:
         steps = parse_dynamic_steps("fork dynamically", tasks, where)
     except ServiceError as error:
@@ -265,39 +266,41 @@ def _named(task: Any, where: str) -> dict[str, Any]:
 _TEXTS = ("forkTaskName", "forkTaskType", "forkTaskWorkflow", "forkTaskWorkflowVersion")
 
 
-def _numbered(state: State, step: Step, given: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _numbered(state: State, step: Step, resolved_input: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The same worker's task, operator or workflow once for each input."""
-    inputs, workflow, kind = (given.get(name) for name in ("forkTaskInputs", "forkTaskWorkflow", "forkTaskType"))
+    inputs, workflow, kind = (
+        resolved_input.get(name) for name in ("forkTaskInputs", "forkTaskWorkflow", "forkTaskType")
+    )
     for text in _TEXTS:
-        if not isinstance(given.get(text), str | None):
+        if not isinstance(resolved_input.get(text), str | None):
             raise server_error("fork dynamically", f"{text} of {step['taskReferenceName']} is not a text")
     if not isinstance(inputs, list):
-        value = f"The value of null from task's input {java_text(given)}"
+        value = f"The value of null from task's input {java_text(resolved_input)}"
         raise Termination(f"Dynamic tasks could not be created. {value} has no dynamic tasks to be scheduled")
     if None in inputs:
         raise server_error("fork dynamically", f"an input of {step['taskReferenceName']} is null")
-    if "" in (given.get("forkTaskName"), kind):
+    if "" in (resolved_input.get("forkTaskName"), kind):
         raise not_modelled(f"task {step['taskReferenceName']}", "an empty forkTaskName or forkTaskType")
-    name = given.get("forkTaskName") or (kind if kind in SYSTEM_TASKS else step["taskReferenceName"])
+    name = resolved_input.get("forkTaskName") or (kind if kind in SYSTEM_TASKS else step["taskReferenceName"])
     task: dict[str, Any] = {"name": name, "type": kind}
     if workflow is not None and workflow not in state.workflow_definitions:
         raise Termination(f"The Task {workflow} defined as a sub-workflow has no workflow definition available ")
     if workflow is not None:
-        version = str(given.get("forkTaskWorkflowVersion"))
+        version = str(resolved_input.get("forkTaskWorkflowVersion"))
         param = {"name": workflow, **({"version": int(version)} if version.isdecimal() else {})}
         task = {"name": workflow, "type": "SUB_WORKFLOW", "subWorkflowParam": param}
     tasks = []
-    for index, one in enumerate(inputs):
-        own = one if isinstance(one, Mapping) else {"input": one}
+    for index, fork_input in enumerate(inputs):
+        own = fork_input if isinstance(fork_input, Mapping) else {"input": fork_input}
         script = {field: own.get(field) for field in ("evaluatorType", "expression")} if kind == "INLINE" else {}
         parameters = {"__index": index, **own} | {"__index": index}
         tasks.append({**task, **script, "taskReferenceName": f"_{name}_{index}", "inputParameters": parameters})
     return tasks
 
 
-def _fork_row(context: DecisionContext, step: Step, given: dict[str, Any]) -> TaskRow:
+def _fork_row(context: DecisionContext, step: Step, row_input: dict[str, Any]) -> TaskRow:
     row = context.new_row(step, "FORK", "FORK", status=Status.COMPLETED, start_time=context.state.now())
-    row.input = given
+    row.input = row_input
     return row
 
 
@@ -323,10 +326,10 @@ class Dynamic(SystemTask):
             yield required(step, "dynamicTaskNameParam")
 
     def rows(self, context: DecisionContext, step: Step, retry_count: int) -> list[TaskRow]:
-        given = context.resolved(step)
-        name = given.get(step.get("dynamicTaskNameParam") or "")
+        resolved_input = context.resolved(step)
+        name = resolved_input.get(step.get("dynamicTaskNameParam") or "")
         if not isinstance(name, str) or not name:
-            shown = f"Parameter= {java_text(step.get('dynamicTaskNameParam'))}, input= {java_text(given)}"
+            shown = f"Parameter= {java_text(step.get('dynamicTaskNameParam'))}, input= {java_text(resolved_input)}"
             raise Termination(f"Cannot map a dynamic task based on the parameter and input. {shown}")
         refuse_unmodelled_fields([{"name": name}], f"what {step['taskReferenceName']} names")
         named = {key: value for key, value in step.items() if key not in self.fields}

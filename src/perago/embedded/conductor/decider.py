@@ -47,10 +47,10 @@ OPERATION = "start workflow"
 def workflow_definition(state: State, operation: str, name: str, version: int | None, detail: str) -> dict[str, Any]:
     """Return the definition of that version, or of the highest one, or raise a 404 with `detail`."""
     versions = state.workflow_definitions.get(name) or {}
-    found = versions.get(max(versions) if versions and version is None else version or 0)
-    if found is None:
+    definition = versions.get(max(versions) if versions and version is None else version or 0)
+    if definition is None:
         raise wire.not_found(operation, detail)
-    return found
+    return definition
 
 
 def create_workflow(
@@ -75,15 +75,15 @@ def create_workflow(
         shown = "null" if version is None else version
         detail = f"No such workflow defined. name={name}, version={shown}"
         definition = workflow_definition(state, OPERATION, name, version, detail)
-    own, given = wire.copied(dict(definition)), wire.through_json(OPERATION, payload, what="input")
-    if given:  # the template fills what is missing or null in an input that is not empty
+    own, workflow_input = wire.copied(dict(definition)), wire.through_json(OPERATION, payload, what="input")
+    if workflow_input:  # the template fills what is missing or null in an input that is not empty
         template = own["inputTemplate"].items()
-        given |= wire.copied({key: value for key, value in template if given.get(key) is None})
+        workflow_input |= wire.copied({key: value for key, value in template if workflow_input.get(key) is None})
     snapshot_definitions(state, own)
     workflow = WorkflowRow(
         workflow_id=workflow_id or state.new_id(),
         definition=own,
-        input=given,
+        input=workflow_input,
         create_time=state.now(),
         priority=priority,
         correlation_id=correlation_id,
@@ -139,16 +139,16 @@ def end_workflow(
 
     `tasks` are working copies that are newer than the stored rows.
     """
-    seen = [row.copy() for row in workflow.tasks] if tasks is None else tasks
+    rows = [row.copy() for row in workflow.tasks] if tasks is None else tasks
     workflow.status = status
-    workflow.output = _output(workflow, seen)
-    _note_failures(workflow, seen)
+    workflow.output = _output(workflow, rows)
+    _note_failures(workflow, rows)
     workflow.reason = reason
-    cancel_open_tasks(state, workflow, seen)
+    cancel_open_tasks(state, workflow, rows)
     state.store_workflow(workflow)
-    for row in seen:
+    for row in rows:
         state.queue.remove(row.task_id)
-    _tell_parent(state, workflow)
+    _update_parent(state, workflow)
 
 
 def fail_workflow(
@@ -192,11 +192,11 @@ def _start_failure_workflow(state: State, workflow: WorkflowRow, before: Workflo
             task_to_domain=workflow.task_to_domain,
         )
     except wire.NoSuchEntity as error:
-        told = f"Error workflow {name} failed to start.  reason: {error.detail}"
+        outcome = f"Error workflow {name} failed to start.  reason: {error.detail}"
     else:
-        told = rescue.workflow_id
-        state.call_attention(told, decide=True)
-    workflow.output = {**workflow.output, FAILURE_OUTPUT: told}
+        outcome = rescue.workflow_id
+        state.call_attention(outcome, decide=True)
+    workflow.output = {**workflow.output, FAILURE_OUTPUT: outcome}
     state.store_workflow(workflow)
 
 
@@ -206,7 +206,7 @@ def complete_workflow(state: State, workflow: WorkflowRow, tasks: Sequence[TaskR
     workflow.status = WorkflowStatus.COMPLETED
     _note_failures(workflow, tasks)
     state.store_workflow(workflow)
-    _tell_parent(state, workflow)
+    _update_parent(state, workflow)
 
 
 def end_by_task(state: State, workflow: WorkflowRow, row: TaskRow, tasks: Sequence[TaskRow]) -> None:
@@ -239,7 +239,7 @@ def cancel_open_tasks(state: State, workflow: WorkflowRow, tasks: Sequence[TaskR
         state.store(row, HistoryEvent.CHANGED)
 
 
-def _tell_parent(state: State, workflow: WorkflowRow) -> None:
+def _update_parent(state: State, workflow: WorkflowRow) -> None:
     """Update the parent's step that runs this workflow, and let the parent be decided."""
     row = state.tasks.get(workflow.parent_task_id or "")
     parent = state.workflows.get(workflow.parent_id or "")
@@ -282,7 +282,7 @@ def _output(workflow: WorkflowRow, tasks: Sequence[TaskRow]) -> dict[str, Any]:
 @dataclass(slots=True)
 class _Decision:
     changed: list[TaskRow] = field(default_factory=list)
-    wanted: dict[str, TaskRow] = field(default_factory=dict)
+    rows_to_advance: dict[str, TaskRow] = field(default_factory=dict)
     """The rows to schedule or to continue, by reference name."""
     executed: set[str] = field(default_factory=set)
     """Reference names that are finished."""
@@ -290,7 +290,7 @@ class _Decision:
 
     @property
     def rows(self) -> list[TaskRow]:
-        return [row for name, row in self.wanted.items() if name not in self.executed]
+        return [row for name, row in self.rows_to_advance.items() if name not in self.executed]
 
 
 def decide(state: State, workflow: WorkflowRow) -> None:
@@ -300,7 +300,7 @@ def decide(state: State, workflow: WorkflowRow) -> None:
         if workflow.status is not WorkflowStatus.COMPLETED:
             cancel_open_tasks(state, workflow, context.tasks)
         return
-    _look_at_joins_again(context)
+    _reopen_failed_joins(context)
     try:
         while _round(context):
             pass
@@ -312,7 +312,7 @@ def decide(state: State, workflow: WorkflowRow) -> None:
         raise
 
 
-def _look_at_joins_again(context: DecisionContext) -> None:
+def _reopen_failed_joins(context: DecisionContext) -> None:
     """A sub-workflow that was revived may be one that a failed JOIN waits for."""
     changed = next((row for row in context.tasks if row.sub_workflow_changed and not row.retried), None)
     if changed is None:
@@ -367,7 +367,7 @@ def _evaluate(context: DecisionContext) -> _Decision:
         steps = context.workflow.definition["tasks"]
         first = next((step for step in steps if not _is_skipped(context, step["taskReferenceName"])), None)
         rows = [] if first is None else context.rows_for(first)
-        decision.wanted = {row.reference_name: row for row in rows}
+        decision.rows_to_advance = {row.reference_name: row for row in rows}
     terminated = terminating(context.tasks) is not None
     decision.executed = {row.reference_name for row in context.tasks if row.executed}
     for row in list(context.tasks):
@@ -403,7 +403,7 @@ def _is_skipped(context: DecisionContext, reference: str) -> bool:
 def _evaluate_task(context: DecisionContext, row: TaskRow, decision: _Decision) -> None:
     task = system_task(row)
     if task is not None and not row.status.terminal:
-        decision.wanted.setdefault(row.reference_name, row)
+        decision.rows_to_advance.setdefault(row.reference_name, row)
         decision.executed.discard(row.reference_name)
     check_task_timeouts(row, context.state.now())
     if task is None or task.ends_by_itself:
@@ -411,7 +411,7 @@ def _evaluate_task(context: DecisionContext, row: TaskRow, decision: _Decision) 
     if row.status.unsuccessful:
         if _may_retry(context.state, row, task):
             fresh = automatic_retry(context.state, context.workflow, row, context.tasks)
-            decision.wanted[fresh.reference_name] = fresh
+            decision.rows_to_advance[fresh.reference_name] = fresh
             decision.executed.discard(fresh.reference_name)
             decision.changed.append(row)
             return
@@ -421,7 +421,7 @@ def _evaluate_task(context: DecisionContext, row: TaskRow, decision: _Decision) 
         row.executed = True
         decision.changed.append(row)
         for fresh in _next_rows(context, row):
-            decision.wanted.setdefault(fresh.reference_name, fresh)
+            decision.rows_to_advance.setdefault(fresh.reference_name, fresh)
 
 
 def _may_retry(state: State, row: TaskRow, task: SystemTask | None) -> bool:

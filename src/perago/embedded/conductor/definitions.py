@@ -113,9 +113,11 @@ def parse_changed_task_definition(definition: Any, now: int) -> dict[str, Any]:
 
 
 def _refuse_invalid(definitions: Mapping[str, Mapping[str, Any]]) -> None:
-    found = [(path, *problem) for path, definition in definitions.items() for problem in _problems(definition)]
-    if found:
-        raise wire.validation_failed(_TASKS, [{"path": path + field, "message": text} for path, field, text in found])
+    problems = [(path, *problem) for path, definition in definitions.items() for problem in _problems(definition)]
+    if problems:
+        raise wire.validation_failed(
+            _TASKS, [{"path": path + field, "message": text} for path, field, text in problems]
+        )
 
 
 def with_defaults(definition: Any) -> dict[str, Any]:
@@ -128,9 +130,9 @@ def with_defaults(definition: Any) -> dict[str, Any]:
     """
     if definition is None:
         raise wire.server_error(_TASKS, "a task definition is null")
-    given = wire.through_json(_TASKS, definition, what="definition")
+    fields = wire.through_json(_TASKS, definition, what="definition")
     own_times = {"createTime": 0, "updateTime": 0}
-    stored = TaskDefinition.read(_TASKS, {**given, **own_times}).stored()
+    stored = TaskDefinition.read(_TASKS, {**fields, **own_times}).stored()
     refuse_unsupported(stored["inputTemplate"])
     return stored
 
@@ -208,15 +210,15 @@ class WorkflowTask(wire.Fields):
 
     def stored(self) -> dict[str, Any]:
         """Yield the step and its inner steps."""
-        found = super().stored()
-        found["decisionCases"] = {case: _stored(branch) for case, branch in self.decision_cases.items()}
-        found["defaultCase"], found["loopOver"] = _stored(self.default_case), _stored(self.loop_over)
-        found["forkTasks"] = [_stored(branch) for branch in self.fork_tasks]
+        fields = super().stored()
+        fields["decisionCases"] = {case: _stored(branch) for case, branch in self.decision_cases.items()}
+        fields["defaultCase"], fields["loopOver"] = _stored(self.default_case), _stored(self.loop_over)
+        fields["forkTasks"] = [_stored(branch) for branch in self.fork_tasks]
         if self.task_definition is not None:
-            found["taskDefinition"] = with_defaults(self.task_definition)
+            fields["taskDefinition"] = with_defaults(self.task_definition)
         if self.sub_workflow_param is not None:
-            found["subWorkflowParam"] = self.sub_workflow_param.stored()
-        return found
+            fields["subWorkflowParam"] = self.sub_workflow_param.stored()
+        return fields
 
 
 def _stored(steps: list[WorkflowTask]) -> list[Step]:
@@ -310,7 +312,7 @@ def refuse_unmodelled_fields(steps: Any, where: str) -> None:
         if kind == WORKER_KIND and (named in UNMODELLED if operator is None else not operator.by_name):
             raise NotImplementedError(f"InMemoryConductor: {place}: a worker's task named {named} is not modelled")
         meant = frozenset() if task is None else task.fields
-        others = {field for each in SYSTEM_TASKS.values() for field in each.fields} - meant
+        others = {field for system_task in SYSTEM_TASKS.values() for field in system_task.fields} - meant
         _refuse(step, (*_UNSUPPORTED_STEP_FIELDS, *sorted(others)), f"{place}, a {kind} task")
         inner = [step.get("defaultCase"), step.get("loopOver"), *(step.get("forkTasks") or [])]
         for branch in [*inner, *(step.get("decisionCases") or {}).values()]:
@@ -338,14 +340,14 @@ def _parse_inner_definitions(steps: list[Step]) -> None:
     """Definitions that a sub-workflow brings along are stored like others; the server does not validate them."""
     for step in every_step(steps):
         param = step.get("subWorkflowParam") or {}
-        given = param.get("workflowDefinition")
-        if isinstance(given, Mapping):
+        inner_definition = param.get("workflowDefinition")
+        if isinstance(inner_definition, Mapping):
             try:
-                parsed = parse_workflow_definition(given, 0)
+                parsed = parse_workflow_definition(inner_definition, 0)
             except wire.InvalidRequest as error:
                 place = f"task {step['taskReferenceName']}"
                 raise NotImplementedError(f"InMemoryConductor: {place}: invalid workflowDefinition: {error}") from error
-            param["workflowDefinition"] = {**parsed, "createTime": given.get("createTime") or 0}
+            param["workflowDefinition"] = {**parsed, "createTime": inner_definition.get("createTime") or 0}
 
 
 def _workflow_problems(definition: Mapping[str, Any], path: str) -> Iterator[dict[str, str]]:

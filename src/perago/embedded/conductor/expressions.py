@@ -149,12 +149,12 @@ def _look_up(path: str, context: Mapping[str, Any], task_id: str | None) -> Any:
     if path == TASK_ID_VARIABLE:
         return task_id
     function = _FUNCTION.search(path)
-    found = _find(path, context)
+    selection = _find(path, context)
     if function is None:
-        return found
+        return selection
     if function[1] == "keys":
-        return list(found) if isinstance(found, Mapping) else None
-    return len(found) if isinstance(found, Mapping | list) else None
+        return list(selection) if isinstance(selection, Mapping) else None
+    return len(selection) if isinstance(selection, Mapping | list) else None
 
 
 def _find(path: str, context: Mapping[str, Any]) -> Any:
@@ -162,10 +162,10 @@ def _find(path: str, context: Mapping[str, Any]) -> Any:
     steps = parse_path(path)
     if steps is None:
         return _compiled(_FUNCTION.sub("", path)).findall(context)
-    found = list(_select(context, steps))
+    matches = list(_select(context, steps))
     if any(step is ALL for step in steps):
-        return found
-    return found[0] if found else None
+        return matches
+    return matches[0] if matches else None
 
 
 def _select(value: Any, steps: Sequence[PathStep]) -> Iterator[Any]:
@@ -255,11 +255,11 @@ _CLASSES = {
 }
 
 
-def cast_error(value: Any, wanted: str) -> str:
+def cast_error(value: Any, target_class: str) -> str:
     """The words of Java about a value that is not of the class `wanted`."""
     own = f"java.{_CLASSES.get(type(value), 'util.LinkedHashMap')}"
-    words = f"{own} and {wanted} are in module java.base of loader 'bootstrap'"
-    return f"class {own} cannot be cast to class {wanted} ({words})"
+    modules = f"{own} and {target_class} are in module java.base of loader 'bootstrap'"
+    return f"class {own} cannot be cast to class {target_class} ({modules})"
 
 
 def _java_double(value: float) -> str:

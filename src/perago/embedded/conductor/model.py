@@ -35,7 +35,7 @@ _UPDATE = "updateWorkflowDef"
 
 T = TypeVar("T")
 
-LOOK_SECONDS = 0.1
+CHECK_SECONDS = 0.1
 """Seconds between two checks of the queue by a long poll, if time does not pass on its own."""
 
 LOCK_SECONDS = 30.0
@@ -72,15 +72,15 @@ class ModelCore:
         self._changed = threading.Condition(self._lock)
         self.on_change: Callable[[], None] = lambda: None
         """Called, under the lock, after a call that changed an attempt or a queue; must not call back."""
-        self._told = 0
-        self._waits_are_over = False
+        self._reported_changes = 0
+        self._waits_ended = False
         self._sweep_seconds = sweep_seconds
         self._swept = clock.now()
 
     def end_waits(self) -> None:
         """Make waiting calls return immediately, and later ones not wait, for a server that is about to stop."""
         with self._lock:
-            self._waits_are_over = True
+            self._waits_ended = True
             self._changed.notify_all()
 
     @contextmanager
@@ -105,32 +105,32 @@ class ModelCore:
             settle(self._state)
         finally:
             changes = self._state.queue.pushes + len(self._state.history)
-            if changes != self._told:
-                self._told = changes
+            if changes != self._reported_changes:
+                self._reported_changes = changes
                 self._changed.notify_all()
                 self.on_change()
             self._lock.release()
 
-    def _look_until(self, end: float, look: Callable[[State], T | None]) -> T:
-        """Call `look` under the lock until it does not return None, for the last time at `end` or later.
+    def _wait_for_answer(self, end: float, ask: Callable[[State], T | None]) -> T:
+        """Call `ask` under the lock until it does not return None, for the last time at `end` or later.
 
         On the system's clock it is called again as soon as anything changes or is due. Any other clock sleeps between
         two calls, without the lock.
         """
         while True:
             with self._locked() as state:
-                found = look(state)
-                if found is not None:
-                    return found
+                answer = ask(state)
+                if answer is not None:
+                    return answer
                 left = end - self._clock.now()
                 if isinstance(self._clock, SystemClock):
                     self._changed.wait(max(0.0, min(left, self._seconds_to_next_event(state))))
                     continue
-            self._clock.sleep(min(LOOK_SECONDS, left))
+            self._clock.sleep(min(CHECK_SECONDS, left))
 
     def _is_over(self, end: float) -> bool:
         """Whether a wait until `end` has ended."""
-        return self._waits_are_over or self._clock.now() >= end
+        return self._waits_ended or self._clock.now() >= end
 
     def _seconds_to_next_event(self, state: State) -> float:
         """Until a delayed message, an attempt of the server's own or a sweep falls due; infinite without any."""
@@ -176,8 +176,8 @@ class ConductorModel(ModelCore):
             existing = state.task_definitions.get(changed["name"])
             if existing is None:
                 raise wire.not_found("update task definition", f"No such task by name {changed['name']}")
-            kept = {field: existing[field] for field in ("createTime", "createdBy")}
-            state.task_definitions[changed["name"]] = changed | kept
+            creation = {field: existing[field] for field in ("createTime", "createdBy")}
+            state.task_definitions[changed["name"]] = changed | creation
 
     def get_task_definition(self, name: str) -> dict[str, Any] | None:
         """The stored definition with its defaults, or None."""
@@ -238,7 +238,7 @@ class ConductorModel(ModelCore):
         with self._operation("delete_workflow_definition") as state:
             versions = state.workflow_definitions.get(name, {})
             if version in versions:
-                state.workflow_definitions[name] = {each: versions[each] for each in versions if each != version}
+                state.workflow_definitions[name] = {other: versions[other] for other in versions if other != version}
             else:
                 detail = f"No such workflow definition: {name} version: {version}"
                 raise wire.server_error("delete workflow definition", detail)
@@ -369,9 +369,9 @@ class ConductorModel(ModelCore):
         popped: list[str] = []
         queue = queue_name(task_name, domain)
 
-        def look(state: State) -> list[dict[str, Any]] | None:
-            wanted = count - len(popped) if count >= 0 else state.queue.size(queue)
-            popped.extend(state.queue.take(queue, wanted, state.now()))
+        def ask(state: State) -> list[dict[str, Any]] | None:
+            missing = count - len(popped) if count >= 0 else state.queue.size(queue)
+            popped.extend(state.queue.take(queue, missing, state.now()))
             if len(popped) < count and not self._is_over(end):
                 return None
             rows = updates.hand_out(state, popped, worker_id)
@@ -379,7 +379,7 @@ class ConductorModel(ModelCore):
             return [task_json(row, state.now()) for row in rows]
 
         try:
-            return self._look_until(end, look)
+            return self._wait_for_answer(end, ask)
         except BaseException:  # an interrupted wait must not lose the attempts that no worker got
             with self._locked() as state:
                 for row in filter(None, map(state.tasks.get, popped)):
@@ -515,7 +515,7 @@ class ConductorModel(ModelCore):
         """
         end = self._clock.now() + wait_seconds
 
-        def look(state: State) -> bool | None:
+        def ask(state: State) -> bool | None:
             workflow = state.workflow("await workflow", workflow_id)
             ended = [row.reference_name for row in workflow.tasks if row.status.terminal]
             if workflow.status.terminal or any(reference in ended for reference in references):
@@ -523,7 +523,7 @@ class ConductorModel(ModelCore):
             return False if self._is_over(end) else None
 
         with self._around("await_workflow"):
-            return self._look_until(end, look)
+            return self._wait_for_answer(end, ask)
 
     def reset_callbacks(self, workflow_id: str) -> None:
         """Make the delayed attempts of a workflow pollable now."""
@@ -547,9 +547,9 @@ class ConductorModel(ModelCore):
         """The workflows of a name that were started with this correlation id, sorted by id."""
         with self._operation("correlated_workflows") as state:
             rows = [row for row in state.workflows.values() if (row.name, row.correlation_id) == (name, correlation_id)]
-            wanted = [row for row in rows if include_closed or not row.status.terminal]
-            wanted.sort(key=lambda row: row.workflow_id)
-            return [workflow_json(row, state.now(), include_tasks=include_tasks) for row in wanted]
+            listed = [row for row in rows if include_closed or not row.status.terminal]
+            listed.sort(key=lambda row: row.workflow_id)
+            return [workflow_json(row, state.now(), include_tasks=include_tasks) for row in listed]
 
 
 def _parse_all(definitions: Sequence[Mapping[str, Any]], now: int) -> list[dict[str, Any]]:
@@ -603,7 +603,7 @@ class InMemoryConductor(ConductorModel):
         with self._around("poll"):
             polled = self._poll(task_name, worker_id, count=count, wait_seconds=wait)
             known = map(self._known_by_its_retry, map(delivery_from, polled))
-            return tuple(each for each in known if each is not None)
+            return tuple(delivery for delivery in known if delivery is not None)
 
     def _known_by_its_retry(self, delivery: Delivery) -> Delivery | None:
         """Return the delivery with the state of its retry. None: it was handed back, because the retry has not
@@ -660,8 +660,8 @@ class InMemoryConductor(ConductorModel):
     def report(self, delivery: Delivery, report: Report, worker_id: str) -> None:
         """Send the final status with update v1. An outdated one is ignored silently."""
         with self._operation("report") as state:
-            told = {"status": report.status.value, "outputData": report.output, "workerId": worker_id}
-            updates.update_task(state, _result(delivery, **told, reasonForIncompletion=report.reason))
+            outcome = {"status": report.status.value, "outputData": report.output, "workerId": worker_id}
+            updates.update_task(state, _result(delivery, **outcome, reasonForIncompletion=report.reason))
 
     def add_log(self, task_id: str, text: str) -> None:
         """Append one entry; an empty one is left out, as Conductor takes none."""

@@ -131,9 +131,9 @@ class _Engine:
         with self._lock:
             child = self._running()
             with suppress(OSError):
-                given = cast("IO[bytes]", child.stdin)
-                given.write(json.dumps(request).encode() + b"\n")
-                given.flush()
+                child_input = cast("IO[bytes]", child.stdin)
+                child_input.write(json.dumps(request).encode() + b"\n")
+                child_input.flush()
                 line = _line(child, SECONDS + _GRACE_SECONDS)
                 if line is not None:
                     answer: dict[str, Any] = json.loads(line)

@@ -61,8 +61,8 @@ def _search(steps: Sequence[Step], reference: str, behind: Step | None) -> tuple
         if step["taskReferenceName"] == reference:
             return True, None if step["type"] == "TERMINATE" else successor
         for branch in branches(step):
-            found, after = _search(branch, reference, None if step["type"] == "DO_WHILE" else successor)
-            if found:
+            is_inside, after = _search(branch, reference, None if step["type"] == "DO_WHILE" else successor)
+            if is_inside:
                 return True, after
     return False, None
 
@@ -193,8 +193,8 @@ class TaskRow:
         """Return the child of a sub-workflow step. Values that are not in the row come from its output and its
         input."""
         key = "subWorkflowId"
-        found = self.attached_workflow_id or self.output.get(key) or self.input.get(key)
-        return None if found is None else str(found)
+        child_id = self.attached_workflow_id or self.output.get(key) or self.input.get(key)
+        return None if child_id is None else str(child_id)
 
     @property
     def shown_reason(self) -> str | None:
@@ -510,9 +510,9 @@ class State:
 
     def _keep(self, workflow: WorkflowRow, row: TaskRow) -> None:
         """Store a copy, so that later changes of `row` have no effect here."""
-        kept = self.tasks[row.task_id] = row.copy()
+        stored = self.tasks[row.task_id] = row.copy()
         others = [other for other in workflow.tasks if other.task_id != row.task_id]
-        workflow.tasks[:] = sorted([*others, kept], key=attrgetter("seq"))
+        workflow.tasks[:] = sorted([*others, stored], key=attrgetter("seq"))
         self.call_attention(workflow.workflow_id)
 
     def call_attention(self, workflow_id: str, *, decide: bool = False) -> None:
@@ -557,12 +557,12 @@ NO_DOMAIN = "NO_DOMAIN"
 
 def domain_of(state: State, workflow: WorkflowRow, row: TaskRow) -> str | None:
     """Return the domain of a fresh attempt: the entry of its own type, else that of all types."""
-    given = workflow.task_to_domain
+    domains = workflow.task_to_domain
     domain = row.domain
-    if (given.get("*") or "").strip():
-        domain = _active(state, row.task_type, given["*"].split(","))
-    if row.task_type in given:
-        domain = _active(state, row.task_type, given[row.task_type].split(","))
+    if (domains.get("*") or "").strip():
+        domain = _active(state, row.task_type, domains["*"].split(","))
+    if row.task_type in domains:
+        domain = _active(state, row.task_type, domains[row.task_type].split(","))
     return domain
 
 

@@ -27,10 +27,10 @@ class _Immediate(SystemTask):
         output has the present iteration, and the loop's output what this step has just done."""
         rows = context.tasks if row.iteration else []
         loops = [loop for loop in rows if loop.kind == "DO_WHILE" and not loop.status.terminal]
-        given = row.workflow_task["inputParameters"].items()
+        parameters = row.workflow_task["inputParameters"].items()
         for loop in loops:
             whole = f"${{{loop.reference_name}.output}}"
-            row.input = {**row.input, **{name: loop.output for name, value in given if value == whole}}
+            row.input = {**row.input, **{name: loop.output for name, value in parameters if value == whole}}
         ended = self.run(context, row)
         name, iteration = without_iteration(row.reference_name), str(row.iteration)
         for loop in loops:
@@ -53,8 +53,8 @@ class Inline(_Immediate):
     templated = True
 
     def check(self, step: Step, where: str) -> None:
-        given = step["inputParameters"]
-        evaluator, expression = given.get("evaluatorType", "javascript"), given.get("expression")
+        parameters = step["inputParameters"]
+        evaluator, expression = parameters.get("evaluatorType", "javascript"), parameters.get("expression")
         if evaluator not in ("javascript", "graaljs", "value-param"):
             raise not_modelled(where, f"evaluatorType {evaluator}")
         if not isinstance(expression, str) or not expression.strip():
@@ -94,8 +94,8 @@ class Lambda(_Immediate):
         if not isinstance(script, str | None):
             return _fail(row, Status.FAILED, cast_error(script, "java.lang.String"))
         if script is None or not script.strip():
-            words = "Empty 'scriptExpression' in Lambda task's input parameters."
-            row.status, row.reason = Status.FAILED, f"{words} A non-empty String value must be provided."
+            problem = "Empty 'scriptExpression' in Lambda task's input parameters."
+            row.status, row.reason = Status.FAILED, f"{problem} A non-empty String value must be provided."
             return True
         try:
             row.output = {"result": scripts.javascript(f"(function () {{ {script}\n}})()", row.input)}
@@ -230,9 +230,9 @@ class SubWorkflow(SystemTask):
     ends_by_itself = False
 
     def check(self, step: Step, where: str) -> None:
-        given = {name for name, value in (step.get("subWorkflowParam") or {}).items() if value is not None}
-        if given - _MODELLED:
-            raise not_modelled(where, f"subWorkflowParam.{min(given - _MODELLED)}")
+        fields = {name for name, value in (step.get("subWorkflowParam") or {}).items() if value is not None}
+        if fields - _MODELLED:
+            raise not_modelled(where, f"subWorkflowParam.{min(fields - _MODELLED)}")
         if isinstance((step.get("subWorkflowParam") or {}).get("workflowDefinition"), str):
             raise not_modelled(where, "subWorkflowParam.workflowDefinition as an expression")
 
@@ -241,12 +241,14 @@ class SubWorkflow(SystemTask):
             yield required(step, "subWorkflowParam")
 
     def rows(self, context: DecisionContext, step: Step, _retry_count: int) -> list[TaskRow]:
-        given = step.get("subWorkflowParam")
-        if given is None:
+        sub_workflow = step.get("subWorkflowParam")
+        if sub_workflow is None:
             problem = "is defined as sub-workflow and is missing subWorkflowParams"
             raise Termination(f"Task {step['name']} {problem}. Please check the workflow definition")
-        definition = given.get("workflowDefinition")
-        param = resolve({key: given[key] for key in given if key != "workflowDefinition"}, context.visible())
+        definition = sub_workflow.get("workflowDefinition")
+        param = resolve(
+            {key: sub_workflow[key] for key in sub_workflow if key != "workflowDefinition"}, context.visible()
+        )
         known = context.state.workflow_definitions.get(param["name"], {})  # also one that a dynamic fork has named
         row = context.new_row(step, self.kind, step["name"])
         row.input = {
@@ -297,17 +299,17 @@ def _child(context: DecisionContext, row: TaskRow) -> WorkflowRow:
     known = context.state.workflows.get(first_id or "")
     if known is not None and known.status in (WorkflowStatus.COMPLETED, WorkflowStatus.RUNNING, WorkflowStatus.PAUSED):
         return known
-    given = row.input
-    definition = given["subWorkflowDefinition"]
-    payload = given.get("workflowInput") or given
+    step_input = row.input
+    definition = step_input["subWorkflowDefinition"]
+    payload = step_input.get("workflowInput") or step_input
     child = create_workflow(
         context.state,
-        given["subWorkflowName"],
+        step_input["subWorkflowName"],
         {**payload, "_systemMetadata": {"dynamic": True}} if definition else payload,
-        version=given["subWorkflowVersion"] or None,
+        version=step_input["subWorkflowVersion"] or None,
         definition=definition,
         correlation_id=context.workflow.correlation_id,
-        task_to_domain=given["subWorkflowTaskToDomain"] or context.workflow.task_to_domain,
+        task_to_domain=step_input["subWorkflowTaskToDomain"] or context.workflow.task_to_domain,
         parent=row,
         workflow_id=first_id if known is None else None,
     )
@@ -340,21 +342,21 @@ class StartWorkflow(SystemTask):
     templated = True
 
     def start(self, context: DecisionContext, row: TaskRow) -> None:
-        given: Any = row.input.get("startWorkflow")
-        if not isinstance(given, dict):
+        request: Any = row.input.get("startWorkflow")
+        if not isinstance(request, dict):
             row.status, row.reason = Status.FAILED, "Missing 'startWorkflow' in input data."
             return
-        if given.get("workflowDef"):
+        if request.get("workflowDef"):
             raise not_modelled(f"task {row.reference_name}", "startWorkflow.workflowDef")
         try:
             started = create_workflow(
                 context.state,
-                str(given.get("name")),
-                given.get("input"),
-                version=given.get("version"),
-                correlation_id=given.get("correlationId") or context.workflow.correlation_id,
-                priority=given.get("priority") or 0,
-                task_to_domain=given.get("taskToDomain"),
+                str(request.get("name")),
+                request.get("input"),
+                version=request.get("version"),
+                correlation_id=request.get("correlationId") or context.workflow.correlation_id,
+                priority=request.get("priority") or 0,
+                task_to_domain=request.get("taskToDomain"),
             )
         except ServiceError as error:
             row.status, row.reason = Status.FAILED, error.detail
@@ -374,7 +376,7 @@ _DATES = ("%Y-%m-%d %H:%M GMT", "%Y-%m-%d %H:%M UTC", "%Y-%m-%d %H:%M", "%Y-%m-%
 
 _FOREVER = 2**31 - 1
 
-_LOOK_AGAIN = 30
+_RECHECK_SECONDS = 30
 """Seconds after which the server looks again at one that was updated but not ended."""
 
 
@@ -414,11 +416,11 @@ class Wait(SystemTask):
         return [row]
 
     def start(self, _context: DecisionContext, row: TaskRow) -> None:
-        row.status, row.callback_after_seconds = Status.IN_PROGRESS, _LOOK_AGAIN
+        row.status, row.callback_after_seconds = Status.IN_PROGRESS, _RECHECK_SECONDS
 
     def execute(self, context: DecisionContext, row: TaskRow) -> bool:
         if not row.wait_until:
-            row.callback_after_seconds = _LOOK_AGAIN
+            row.callback_after_seconds = _RECHECK_SECONDS
             return False
         if context.state.now() < row.wait_until:
             return False

@@ -112,9 +112,9 @@ def _left_to_a_join(workflow: WorkflowRow, row: TaskRow) -> bool:
 
 def finished_by(state: State, result: Mapping[str, Any]) -> TaskRow | None:
     """Apply a task result; the attempt if it is finished now, or was before. A lease extension finishes nothing."""
-    found = read_result(result)
-    row = state.tasks[_update(state, found)]
-    return row if row.status.terminal and not found.extend_lease else None
+    task_result = read_result(result)
+    row = state.tasks[_update(state, task_result)]
+    return row if row.status.terminal and not task_result.extend_lease else None
 
 
 def open_attempt(state: State, workflow_id: str, reference_name: str) -> TaskRow | None:

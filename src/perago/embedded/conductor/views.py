@@ -180,10 +180,10 @@ def search_tasks(rows: Iterable[TaskRow], query: str, *, start: int, size: int, 
     if sort not in ("", "updateTime:DESC", "updateTime:ASC"):
         raise not_modelled(_TASKS, f"the order {sort!r}")
     ended = (row for row in rows if row.status.terminal)
-    found = _matching(_TASKS, ended, query, _OF_TASKS)
+    hits = _matching(_TASKS, ended, query, _OF_TASKS)
     if sort:
-        found.sort(key=lambda row: row.update_time, reverse=sort.endswith("DESC"))
-    return {"totalHits": len(found), "results": [_summary(row, now) for row in found[start : start + size]]}
+        hits.sort(key=lambda row: row.update_time, reverse=sort.endswith("DESC"))
+    return {"totalHits": len(hits), "results": [_summary(row, now) for row in hits[start : start + size]]}
 
 
 def search_workflows(rows: Iterable[WorkflowRow], query: str, *, start: int, size: int, sort: str) -> dict[str, Any]:
@@ -201,10 +201,10 @@ def search_workflows(rows: Iterable[WorkflowRow], query: str, *, start: int, siz
     """
     if sort not in ("", "startTime:DESC"):
         raise not_modelled(_WORKFLOWS, f"the order {sort!r}")
-    found = _matching(_WORKFLOWS, rows, query, _OF_WORKFLOWS)
+    hits = _matching(_WORKFLOWS, rows, query, _OF_WORKFLOWS)
     if sort:
-        found.reverse()
-    return {"totalHits": len(found), "results": [_workflow_summary(row) for row in found[start : start + size]]}
+        hits.reverse()
+    return {"totalHits": len(hits), "results": [_workflow_summary(row) for row in hits[start : start + size]]}
 
 
 def _matching(where: str, rows: Iterable[Row], query: str, fields: Mapping[str, Callable[[Row], str]]) -> list[Row]:
@@ -228,7 +228,7 @@ def _term(where: str, text: str, fields: Mapping[str, Callable[[Row], str]]) -> 
 
 
 def _workflow_summary(row: WorkflowRow) -> dict[str, Any]:
-    given, output = java_text(row.input), java_text(row.output)
+    input_text, output_text = java_text(row.input), java_text(row.output)
     fields = {
         **_WORKFLOW_SUMMARY(row),
         "workflowType": row.name,
@@ -236,8 +236,8 @@ def _workflow_summary(row: WorkflowRow) -> dict[str, Any]:
         "updateTime": _time(row.update_time) if row.update_time else None,
         "endTime": _time(row.end_time) if row.end_time else None,
         "status": row.status.value,
-        "input": given,
-        "output": output,
+        "input": input_text,
+        "output": output_text,
         "reasonForIncompletion": row.reason,
         "executionTime": max(row.end_time - row.create_time, 0),
         "failedReferenceTaskNames": ",".join(row.failed_references),
@@ -245,8 +245,8 @@ def _workflow_summary(row: WorkflowRow) -> dict[str, Any]:
         "taskToDomain": dict(row.task_to_domain),
         "parentWorkflowId": row.parent_id or "",
         "classifier": "workflow",
-        "inputSize": len(given),
-        "outputSize": len(output),
+        "inputSize": len(input_text),
+        "outputSize": len(output_text),
     }
     return without_nulls(fields)
 

@@ -146,11 +146,11 @@ class Fields(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _without_nulls(cls, given: Any) -> Any:
-        if not isinstance(given, Mapping):
-            return given
+    def _without_nulls(cls, fields: Any) -> Any:
+        if not isinstance(fields, Mapping):
+            return fields
         kinds = {field.alias: field.annotation for field in cls.model_fields.values()}
-        return without_nulls({name: cls._converted(kinds.get(name), value) for name, value in given.items()})
+        return without_nulls({name: cls._converted(kinds.get(name), value) for name, value in fields.items()})
 
     @classmethod
     def _converted(cls, kind: Any, value: Any) -> Any:
@@ -170,14 +170,14 @@ class Fields(BaseModel):
         return value
 
     @classmethod
-    def read(cls, operation: str, given: Any) -> Self:
+    def read(cls, operation: str, value: Any) -> Self:
         """The object in a JSON value.
 
         Raises:
             Malformed: a value of the wrong type (500); the message names the first one.
         """
         try:
-            return cls.model_validate(given)
+            return cls.model_validate(value)
         except ValidationError as error:
             problem = error.errors()[0]
             where = ".".join(map(str, problem["loc"])) or cls.__name__
@@ -220,8 +220,8 @@ def copied(value: T) -> T:
         copy = {key: copied(item) if isinstance(item, _NESTED) else item for key, item in value.items()}
     elif isinstance(value, list):
         copy = [copied(item) if isinstance(item, _NESTED) else item for item in value]
-    found: T = copy
-    return found
+    typed: T = copy
+    return typed
 
 
 _NESTED = (dict, list)
