@@ -129,8 +129,8 @@ def test_without_a_page_the_root_says_where_the_services_are() -> None:
 )
 @pytest.mark.parametrize("path", ["/", "/api/metadata/taskdefs", "/api/v1/config/version"])
 def test_only_names_of_this_machine_are_served(services: EmbeddedServices, host: str, status: int, path: str) -> None:
-    found = ask(services, path, Host=host.format(port=urlsplit(services.url).port))[0]
-    assert (found == 403) is (status == 403)
+    answered = ask(services, path, Host=host.format(port=urlsplit(services.url).port))[0]
+    assert (answered == 403) is (status == 403)
 
 
 @pytest.mark.parametrize(
@@ -236,11 +236,11 @@ def test_a_workflow_that_breaks_the_sweep_does_not_end_it() -> None:
             self.sweeps += 1
             raise ValueError("one bad workflow")
 
-    told: list[str] = []
+    problems: list[str] = []
     conductor = Breaking()
     deadline = time.monotonic() + 20
-    with _swept(cast("Any", conductor), 0.001, told.append):
+    with _swept(cast("Any", conductor), 0.001, problems.append):
         while conductor.sweeps < 3 and time.monotonic() < deadline:
             time.sleep(0.001)
     assert conductor.sweeps >= 3
-    assert told == ["looking for timeouts failed, and is tried again: ValueError('one bad workflow')"]
+    assert problems == ["looking for timeouts failed, and is tried again: ValueError('one bad workflow')"]

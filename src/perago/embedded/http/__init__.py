@@ -21,7 +21,7 @@ class Call:
         self.path: str = request.scope["path"]
         self.parts: Mapping[str, str] = request.path_params
         """The variables of the path."""
-        self.given: QueryParams = request.query_params
+        self.query_params: QueryParams = request.query_params
         self.headers: Mapping[str, str] = request.headers
         self.raw = raw
 

@@ -95,9 +95,9 @@ class Call(http.Call):
             return self._json(list, "a list")
         spelled = _OTHERWISE_SPELLED.get(name) or to_camel(name)
         if origin is tuple:
-            values = self.given.getlist(spelled)
+            values = self.query_params.getlist(spelled)
             return tuple(values[0].split(",") if len(values) == 1 else values)
-        value, converter = self.parts.get(name, self.given.get(spelled)), _CONVERTERS.get(kind)
+        value, converter = self.parts.get(name, self.query_params.get(spelled)), _CONVERTERS.get(kind)
         if value is None or (converter is not None and not value):
             if default is Parameter.empty:
                 raise self._refused(f"the request parameter {spelled} is missing")
@@ -112,21 +112,21 @@ class Call(http.Call):
             raise self._refused("Required request body is missing")
         return self.raw
 
-    def _json(self, kind: type, words: str) -> Any:
-        body, given = self._body(), self.headers.get("content-type", "")
-        if "json" not in given.partition(";")[0].lower():
-            raise self._refused(f"Content-Type {given!r} is not supported; use application/json")
+    def _json(self, kind: type, expected: str) -> Any:
+        body, content_type = self._body(), self.headers.get("content-type", "")
+        if "json" not in content_type.partition(";")[0].lower():
+            raise self._refused(f"Content-Type {content_type!r} is not supported; use application/json")
         try:
             value = json.loads(body, parse_float=_number)
         except (ValueError, RecursionError) as error:
             raise wire.malformed(self.operation, str(error) or type(error).__name__) from None
         if not isinstance(value, kind):
-            raise wire.malformed(self.operation, f"the body must be {words}, not {type(value).__name__}")
+            raise wire.malformed(self.operation, f"the body must be {expected}, not {type(value).__name__}")
         return value
 
-    def _refused(self, words: str) -> wire.Malformed:
+    def _refused(self, detail: str) -> wire.Malformed:
         """A 500 with just these words."""
-        return wire.Malformed(wire.SERVICE, self.operation, words)
+        return wire.Malformed(wire.SERVICE, self.operation, detail)
 
 
 Handler: TypeAlias = Callable[..., Any]
@@ -173,11 +173,14 @@ def conductor_app(model: ConductorModel) -> ASGIApp:
 
 def _route(threads: CapacityLimiter, method: str, path: str, handler: Handler, status: int = 200) -> Route:
     hints = get_type_hints(handler)
-    parameters = [(each.name, hints[each.name], each.default) for each in signature(handler).parameters.values()]
+    parameters = [
+        (parameter.name, hints[parameter.name], parameter.default)
+        for parameter in signature(handler).parameters.values()
+    ]
 
     def answer(call: Call) -> Response:
         try:
-            found = handler(**{name: call.argument(name, kind, default) for name, kind, default in parameters})
+            payload = handler(**{name: call.argument(name, kind, default) for name, kind, default in parameters})
         except ServiceError as problem:
             return _refusal(problem)
         except NotImplementedError as problem:
@@ -185,11 +188,11 @@ def _route(threads: CapacityLimiter, method: str, path: str, handler: Handler, s
         except Exception as problem:  # noqa: BLE001 - as the real server: a 500, and the next call is served
             logger.opt(exception=problem).warning("{} failed", call.operation)
             return _error(500, f"{type(problem).__name__}: {problem}")
-        if isinstance(found, str):  # such as an id, whatever the client accepts
-            return Response(found, status, {"content-type": "text/plain;charset=UTF-8"})
-        if found is None or found is NO_CONTENT:
-            return Response(status_code=status if found is None else 204)
-        return JsonAnswer(found, status)
+        if isinstance(payload, str):  # such as an id, whatever the client accepts
+            return Response(payload, status, {"content-type": "text/plain;charset=UTF-8"})
+        if payload is None or payload is NO_CONTENT:
+            return Response(status_code=status if payload is None else 204)
+        return JsonAnswer(payload, status)
 
     async def served(request: Request) -> Response:
         call = Call(request, await request.body())
@@ -227,8 +230,8 @@ async def _no_such_path(request: Request, problem: Exception) -> Response:  # no
 
 async def _wrong_method(request: Request, problem: Exception) -> Response:  # noqa: ARG001 - the handler's signature
     if request.method == "OPTIONS":
-        found = (route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE)
-        methods = {"OPTIONS"}.union(*(route.methods for route in found))
+        matching_routes = (route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE)
+        methods = {"OPTIONS"}.union(*(route.methods for route in matching_routes))
         return Response(headers={"allow": ",".join(sorted(methods))})
     return _error(405, f"Request method '{request.method}' is not supported")
 
@@ -239,19 +242,19 @@ async def _wrong_method(request: Request, problem: Exception) -> Response:  # no
 def _definition_calls(model: ConductorModel, root: str) -> Table:
     """Calls about task and workflow definitions."""
     tasks, workflows = f"{root}/taskdefs", f"{root}/workflow"
-    one = f"{workflows}/{{name}}"
+    workflow = f"{workflows}/{{name}}"
 
     def task_definition(call: Call, name: str) -> Any:
-        found = model.get_task_definition(name)
-        if found is None:
+        definition = model.get_task_definition(name)
+        if definition is None:
             raise wire.not_found(call.operation, f"No such taskType found by name: {name}")
-        return found
+        return definition
 
     def versions(name: str) -> Any:
         """Name and version of each, the lowest first; none of an unknown name."""
         fields = ("name", "version", "createTime", "updateTime")
-        found = model.workflow_definitions(name)
-        return [{field: each[field] for field in fields if each.get(field)} for each in found]
+        definitions = model.workflow_definitions(name)
+        return [{field: definition[field] for field in fields if definition.get(field)} for definition in definitions]
 
     return [
         ("GET", tasks, model.task_definitions),
@@ -262,9 +265,9 @@ def _definition_calls(model: ConductorModel, root: str) -> Table:
         ("GET", workflows, lambda: model.workflow_definitions()),
         ("POST", workflows, model.create_workflow_definition),
         ("PUT", workflows, model.update_workflow_definitions),
-        ("GET", one, model.get_workflow_definition),
-        ("GET", f"{one}/versions", versions),
-        ("DELETE", f"{one}/{{version}}", model.delete_workflow_definition),
+        ("GET", workflow, model.get_workflow_definition),
+        ("GET", f"{workflow}/versions", versions),
+        ("DELETE", f"{workflow}/{{version}}", model.delete_workflow_definition),
     ]
 
 
@@ -296,8 +299,8 @@ def _task_calls(model: ConductorModel, root: str) -> tuple[Table, Table]:
     ) -> str | None:
         """Return the id of the open attempt of a step, which got a status; without one nothing happens."""
         if status not in RESULT_STATUSES:
-            words = f"status {status!r} is not one of {', '.join(RESULT_STATUSES)}"
-            raise wire.Malformed(wire.SERVICE, call.operation, words)
+            detail = f"status {status!r} is not one of {', '.join(RESULT_STATUSES)}"
+            raise wire.Malformed(wire.SERVICE, call.operation, detail)
         return model.update_task_by_reference(workflow_id, reference, status, output, workerid or None)
 
     def update_step_and_see(
@@ -334,7 +337,7 @@ def _task_calls(model: ConductorModel, root: str) -> tuple[Table, Table]:
         """All entries, or 204."""
         return list(model.task_logs(task_id)) or NO_CONTENT
 
-    one, step = f"{root}/{{task_id}}", f"{root}/{{workflow_id}}/{{reference}}/{{status}}"
+    task, step = f"{root}/{{task_id}}", f"{root}/{{workflow_id}}/{{reference}}/{{status}}"
     polls: Table = [
         ("GET", f"{root}/poll/batch/{{task_name}}", poll_batch),
         ("GET", f"{root}/poll/{{task_name}}", poll),
@@ -350,9 +353,9 @@ def _task_calls(model: ConductorModel, root: str) -> tuple[Table, Table]:
         ("POST", f"{root}/queue/requeue/{{task_name}}", requeue),
         ("POST", root, model.update_task),
         ("GET", f"{root}/search", _search(model.search_tasks)),
-        ("GET", f"{one}/log", logs),
-        ("POST", f"{one}/log", add_log),
-        ("GET", one, model.get_task),
+        ("GET", f"{task}/log", logs),
+        ("POST", f"{task}/log", add_log),
+        ("GET", task, model.get_task),
         ("POST", step, update_step),
         ("POST", f"{step}/sync", update_step_and_see),
     ]
@@ -363,7 +366,7 @@ def _search(find: Callable[..., Any]) -> Handler:
     """A page of what a query finds. The model does not have the search for `freeText` in addition to `query`."""
 
     def search(call: Call, query: str = "", sort: str = "", start: int = 0, size: int = 100) -> Any:
-        if call.given.get("freeText") not in (None, "*"):
+        if call.query_params.get("freeText") not in (None, "*"):
             raise wire.not_modelled("search", "freeText")
         return find(query, start=start, size=size, sort=sort)
 
@@ -447,9 +450,13 @@ def _workflow_calls(model: ConductorModel, root: str) -> tuple[Table, Table]:
     ) -> str:
         """Start with the body as the input; the id of the workflow."""
         check_priority(priority)
-        found = model.get_workflow_definition(name, version)
-        options: dict[str, Any] = {"version": found["version"], "correlation_id": correlation_id, "priority": priority}
-        return model.start_workflow(found["name"], body, **options)
+        definition = model.get_workflow_definition(name, version)
+        options: dict[str, Any] = {
+            "version": definition["version"],
+            "correlation_id": correlation_id,
+            "priority": priority,
+        }
+        return model.start_workflow(definition["name"], body, **options)
 
     def execute(
         call: Call,
@@ -481,15 +488,20 @@ def _workflow_calls(model: ConductorModel, root: str) -> tuple[Table, Table]:
 
     def status(workflow_id: str, include_output: bool = False, include_variables: bool = False) -> Any:
         """The workflow in brief."""
-        wanted = {"output": include_output, "variables": include_variables}
-        fields = ["workflowId", "correlationId", "status", *(field for field in wanted if wanted[field])]
+        optional = {"output": include_output, "variables": include_variables}
+        fields = [
+            "workflowId",
+            "correlationId",
+            "status",
+            *(field for field in optional if optional[field]),
+        ]
         workflow = model.workflow(workflow_id, include_tasks=False)
         return {field: workflow[field] for field in fields if field in workflow}
 
     def tasks(workflow_id: str, status: tuple[str, ...], start: int = 0, count: int = 15) -> Any:
         """One page of the attempts, of some statuses if they are named."""
-        found = [row for row in model.workflow(workflow_id)["tasks"] if not status or row["status"] in status]
-        return {"totalHits": len(found), "results": found[start : start + count]}
+        rows = [row for row in model.workflow(workflow_id)["tasks"] if not status or row["status"] in status]
+        return {"totalHits": len(rows), "results": rows[start : start + count]}
 
     def running(name: str, start_time: str = "", end_time: str = "") -> Any:
         """The ids of unfinished workflows of a name."""
@@ -501,8 +513,11 @@ def _workflow_calls(model: ConductorModel, root: str) -> tuple[Table, Table]:
         name: str, ids: list[Any], include_closed: bool = False, include_tasks: bool = False
     ) -> Any:
         """The workflows of several correlation ids, each with its own."""
-        wanted = {"include_closed": include_closed, "include_tasks": include_tasks}
-        return {each: model.correlated_workflows(name, each, **wanted) for each in map(str, ids)}
+        filters = {"include_closed": include_closed, "include_tasks": include_tasks}
+        return {
+            correlation_id: model.correlated_workflows(name, correlation_id, **filters)
+            for correlation_id in map(str, ids)
+        }
 
     def rerun(call: Call, workflow_id: str, body: dict[str, Any]) -> str:
         """Go back to an attempt; the id of the workflow."""
@@ -511,7 +526,7 @@ def _workflow_calls(model: ConductorModel, root: str) -> tuple[Table, Table]:
         model.rerun_workflow(workflow_id, read.re_run_from_task_id, **inputs)
         return workflow_id
 
-    def each(act: Callable[[str], None]) -> Handler:
+    def bulk_handler(act: Callable[[str], None]) -> Handler:
         def act_on_each(ids: list[Any]) -> Any:
             return _each(ids, act)
 
@@ -523,12 +538,12 @@ def _workflow_calls(model: ConductorModel, root: str) -> tuple[Table, Table]:
     def terminate_each(ids: list[Any], reason: str | None = None) -> Any:
         return _each(ids, partial(model.terminate_workflow, reason=reason))
 
-    one, bulk = f"{root}/{{workflow_id}}", f"{root}/bulk"
+    workflow_path, bulk = f"{root}/{{workflow_id}}", f"{root}/bulk"
     calls: Table = [
-        ("PUT", f"{bulk}/pause", each(model.pause_workflow)),
-        ("PUT", f"{bulk}/resume", each(model.resume_workflow)),
+        ("PUT", f"{bulk}/pause", bulk_handler(model.pause_workflow)),
+        ("PUT", f"{bulk}/resume", bulk_handler(model.resume_workflow)),
         ("POST", f"{bulk}/restart", restart_each),
-        ("POST", f"{bulk}/retry", each(model.retry_workflow)),
+        ("POST", f"{bulk}/retry", bulk_handler(model.retry_workflow)),
         ("POST", f"{bulk}/terminate", terminate_each),
         ("POST", root, start),
         ("PUT", f"{root}/decide/{{workflow_id}}", model.decide),
@@ -536,20 +551,20 @@ def _workflow_calls(model: ConductorModel, root: str) -> tuple[Table, Table]:
         ("GET", f"{root}/search", _search(model.search_workflows)),
         ("POST", f"{root}/{{name}}/correlated", correlated_with_each),
         ("GET", f"{root}/{{name}}/correlated/{{correlation_id}}", model.correlated_workflows),
-        ("GET", one, model.workflow),
+        ("GET", workflow_path, model.workflow),
         ("POST", f"{root}/{{name}}", start_by_name),
-        ("DELETE", one, model.terminate_workflow),
-        ("GET", f"{one}/status", status),
-        ("GET", f"{one}/tasks", tasks),
+        ("DELETE", workflow_path, model.terminate_workflow),
+        ("GET", f"{workflow_path}/status", status),
+        ("GET", f"{workflow_path}/tasks", tasks),
         # The input and output of a skipped step, which clients send in the body, are ignored.
-        ("PUT", f"{one}/skiptask/{{reference_name}}", model.skip_task),
-        ("PUT", f"{one}/pause", model.pause_workflow),
-        ("PUT", f"{one}/resume", model.resume_workflow),
-        ("POST", f"{one}/retry", model.retry_workflow, 204),
-        ("POST", f"{one}/restart", model.restart_workflow, 204),
-        ("POST", f"{one}/rerun", rerun),
-        ("POST", f"{one}/resetcallbacks", model.reset_callbacks, 204),
-        ("DELETE", f"{one}/remove", model.remove_workflow),
+        ("PUT", f"{workflow_path}/skiptask/{{reference_name}}", model.skip_task),
+        ("PUT", f"{workflow_path}/pause", model.pause_workflow),
+        ("PUT", f"{workflow_path}/resume", model.resume_workflow),
+        ("POST", f"{workflow_path}/retry", model.retry_workflow, 204),
+        ("POST", f"{workflow_path}/restart", model.restart_workflow, 204),
+        ("POST", f"{workflow_path}/rerun", rerun),
+        ("POST", f"{workflow_path}/resetcallbacks", model.reset_callbacks, 204),
+        ("DELETE", f"{workflow_path}/remove", model.remove_workflow),
     ]
     waiting: Table = [("POST", f"{root}/execute/{{name}}/{{version}}", execute)]
     return waiting, calls

@@ -38,13 +38,13 @@ _OPEN = frozenset({ALIVE, *(f"{API}/{path}" for path in ("healthcheck", "setup_l
 def lakefs_app(server: LakeFSServer, *, access_key_id: str, secret_access_key: str) -> ASGIApp:
     """An ASGI application that serves `server` to the holder of one key pair. It is a lakeFS on a local disk."""
     root, keys = f"{API}/repositories/{{repository}}", KeyPair(access_key_id, secret_access_key)
-    found = object_routes(server, root)
+    all_routes = object_routes(server, root)
     for group in (_reference_routes, _commit_routes, _repository_routes, _protection_routes, _action_routes):
-        found += group(server, root)
-    found += _service_routes(server, keys)
+        all_routes += group(server, root)
+    all_routes += _service_routes(server, keys)
     handlers: dict[Any, Any] = {values.LakeFSError: _refuse, 404: _no_such_path, 405: _no_such_path}
     handlers |= {values.ServerDivergence: _flag, values.ActionNotRun: _flag}
-    app = Starlette(routes=[*found, *unserved_routes("lakefs", API, _unserved)], exception_handlers=handlers)
+    app = Starlette(routes=[*all_routes, *unserved_routes("lakefs", API, _unserved)], exception_handlers=handlers)
     app.router.redirect_slashes = False
     return KeyCheck(app, keys)
 
@@ -67,11 +67,11 @@ class KeyCheck:
             await _refusal(Request(scope), error)(scope, receive, send)
 
     def _is_known(self, header: str) -> bool:
-        scheme, _, given = header.partition(" ")
+        scheme, _, credentials = header.partition(" ")
         if scheme.lower() == "bearer":
-            return hmac.compare_digest(given.encode(), self.keys.login_token.encode())
+            return hmac.compare_digest(credentials.encode(), self.keys.login_token.encode())
         try:
-            pair = base64.b64decode(given, validate=True)
+            pair = base64.b64decode(credentials, validate=True)
         except (binascii.Error, ValueError):
             return False
         return scheme.lower() == "basic" and hmac.compare_digest(pair, self.keys.basic)
@@ -121,8 +121,8 @@ def _service_routes(server: LakeFSServer, keys: KeyPair) -> list[Route]:
 
     def log_in(call: Call) -> Json:
         """A token for the key pair."""
-        given = KeyPair(**call.fields(api.Login))
-        if not hmac.compare_digest(given.basic, keys.basic):
+        login = KeyPair(**call.fields(api.Login))
+        if not hmac.compare_digest(login.basic, keys.basic):
             raise values.LakeFSError("error authenticating request", status=401)
         return {"token": keys.login_token}
 
@@ -207,7 +207,7 @@ def _protection_routes(server: LakeFSServer, root: str) -> list[Route]:
         pattern, patterns = call.body(api.ProtectionRule).pattern, call.repo.protected
         if pattern not in patterns:
             raise values.Missing(f"no branches are protected by the pattern {pattern!r}")
-        call.repo.protect([each for each in patterns if each != pattern])
+        call.repo.protect([other for other in patterns if other != pattern])
 
     def may_set(call: Call) -> None:
         """The only user may."""
@@ -243,13 +243,13 @@ def _action_routes(server: LakeFSServer, root: str) -> list[Route]:
     def hooks(call: Call) -> values.Page[Json]:
         """One page of a run's hooks; an unknown run has none."""
         run = run_of(call)
-        found = [_hook(hook, run.at) for hook in run.hooks if hook.id > call.query.after] if run else []
-        return values.page_of(found, itemgetter("hook_run_id"), call.query.amount)
+        later_hooks = [_hook(hook, run.at) for hook in run.hooks if hook.id > call.query.after] if run else []
+        return values.page_of(later_hooks, itemgetter("hook_run_id"), call.query.amount)
 
     def output(call: Call) -> Response:
         """The output of one hook, as a file."""
         run = run_of(call)
-        hook = next((each for each in run.hooks if each.id == call.parts["hook"]), None) if run else None
+        hook = next((hook_run for hook_run in run.hooks if hook_run.id == call.parts["hook"]), None) if run else None
         if hook is None:
             raise values.Missing("not found")
         headers = {"content-disposition": f"attachment; filename={hook.id}.log"}
@@ -291,12 +291,12 @@ def _reference_routes(server: LakeFSServer, root: str) -> list[Route]:
 
     def reset(call: Call) -> None:
         """Drop staged changes: all, those of one object, or those below a prefix."""
-        wanted = call.body(api.Reset)
-        if wanted.type == "object":
-            references.reset_object(call.repo, call.branch, wanted.path, force=wanted.force)
+        request = call.body(api.Reset)
+        if request.type == "object":
+            references.reset_object(call.repo, call.branch, request.path, force=request.force)
         else:
-            prefix = wanted.path if wanted.type == "common_prefix" else ""
-            references.reset_branch(call.repo, call.branch, prefix=prefix, force=wanted.force)
+            prefix = request.path if request.type == "common_prefix" else ""
+            references.reset_branch(call.repo, call.branch, prefix=prefix, force=request.force)
 
     def hard_reset(call: Call) -> None:
         references.hard_reset_branch(call.repo, call.branch, call.query.required("ref"), force=call.query.force)
@@ -338,10 +338,10 @@ def _commit_routes(server: LakeFSServer, root: str) -> list[Route]:
             raise values.LakeFSError(error.message) from None
 
     def log(call: Call) -> values.Page[CommitRecord]:
-        wanted = call.query.some("first_parent", "after", "stop_at", "since", "objects", "prefixes")
-        records = commits.log(call.repo, call.ref, commits.LogQuery(**wanted))
-        found = values.page_of(records, lambda record: record.commit.id, call.query.amount)
-        return values.Page(found.results, "") if call.query.limit else found
+        filters = call.query.some("first_parent", "after", "stop_at", "since", "objects", "prefixes")
+        records = commits.log(call.repo, call.ref, commits.LogQuery(**filters))
+        page = values.page_of(records, lambda record: record.commit.id, call.query.amount)
+        return values.Page(page.results, "") if call.query.limit else page
 
     def staged(call: Call) -> values.Page[values.Difference]:
         """One page of uncommitted changes."""
@@ -350,12 +350,12 @@ def _commit_routes(server: LakeFSServer, root: str) -> list[Route]:
     def diff(call: Call) -> values.Page[Json]:
         with_stats, two_dot = call.query.include_right_stats, call.query.type == "two_dot"
         left, right = call.parts["left"], call.parts["right"]
-        found = commits.diff_refs(call.repo, left, right, two_dot=two_dot, **call.query.page("delimiter"))
-        return found.each(partial(api.difference_json, with_stats=with_stats))
+        page = commits.diff_refs(call.repo, left, right, two_dot=two_dot, **call.query.page("delimiter"))
+        return page.each(partial(api.difference_json, with_stats=with_stats))
 
     def merge_base(call: Call) -> Json:
-        found = commits.find_merge_base(call.repo, call.ref, call.branch)
-        ids = {"base": found.base, "destination": found.destination, "source": found.source}
+        merge_base = commits.find_merge_base(call.repo, call.ref, call.branch)
+        ids = {"base": merge_base.base, "destination": merge_base.destination, "source": merge_base.source}
         return {f"{name}_commit_id": commit_id for name, commit_id in ids.items()}
 
     def commit(call: Call) -> CommitRecord:

@@ -45,10 +45,10 @@ _INLINE = re.compile(
 def object_routes(server: LakeFSServer, root: str) -> list[Route]:
     """Everything about objects; `root` is one repository's path. No address is signed, as on a local disk."""
 
-    def found(call: Call) -> Entry:
-        wanted = call.headers.get("range")
-        if wanted is not None and not _RANGE.fullmatch(wanted):
-            raise Invalid(f"the Range header {wanted!r} names no bytes")
+    def entry_of(call: Call) -> Entry:
+        range_header = call.headers.get("range")
+        if range_header is not None and not _RANGE.fullmatch(range_header):
+            raise Invalid(f"the Range header {range_header!r} names no bytes")
         return stat_of(call)
 
     def stat_of(call: Call) -> Entry:
@@ -57,7 +57,7 @@ def object_routes(server: LakeFSServer, root: str) -> list[Route]:
     def get(call: Call) -> Response:
         """The bytes of an object, or of one range."""
         presign = call.query.presign
-        entry = found(call)
+        entry = entry_of(call)
         headers = _headers(entry)
         if call.headers.get("if-none-match") == headers["etag"]:
             return Response(status_code=304)
@@ -67,10 +67,10 @@ def object_routes(server: LakeFSServer, root: str) -> list[Route]:
             raise LakeFSError("No data", status=410)
         kind = api.content_type(entry)
         headers["content-disposition"] = "inline" if _INLINE.fullmatch(kind) else "attachment"
-        size, wanted = entry.blob.size, call.headers.get("range")
-        if wanted is None:
+        size, range_header = entry.blob.size, call.headers.get("range")
+        if range_header is None:
             return _bytes(entry, 0, size, 200, headers | {"content-type": kind})
-        span = _span(wanted, size)
+        span = _span(range_header, size)
         if isinstance(span, dict):
             return JsonAnswer({"message": "Requested Range Not Satisfiable"}, 416, headers | span)
         if not size:
@@ -81,12 +81,12 @@ def object_routes(server: LakeFSServer, root: str) -> list[Route]:
 
     def head(call: Call) -> Response:
         """The headers of the same GET, or nearly: lakeFS leaves one out and adds another."""
-        entry = found(call)
+        entry = entry_of(call)
         headers = {**_headers(entry), "content-type": api.content_type(entry), "accept-ranges": "bytes"}
-        size, wanted = entry.blob.size, call.headers.get("range")
-        if wanted is None:
+        size, range_header = entry.blob.size, call.headers.get("range")
+        if range_header is None:
             return Response(headers={**headers, "content-length": str(size)})
-        span = _span(wanted, size)
+        span = _span(range_header, size)
         if isinstance(span, dict):
             return Response(status_code=416, headers=headers)
         start, length = span
@@ -101,7 +101,7 @@ def object_routes(server: LakeFSServer, root: str) -> list[Route]:
         call.refuse("no_tombstone")
         repo, paths = server.repositories.get(call.parts["repository"]), call.body(api.Paths).paths
         failed = objects.delete_objects(repo, call.branch, paths, force=call.query.force)
-        errors = [{"message": each.message, "path": each.path, "status_code": each.status} for each in failed]
+        errors = [{"message": error.message, "path": error.path, "status_code": error.status} for error in failed]
         return {"errors": errors}
 
     def copy(call: Call) -> Entry:
@@ -115,8 +115,8 @@ def object_routes(server: LakeFSServer, root: str) -> list[Route]:
         call.query.required("path")
 
     def set_user_metadata(call: Call) -> None:
-        path, wanted = call.query.required("path"), call.body(api.UserMetadata)
-        objects.set_user_metadata(call.repo, call.branch, path, wanted.set)
+        path, request = call.query.required("path"), call.body(api.UserMetadata)
+        objects.set_user_metadata(call.repo, call.branch, path, request.set)
 
     def stat(call: Call) -> Json:
         with_metadata, presign = call.query.user_metadata, call.query.presign
@@ -180,19 +180,19 @@ def object_routes(server: LakeFSServer, root: str) -> list[Route]:
 
     def link(call: Call) -> Entry:
         """Stage an object whose bytes are at an address, where they cannot be read."""
-        wanted, path = call.body(api.Link), call.query.required("path")
-        place, blob = wanted.staging.physical_address, Blob(wanted.size_bytes, wanted.checksum)
+        request, path = call.body(api.Link), call.query.required("path")
+        place, blob = request.staging.physical_address, Blob(request.size_bytes, request.checksum)
         return objects.link_object(
             call.repo,
             call.branch,
             path,
             place,
             blob,
-            content_type=wanted.content_type,
-            metadata=wanted.user_metadata,
-            mtime=wanted.mtime,
+            content_type=request.content_type,
+            metadata=request.user_metadata,
+            mtime=request.mtime,
             if_absent=call.headers.get("if-none-match") == "*",
-            force=wanted.force,
+            force=request.force,
         )
 
     branch, at_ref = f"{root}/branches/{{branch}}", f"{root}/refs/{{ref}}/objects"
@@ -244,8 +244,10 @@ async def _form_content(request: Request, blobs: BlobStore) -> tuple[Blob, str]:
         async for _ in stream:
             pass
         no_boundary = "boundary=" not in kind.lower()
-        words = "the Content-Type of the form names no boundary" if no_boundary else f"the form cannot be read: {error}"
-        raise LakeFSError(words) from None
+        problem = (
+            "the Content-Type of the form names no boundary" if no_boundary else f"the form cannot be read: {error}"
+        )
+        raise LakeFSError(problem) from None
     finally:
         for file in parser._files_to_close_on_error:  # also of a field in which the form ends
             file.close()
@@ -262,14 +264,14 @@ _INTERNAL = "x-lakefs-internal-"
 
 def _metadata(call: Call) -> dict[str, str]:
     """User metadata and that of lakeFS's own clients, from headers, whose bytes the server reads as UTF-8."""
-    found = {}
+    metadata = {}
     for name, value in call.headers.items():
         text = value.encode("latin-1").decode("utf-8", "replace")
         if name.startswith(_META):
-            found[name.removeprefix(_META)] = text
+            metadata[name.removeprefix(_META)] = text
         elif name.startswith(_INTERNAL):
-            found[f"::lakefs::{name.removeprefix(_INTERNAL)}"] = text
-    return found
+            metadata[f"::lakefs::{name.removeprefix(_INTERNAL)}"] = text
+    return metadata
 
 
 def _headers(entry: Entry) -> dict[str, str]:
@@ -294,8 +296,8 @@ def _span(header: str, size: int) -> tuple[int, int] | dict[str, str]:
     lakeFS names the size only where the range is one, but beyond the object (`docs/dev/servers/lakefs.md`, "REST
     facts").
     """
-    found = _SINGLE_RANGE.fullmatch(header.replace(" ", ""))
-    first, last = found.groups() if found else ("", "")
+    bounds = _SINGLE_RANGE.fullmatch(header.replace(" ", ""))
+    first, last = bounds.groups() if bounds else ("", "")
     too_large = int(first or 0) >= 1 << 63 or int(last or 0) >= 1 << 63
     if too_large or not (first or last) or (first and last and int(first) > int(last)):
         return {}

@@ -27,22 +27,22 @@ from perago.embedded.lakefs.repository import CommitRecord, LakeFSServer, Reposi
 B = TypeVar("B", bound=BaseModel)
 Json = dict[str, Any]
 
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
+_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 
 
 # -------------------------------------------------------------------------- parameters
 
 
-def _moment(value: Any) -> Any:
+def _timestamp(value: Any) -> Any:
     """A point in time as seconds since the epoch; None for an empty text."""
-    if isinstance(value, str) and (not value or _MOMENT.fullmatch(value)):
+    if isinstance(value, str) and (not value or _TIMESTAMP.fullmatch(value)):
         return datetime.fromisoformat(value).timestamp() if value else None
     raise ValueError("a date and time like 2026-01-31T12:00:00Z is needed")
 
 
 _Texts: TypeAlias = Annotated[
     tuple[Annotated[str, Field(min_length=1)], ...],
-    BeforeValidator(lambda given: given if isinstance(given, list) else [given]),
+    BeforeValidator(lambda text: text if isinstance(text, list) else [text]),
 ]
 """A text that may be given several times."""
 
@@ -72,7 +72,7 @@ class Query(BaseModel):
     branch: str = ""
     commit: str = ""
     stop_at: str = ""
-    since: Annotated[float | None, BeforeValidator(_moment)] = None
+    since: Annotated[float | None, BeforeValidator(_timestamp)] = None
     objects: _Texts = ()
     prefixes: _Texts = ()
     type: Literal["three_dot", "two_dot"] = "three_dot"
@@ -93,10 +93,10 @@ class Query(BaseModel):
         Raises:
             Invalid: it is missing or empty.
         """
-        found: str = getattr(self, name)
-        if not found:
+        text: str = getattr(self, name)
+        if not text:
             raise values.Invalid(f"parameter {name!r} is missing or empty")
-        return found
+        return text
 
     def some(self, *names: str) -> dict[str, Any]:
         """Some parameters by name: the arguments of the model's call."""
@@ -117,10 +117,10 @@ class Call(http.Call):
         """
         super().__init__(request, raw)
         self.server = server
-        given: dict[str, Any] = {name: self.given.getlist(name) for name in self.given}
-        given = {name: texts[0] if len(texts) == 1 else texts for name, texts in given.items()}
+        lists = ((name, self.query_params.getlist(name)) for name in self.query_params)
+        parameters = {name: texts[0] if len(texts) == 1 else texts for name, texts in lists}
         try:
-            self.query: Query = Query.model_validate(given)
+            self.query: Query = Query.model_validate(parameters)
         except ValidationError as error:
             raise values.Invalid(f"parameter {_problem(error)}") from None
 
@@ -196,10 +196,10 @@ def _route(
     server: LakeFSServer, method: str, path: str, handler: Handler, status: int = 200, *, locked: bool, quick: bool
 ) -> Route:
     def work(request: Request, raw: bytes) -> Response:
-        found = handler(Call(server, request, raw))
-        if isinstance(found, Response):
-            return found
-        return Response(status_code=204) if found is None else JsonAnswer(shown(found), status)
+        answer = handler(Call(server, request, raw))
+        if isinstance(answer, Response):
+            return answer
+        return Response(status_code=204) if answer is None else JsonAnswer(shown(answer), status)
 
     async def answer(request: Request) -> Response:
         raw = b"" if method in ("GET", "HEAD") else await request.body()
@@ -242,9 +242,9 @@ class Body(BaseModel):
 
     def fields(self) -> dict[str, Any]:
         """By name, those of `commit_overrides` among them: the arguments of the model's call."""
-        found = self.model_dump()
-        overrides = found.pop("commit_overrides", {})
-        return {**found, **overrides}
+        fields = self.model_dump()
+        overrides = fields.pop("commit_overrides", {})
+        return {**fields, **overrides}
 
 
 class RepositoryBody(Body):
@@ -517,18 +517,18 @@ def listed_json(item: values.Entry | values.CommonPrefix, *, user_metadata: bool
     """One line of a listing."""
     if isinstance(item, values.CommonPrefix):
         return {"checksum": "", "mtime": 0, "path": item.path, "path_type": "common_prefix", "physical_address": ""}
-    found = stats_json(item, user_metadata=user_metadata)
-    if not found["metadata"]:
-        del found["metadata"]
-    return found
+    line = stats_json(item, user_metadata=user_metadata)
+    if not line["metadata"]:
+        del line["metadata"]
+    return line
 
 
-def difference_json(found: values.Difference, *, with_stats: bool = False) -> Json:
+def difference_json(difference: values.Difference, *, with_stats: bool = False) -> Json:
     """Return one line of a diff, on request with the object on the right side."""
-    if found.type is values.DiffType.PREFIX_CHANGED:
-        return {"path": found.path, "path_type": "common_prefix", "type": found.type.value}
-    described: Json = {"path": found.path, "path_type": "object"}
-    if with_stats and found.entry is not None:
-        right = stats_json(found.entry)
+    if difference.type is values.DiffType.PREFIX_CHANGED:
+        return {"path": difference.path, "path_type": "common_prefix", "type": difference.type.value}
+    described: Json = {"path": difference.path, "path_type": "object"}
+    if with_stats and difference.entry is not None:
+        right = stats_json(difference.entry)
         described["right"] = {name: right[name] for name in ("checksum", "content_type", "metadata", "mtime")}
-    return {**described, "size_bytes": found.size, "type": found.type.value}
+    return {**described, "size_bytes": difference.size, "type": difference.type.value}

@@ -63,7 +63,7 @@ def bound(port: int = 0) -> socket.socket:
 
 
 @contextmanager
-def held_port(wanted: int | None, usual: int, tell: Callable[[str], object]) -> Iterator[socket.socket]:
+def held_port(port: int | None, usual: int, tell: Callable[[str], object]) -> Iterator[socket.socket]:
     """Listen on 127.0.0.1 first, so that a taken port is reported early.
 
     Args:
@@ -75,11 +75,11 @@ def held_port(wanted: int | None, usual: int, tell: Callable[[str], object]) -> 
         Failure: the wanted port is taken.
     """
     try:
-        held = bound(usual if wanted is None else wanted)
+        held = bound(usual if port is None else port)
     except OSError as error:
-        if wanted is not None:
+        if port is not None:
             fix = "stop the program that uses it, choose another port, or let perago choose one with --port 0"
-            raise Failure(f"port {wanted} cannot be used: {error.strerror}", fix) from error
+            raise Failure(f"port {port} cannot be used: {error.strerror}", fix) from error
         tell(f"port {usual} is taken; perago uses a free one")
         held = bound()
     with held:
