@@ -15,7 +15,7 @@ from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.lakefs import ActionNotRun, LakeFSServer, ServerDivergence, commits, objects, references
 from perago.embedded.lakefs.repository import Repository
 from perago.embedded.lakefs.values import SPOOL_THRESHOLD, BlobStore, Conflict, Invalid, ReadOnly, Strategy
-from perago.embedded.persistence import kept_in
+from perago.embedded.persistence import persisted
 from perago.embedded.services import KeyPair
 
 from ..embedded_saving.completeness import unless_late
@@ -88,13 +88,13 @@ def test_commits_of_one_second_are_shown_in_the_order_of_their_making(
     server: LakeFSServer, clock: VirtualClock
 ) -> None:
     crowd(server, clock)
-    found = [
+    history = [
         record.commit
         for record in commits.log(server.repository("repo"), "b0")
         if record.commit.message.startswith("b")
     ]
-    assert [made.message for made in found] == ["b1", "b3", "b0", "b2"]
-    assert len({made.created for made in found}) == 1
+    assert [made.message for made in history] == ["b1", "b3", "b0", "b2"]
+    assert len({made.created for made in history}) == 1
 
 
 def test_commits_of_one_second_are_shown_in_the_same_order_after_they_were_kept(
@@ -103,12 +103,12 @@ def test_commits_of_one_second_are_shown_in_the_same_order_after_they_were_kept(
     before, after = LakeFSServer(clock), LakeFSServer(clock)
     for server in (before, after):
         keys = KeyPair.random()
-        with kept_in(tmp_path / "state", InMemoryConductor(clock), server, keys, unless_late):
+        with persisted(tmp_path / "state", InMemoryConductor(clock), server, keys, unless_late):
             if server is before:
                 server.create_repository("repo")
                 crowd(server, clock)
-    found = [[made.commit for made in commits.log(each.repository("repo"), "b0")] for each in (before, after)]
-    assert found[0] == found[1]
+    histories = [[made.commit for made in commits.log(server.repository("repo"), "b0")] for server in (before, after)]
+    assert histories[0] == histories[1]
 
 
 def _of_each_operation(repo: Repository) -> None:

@@ -44,7 +44,7 @@ class Increments:
             for key in table:
                 table.touch(key)
         everything = self._source.take()
-        written = {key: row for key, row in self.written.items() if row is not Journal.GONE}
+        written = {key: row for key, row in self.written.items() if row is not Journal.DELETED}
         return [key for key in everything.keys() | written if everything.get(key) != written.get(key)]
 
 
@@ -63,8 +63,8 @@ class CheckedConductor(ConductorModel):
                 written = self.increments.written
                 written.update((key, persistence._copied(row)) for key, row in state.journal.take().items())
                 for workflow_id in islice(reversed(state.workflows), 5):
-                    kept = written["workflows", workflow_id]
-                    assert kept == persistence._copied(state.workflows[workflow_id]), f"{workflow_id} changed unnoted"
+                    record = written["workflows", workflow_id]
+                    assert record == persistence._copied(state.workflows[workflow_id]), f"{workflow_id} changed unnoted"
             yield state
 
 
@@ -79,7 +79,7 @@ def _tables(model: ModelCore | LakeFSServer) -> Iterator[Table[Any, Any]]:
             yield repository.graph
             yield from (branch.staged for branch in repository.branches.values())
     for owner in owners:
-        yield from (found for found in vars(owner).values() if isinstance(found, Table))
+        yield from (attribute for attribute in vars(owner).values() if isinstance(attribute, Table))
 
 
 def unless_late(problem: str) -> None:

@@ -14,7 +14,7 @@ from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.conductor.state import State
 from perago.embedded.conductor.wire import PayloadLimits
 from perago.embedded.lakefs import LakeFSServer
-from perago.embedded.persistence import KINDS, NOT_KEPT, kept_in
+from perago.embedded.persistence import KINDS, NOT_PERSISTED, persisted
 from perago.embedded.services import KeyPair
 
 from ..definitions import flow, simple
@@ -60,7 +60,7 @@ def make_busy(model: InMemoryConductor, clock: VirtualClock) -> None:
 def answers(model: InMemoryConductor) -> dict[str, Any]:
     """Everything that can be asked."""
     workflows = {workflow_id: model.workflow(workflow_id) for workflow_id in model.workflow_ids()}
-    task_ids = [row["taskId"] for one in workflows.values() for row in one["tasks"]]
+    task_ids = [row["taskId"] for workflow in workflows.values() for row in workflow["tasks"]]
     return {
         "task definitions": [model.get_task_definition(name) for name in TASKS],
         "workflow definitions": [model.get_workflow_definition("pair", version) for version in (1, 2, None)],
@@ -78,7 +78,7 @@ def clock() -> VirtualClock:
 
 
 def opened(path: Path, model: InMemoryConductor, clock: VirtualClock) -> AbstractContextManager[KeyPair]:
-    return kept_in(path, model, LakeFSServer(clock), KeyPair.random(), unless_late)
+    return persisted(path, model, LakeFSServer(clock), KeyPair.random(), unless_late)
 
 
 def test_a_busy_model_gives_equal_answers_after_a_restart(tmp_path: Path, clock: VirtualClock) -> None:
@@ -122,4 +122,4 @@ def test_a_task_that_a_dying_poll_had_taken_is_queued_again(tmp_path: Path, cloc
 
 def test_every_table_of_the_state_is_kept_or_left_out_on_purpose(clock: VirtualClock) -> None:
     tables = set(vars(State(clock, PayloadLimits(), None)))
-    assert tables == set(KINDS) | NOT_KEPT
+    assert tables == set(KINDS) | NOT_PERSISTED

@@ -24,7 +24,7 @@ from perago.embedded import persistence
 from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.lakefs import LakeFSServer
 from perago.embedded.lakefs.values import Blob
-from perago.embedded.persistence import LakeFSSource, Persistence, StateDirectory, StateError, kept_in
+from perago.embedded.persistence import LakeFSSource, Persistence, StateDirectory, StateError, persisted
 from perago.embedded.services import KeyPair
 
 from ..definitions import flow, simple
@@ -36,7 +36,7 @@ SECRET = "only-for-tests"
 def opened(path: Path, conductor: InMemoryConductor | None = None) -> AbstractContextManager[KeyPair]:
     clock = SystemClock()
     model = conductor or InMemoryConductor(clock)
-    return kept_in(path, model, LakeFSServer(clock), KeyPair("id", SECRET), unless_late)
+    return persisted(path, model, LakeFSServer(clock), KeyPair("id", SECRET), unless_late)
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def files_of(path: Path) -> dict[str, bytes]:
 
 
 def test_the_key_pair_stays_the_same_and_is_private(state: Path) -> None:
-    with kept_in(
+    with persisted(
         state, InMemoryConductor(SystemClock()), LakeFSServer(SystemClock()), KeyPair.random(), pytest.fail
     ) as keys:
         assert keys == KeyPair("id", SECRET)
@@ -229,7 +229,9 @@ def test_workflows_keep_their_order(tmp_path: Path) -> None:
 
 
 @contextlib.contextmanager
-def writing(path: Path, told: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Persistence, list[Any]]]:
+def writing(
+    path: Path, problems: list[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Persistence, list[Any]]]:
     """Persistence that writes when it is told to, of a lakeFS with a change; and the error of each write to come."""
     monkeypatch.setattr(persistence, "SECONDS", 60)
     errors: list[OSError] = []
@@ -247,38 +249,38 @@ def writing(path: Path, told: list[str], monkeypatch: pytest.MonkeyPatch) -> Ite
             write(put, drop)
 
         monkeypatch.setattr(directory, "write", failing)
-        with Persistence(directory, (source,), told.append) as keeping:
+        with Persistence(directory, (source,), problems.append) as keeping:
             yield keeping, errors
-        assert (("repository", "repo") in directory.read()) is not bool(told)
+        assert (("repository", "repo") in directory.read()) is not bool(problems)
 
 
 def test_a_disk_that_refuses_is_reported_once_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[str] = []
-    with writing(tmp_path / "state", told, monkeypatch) as (keeping, errors):
+    problems: list[str] = []
+    with writing(tmp_path / "state", problems, monkeypatch) as (keeping, errors):
         errors += [OSError(28, "No space left on device")] * 2
         keeping.save()
         keeping.save()
-        assert told == [f"the state is not being kept in {tmp_path / 'state'}: [Errno 28] No space left on device"]
-        told.clear()
+        assert problems == [f"the state is not being kept in {tmp_path / 'state'}: [Errno 28] No space left on device"]
+        problems.clear()
 
 
 def test_a_disk_that_refuses_to_the_end_is_reported_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[str] = []
-    with writing(tmp_path / "state", told, monkeypatch) as (keeping, errors):
+    problems: list[str] = []
+    with writing(tmp_path / "state", problems, monkeypatch) as (keeping, errors):
         errors += [OSError(28, "No space left on device")] * 2
         keeping.save()
-    assert len(told) == 2
+    assert len(problems) == 2
 
 
 def test_changes_that_are_written_late_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[str] = []
-    with writing(tmp_path / "state", told, monkeypatch) as (keeping, _):
+    problems: list[str] = []
+    with writing(tmp_path / "state", problems, monkeypatch) as (keeping, _):
         monkeypatch.setattr(persistence, "LATE_SECONDS", 0)
         keeping.save()
         keeping.save()
         monkeypatch.setattr(persistence, "LATE_SECONDS", 60)
-        (text,) = told
-        told.clear()
+        (text,) = problems
+        problems.clear()
     assert re.fullmatch(rf"changes reach {tmp_path / 'state'} 0\.\d s late; a crash would lose that much", text)
 
 

@@ -13,7 +13,7 @@ from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.lakefs import LakeFSServer, commits, objects, references
 from perago.embedded.lakefs.repository import Repository
 from perago.embedded.lakefs.values import SPOOL_THRESHOLD, NoChanges, RepositoryInfo
-from perago.embedded.persistence import StateError, kept_in
+from perago.embedded.persistence import StateError, persisted
 from perago.embedded.services import KeyPair
 
 from .completeness import unless_late
@@ -59,16 +59,16 @@ def answers(server: LakeFSServer) -> dict[str, Any]:
         "branches": [references.get_branch(server.repository("repo"), name) for name in ("main", "draft")],
         "log": log,
         "objects": {
-            ref: [_told(entry) for entry in objects.all_objects(server.repository("repo"), ref)] for ref in refs
+            ref: [_listing_of(entry) for entry in objects.all_objects(server.repository("repo"), ref)] for ref in refs
         },
         "diff": [
-            (found.path, found.type, found.size)
-            for found in commits.diff_branch(server.repository("repo"), "draft").results
+            (difference.path, difference.type, difference.size)
+            for difference in commits.diff_branch(server.repository("repo"), "draft").results
         ],
     }
 
 
-def _told(entry: Any) -> tuple[Any, ...]:
+def _listing_of(entry: Any) -> tuple[Any, ...]:
     return entry.path, entry.content_type, dict(entry.metadata), entry.mtime, entry.address, entry.blob.read()
 
 
@@ -78,7 +78,7 @@ def clock() -> VirtualClock:
 
 
 def opened(path: Path, server: LakeFSServer, clock: VirtualClock) -> AbstractContextManager[KeyPair]:
-    return kept_in(path, InMemoryConductor(clock), server, KeyPair.random(), unless_late)
+    return persisted(path, InMemoryConductor(clock), server, KeyPair.random(), unless_late)
 
 
 def test_a_busy_model_gives_equal_answers_after_a_restart(tmp_path: Path, clock: VirtualClock) -> None:
@@ -130,9 +130,9 @@ def test_every_attribute_is_kept_or_left_out_on_purpose(clock: VirtualClock) -> 
         "protected",
         "runs",
     }
-    kept = {"repositories", "namespaces", "addresses"}
+    persisted = {"repositories", "namespaces", "addresses"}
     how_it_runs = {"blobs", "started", "clock", "committer", "hooks", "lock", "linkable", "journal"}
-    assert set(vars(server)) == kept | how_it_runs
+    assert set(vars(server)) == persisted | how_it_runs
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut"])

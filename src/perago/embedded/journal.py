@@ -20,17 +20,17 @@ class Journal:
     """The rows of one model that changed since the last `take`."""
 
     def __init__(self) -> None:
-        self.is_kept = False
+        self.is_recording = False
         """Whether changes are noted."""
         self.changed: dict[Key, tuple[Table[Any, Any], Any]] = {}
 
     def take(self) -> dict[Key, Any]:
-        """Return the changed rows and clear the list of changes. `Journal.GONE` marks a deleted row."""
-        found = {key: table.get(own, self.GONE) for key, (table, own) in self.changed.items()}
+        """Return the changed rows and clear the list of changes. `Journal.DELETED` marks a deleted row."""
+        rows = {key: table.get(own, self.DELETED) for key, (table, own) in self.changed.items()}
         self.changed = {}
-        return found
+        return rows
 
-    GONE: Any = object()
+    DELETED: Any = object()
 
 
 class Table(dict[K, V]):
@@ -44,7 +44,7 @@ class Table(dict[K, V]):
 
     def touch(self, key: K) -> None:
         """Note that the row of `key` has changed."""
-        if self._journal.is_kept:
+        if self._journal.is_recording:
             parts = key if isinstance(key, tuple) else (key,)
             self._journal.changed[*self._prefix, *parts] = (self, key)
 

@@ -1,6 +1,6 @@
 """Keep the state of the embedded services in a directory, and restore it: `perago dev --state`.
 
-`kept_in` does all of it. The directory holds `state.sqlite`, with one row per record, and the bytes of objects. The
+`persisted` does all of it. The directory holds `state.sqlite`, with one row per record, and the bytes of objects. The
 models note which rows have changed. Ten times a second the changed rows are written in one transaction: a killed
 process loses at most the last tenth of a second, and never the file.
 """
@@ -70,7 +70,7 @@ Source: TypeAlias = "ConductorSource | LakeFSSource"
 
 
 @contextmanager
-def kept_in(
+def persisted(
     path: Path, conductor: ModelCore, lakefs: LakeFSServer, keys: KeyPair, on_problem: Callable[[str], None]
 ) -> Iterator[KeyPair]:
     """Fill both fresh models with the state in `path`, and persist their changes.
@@ -95,7 +95,7 @@ def kept_in(
             for source in sources:
                 source.restore(records)
             keys = KeyPair(**records[_KEYS]) if records else keys
-        directory.forget_blobs_except(kept_blobs(records))
+        directory.forget_blobs_except(referenced_blobs(records))
         directory.prepare(asdict(keys))
         with Persistence(directory, sources, on_problem):
             yield keys
@@ -140,14 +140,14 @@ class Persistence:
             self._write()
         except Exception as error:  # noqa: BLE001 - nothing that a client sends may end the thread
             problem = "failed"
-            words = f"the state is not being kept in {self._directory.path}: {error}"
+            report = f"the state is not being kept in {self._directory.path}: {error}"
         else:
             late, self._complete_until = time.monotonic() - self._complete_until, begun
             if late > LATE_SECONDS:
                 problem = "late"
-                words = f"changes reach {self._directory.path} {late:.1f} s late; a crash would lose that much"
+                report = f"changes reach {self._directory.path} {late:.1f} s late; a crash would lose that much"
         if problem and problem != self._problem:
-            self._on_problem(words)
+            self._on_problem(report)
         self._problem = problem
 
     def _run(self) -> None:
@@ -159,8 +159,8 @@ class Persistence:
             self._pending.update((key, (source, row)) for key, row in source.take().items())
         if not self._pending:
             return
-        put = [(key, source.encode(row)) for key, (source, row) in self._pending.items() if row is not Journal.GONE]
-        drop = [key for key, (_, row) in self._pending.items() if row is Journal.GONE]
+        put = [(key, source.encode(row)) for key, (source, row) in self._pending.items() if row is not Journal.DELETED]
+        drop = [key for key, (_, row) in self._pending.items() if row is Journal.DELETED]
         self._directory.write(put, drop)
         self._pending = {}
 
@@ -293,18 +293,18 @@ class StateDirectory:
         if size == 0:
             return Blob(0, checksum, data=b"")
         try:
-            found = path.stat().st_size
+            actual_size = path.stat().st_size
         except OSError as error:
             raise StateError(f"{path} is missing, so the state is not complete; nothing was changed") from error
-        if found != size:
-            raise StateError(f"{path} has {found} bytes instead of {size}: it is damaged; nothing was changed")
+        if actual_size != size:
+            raise StateError(f"{path} has {actual_size} bytes instead of {size}: it is damaged; nothing was changed")
         return Blob(size, checksum, path=path)
 
-    def forget_blobs_except(self, kept: Container[tuple[str, int]]) -> None:
+    def forget_blobs_except(self, referenced: Container[tuple[str, int]]) -> None:
         """Remove the files of objects that no record refers to any more."""
         for path in self._blobs.iterdir():
             checksum, _, size = path.name.partition("-")
-            if not size.isdecimal() or (checksum, int(size)) not in kept:
+            if not size.isdecimal() or (checksum, int(size)) not in referenced:
                 path.unlink(missing_ok=True)
 
     def _blob_path(self, checksum: str, size: int) -> Path:
@@ -321,9 +321,9 @@ class StateDirectory:
     def _check_contents(self) -> None:
         """Refuse a directory without a state, and links, because perago empties `blobs` and writes to the other
         files."""
-        found = {path.name for path in self.path.iterdir()}
-        if found - _OURS and _DATABASE not in found:
-            problem = f"{self.path} is not empty and holds no state of perago dev ({min(found - _OURS)} is in it)"
+        names = {path.name for path in self.path.iterdir()}
+        if names - _OURS and _DATABASE not in names:
+            problem = f"{self.path} is not empty and holds no state of perago dev ({min(names - _OURS)} is in it)"
             raise StateError(f"{problem}; name a new or empty directory")
 
     def _check_files(self) -> None:
@@ -390,7 +390,9 @@ def _place(blob: Blob, path: Path) -> None:
 
 # ----------------------------------------------------------------------------- Conductor
 
-NOT_KEPT = frozenset({"http_handler", "limits", "random", "last_polls", "problems", "attention", "journal", "_clock"})
+NOT_PERSISTED = frozenset(
+    {"http_handler", "limits", "random", "last_polls", "problems", "attention", "journal", "_clock"}
+)
 """Fields that end with the server: its settings, its random numbers, the last polls, and the work of one call."""
 
 KINDS: Mapping[str, TypeAdapter[Any]] = {
@@ -410,8 +412,8 @@ KINDS: Mapping[str, TypeAdapter[Any]] = {
 class ConductorSource:
     """The state of one Conductor.
 
-    Every attribute of `State` is listed in `KINDS` or in `NOT_KEPT`; a test fails if one is in neither. Rows are read
-    back through their own type hints, so a field that is added to a row is kept automatically.
+    Every attribute of `State` is listed in `KINDS` or in `NOT_PERSISTED`; a test fails if one is in neither. Rows are
+    read back through their own type hints, so a field that is added to a row is kept automatically.
     """
 
     def __init__(self, model: ModelCore) -> None:
@@ -448,7 +450,7 @@ class ConductorSource:
                     _table(state, kind, parts)[parts if kind == "sub_workflows" else parts[-1]] = row
             state.queue.restore()
             state.attention = {row.workflow_id: False for row in state.workflows.values() if not row.status.terminal}
-            state.journal.is_kept = True
+            state.journal.is_recording = True
             # Also queue attempts that a poll had taken but not handed over when the process ended.
             for row in state.tasks.values():
                 if row.status is Status.SCHEDULED and row.kind == "SIMPLE" and row.task_id not in state.queue.messages:
@@ -543,16 +545,16 @@ class LakeFSSource:
         def entry_of(value: Mapping[str, Any]) -> Entry:
             numbers.append(int(value["address"].rpartition("/")[2], 16))
             size, checksum = value["size"], value["checksum"]
-            found = Blob(size, checksum) if value["is_elsewhere"] else self._directory.blob(checksum, size)
-            return Entry(blob=found, metadata=value["metadata"], **{name: value[name] for name in _OWN})
+            blob = Blob(size, checksum) if value["is_elsewhere"] else self._directory.blob(checksum, size)
+            return Entry(blob=blob, metadata=value["metadata"], **{name: value[name] for name in _OWN})
 
         with self._server.lock:
             self._server.namespaces.update((str(name), True) for (name,) in groups.get("namespace", {}))
-            for (name,), found in groups.get("repository", {}).items():
+            for (name,), row in groups.get("repository", {}).items():
                 kinds = ("commit", "branch", "staged", "tag", "metadata", "run")
                 own = {kind: _below(groups, kind, name) for kind in kinds}
-                repository = Repository(self._server, _INFO.validate_python(found["info"]), bare=True)
-                repository.protected = tuple(found["protected"])
+                repository = Repository(self._server, _INFO.validate_python(row["info"]), bare=True)
+                repository.protected = tuple(row["protected"])
                 for value in sorted(own["commit"].values(), key=itemgetter("generation")):  # parents come first
                     record = _commit(repository, value, entry_of)
                     repository.graph[record.commit.id] = record
@@ -565,10 +567,10 @@ class LakeFSSource:
                 repository.runs.update((str(key), _RUN.validate_python(value)) for (key,), value in own["run"].items())
                 self._server.repositories[str(name)] = repository
             self._server.addresses = itertools.count(max(numbers) + 1)
-            self._server.journal.is_kept = True
+            self._server.journal.is_recording = True
 
 
-def kept_blobs(records: Records) -> set[tuple[str, int]]:
+def referenced_blobs(records: Records) -> set[tuple[str, int]]:
     """MD5 and size of everything that the records refer to."""
     groups = grouped(records)
     entries = [entry for commit in groups.get("commit", {}).values() for entry in commit["put"]]

@@ -214,10 +214,10 @@ class EmbeddedServices:
         """Start everything but the server: restore the state, and check for timeouts."""
         stack.callback(self.lakefs.close)
         if self._state is not None:
-            from perago.embedded.persistence import kept_in
+            from perago.embedded.persistence import persisted
 
-            kept = kept_in(self._state, self.conductor, self.lakefs.server, self.keys, self._on_problem)
-            self.keys = stack.enter_context(kept)
+            state = persisted(self._state, self.conductor, self.lakefs.server, self.keys, self._on_problem)
+            self.keys = stack.enter_context(state)
         stack.enter_context(_swept(self.conductor, self._sweep_seconds, self._on_problem))
 
 
