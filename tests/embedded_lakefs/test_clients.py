@@ -21,7 +21,7 @@ def test_the_wrapper_supports_a_complete_publication(repository: Any) -> None:
     staging.object("out/b.csv").upload("result")
     staging.object("in/a.csv").delete()
     staged = staging.commit("publish")
-    assert sorted((found.type, found.path) for found in main.diff(staging)) == [
+    assert sorted((entry.type, entry.path) for entry in main.diff(staging)) == [
         ("added", "out/b.csv"),
         ("removed", "in/a.csv"),
     ]
@@ -31,8 +31,8 @@ def test_the_wrapper_supports_a_complete_publication(repository: Any) -> None:
     commit = main.get_commit()
     assert commit.parents == [head.id, staged.id]
     assert commit.metadata == {".lakefs.merge.strategy": "default", "m": "1"}
-    assert [found.message for found in main.log(first_parent=True)] == ["publish", "input", "Repository created"]
-    assert [found.path for found in repository.ref(merged).objects()] == ["out/b.csv"]
+    assert [entry.message for entry in main.log(first_parent=True)] == ["publish", "input", "Repository created"]
+    assert [entry.path for entry in repository.ref(merged).objects()] == ["out/b.csv"]
 
 
 def test_the_wrapper_reads_and_writes_large_objects_in_pieces(repository: Any) -> None:

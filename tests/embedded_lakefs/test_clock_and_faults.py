@@ -27,22 +27,22 @@ def test_advance_refuses_a_step_backward(seconds: float) -> None:
 
 def test_callbacks_run_in_order_of_their_time_and_see_it() -> None:
     clock = VirtualClock(start=0)
-    seen: list[tuple[str, float]] = []
-    clock.call_at(7, lambda: seen.append(("late", clock.now())))
-    clock.call_at(3, lambda: seen.append(("early", clock.now())))
-    clock.call_at(3, lambda: seen.append(("early, second", clock.now())))
-    clock.call_at(11, lambda: seen.append(("not yet", clock.now())))
+    calls: list[tuple[str, float]] = []
+    clock.call_at(7, lambda: calls.append(("late", clock.now())))
+    clock.call_at(3, lambda: calls.append(("early", clock.now())))
+    clock.call_at(3, lambda: calls.append(("early, second", clock.now())))
+    clock.call_at(11, lambda: calls.append(("not yet", clock.now())))
     clock.advance(10)
-    assert seen == [("early", 3), ("early, second", 3), ("late", 7)]
+    assert calls == [("early", 3), ("early, second", 3), ("late", 7)]
     assert clock.now() == 10
 
 
 def test_a_callback_that_is_overdue_runs_at_the_next_move_without_turning_time_back() -> None:
     clock = VirtualClock(start=50)
-    seen: list[float] = []
-    clock.call_at(10, lambda: seen.append(clock.now()))
+    times: list[float] = []
+    clock.call_at(10, lambda: times.append(clock.now()))
     clock.advance(0)
-    assert seen == [50]
+    assert times == [50]
 
 
 def test_a_callback_may_schedule_the_next_one() -> None:
@@ -60,11 +60,11 @@ def test_a_callback_may_schedule_the_next_one() -> None:
 
 def test_a_cancelled_callback_does_not_run() -> None:
     clock = VirtualClock(start=0)
-    seen: list[str] = []
-    timer = clock.call_at(5, lambda: seen.append("ran"))
+    calls: list[str] = []
+    timer = clock.call_at(5, lambda: calls.append("ran"))
     timer.cancel()
     clock.advance(10)
-    assert seen == []
+    assert calls == []
 
 
 @pytest.mark.parametrize("move", ["sleep", "advance"])

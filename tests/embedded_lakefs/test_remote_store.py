@@ -45,13 +45,13 @@ def test_large_files_and_progress_pass_in_both_directions(
     store: InMemoryLakeFS, remote: WorkspaceStore, tmp_path: Path
 ) -> None:
     content = os.urandom(SPOOL_THRESHOLD * 2)
-    seen: list[object] = []
+    callbacks: list[object] = []
     upload = to_upload(tmp_path / "up", content, "big")
-    remote.upload("repo", "main", [upload], seen.append)
+    remote.upload("repo", "main", [upload], callbacks.append)
     commit = remote.commit("repo", "main", "m", {})
-    download(remote, "repo", commit.id, tmp_path / "workspace", on_progress=lambda *done: seen.append(done))
+    download(remote, "repo", commit.id, tmp_path / "workspace", on_progress=lambda *done: callbacks.append(done))
     assert (tmp_path / "workspace" / "big").read_bytes() == content
-    assert seen == [upload, (1, len(content))]
+    assert callbacks == [upload, (1, len(content))]
 
 
 @pytest.mark.parametrize(
@@ -167,16 +167,16 @@ def test_many_clients_are_served_concurrently(clock: VirtualClock) -> None:
         script.between("get_commit", lambda: inside.wait(10), nth=nth)
     with InMemoryLakeFS(clock, script) as store, StoreServer(store) as server:
         store.server.create_repository("repo")
-        found: list[str] = []
+        messages: list[str] = []
         threads = [
-            threading.Thread(target=lambda: found.append(server.factory().get_commit("repo", "main").message))
+            threading.Thread(target=lambda: messages.append(server.factory().get_commit("repo", "main").message))
             for _ in range(3)
         ]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(10)
-        assert found == ["Repository created"] * 3
+        assert messages == ["Repository created"] * 3
 
 
 def test_a_factory_is_picklable_and_does_not_show_its_key(served: StoreServer) -> None:

@@ -48,8 +48,8 @@ class Repository:
 
     def create(self, **body: Any) -> Answer:
         """Create it."""
-        given = {"name": self.name, "storage_namespace": f"local://{self.name}", **body}
-        return self.rest.post("/repositories", given)
+        request = {"name": self.name, "storage_namespace": f"local://{self.name}", **body}
+        return self.rest.post("/repositories", request)
 
     def get(self, template: str, **options: Any) -> Answer:
         """A GET below this repository."""

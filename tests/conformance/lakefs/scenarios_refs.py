@@ -32,37 +32,37 @@ def suffixes_stand_alone(repo: Repository) -> None:
 @scenario_with(repository)
 def a_prefix_of_a_commit_id_is_a_ref(repo: Repository) -> None:
     """The beginning of a commit id names the commit as long as it is the only one; upper case does not."""
-    found = repo.commit_files({"a": "1"})
+    commit_id = repo.commit_files({"a": "1"})
     for length in (63, 32, 16):
-        repo.rest.names[found[:length]] = f"<first {length} characters>"
-        repo.show(found[:length])
-    repo.rest.names[found[:32].upper()] = "<first 32 characters in upper case>"
-    repo.show(found[:32].upper())
-    repo.tree(found[:32])
-    repo.log(found[:32] + "~")
+        repo.rest.names[commit_id[:length]] = f"<first {length} characters>"
+        repo.show(commit_id[:length])
+    repo.rest.names[commit_id[:32].upper()] = "<first 32 characters in upper case>"
+    repo.show(commit_id[:32].upper())
+    repo.tree(commit_id[:32])
+    repo.log(commit_id[:32] + "~")
 
 
 @scenario_with(repository)
 def a_branch_may_shadow_the_prefix_of_a_commit_id(repo: Repository) -> None:
     """A branch called like the beginning of a commit id is accepted, and that text then means the branch."""
-    found = repo.commit_files({"a": "1"})
-    short = found[:16]
+    commit_id = repo.commit_files({"a": "1"})
+    short = commit_id[:16]
     repo.rest.names[short] = "<first 16 characters>"
     repo.show(short)
     repo.branch(short, "main~")
     repo.show(short)
-    repo.show(found)
+    repo.show(commit_id)
 
 
 @scenario_with(repository)
 def a_tag_may_shadow_the_prefix_of_a_commit_id(repo: Repository) -> None:
     """A tag called like the beginning of a commit id is accepted, too, and no branch may then have that name."""
-    found = repo.commit_files({"a": "1"})
-    short = found[:16]
+    commit_id = repo.commit_files({"a": "1"})
+    short = commit_id[:16]
     repo.rest.names[short] = "<first 16 characters>"
     repo.tag(short, "main~")
     repo.show(short)
-    repo.branch(short, found)
+    repo.branch(short, commit_id)
     repo.show(short)
 
 

@@ -55,9 +55,9 @@ def staged_changes(repo: Repository, branch: str) -> list[Difference]:
         Missing: unknown branch.
     """
     check_branch_name(branch)
-    found = repo.branch(branch)
-    tree, differences = repo.head(found).tree, []
-    for path, entry in sorted(repo.changes(found).items()):
+    target = repo.branch(branch)
+    tree, differences = repo.head(target).tree, []
+    for path, entry in sorted(repo.changes(target).items()):
         kind = DiffType.REMOVED if entry is None else DiffType.CHANGED if tree.get(path) else DiffType.ADDED
         differences.append(Difference(path, kind, 0 if entry is None else entry.blob.size, entry))
     return differences
@@ -94,11 +94,13 @@ def diff_refs(
         resolved = repo.resolve(right)
         committed = repo.graph[resolved.commit_id].tree
         shown = repo.tree(resolved) if resolved.explicit_staging else committed
-        found = two_dot_diff(repo.resolve_commit(left).tree, shown)
+        differences = two_dot_diff(repo.resolve_commit(left).tree, shown)
     else:
         base = _merge_base(repo, right, left)
-        found = three_dot_diff(*(repo.graph[each].tree for each in (base.base, base.destination, base.source)))
-    return _page(found, prefix, after, delimiter, amount)
+        differences = three_dot_diff(
+            *(repo.graph[commit_id].tree for commit_id in (base.base, base.destination, base.source))
+        )
+    return _page(differences, prefix, after, delimiter, amount)
 
 
 def _page(differences: Sequence[Difference], prefix: str, after: str, delimiter: str, amount: int) -> Page[Difference]:
@@ -168,13 +170,13 @@ def log(repo: Repository, ref: str, query: LogQuery | None = None) -> Iterator[C
     Raises:
         Missing, Invalid: one of the refs is not a commit.
     """
-    wanted = query or LogQuery()
+    query = query or LogQuery()
     check_ref(ref)
     start = _commit_id(repo, ref, "ref")
-    last = _commit_id(repo, wanted.stop_at, "stop_at") if wanted.stop_at else ""
-    behind = _commit_id(repo, wanted.after, "from ref") if wanted.after else ""
-    records = repo.graph.log(start, first_parent=wanted.first_parent, since=wanted.since)
-    return _select(repo, records, wanted, behind, last)
+    last = _commit_id(repo, query.stop_at, "stop_at") if query.stop_at else ""
+    behind = _commit_id(repo, query.after, "from ref") if query.after else ""
+    records = repo.graph.log(start, first_parent=query.first_parent, since=query.since)
+    return _select(repo, records, query, behind, last)
 
 
 def first_parents(repo: Repository, ref: str) -> Iterator[CommitRecord]:
@@ -199,10 +201,10 @@ def _select(
                 break
     by_path = bool(query.objects or query.prefixes)
     for record in records:
-        wanted = not by_path or _touches(repo, record, query)
-        if wanted:
+        is_selected = not by_path or _touches(repo, record, query)
+        if is_selected:
             yield record
-        if record.commit.id == stop_at and wanted:
+        if record.commit.id == stop_at and is_selected:
             return
 
 
@@ -225,8 +227,8 @@ def list_runs(
     """
     if branch and commit:
         raise Invalid("can't use both branchID and MergedCommitID: parameters conflict")
-    found = (repo.runs[run_id] for run_id in sorted(repo.runs))
-    shown = (run for run in found if run.id > after and branch in ("", run.branch) and commit in ("", run.commit_id))
+    runs = (repo.runs[run_id] for run_id in sorted(repo.runs))
+    shown = (run for run in runs if run.id > after and branch in ("", run.branch) and commit in ("", run.commit_id))
     return page_of(shown, lambda run: run.id, amount)
 
 
@@ -351,8 +353,8 @@ def revert(
     if parent_number > len(parents):
         raise Invalid(f"{_NO_SUCH_PARENT}: parent {parent_number}")
     parent = _parent_tree(repo, undone.commit, max(parent_number, 1))
-    words, told = message or f"Revert {ref}", metadata or {}
-    return _apply(repo, branch, "revert", undone.tree, parent, words, told, allow_empty=allow_empty)
+    commit_message, commit_metadata = message or f"Revert {ref}", metadata or {}
+    return _apply(repo, branch, "revert", undone.tree, parent, commit_message, commit_metadata, allow_empty=allow_empty)
 
 
 def cherry_pick(
@@ -385,9 +387,9 @@ def cherry_pick(
     if number > len(made.parents):
         raise Invalid(f"parent {number}: {_NO_SUCH_PARENT}")
     origin = {"cherry-pick-origin": made.id, "cherry-pick-committer": made.committer}
-    told = {**(made.metadata if metadata is None else metadata), **origin}
+    commit_metadata = {**(made.metadata if metadata is None else metadata), **origin}
     parent = _parent_tree(repo, made, number)
-    return _apply(repo, branch, "cherry-pick", parent, picked.tree, message or made.message, told)
+    return _apply(repo, branch, "cherry-pick", parent, picked.tree, message or made.message, commit_metadata)
 
 
 def _apply(

@@ -124,13 +124,13 @@ def set_user_metadata(repo: Repository, branch: str, path: str, metadata: Mappin
     check_branch_name(branch)
     check_path(path)
     repo.check_writable()
-    found = repo.branch(branch)
+    target = repo.branch(branch)
     repo.check_protection(branch)
     try:
         entry = stat_object(repo, branch, path)
     except Missing as error:
         raise error.within(f"update user metadata on {repo.info.name}/{branch}/{path}") from None
-    found.stage(path, replace(entry, metadata=dict(metadata)))
+    target.stage(path, replace(entry, metadata=dict(metadata)))
 
 
 def stat_object(repo: Repository, ref: str, path: str) -> Entry:
@@ -177,9 +177,9 @@ def delete_object(repo: Repository, branch: str, path: str, *, force: bool = Fal
     repo.check_writable(force)
     check_branch_name(branch)
     check_path(path)
-    found = repo.branch(branch)
+    target = repo.branch(branch)
     repo.check_protection(branch)
-    found.stage(path, None)
+    target.stage(path, None)
 
 
 def delete_objects(
@@ -211,11 +211,11 @@ def _delete_all(repo: Repository, branch: str, paths: Sequence[str], *, force: b
             return
         check_length(f"path[{number}]", path)
     repo.check_writable(force)
-    found = repo.branches.get(branch)
-    if found is not None:
+    target = repo.branches.get(branch)
+    if target is not None:
         repo.check_protection(branch)
         for path in paths:
-            found.stage(path, None)
+            target.stage(path, None)
 
 
 def _new_entry(repo: Repository, path: str, blob: Blob, content_type: str, metadata: Mapping[str, str]) -> Entry:

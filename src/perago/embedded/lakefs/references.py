@@ -33,18 +33,18 @@ def create_branch(repo: Repository, name: str, source: str, *, hidden: bool = Fa
         raise Exists(f"commit ID {name}: conflict found")
     if name in repo.tags:
         raise Exists(f"tag ID {name}: conflict found")
-    words = f"source reference '{source}'"
+    context = f"source reference '{source}'"
     try:
         resolved = repo.resolve(source)
     except LakeFSError as error:
-        raise error.within(words) from None
+        raise error.within(context) from None
     if resolved.explicit_staging:
-        raise LakeFSError(f"{words}: can't create a branch without commit")
+        raise LakeFSError(f"{context}: can't create a branch without commit")
     if name in repo.branches:
         raise Exists("branch already exists: not unique")
-    found = repo.add_branch(name, resolved.commit_id, hidden=hidden)
-    skip_hooks(repo, repo.head(found).tree, "create-branch", name, found.commit_id)
-    return found.reference()
+    new_branch = repo.add_branch(name, resolved.commit_id, hidden=hidden)
+    skip_hooks(repo, repo.head(new_branch).tree, "create-branch", name, new_branch.commit_id)
+    return new_branch.reference()
 
 
 def get_branch(repo: Repository, name: str) -> Reference:
@@ -57,8 +57,8 @@ def list_branches(
     repo: Repository, *, prefix: str = "", after: str = "", amount: int = -1, show_hidden: bool = False
 ) -> Page[Reference]:
     """One page of branches, by name; hidden ones only on request."""
-    found = (branch.reference() for branch in repo.branches.values() if show_hidden or not branch.hidden)
-    return _page(found, prefix, after, amount)
+    shown = (branch.reference() for branch in repo.branches.values() if show_hidden or not branch.hidden)
+    return _page(shown, prefix, after, amount)
 
 
 def delete_branch(repo: Repository, name: str, *, force: bool = False) -> None:
@@ -71,10 +71,10 @@ def delete_branch(repo: Repository, name: str, *, force: bool = False) -> None:
     repo.check_writable(force)
     if name == repo.info.default_branch:
         raise Forbidden("cannot delete repository default branch")
-    found = repo.branch(name)
-    found.staged.clear()
+    branch = repo.branch(name)
+    branch.staged.clear()
     del repo.branches[name]
-    skip_hooks(repo, repo.head(found).tree, "delete-branch", name, found.commit_id)
+    skip_hooks(repo, repo.head(branch).tree, "delete-branch", name, branch.commit_id)
 
 
 def reset_branch(repo: Repository, name: str, *, prefix: str = "", force: bool = False) -> None:
@@ -153,6 +153,6 @@ def delete_tag(repo: Repository, name: str, *, force: bool = False) -> None:
     skip_hooks(repo, target.tree, "delete-tag", name, target.commit.id)
 
 
-def _page(found: Iterable[Reference], prefix: str, after: str, amount: int) -> Page[Reference]:
-    shown = [each for each in found if each.name.startswith(prefix) and each.name > after]
-    return page_of(sorted(shown, key=lambda each: each.name), lambda each: each.name, amount)
+def _page(listed: Iterable[Reference], prefix: str, after: str, amount: int) -> Page[Reference]:
+    shown = [reference for reference in listed if reference.name.startswith(prefix) and reference.name > after]
+    return page_of(sorted(shown, key=lambda reference: reference.name), lambda reference: reference.name, amount)

@@ -202,8 +202,8 @@ class CommitGraph(Table[str, CommitRecord]):
 
     def by_prefix(self, prefix: str) -> str | None:
         """The only commit id that starts with `prefix` (lower case), or None."""
-        found = [commit_id for commit_id in self if commit_id.startswith(prefix)]
-        return found[0] if len(found) == 1 else None
+        commit_ids = [commit_id for commit_id in self if commit_id.startswith(prefix)]
+        return commit_ids[0] if len(commit_ids) == 1 else None
 
     def add(
         self,
@@ -300,7 +300,7 @@ class CommitGraph(Table[str, CommitRecord]):
 
         With `first_parent` only first parents are followed. A commit created before `since` ends its line.
         """
-        seen = {commit_id}
+        queued_ids = {commit_id}
         queue: list[tuple[float, int, str]] = []
         self._queue(queue, commit_id, since)
         while queue:
@@ -308,8 +308,8 @@ class CommitGraph(Table[str, CommitRecord]):
             yield record
             parents = record.commit.parents[:1] if first_parent else record.commit.parents
             for parent in parents:
-                if parent not in seen:
-                    seen.add(parent)
+                if parent not in queued_ids:
+                    queued_ids.add(parent)
                     self._queue(queue, parent, since)
 
     def _queue(self, queue: list[tuple[float, int, str]], commit_id: str, since: float | None) -> None:
@@ -494,10 +494,10 @@ class Repository:
             return name
         if name in self.tags:
             return self.tags[name]
-        found = self.graph.by_prefix(name) if _ID_PREFIX.fullmatch(name) else None
-        if found is None:
+        commit_id = self.graph.by_prefix(name) if _ID_PREFIX.fullmatch(name) else None
+        if commit_id is None:
             raise Missing("not found")
-        return found
+        return commit_id
 
 
 # ------------------------------------------------------------------------------ the server
@@ -578,8 +578,8 @@ class LakeFSServer:
         if place.split("/")[0] in (".", ".."):
             raise Invalid("failed to create repository: failed to access storage")
         if f"{NAMESPACE}{place}" in self.namespaces:
-            found = f"found lakeFS objects in the storage (:{namespace}) key(_lakefs/dummy)"
-            raise Invalid(f"failed to create repository: {found}: storage namespace already in use")
+            problem = f"found lakeFS objects in the storage (:{namespace}) key(_lakefs/dummy)"
+            raise Invalid(f"failed to create repository: {problem}: storage namespace already in use")
         self.namespaces[f"{NAMESPACE}{place}"] = True
 
     def list_repositories(
@@ -587,8 +587,8 @@ class LakeFSServer:
     ) -> Page[RepositoryInfo]:
         """One page of repositories, by name; `search` is any part of the name."""
         with self.lock:
-            found = [self.repositories[name].info for name in sorted(self.repositories) if name > after]
-        shown = (info for info in found if info.name.startswith(prefix) and search in info.name)
+            infos = [self.repositories[name].info for name in sorted(self.repositories) if name > after]
+        shown = (info for info in infos if info.name.startswith(prefix) and search in info.name)
         return page_of(shown, lambda info: info.name, amount)
 
     def delete_repository(self, name: str, *, force: bool = False) -> None:

@@ -62,20 +62,20 @@ class InMemoryLakeFS:
         """First-parent commits of `branch` after `until`, newest first, at most `limit`."""
         with self._operation("history", f"read the history of {branch!r} in {repository!r}", repository) as repo:
             references.get_branch(repo, branch)
-            found: list[ports.Commit] = []
+            history: list[ports.Commit] = []
             for record in commits.first_parents(repo, branch):
-                if record.commit.id == until or len(found) == limit:
+                if record.commit.id == until or len(history) == limit:
                     break
-                found.append(ports.shortened(record.commit) if found else record.commit)
-            return tuple(found)
+                history.append(ports.shortened(record.commit) if history else record.commit)
+            return tuple(history)
 
     def ancestry(self, repository: str, commit: str, *, limit: int) -> tuple[ports.Commit, ...]:
         """A commit and its first-parent ancestors, newest first, at most `limit`."""
         with self._operation("ancestry", f"read the history of {repository!r}", repository) as repo:
-            found = tuple(each.commit for each in islice(commits.first_parents(repo, commit), limit))
-            if found[0].id != commit:  # the name of a branch or a tag
+            ancestors = tuple(record.commit for record in islice(commits.first_parents(repo, commit), limit))
+            if ancestors[0].id != commit:  # the name of a branch or a tag
                 raise values.Missing(f"commit {commit} does not exist")
-            return found
+            return ancestors
 
     def has_uncommitted_changes(self, repository: str, branch: str) -> bool:
         """Whether a merge into `branch` would be refused as dirty."""
@@ -92,12 +92,12 @@ class InMemoryLakeFS:
         self, repository: str, commit: str, prefix: str, on_page: ports.OnPage | None = None
     ) -> Sequence[ports.ObjectEntry]:
         """Return every object below `prefix`, as one page."""
-        words = f"list {prefix or '/'!r} of {repository!r} at {commit}"
-        with self._operation("list_objects", words, repository) as repo:
-            found = [entry.as_listed() for entry in objects.all_objects(repo, commit, prefix)]
+        description = f"list {prefix or '/'!r} of {repository!r} at {commit}"
+        with self._operation("list_objects", description, repository) as repo:
+            entries = [entry.as_listed() for entry in objects.all_objects(repo, commit, prefix)]
         if on_page is not None:
-            on_page(found)
-        return found
+            on_page(entries)
+        return entries
 
     def download(
         self,
@@ -110,7 +110,9 @@ class InMemoryLakeFS:
         """Write objects that have a path. All bytes come from this model."""
         with self._met("download", f"download from {repository!r} at {commit}"):
             with self.server.lock:
-                entries = {each.path: each for each in objects.all_objects(self.server.repository(repository), commit)}
+                entries = {
+                    entry.path: entry for entry in objects.all_objects(self.server.repository(repository), commit)
+                }
             _write_files(entries, workspace, placements, on_progress)
             return 0
 
@@ -155,19 +157,21 @@ class InMemoryLakeFS:
     def diff(self, repository: str, left: str, right: str) -> Mapping[str, int | None]:
         """The keys at which two commits differ, with their sizes in `right`."""
         with self._operation("diff", f"compare {left} and {right} of {repository!r}", repository) as repo:
-            found = two_dot_diff(repo.resolve_commit(left).tree, repo.resolve_commit(right).tree)
-            return {change.path: None if change.type is values.DiffType.REMOVED else change.size for change in found}
+            differences = two_dot_diff(repo.resolve_commit(left).tree, repo.resolve_commit(right).tree)
+            return {
+                change.path: None if change.type is values.DiffType.REMOVED else change.size for change in differences
+            }
 
     def stat_objects(self, repository: str, commit: str, keys: Collection[str]) -> Mapping[str, ports.ObjectEntry]:
         """Return the objects that a commit has at `keys`."""
-        words = f"look for {len(keys)} objects in {commit} of {repository!r}"
-        with self._operation("stat_objects", words, repository) as repo:
+        description = f"look for {len(keys)} objects in {commit} of {repository!r}"
+        with self._operation("stat_objects", description, repository) as repo:
             commits.get_commit(repo, commit)
-            found = {}
+            entries = {}
             for key in keys:
                 with suppress(values.Missing):
-                    found[key] = objects.stat_object(repo, commit, key).as_listed()
-            return found
+                    entries[key] = objects.stat_object(repo, commit, key).as_listed()
+            return entries
 
     def merge(
         self,
@@ -191,8 +195,8 @@ class InMemoryLakeFS:
 
     def delete_branch(self, repository: str, branch: str) -> None:
         """Delete a branch; one that is already gone is fine."""
-        words = f"delete branch {branch!r} of {repository!r}"
-        with self._operation("delete_branch", words, repository) as repo, suppress(values.Missing):
+        description = f"delete branch {branch!r} of {repository!r}"
+        with self._operation("delete_branch", description, repository) as repo, suppress(values.Missing):
             references.delete_branch(repo, branch)
 
     def close(self) -> None:
@@ -243,13 +247,13 @@ class InMemoryLakeFS:
         _export_tree([entry for entry in entries if entry.path.startswith(prefix)], target, prefix)
 
     @contextmanager
-    def _operation(self, name: str, words: str, repository: str) -> Iterator[Repository]:
+    def _operation(self, name: str, description: str, repository: str) -> Iterator[Repository]:
         """Give the repository of an operation, under the lock of the server; see `_met`."""
-        with self._met(name, words), self.server.lock:
+        with self._met(name, description), self.server.lock:
             yield self.server.repository(repository)
 
     @contextmanager
-    def _met(self, name: str, words: str) -> Iterator[None]:
+    def _met(self, name: str, description: str) -> Iterator[None]:
         """Meet the faults of an operation, and turn the server's refusals into the port's errors."""
         with faults_around(self.faults, name, service=SERVICE, clock=self._clock):
             try:
@@ -257,24 +261,24 @@ class InMemoryLakeFS:
             except values.NotModelled:
                 raise
             except values.LakeFSError as error:
-                raise _port_error(name, words, error) from error
+                raise _port_error(name, description, error) from error
 
 
-def _port_error(name: str, words: str, error: values.LakeFSError) -> ports.ServiceError:
+def _port_error(name: str, description: str, error: values.LakeFSError) -> ports.ServiceError:
     reason = _REFUSALS.get(type(error)) if name == "merge" else None
     if reason is ports.MergeRefusal.HOOK and ports.FENCE_MARKER in error.message:
         reason = ports.MergeRefusal.HEAD_MOVED
     if reason is not None:
-        return ports.MergeRefused(SERVICE, words, error.message, reason)
+        return ports.MergeRefused(SERVICE, description, error.message, reason)
     if name == "revert" and isinstance(error, values.Conflict):
-        return ports.RevertConflict(SERVICE, words, error.message)
+        return ports.RevertConflict(SERVICE, description, error.message)
     if isinstance(error, values.NoChanges):
-        return ports.NothingToCommit(SERVICE, words, error.message)
+        return ports.NothingToCommit(SERVICE, description, error.message)
     if isinstance(error, values.Missing | values.ImpossibleName):
-        return ports.NotFound(SERVICE, words, error.message)
+        return ports.NotFound(SERVICE, description, error.message)
     if isinstance(error, values.Forbidden):
-        return ports.Forbidden(SERVICE, words, error.message)
-    return ports.Refused(SERVICE, words, error.message)
+        return ports.Forbidden(SERVICE, description, error.message)
+    return ports.Refused(SERVICE, description, error.message)
 
 
 _REFUSALS: Mapping[type[values.LakeFSError], ports.MergeRefusal] = {
@@ -300,9 +304,9 @@ def _read_upload(blobs: values.BlobStore, upload: ports.Upload) -> values.Blob:
     with os.fdopen(open_unchanged(upload), "rb") as file:
         blob = blobs.of_open_file(file)
     if (blob.size, blob.checksum) != (upload.size, upload.checksum):
-        found = f"{upload.path} has {blob.size} bytes with MD5 {blob.checksum}"
+        current = f"{upload.path} has {blob.size} bytes with MD5 {blob.checksum}"
         announced = f"{upload.size} bytes with MD5 {upload.checksum} were announced"
-        problem = f"{found}, but {announced}: it changed while it was being published"
+        problem = f"{current}, but {announced}: it changed while it was being published"
         raise ports.CorruptTransfer(SERVICE, f"upload {upload.key!r}", problem)
     return blob
 

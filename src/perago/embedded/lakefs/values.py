@@ -516,10 +516,10 @@ def page_of(items: Iterable[T], name: Callable[[T], str], amount: int) -> Page[T
     """
     if not -1 <= amount <= MAX_AMOUNT:
         raise Invalid(f'parameter "amount" in query has an error: {amount} is not between -1 and {MAX_AMOUNT}')
-    wanted = amount if amount > 0 else DEFAULT_AMOUNT
+    limit = amount if amount > 0 else DEFAULT_AMOUNT
     results: list[T] = []
     for item in items:
-        if len(results) == wanted:
+        if len(results) == limit:
             return Page(tuple(results), name(results[-1]))
         results.append(item)
     return Page(tuple(results), "")
