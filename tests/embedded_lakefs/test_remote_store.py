@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import multiprocessing
 import os
 import pickle
@@ -87,7 +88,7 @@ def test_errors_of_the_disk_of_the_workspace_and_of_the_model_travel_too(
         remote.commit("repo", "main", "m", {})
 
 
-def test_an_error_that_cannot_be_pickled_is_sent_as_text(faults: FaultScript, remote: WorkspaceStore) -> None:
+def test_an_error_of_an_unknown_type_is_sent_as_text(faults: FaultScript, remote: WorkspaceStore) -> None:
     class LocalError(Exception):
         pass
 
@@ -136,6 +137,74 @@ def test_a_client_without_the_key_gets_no_data_and_disturbs_no_other_client(
     with pytest.raises((multiprocessing.AuthenticationError, EOFError, OSError)):
         Client(served.factory.address, "AF_UNIX", authkey=b"guess")
     assert remote.get_commit("repo", "main").message == "Repository created"
+
+
+class Attack:
+    """An object whose unpickling creates a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[Callable[[Path], None], tuple[Path]]:
+        return Path.touch, (self._path,)
+
+
+def test_a_child_cannot_make_its_parent_run_code(served: StoreServer, remote: WorkspaceStore, tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    with Client(served.factory.address, "AF_UNIX", authkey=served.factory.key) as client:
+        client.send(Attack(marker))
+        assert client.poll(30)
+        assert json.loads(client.recv_bytes())[0] == "error"
+    assert not marker.exists()
+    assert remote.get_commit("repo", "main").message == "Repository created"
+
+
+@pytest.mark.parametrize("operation", ["seed", "close", "export", "__init__", "__setattr__", "_operation", "server"])
+def test_only_calls_of_the_port_are_served(served: StoreServer, operation: str) -> None:
+    with Client(served.factory.address, "AF_UNIX", authkey=served.factory.key) as client:
+        client.send_bytes(json.dumps([operation, {}, []]).encode())
+        assert json.loads(client.recv_bytes()) == [
+            "error",
+            ["NotImplementedError", [f"{operation!r} is not a call of the store"]],
+        ]
+    with pytest.raises(AttributeError):
+        getattr(served.factory(), f"_{operation}")
+
+
+def test_every_call_of_the_port_can_be_sent() -> None:
+    assert {"get_commit", "upload", "stat_objects"} < served_remotely._OPERATIONS
+    for operation in served_remotely._OPERATIONS:
+        assert served_remotely._call_of(operation)
+
+
+def test_keys_can_be_any_collection(remote: WorkspaceStore) -> None:
+    for keys in (["a"], ("a",), {"a"}, dict.fromkeys("a")):
+        assert remote.stat_objects("repo", "main", keys) == {}
+
+
+def test_the_error_of_a_callback_reaches_its_caller_unchanged(store: InMemoryLakeFS, remote: WorkspaceStore) -> None:
+    class Stopped(OSError):
+        pass
+
+    def stop(_: object) -> None:
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        remote.list_objects("repo", "main", "", stop)
+    assert remote.get_commit("repo", "main").message == "Repository created"
+
+
+def test_names_that_are_not_unicode_pass_in_both_directions(
+    store: InMemoryLakeFS, remote: WorkspaceStore, tmp_path: Path
+) -> None:
+    directory = tmp_path / os.fsdecode(b"\xff")
+    remote.upload("repo", "main", [to_upload(directory / "file", b"content", "key")])
+    commit = remote.commit("repo", "main", "m", {})
+    download(remote, "repo", commit.id, directory / "workspace")
+    assert (directory / "workspace" / "key").read_bytes() == b"content"
+    with pytest.raises(NotADirectoryError) as error:
+        download(remote, "repo", commit.id, directory / "file" / "workspace")
+    assert error.value.filename == str(directory / "file" / "workspace")
 
 
 def test_a_silent_client_delays_neither_other_clients_nor_the_close(

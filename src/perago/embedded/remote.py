@@ -1,15 +1,15 @@
 """A store of this process, served to the slot processes of `perago run` over a private Unix socket.
 
-Only the port's methods are served. Files are not sent: both processes are on one machine, so the server reads and
-writes the paths that the client names. Callbacks of a call (the progress of a transfer) run in the client. Errors keep
-their types. docs/dev/decisions.md explains why this is not HTTP.
+Only the port's methods are served. Messages are JSON, which carries nothing but data, so neither side can make the
+other run code. Files are not sent: both processes are on one machine, so the server reads and writes the paths that the
+client names. Callbacks of a call (the progress of a transfer) run in the client. Errors of the port, of the disk and of
+the workspace keep their types. docs/dev/decisions.md explains why this is not HTTP.
 """
 
 from __future__ import annotations
 
-import functools
+import json
 import os
-import pickle
 import secrets
 import shutil
 import socket
@@ -18,12 +18,19 @@ import threading
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache, partial
+from inspect import signature
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Connection, Listener, answer_challenge, deliver_challenge
 from pathlib import Path
-from typing import Any, cast
+from types import GenericAlias
+from typing import Any, cast, get_args, get_origin, get_type_hints
 
-from perago.ports import Unavailable, Unclear, WorkspaceStore, no_progress
+from pydantic import TypeAdapter
+
+from perago import ports
+from perago.ports import MergeRefusal, MergeRefused, ServiceError, Unavailable, Unclear, WorkspaceStore, no_progress
+from perago.workspace.scan import FileChanging
 
 ANSWER_SECONDS = 120.0
 """Seconds that a client waits for the next message of a call."""
@@ -33,7 +40,8 @@ CLOSE_SECONDS = 5.0
 
 _MAX_SOCKET_PATH = 100  # macOS allows 103 bytes
 _UNCLEAR = frozenset({"commit", "merge", "revert"})  # repeating any other operation is harmless
-_RESULT, _ERROR, _TELL = "result", "error", "tell"
+_OPERATIONS = frozenset(name for name in vars(WorkspaceStore) if not name.startswith("_")) - {"close"}
+_RESULT, _ERROR, _CALLBACK = "result", "error", "callback"
 """The kind of a message of the server: the outcome of a call, or one call back."""
 
 
@@ -104,20 +112,28 @@ class StoreServer:
             deliver_challenge(connection, self.factory.key)  # here, so that a stalled client holds up no other
             answer_challenge(connection, self.factory.key)
             while not self._closing.is_set():
-                connection.send(self._outcome(connection, *connection.recv()))
+                _send(connection, self._outcome(connection, connection.recv_bytes()))
         with self._lock:
             del self._connections[connection]
             connection.close()
 
-    def _outcome(
-        self, connection: Connection[Any, Any], operation: str, arguments: Collection[Any], options: Mapping[str, Any]
-    ) -> tuple[str, object]:
-        local = functools.partial(_local, connection, threading.Lock())
+    def _outcome(self, connection: Connection[Any, Any], message: bytes) -> tuple[str, Any]:
+        """Serve one call. A message that is not a call of the port is refused like a call that fails."""
+        sending = threading.Lock()
+
+        def call_back(name: str, *arguments: object) -> None:
+            with sending:
+                _send(connection, (_CALLBACK, [name, call.callbacks[name].dump_python(arguments, mode="json")]))
+
         try:
-            method = getattr(self._store, operation)
-            return _RESULT, method(*map(local, arguments), **{name: local(value) for name, value in options.items()})
+            operation, arguments, callbacks = json.loads(message)
+            call = _call_of(operation)
+            options = {name: call.arguments[name].validate_python(value) for name, value in arguments.items()}
+            options |= {name: partial(call_back, name) for name in call.callbacks if name in callbacks}
+            outcome = getattr(self._store, operation)(**options)
+            return _RESULT, call.result.dump_python(outcome, mode="json")
         except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the client
-            return _ERROR, _portable_error(error)
+            return _ERROR, _described(error)
 
 
 class _RemoteStore:
@@ -134,9 +150,9 @@ class _RemoteStore:
         self._lock = threading.Lock()
 
     def __getattr__(self, operation: str) -> Callable[..., Any]:
-        if operation.startswith("_") or not hasattr(WorkspaceStore, operation):
+        if operation not in _OPERATIONS:
             raise AttributeError(operation)
-        return functools.partial(self._call, operation)
+        return partial(self._call, operation)
 
     def close(self) -> None:
         """Close the connection. The served store stays open, because it belongs to the server."""
@@ -144,26 +160,31 @@ class _RemoteStore:
             self._disconnect()
 
     def _call(self, operation: str, *arguments: object, **options: object) -> object:
-        callbacks: list[Callable[..., object]] = []
-        sent = [_portable(value, callbacks) for value in arguments]
-        named = {name: _portable(value, callbacks) for name, value in options.items()}
+        call = _call_of(operation)
+        named = call.named(*arguments, **options)
+        callbacks = {name: named[name] for name in call.callbacks if name in named}
+        sent = {
+            name: form.dump_python(named[name], mode="json") for name, form in call.arguments.items() if name in named
+        }
         with self._lock:
             try:
-                kind, payload = self._converse((operation, sent, named), callbacks)
-            except (OSError, EOFError) as error:
+                result, error = self._converse((operation, sent, list(callbacks)), call, callbacks)
+            except (OSError, EOFError) as problem:
                 self._disconnect()
                 lost = Unclear if operation in _UNCLEAR else Unavailable
-                words = f"the process that serves the embedded store gave no answer: {error or 'connection closed'}"
-                raise lost("lakeFS", operation, words) from error
+                detail = f"the process that serves the embedded store gave no answer: {problem or 'connection closed'}"
+                raise lost("lakeFS", operation, detail) from problem
             except BaseException:
                 self._disconnect()
                 raise
-        if kind == _ERROR:
-            raise cast("Exception", payload)
-        return payload
+        if error is not None:
+            raise error
+        return call.result.validate_python(result)
 
-    def _converse(self, call: object, callbacks: list[Callable[..., object]]) -> tuple[str, object]:
-        """Send a call and serve the server's calls back until its outcome arrives.
+    def _converse(
+        self, message: object, call: _Call, callbacks: Mapping[str, Callable[..., object]]
+    ) -> tuple[Any, Exception | None]:
+        """Send a call, serve the server's calls back until its outcome arrives, and return its result or its error.
 
         Raises:
             OSError, EOFError: the connection is lost, or nothing came for too long.
@@ -171,19 +192,21 @@ class _RemoteStore:
         if self._connection is None or self._process != os.getpid():
             self._connection = Client(self._factory.address, "AF_UNIX", authkey=self._factory.key)
             self._process = os.getpid()
-        connection = self._connection
-        connection.send(call)
+        _send(self._connection, message)
         while True:
-            if not connection.poll(ANSWER_SECONDS):
+            if not self._connection.poll(ANSWER_SECONDS):
                 raise TimeoutError(f"nothing within {ANSWER_SECONDS:g} s")
-            kind, payload, *given = connection.recv()
-            if kind in (_RESULT, _ERROR):
-                return kind, payload
+            kind, payload = json.loads(self._connection.recv_bytes())
+            if kind == _RESULT:
+                return payload, None
+            if kind == _ERROR:
+                return None, _error_of(*payload)
+            name, arguments = payload
             try:
-                callbacks[payload](*given)
-            except Exception as error:  # noqa: BLE001 - the caller's, and none of the connection
-                self._disconnect()  # no conversation can be taken up again in its middle
-                return _ERROR, error
+                callbacks[name](*call.callbacks[name].validate_python(arguments))
+            except Exception as error:  # noqa: BLE001 - the caller's, not the connection's
+                self._disconnect()  # no conversation can be continued in its middle
+                return None, error
 
     def _disconnect(self) -> None:
         if self._connection is not None:
@@ -192,33 +215,88 @@ class _RemoteStore:
         self._connection = None
 
 
+# ---------------------------------------------------------------------------- messages
+
+
 @dataclass(frozen=True, slots=True)
-class _Callback:
-    """Represents a callable that stays in the client."""
+class _Call:
+    """The JSON forms of one call of the port, made from its annotations."""
 
-    number: int
-
-
-def _portable(value: object, callbacks: list[Callable[..., object]]) -> object:
-    """Return an argument in the form in which it is sent."""
-    if callable(value) and value is not no_progress:
-        callbacks.append(value)
-        return _Callback(len(callbacks) - 1)
-    if isinstance(value, Mapping):
-        return dict(value)
-    return list(value) if isinstance(value, Collection) and not isinstance(value, str) else value
+    named: Callable[..., Mapping[str, Any]]
+    """Returns the arguments of a call by name, without callbacks that do nothing."""
+    arguments: Mapping[str, TypeAdapter[Any]]
+    callbacks: Mapping[str, TypeAdapter[Any]]
+    """The arguments of each callback."""
+    result: TypeAdapter[Any]
 
 
-def _local(connection: Connection[Any, Any], sending: threading.Lock, value: object) -> object:
-    """Return an argument in the form that the store gets."""
-    if not isinstance(value, _Callback):
-        return value
+@cache
+def _call_of(operation: str) -> _Call:
+    """Return the forms of a call.
 
-    def call_back(*given: object) -> None:
-        with sending:
-            connection.send((_TELL, value.number, *given))
+    Raises:
+        NotImplementedError: the port has no such call.
+    """
+    if operation not in _OPERATIONS:
+        raise NotImplementedError(f"{operation!r} is not a call of the store")
+    method = getattr(WorkspaceStore, operation)
+    hints: dict[str, Any] = get_type_hints(method)
+    callbacks = {name: form for name, hint in hints.items() if (form := _callback_form(hint)) is not None}
+    collections = {name for name, hint in hints.items() if get_origin(hint) is Collection}
+    hints |= {name: GenericAlias(list, get_args(hints[name])) for name in collections}  # pydantic has lists only
+    bind = signature(method).bind
 
-    return call_back
+    def named(*arguments: object, **options: object) -> Mapping[str, Any]:
+        bound = bind(None, *arguments, **options).arguments
+        bound |= {name: list(bound[name]) for name in collections}
+        return {name: value for name, value in bound.items() if value is not None and value is not no_progress}
+
+    result = TypeAdapter(hints.pop("return"))
+    arguments = {name: TypeAdapter(hint) for name, hint in hints.items() if name not in callbacks}
+    return _Call(named, arguments, callbacks, result)
+
+
+def _callback_form(hint: Any) -> TypeAdapter[Any] | None:
+    """Return the form of the arguments of a callback, or None for a parameter that is data."""
+    kinds = [kind for kind in (hint, *get_args(hint)) if get_origin(kind) is Callable]
+    if not kinds:
+        return None
+    parameters: Any = GenericAlias(tuple, tuple(get_args(kinds[0])[0]))
+    return TypeAdapter(parameters)
+
+
+def _send(connection: Connection[Any, Any], message: object) -> None:
+    connection.send_bytes(json.dumps(message).encode())
+
+
+_SERVICE_ERRORS: Mapping[str, type[ServiceError]] = {
+    name: kind for name, kind in vars(ports).items() if isinstance(kind, type) and issubclass(kind, ServiceError)
+}
+_ERRORS: Mapping[str, type[Exception]] = {
+    kind.__name__: kind for kind in (*_SERVICE_ERRORS.values(), FileChanging, NotImplementedError, OSError)
+}
+"""The errors that keep their types. Others become a RuntimeError."""
+
+
+def _described(error: Exception) -> tuple[str, list[Any]]:
+    """Return the name of an error's type, and the arguments that make it again."""
+    if isinstance(error, ServiceError) and type(error).__name__ in _SERVICE_ERRORS:
+        reason = [error.reason] if isinstance(error, MergeRefused) else []
+        return type(error).__name__, [error.service, error.operation, error.detail, *reason]
+    if isinstance(error, OSError) and error.errno is not None:
+        name = None if error.filename is None else os.fsdecode(error.filename)
+        return OSError.__name__, [error.errno, error.strerror, name]
+    for kind in (FileChanging, NotImplementedError):
+        if isinstance(error, kind):
+            return kind.__name__, [str(error)]
+    return RuntimeError.__name__, [f"{type(error).__name__}: {error}"]
+
+
+def _error_of(name: str, arguments: list[Any]) -> Exception:
+    """Make the error again that `_described` describes."""
+    if name == MergeRefused.__name__:
+        arguments[-1] = MergeRefusal(arguments[-1])
+    return _ERRORS.get(name, RuntimeError)(*arguments)
 
 
 def _private_directory() -> Path:
@@ -233,12 +311,3 @@ def _shut(connection: Connection[Any, Any]) -> None:
     """End a connection that another thread reads from; closing it would not wake that thread."""
     with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as handle:
         handle.shutdown(socket.SHUT_RDWR)
-
-
-def _portable_error(error: Exception) -> Exception:
-    """Return the error, or an error with its text if it cannot be pickled."""
-    try:
-        pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
-    except Exception:  # noqa: BLE001 - pickling runs foreign code
-        return RuntimeError(f"{type(error).__name__}: {error}")
-    return error
