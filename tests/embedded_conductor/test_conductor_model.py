@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ from loguru import logger
 
 from perago.driver import SystemClock
 from perago.embedded.clock import VirtualClock
-from perago.embedded.conductor import InMemoryConductor, scripts
+from perago.embedded.conductor import InMemoryConductor, scripts, state
 from perago.embedded.conductor.wire import MAX_DEPTH, InvalidRequest, Malformed, ServerError, through_json
 from perago.ports import Delivery, Report, TaskStatus
 
@@ -155,6 +156,69 @@ def test_an_operator_that_is_named_while_a_workflow_runs_is_refused_and_ends_the
     with pytest.raises(NotImplementedError, match="KAFKA_PUBLISH is not modelled"):
         conductor.update_task(result)
     assert "KAFKA_PUBLISH is not modelled" in conductor.workflow(workflow)["reasonForIncompletion"]
+
+
+ITSELF = sub_workflow("endless", "s", subWorkflowParam={"name": "endless", "version": 1})
+OTHER = sub_workflow("endless", "o", subWorkflowParam={"name": "endless", "version": 1})
+START = operator("START_WORKFLOW", "s", inputParameters={"startWorkflow": {"name": "endless"}})
+FAIL = operator("TERMINATE", "t", inputParameters={"terminationStatus": "FAILED"})
+
+
+@pytest.mark.parametrize(
+    ("tasks", "failure_workflow"),
+    [
+        pytest.param([ITSELF], None, id="sub-workflow"),
+        pytest.param([fork([ITSELF], [OTHER]), join("s", "o")], None, id="two sub-workflows"),
+        pytest.param([START], None, id="START_WORKFLOW"),
+        pytest.param([FAIL], "endless", id="failure workflow"),
+    ],
+)
+def test_a_workflow_that_starts_itself_does_not_stop_the_server(
+    tasks: list[Json], failure_workflow: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state, "STARTS_AT_ONCE", 20)
+    running = OneWorkflow()
+    conductor = running.conductor
+    conductor.create_workflow_definition({"name": "endless", "tasks": tasks, "failureWorkflow": failure_workflow})
+    thread = threading.Thread(target=conductor.start_workflow, args=("endless",), daemon=True)
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive()
+    running.report(running.poll())
+    assert running.workflow["status"] == "COMPLETED"
+    started = len(conductor.workflow_ids())
+    assert started < 60
+    for _ in range(10):
+        running.clock.advance(1)
+        conductor.sweep()
+    assert started < len(conductor.workflow_ids()) < started + 250
+
+
+def test_the_end_of_a_workflow_ends_all_that_are_nested_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "STARTS_AT_ONCE", sys.getrecursionlimit())
+    running = OneWorkflow()
+    conductor = running.conductor
+    conductor.create_workflow_definition({"name": "endless", "tasks": [ITSELF]})
+    root = conductor.start_workflow("endless")
+    assert len(conductor.running_workflow_ids("endless")) > sys.getrecursionlimit()
+    conductor.terminate_workflow(root)
+    assert conductor.running_workflow_ids("endless") == []
+    ended = conductor.workflow_ids()
+    running.clock.advance(60)
+    conductor.sweep()
+    assert conductor.workflow_ids() == ended
+
+
+def test_nested_workflows_of_others_are_not_delayed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "STARTS_AT_ONCE", 20)
+    conductor = OneWorkflow().conductor
+    outer = sub_workflow("middle", "m", subWorkflowParam={"name": "middle", "version": 1})
+    inner = sub_workflow("w", "i", subWorkflowParam={"name": "w", "version": 1})
+    for name, step in {"endless": ITSELF, "middle": inner, "outer": outer}.items():
+        conductor.create_workflow_definition({"name": name, "tasks": [step]})
+    conductor.start_workflow("endless")
+    conductor.start_workflow("outer")
+    assert len(conductor.running_workflow_ids("w")) == 2
 
 
 def test_a_workflow_that_cannot_be_decided_is_logged_once() -> None:

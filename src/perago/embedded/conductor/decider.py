@@ -7,9 +7,9 @@ within a decision leads to another decision immediately.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from perago.embedded.conductor import wire
 from perago.embedded.conductor.context import (
@@ -64,12 +64,13 @@ def create_workflow(
     priority: int = 0,
     task_to_domain: Mapping[str, str] | None = None,
     parent: TaskRow | None = None,
+    starter: WorkflowRow | None = None,
     workflow_id: str | None = None,
 ) -> WorkflowRow:
     """Return a running workflow without scheduled steps.
 
     It keeps the current task definitions. `definition` is parsed, and need not be registered. `parent` is the attempt
-    of the parent workflow. `workflow_id` is a reused id, if there is one.
+    of the parent workflow. `starter` is the workflow that starts it. `workflow_id` is a reused id, if there is one.
     """
     if definition is None:
         shown = "null" if version is None else version
@@ -91,6 +92,7 @@ def create_workflow(
         parent_task_id=parent.task_id if parent else None,
         task_to_domain=dict(task_to_domain or {}),
         variables=wire.copied(own["variables"]),
+        origin=None if starter is None else starter.origin or starter.workflow_id,
     )
     if (size := wire.size_of(workflow.input)) > state.limits.maximum:
         limit = f"the permissible limit: {state.limits.maximum} bytes"
@@ -128,6 +130,11 @@ FAILURE_OUTPUT = "conductor.failure_workflow"
 """The output field of a failed workflow for the id of the one that was started for it, or why none was."""
 
 
+FAILURE_WEIGHT = 4
+"""The starts that one of a failure workflow counts as: its input holds the failed workflow, whose input can hold
+others."""
+
+
 def end_workflow(
     state: State,
     workflow: WorkflowRow,
@@ -139,12 +146,37 @@ def end_workflow(
 
     `tasks` are working copies that are newer than the stored rows.
     """
+    _run(_ending(state, workflow, status, reason, tasks))
+
+
+Work: TypeAlias = Generator["Work"]
+"""The end of a workflow, which yields the ends of its sub-workflows, to be run first."""
+
+
+def _run(work: Work) -> None:
+    """Run the end of a workflow. Sub-workflows can be nested more deeply than Python's stack allows."""
+    stack = [work]
+    while stack:
+        inner = next(stack[-1], None)
+        if inner is None:
+            stack.pop()
+        else:
+            stack.append(inner)
+
+
+def _ending(
+    state: State,
+    workflow: WorkflowRow,
+    status: WorkflowStatus,
+    reason: str | None,
+    tasks: Sequence[TaskRow] | None = None,
+) -> Work:
     rows = [row.copy() for row in workflow.tasks] if tasks is None else tasks
     workflow.status = status
     workflow.output = _output(workflow, rows)
     _note_failures(workflow, rows)
     workflow.reason = reason
-    cancel_open_tasks(state, workflow, rows)
+    yield from _canceling(state, workflow, rows)
     state.store_workflow(workflow)
     for row in rows:
         state.queue.remove(row.task_id)
@@ -190,12 +222,17 @@ def _start_failure_workflow(state: State, workflow: WorkflowRow, before: Workflo
             version=version,
             correlation_id=workflow.correlation_id,
             task_to_domain=workflow.task_to_domain,
+            starter=workflow,
         )
     except wire.NoSuchEntity as error:
         outcome = f"Error workflow {name} failed to start.  reason: {error.detail}"
     else:
         outcome = rescue.workflow_id
-        state.call_attention(outcome, decide=True)
+        due = state.next_start(workflow, FAILURE_WEIGHT)
+        if due > state.now():
+            state.timers[outcome] = due
+        else:
+            state.call_attention(outcome, decide=True)
     workflow.output = {**workflow.output, FAILURE_OUTPUT: outcome}
     state.store_workflow(workflow)
 
@@ -226,6 +263,10 @@ def end_by_task(state: State, workflow: WorkflowRow, row: TaskRow, tasks: Sequen
 
 def cancel_open_tasks(state: State, workflow: WorkflowRow, tasks: Sequence[TaskRow]) -> None:
     """Cancel all open steps. A sub-workflow ends with its step."""
+    _run(_canceling(state, workflow, tasks))
+
+
+def _canceling(state: State, workflow: WorkflowRow, tasks: Sequence[TaskRow]) -> Work:
     for row in tasks:
         if row.status.terminal:
             continue
@@ -235,7 +276,7 @@ def cancel_open_tasks(state: State, workflow: WorkflowRow, tasks: Sequence[TaskR
         if child is not None:
             with_what = f"reason: {workflow.reason}" if workflow.reason else f"status {workflow.status}"
             reason = f"Parent workflow has been terminated with {with_what}"
-            end_workflow(state, child, WorkflowStatus.TERMINATED, reason)
+            yield _ending(state, child, WorkflowStatus.TERMINATED, reason)
         state.store(row, HistoryEvent.CHANGED)
 
 

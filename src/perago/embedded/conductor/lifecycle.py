@@ -453,6 +453,8 @@ def settle(state: State) -> None:
             row = state.tasks.get(task_id)
             if row is not None:
                 state.call_attention(row.workflow_id)
+            elif task_id in state.workflows:  # a failure workflow
+                state.call_attention(task_id, decide=True)
     while state.attention:
         workflow_id = next(iter(state.attention))
         must_decide = state.attention.pop(workflow_id)

@@ -311,6 +311,7 @@ def _child(context: DecisionContext, row: TaskRow) -> WorkflowRow:
         correlation_id=context.workflow.correlation_id,
         task_to_domain=step_input["subWorkflowTaskToDomain"] or context.workflow.task_to_domain,
         parent=row,
+        starter=context.workflow,
         workflow_id=first_id if known is None else None,
     )
     context.state.sub_workflows.setdefault(key, child.workflow_id)
@@ -357,6 +358,7 @@ class StartWorkflow(SystemTask):
                 correlation_id=request.get("correlationId") or context.workflow.correlation_id,
                 priority=request.get("priority") or 0,
                 task_to_domain=request.get("taskToDomain"),
+                starter=context.workflow,
             )
         except ServiceError as error:
             row.status, row.reason = Status.FAILED, error.detail
