@@ -140,15 +140,25 @@ def damaged(database: Path, how: str) -> None:
     if how == "no database":
         database.write_bytes(b"hello" * 1000)
         return
+    if how in ("empty database", "missing database"):
+        (database.parent / "blobs" / f"{'0' * 32}-1").write_bytes(b"x")
+        database.with_name("state.sqlite-wal").write_bytes(b"x")
+        database.write_bytes(b"") if how == "empty database" else database.unlink()
+        return
     workflow = {"workflow_id": "w", "definition": {}, "input": {}, "create_time": 1, "tasks": ["gone"]}
     records = {
         "broken value": ('["tasks","x"]', '{"task_id'),
         "unknown row": ('["tasks","x"]', '{"task_id": "x"}'),
         "dangling attempt": ('["workflows","w"]', json.dumps(workflow)),
+        "deep value": ('["task_definitions","a"]', '{"a":' + "[" * 600 + "]" * 600 + "}"),
+        "very deep value": ('["task_definitions","a"]', '{"a":' + "[" * 100_000 + "]" * 100_000 + "}"),
+        "deep key": ("[" * 100_000 + "]" * 100_000, "{}"),
     }
     with contextlib.closing(sqlite3.connect(database)) as connection, connection:
         if how == "other format":
             connection.execute("PRAGMA user_version = 2")
+        elif how == "no records":
+            connection.execute("DELETE FROM records")
         else:
             connection.execute("REPLACE INTO records VALUES (?, ?)", records[how])
 
@@ -161,6 +171,12 @@ def damaged(database: Path, how: str) -> None:
             "has format 2, but this version of perago reads format 3; install perago 0.1.0, or use another",
         ),
         ("no database", r"state.sqlite cannot be understood \(DatabaseError\)"),
+        ("empty database", r"state.sqlite cannot be understood \(ValueError\)"),
+        ("missing database", r"state.sqlite cannot be understood \(ValueError\)"),
+        ("no records", r"state.sqlite cannot be understood \(KeyError\)"),
+        ("deep value", r"state.sqlite cannot be understood \(ValueError\)"),
+        ("very deep value", r"state.sqlite cannot be understood \(RecursionError\)"),
+        ("deep key", r"state.sqlite cannot be understood \(RecursionError\)"),
         ("broken value", r"state.sqlite cannot be understood \(JSONDecodeError\)"),
         ("unknown row", r"state.sqlite cannot be understood \(ValidationError\)"),
         ("dangling attempt", r"state.sqlite cannot be understood \(KeyError\)"),

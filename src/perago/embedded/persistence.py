@@ -45,8 +45,11 @@ SECONDS = 0.1
 LATE_SECONDS = 1.0
 """A change that is written later than this after its answer is reported."""
 
+MAX_LEVELS = 500
+"""Maximum nesting of a record. The models process their values on Python's stack."""
+
 _DATABASE, _LOCK, _BLOBS = "state.sqlite", "lock", "blobs"
-_OURS = {_LOCK, _BLOBS, *(_DATABASE + end for end in ("", "-wal", "-shm", "-journal"))}
+_OURS = {_LOCK, _BLOBS, *(_DATABASE + end for end in ("", ".new", "-wal", "-shm", "-journal"))}
 _KEYS: Key = ("keys",)
 
 
@@ -172,6 +175,7 @@ class StateDirectory:
         self.path = path
         self._database = path / _DATABASE
         self._blobs = path / _BLOBS
+        self._is_new = False
         self._open = contextlib.ExitStack()
 
     def __enter__(self) -> StateDirectory:
@@ -190,9 +194,9 @@ class StateDirectory:
                 stack.callback(os.close, self._locked())
                 self._check_files()
                 self._blobs.mkdir(mode=0o700, exist_ok=True)
-                os.close(os.open(self._database, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
-                self._connection = sqlite3.connect(self._database, check_same_thread=False)
-                stack.callback(self._connection.close)
+                self._is_new = not self._database.exists()
+                if not self._is_new:
+                    self._connect(stack)
             except (OSError, sqlite3.Error) as error:
                 raise StateError(f"{self.path} cannot be used ({error}); choose another directory") from error
             self._open = stack.pop_all()
@@ -210,24 +214,33 @@ class StateDirectory:
             StateError: the file was written by another version, or is damaged.
         """
         with self.understood():
+            if self._is_new and not any(self._blobs.iterdir()):
+                return {}
+            if self._is_new or not self._database.stat().st_size:  # sqlite would delete the log of an empty database
+                raise ValueError("the database is missing or empty")
             (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-            if version not in (0, FORMAT):
+            if version != FORMAT:
                 writer = "the version that wrote it"
                 if self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'writer'").fetchone():
                     (writer,) = self._connection.execute("SELECT 'perago ' || version FROM writer").fetchone()
                 problem = f"{self._database} has format {version}, but this version of perago reads format {FORMAT}"
                 raise StateError(f"{problem}; install {writer}, or use another directory")
-            if version == 0:
-                return {}
             rows = self._connection.execute("SELECT key, value FROM records ORDER BY rowid")
-            return {tuple(json.loads(key)): json.loads(value) for key, value in rows}
+            records = {tuple(_value_of(key)): _value_of(value) for key, value in rows}
+            if _KEYS not in records:
+                raise KeyError(*_KEYS)
+            return records
+
+    def _connect(self, stack: contextlib.ExitStack) -> None:
+        self._connection = sqlite3.connect(self._database, check_same_thread=False)
+        stack.callback(self._connection.close)
 
     @contextmanager
     def understood(self) -> Iterator[None]:
         """Turn errors of reading records into a `StateError`."""
         try:
             yield
-        except (sqlite3.Error, KeyError, TypeError, ValueError) as error:
+        except (sqlite3.Error, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise StateError(
                 f"{self._database} cannot be understood ({type(error).__name__}): it was written by another version of "
                 "perago, or is damaged; nothing was changed. Use that version, a backup, or another directory"
@@ -240,17 +253,29 @@ class StateDirectory:
             StateError: the disk refused.
         """
         try:
-            self._connection.executescript(
-                "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
-                f"CREATE TABLE IF NOT EXISTS records (key TEXT PRIMARY KEY, value TEXT NOT NULL);"
-                "CREATE TABLE IF NOT EXISTS writer (version TEXT NOT NULL);"
-                f"PRAGMA user_version = {FORMAT}"
-            )
-            self._connection.execute("DELETE FROM writer")
-            self._connection.execute("INSERT INTO writer VALUES (?)", (__version__,))
-            self.write([(_KEYS, keys)], [])
+            if self._is_new:
+                self._create(keys)
+                self._connect(self._open)
+                self._is_new = False
+            self._connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL")
+            with self._connection as transaction:
+                transaction.execute("DELETE FROM writer")
+                transaction.execute("INSERT INTO writer VALUES (?)", (__version__,))
         except (OSError, sqlite3.Error) as error:
             raise StateError(f"{self.path} cannot be written to: {error}") from error
+
+    def _create(self, keys: Mapping[str, str]) -> None:
+        """Create the database with its first record as a unit, so that an empty one is always a damaged one."""
+        new = self._database.with_name(f"{_DATABASE}.new")
+        new.unlink(missing_ok=True)
+        os.close(os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
+        with contextlib.closing(sqlite3.connect(new)) as connection, connection:
+            connection.executescript(
+                "PRAGMA journal_mode = OFF; CREATE TABLE records (key TEXT PRIMARY KEY, value TEXT NOT NULL);"
+                f"CREATE TABLE writer (version TEXT NOT NULL); PRAGMA user_version = {FORMAT}"
+            )
+            connection.execute("INSERT INTO records VALUES (?, ?)", (_text(_KEYS), _text(keys)))
+        new.replace(self._database)
 
     def write(self, put: Iterable[tuple[Key, Any]], drop: Iterable[Key]) -> None:
         """Write one change. Rows keep their order.
@@ -372,6 +397,22 @@ class StateDirectory:
 
 def _text(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"))
+
+
+def _value_of(text: str) -> Any:
+    """Read the JSON of a key or a record.
+
+    Raises:
+        ValueError: it is not JSON, or nested too deeply to be used.
+    """
+    value = json.loads(text)
+    level = [value] if text.count("[") + text.count("{") > MAX_LEVELS else []
+    for _ in range(MAX_LEVELS):
+        level = [inner for outer in level for inner in (outer.values() if isinstance(outer, dict) else outer)]
+        level = [inner for inner in level if isinstance(inner, dict | list)]
+    if level:
+        raise ValueError(f"nested deeper than {MAX_LEVELS} levels")
+    return value
 
 
 def _place(blob: Blob, path: Path) -> None:
