@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import http.client
 import json
 import re
+import socket
 import time
 from collections.abc import Iterator
 from typing import Any, cast
@@ -19,6 +22,7 @@ from pydantic import SecretStr
 
 from perago.adapters.conductor import ConductorQueue
 from perago.console import console_of
+from perago.embedded.http import loopback
 from perago.embedded.http.loopback import bound
 from perago.embedded.services import EmbeddedServices, KeyPair, _swept
 from perago.settings import ConductorSettings
@@ -33,7 +37,13 @@ def services() -> Iterator[EmbeddedServices]:
 
 
 def ask(
-    services: EmbeddedServices, path: str, method: str = "GET", *, token: bool = True, **headers: str
+    services: EmbeddedServices,
+    path: str,
+    method: str = "GET",
+    *,
+    token: bool = True,
+    body: bytes = b"",
+    **headers: str,
 ) -> tuple[int, http.client.HTTPMessage, bytes]:
     """A request with exactly these headers, to the address with the token or without it."""
     path = f"{urlsplit(services.url).path}{path}" if token else path
@@ -42,8 +52,8 @@ def ask(
         connection.putrequest(method, path, skip_host="Host" in headers)
         for name, value in headers.items():
             connection.putheader(name.replace("_", "-"), value)
-        connection.putheader("Content-Length", "0")
-        connection.endheaders()
+        connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders(body)
         answer = connection.getresponse()
         return answer.status, answer.headers, answer.read()
     finally:
@@ -164,6 +174,29 @@ def test_a_cross_site_request_is_refused_below_api(services: EmbeddedServices, s
     for path in ("/api/metadata/taskdefs", "/api/v1/config/version", "/api/v1/healthcheck"):
         assert (ask(services, path, Sec_Fetch_Site=site)[0] == 403) is refused
     assert ask(services, "/", Sec_Fetch_Site=site)[0] == 200
+
+
+def test_silent_connections_do_not_stop_the_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loopback, "MAX_CONNECTIONS", 20)
+    with EmbeddedServices() as services, contextlib.ExitStack() as stack:
+        address = ("127.0.0.1", urlsplit(services.url).port)
+        silent = [stack.enter_context(socket.create_connection(address, 30)) for _ in range(50)]
+        assert ask(services, "/api/metadata/taskdefs")[0] == 200
+        for connection in silent[:30]:
+            with contextlib.suppress(ConnectionResetError):
+                assert connection.recv(1) == b""
+
+
+def test_a_login_without_credentials_has_a_small_body(services: EmbeddedServices) -> None:
+    def login(length: int, **headers: str) -> int:
+        body = json.dumps({"access_key_id": "x" * length, "secret_access_key": ""}).encode()
+        return ask(
+            services, "/api/v1/auth/login", "POST", token=False, body=body, Content_Type="application/json", **headers
+        )[0]
+
+    assert login(1000) == 401
+    assert login(100_000) == 413
+    assert login(100_000, Authorization=f"Basic {base64.b64encode(services.keys.basic).decode()}") == 401
 
 
 def test_no_preflight_is_answered(services: EmbeddedServices) -> None:

@@ -20,7 +20,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from perago.embedded.http import JsonAnswer, unserved_routes
 from perago.embedded.http import lakefs_requests as api
@@ -32,6 +32,8 @@ from perago.embedded.services import KeyPair
 
 API = "/api/v1"
 ALIVE = "/_health"
+MAX_OPEN_BODY = 64 * 1024
+"""Bytes of the body of a request without credentials."""
 _OPEN = frozenset({ALIVE, *(f"{API}/{path}" for path in ("healthcheck", "setup_lakefs", "auth/login"))})
 
 
@@ -58,8 +60,10 @@ class KeyCheck:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         header = Headers(scope=scope).get("authorization", "")
-        if scope["path"] in _OPEN or self._is_known(header):
+        if self._is_known(header):
             await self.app(scope, receive, send)
+        elif scope["path"] in _OPEN:
+            await self.app(scope, _limited(receive), send)
         elif not header and scope["path"] == f"{API}/user":
             await JsonAnswer({"user": {"creation_date": 0, "id": ""}})(scope, receive, send)
         else:
@@ -75,6 +79,21 @@ class KeyCheck:
         except (binascii.Error, ValueError):
             return False
         return scheme.lower() == "basic" and hmac.compare_digest(pair, self.keys.basic)
+
+
+def _limited(receive: Receive) -> Receive:
+    """Limit the body of a request. What is left of a larger one is dropped as it arrives."""
+    size = 0
+
+    async def limited() -> Message:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > MAX_OPEN_BODY:
+            raise values.LakeFSError(f"the body has more than {MAX_OPEN_BODY} bytes", status=413)
+        return message
+
+    return limited
 
 
 async def _refuse(request: Request, error: Exception) -> Response:

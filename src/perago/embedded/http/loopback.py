@@ -16,7 +16,9 @@ There are no CORS headers, so a foreign page can never read an answer.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
+import resource
 import socket
 import threading
 import time
@@ -41,6 +43,9 @@ if TYPE_CHECKING:
 START_SECONDS = 20.0
 STOP_SECONDS = 5.0
 _BACKLOG = 128
+
+MAX_CONNECTIONS = 512
+"""Connections of one server; fewer if the process may have only few open files."""
 
 
 def bound(port: int = 0) -> socket.socket:
@@ -101,7 +106,8 @@ def serve(app: Any, *, port: int = 0, held: socket.socket | None = None) -> Iter
     with held or bound(port) as listener:
         config = uvicorn.Config(
             app,
-            http="h11",
+            http=_bounded_protocol(),
+            backlog=_BACKLOG,
             loop="asyncio",
             ws="none",
             lifespan="off",
@@ -122,6 +128,34 @@ def serve(app: Any, *, port: int = 0, held: socket.socket | None = None) -> Iter
             if thread.is_alive():
                 server.force_exit = True
                 thread.join(STOP_SECONDS)
+
+
+@cache
+def _bounded_protocol() -> type[asyncio.Protocol]:
+    """Return uvicorn's protocol with a limit of connections: a new one replaces the oldest one without a request.
+
+    Otherwise silent clients would take all files that the process may open, and the server could accept no more.
+    """
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    class BoundedProtocol(H11Protocol):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self.opened = self.loop.time()
+            if len(self.connections) > _connection_limit():
+                idle = [known for known in self.connections if isinstance(known, BoundedProtocol) and known.is_idle()]
+                min(idle, key=lambda known: known.opened, default=self).transport.abort()
+
+        def is_idle(self) -> bool:
+            has_request = self.cycle is not None and not self.cycle.response_complete
+            return not (has_request or self.transport.is_closing() or self.transport.get_write_buffer_size())
+
+    return BoundedProtocol
+
+
+def _connection_limit() -> int:
+    open_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MAX_CONNECTIONS if open_files < 0 else min(MAX_CONNECTIONS, open_files // 2)
 
 
 def _await_start(server: Any, thread: threading.Thread) -> None:
