@@ -17,7 +17,7 @@ from perago.console.source import Embedded, Source, Traces, source_of
 from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.http.loopback import embedded_app, serve
 from perago.embedded.lakefs import LakeFSServer
-from perago.embedded.services import KeyPair
+from perago.embedded.lakefs.values import KeyPair
 from perago.settings import ConductorSettings, LakeFSSettings, Settings
 from perago.testing.services import InMemoryServices
 from perago.worker.log_reader import no_traces

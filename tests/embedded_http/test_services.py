@@ -24,7 +24,8 @@ from perago.adapters.conductor import ConductorQueue
 from perago.console import console_of
 from perago.embedded.http import loopback
 from perago.embedded.http.loopback import bound
-from perago.embedded.services import EmbeddedServices, KeyPair, _swept
+from perago.embedded.lakefs.values import KeyPair
+from perago.embedded.services import EmbeddedServices, _swept
 from perago.settings import ConductorSettings
 
 from ..definitions import flow, simple

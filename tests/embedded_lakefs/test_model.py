@@ -14,9 +14,8 @@ from perago.embedded.clock import VirtualClock
 from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.lakefs import ActionNotRun, LakeFSServer, ServerDivergence, commits, objects, references
 from perago.embedded.lakefs.repository import Repository
-from perago.embedded.lakefs.values import SPOOL_THRESHOLD, BlobStore, Conflict, Invalid, ReadOnly, Strategy
+from perago.embedded.lakefs.values import SPOOL_THRESHOLD, BlobStore, Conflict, Invalid, KeyPair, ReadOnly, Strategy
 from perago.embedded.persistence import persisted
-from perago.embedded.services import KeyPair
 
 from ..embedded_saving.completeness import unless_late
 

@@ -14,8 +14,8 @@ from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.conductor.state import State
 from perago.embedded.conductor.wire import PayloadLimits
 from perago.embedded.lakefs import LakeFSServer
+from perago.embedded.lakefs.values import KeyPair
 from perago.embedded.persistence import KINDS, NOT_PERSISTED, persisted
-from perago.embedded.services import KeyPair
 
 from ..definitions import flow, simple
 from .completeness import unless_late

@@ -23,9 +23,8 @@ from perago.driver import SystemClock
 from perago.embedded import persistence
 from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.lakefs import LakeFSServer
-from perago.embedded.lakefs.values import Blob
+from perago.embedded.lakefs.values import Blob, KeyPair
 from perago.embedded.persistence import LakeFSSource, Persistence, StateDirectory, StateError, persisted
-from perago.embedded.services import KeyPair
 
 from ..definitions import flow, simple
 from .completeness import unless_late

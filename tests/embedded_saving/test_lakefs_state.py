@@ -12,9 +12,8 @@ from perago.embedded.clock import VirtualClock
 from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.lakefs import LakeFSServer, commits, objects, references
 from perago.embedded.lakefs.repository import Repository
-from perago.embedded.lakefs.values import SPOOL_THRESHOLD, NoChanges, RepositoryInfo
+from perago.embedded.lakefs.values import SPOOL_THRESHOLD, KeyPair, NoChanges, RepositoryInfo
 from perago.embedded.persistence import StateError, persisted
-from perago.embedded.services import KeyPair
 
 from .completeness import unless_late
 

@@ -30,8 +30,7 @@ from perago.embedded.conductor.state import HistoryEntry, Message, State, Status
 from perago.embedded.journal import Journal, Key
 from perago.embedded.lakefs.repository import Branch, CommitRecord, LakeFSServer, Repository
 from perago.embedded.lakefs.trees import EMPTY_TREE, Tree
-from perago.embedded.lakefs.values import ActionRun, Blob, Entry, RepositoryInfo
-from perago.embedded.services import KeyPair
+from perago.embedded.lakefs.values import ActionRun, Blob, Entry, KeyPair, RepositoryInfo
 from perago.ports import Commit
 from perago.settings.sources import own_directory_trouble
 

@@ -6,13 +6,10 @@ the extra `embedded`; the models do not.
 
 from __future__ import annotations
 
-import hmac
-import secrets
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +19,7 @@ from perago.driver import SystemClock
 from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.conductor.model import MAX_WAIT_SECONDS
 from perago.embedded.lakefs import InMemoryLakeFS
+from perago.embedded.lakefs.values import KeyPair
 from perago.failure import Failure
 from perago.ports import Clock
 
@@ -34,34 +32,6 @@ SWEEP_SECONDS = 0.5
 """Seconds between two checks for timeouts."""
 SHORT_POLL = 0.1
 """Seconds of a poll of workers in this process: a person who runs one workflow must not wait for its end."""
-
-
-@dataclass(frozen=True, slots=True)
-class KeyPair:
-    """The key pair of an embedded lakeFS, and the token of the services next to it."""
-
-    access_key_id: str
-    secret_access_key: str = field(repr=False)
-
-    @property
-    def token(self) -> str:
-        """The token of the embedded Conductor and the page: 32 hex digits that do not give the secret away."""
-        return hmac.digest(self.secret_access_key.encode(), b"token", "sha256").hex()[:32]
-
-    @property
-    def basic(self) -> bytes:
-        """Return the value of an HTTP Basic header."""
-        return f"{self.access_key_id}:{self.secret_access_key}".encode()
-
-    @property
-    def login_token(self) -> str:
-        """The token of a login at lakeFS. It does not give the secret away, and does not expire."""
-        return hmac.digest(self.secret_access_key.encode(), b"login", "sha256").hex()
-
-    @classmethod
-    def random(cls) -> KeyPair:
-        """A fresh one."""
-        return cls(f"perago{secrets.token_hex(7)}", secrets.token_urlsafe(30))
 
 
 def _ignore(text: str) -> None:

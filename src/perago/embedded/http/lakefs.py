@@ -28,7 +28,7 @@ from perago.embedded.http.lakefs_objects import object_routes
 from perago.embedded.http.lakefs_requests import Call, Json, Table, routes
 from perago.embedded.lakefs import commits, references, values
 from perago.embedded.lakefs.repository import CommitRecord, LakeFSServer
-from perago.embedded.services import KeyPair
+from perago.embedded.lakefs.values import KeyPair
 
 API = "/api/v1"
 ALIVE = "/_health"

@@ -38,7 +38,7 @@ from perago.failure import Failure
 if TYPE_CHECKING:
     from perago.embedded.conductor import InMemoryConductor
     from perago.embedded.lakefs import LakeFSServer
-    from perago.embedded.services import KeyPair
+    from perago.embedded.lakefs.values import KeyPair
 
 START_SECONDS = 20.0
 STOP_SECONDS = 5.0

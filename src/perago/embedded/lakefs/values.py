@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import io
 import itertools
 import os
+import secrets
 import shutil
 import tempfile
 from bisect import bisect_left
@@ -133,6 +135,34 @@ class ServerDivergence(UserWarning):
     an unchanged one (`docs/dev/servers/lakefs.md`, "lakeFS's three-way merge"). A run that depends on such a merge
     behaves differently in production.
     """
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """The key pair of an embedded lakeFS, and the token of the services next to it."""
+
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+
+    @property
+    def token(self) -> str:
+        """The token of the embedded Conductor and the page: 32 hex digits that do not give the secret away."""
+        return hmac.digest(self.secret_access_key.encode(), b"token", "sha256").hex()[:32]
+
+    @property
+    def basic(self) -> bytes:
+        """Return the value of an HTTP Basic header."""
+        return f"{self.access_key_id}:{self.secret_access_key}".encode()
+
+    @property
+    def login_token(self) -> str:
+        """The token of a login at lakeFS. It does not give the secret away, and does not expire."""
+        return hmac.digest(self.secret_access_key.encode(), b"login", "sha256").hex()
+
+    @classmethod
+    def random(cls) -> KeyPair:
+        """A fresh one."""
+        return cls(f"perago{secrets.token_hex(7)}", secrets.token_urlsafe(30))
 
 
 SPOOL_THRESHOLD = 1024 * 1024
