@@ -116,9 +116,7 @@ def test_a_step_that_only_the_real_server_runs_is_refused_by_name(step: Mapping[
         ({"outputParameters": {"q": "${a.output.l.max()}"}}, "JSONPath from"),
     ],
 )
-def test_a_definition_that_only_the_real_server_understands_is_refused_by_name(
-    definition: dict[str, Any], name: str
-) -> None:
+def test_a_definition_that_only_the_real_server_reads_is_refused_by_name(definition: dict[str, Any], name: str) -> None:
     with pytest.raises(NotImplementedError, match=name):
         OneWorkflow().conductor.create_workflow_definition({"name": "other", "tasks": [STEP], **definition})
 
@@ -147,7 +145,7 @@ def test_a_step_that_an_input_names_is_refused_at_the_start(steps: list[Json], w
     assert conductor.running_workflow_ids("other") == []
 
 
-def test_an_operator_that_is_named_while_a_workflow_runs_is_refused_and_ends_the_workflow() -> None:
+def test_an_operator_that_an_output_names_ends_the_workflow() -> None:
     conductor = OneWorkflow().conductor
     conductor.create_workflow_definition({"name": "later", "tasks": [{**STEP, "name": "u"}, OF_A_KIND, JOIN]})
     workflow = conductor.start_workflow("later", {"kind": "KAFKA_PUBLISH"})

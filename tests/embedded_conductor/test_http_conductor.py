@@ -85,7 +85,7 @@ def test_all_last_polls_are_listed_with_their_domains(http: Http) -> None:
     ]
 
 
-def test_an_output_in_external_storage_is_refused_and_the_attempt_stays_open(http: Http) -> None:
+def test_an_output_in_external_storage_is_refused_and_changes_nothing(http: Http) -> None:
     workflow_id = http("POST", "/workflow", {"name": "w"}).text
     polled = http("GET", "/tasks/poll/t").json
     result = {"taskId": polled["taskId"], "workflowInstanceId": workflow_id, "status": "COMPLETED"}

@@ -223,7 +223,7 @@ def test_the_environment_leads_the_official_clients_here(services: EmbeddedServi
     queue.close()
 
 
-def test_the_official_conductor_client_works_with_the_printed_variable_alone(
+def test_the_official_conductor_client_needs_the_printed_variable_only(
     services: EmbeddedServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CONDUCTOR_SERVER_URL", services.environment()["CONDUCTOR_SERVER_URL"])

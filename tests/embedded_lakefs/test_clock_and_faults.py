@@ -37,7 +37,7 @@ def test_callbacks_run_in_order_of_their_time_and_see_it() -> None:
     assert clock.now() == 10
 
 
-def test_a_callback_that_is_overdue_runs_at_the_next_move_without_turning_time_back() -> None:
+def test_an_overdue_callback_runs_without_turning_time_back() -> None:
     clock = VirtualClock(start=50)
     times: list[float] = []
     clock.call_at(10, lambda: times.append(clock.now()))
@@ -75,7 +75,7 @@ def test_a_callback_cannot_move_time(move: str) -> None:
         clock.sleep(2)
 
 
-def test_a_failing_callback_reaches_the_one_who_moved_time_and_leaves_the_clock_usable() -> None:
+def test_the_error_of_a_callback_reaches_the_caller_that_moved_time() -> None:
     clock = VirtualClock(start=0)
     clock.call_at(1, lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):

@@ -143,7 +143,7 @@ WORKERS = 8
 PATIENCE = 20.0
 
 
-def test_uploads_deletions_commits_and_merges_of_eight_clients_lose_nothing(http: Http) -> None:
+def test_uploads_commits_and_merges_of_eight_clients_lose_nothing(http: Http) -> None:
     def work(worker: int) -> list[str]:
         branch = f"w{worker}"
         assert http("POST", "branches", {"name": branch, "source": "main"}).status == 201

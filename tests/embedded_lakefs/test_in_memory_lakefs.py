@@ -21,7 +21,7 @@ from ..transfers import download, to_upload
 _: type[WorkspaceStore] = InMemoryLakeFS
 
 
-def test_branches_differences_and_deletions_are_complete_for_any_number_of_pages(store: InMemoryLakeFS) -> None:
+def test_branches_and_differences_are_complete_for_any_number_of_pages(store: InMemoryLakeFS) -> None:
     names = tuple(f"staging-{number:04}" for number in range(1001))
     for name in names:
         store.create_branch("repo", name, "main")
@@ -61,9 +61,7 @@ def test_the_refusal_of_another_hook_is_that_of_a_hook(clock: VirtualClock) -> N
 # --------------------------------------------------------------------- transfer
 
 
-def test_a_downloaded_file_has_bytes_time_and_mode_and_no_temporary_file_is_left(
-    store: InMemoryLakeFS, tmp_path: Path
-) -> None:
+def test_a_downloaded_file_is_complete_and_leaves_no_temporary_file(store: InMemoryLakeFS, tmp_path: Path) -> None:
     large = os.urandom(SPOOL_THRESHOLD + 10)
     commit = store.seed("repo", "main", {"a/b/small": "hi", "large": large, "left out": "x"})
     root = tmp_path / "workspace"

@@ -131,9 +131,7 @@ def test_closing_is_bounded_repeatable_and_leaves_no_socket(store: InMemoryLakeF
     assert serving.isdisjoint(threading.enumerate())
 
 
-def test_a_client_without_the_key_gets_no_data_and_disturbs_no_other_client(
-    served: StoreServer, remote: WorkspaceStore
-) -> None:
+def test_a_client_without_the_key_gets_no_data_and_disturbs_nobody(served: StoreServer, remote: WorkspaceStore) -> None:
     with pytest.raises((multiprocessing.AuthenticationError, EOFError, OSError)):
         Client(served.factory.address, "AF_UNIX", authkey=b"guess")
     assert remote.get_commit("repo", "main").message == "Repository created"

@@ -87,7 +87,7 @@ LINKS = ["lock", "blobs", "state.sqlite", "state.sqlite-wal", "state.sqlite-shm"
 
 
 @pytest.mark.parametrize("name", LINKS)
-def test_a_link_in_the_directory_is_refused_and_its_target_is_left_as_it_is(state: Path, name: str) -> None:
+def test_a_link_in_the_directory_is_refused_and_its_target_unchanged(state: Path, name: str) -> None:
     outside = state.parent / "outside"
     outside.mkdir()
     (outside / "precious").write_bytes(b"keep")
