@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from perago.conductor_json import delivery_from, known_by_its_retry, workflow_from
 from perago.driver import SystemClock
-from perago.embedded.conductor import lifecycle, updates, wire
+from perago.embedded.conductor import lifecycle, updates, views, wire
 from perago.embedded.conductor.decider import OPERATION, create_workflow, decide, workflow_definition
 from perago.embedded.conductor.definitions import (
     parse_changed_task_definition,
@@ -20,14 +20,6 @@ from perago.embedded.conductor.definitions import (
 )
 from perago.embedded.conductor.lifecycle import rerun, restart, retry, settle, sweep
 from perago.embedded.conductor.state import HistoryEntry, HttpHandler, LastPoll, State, Status, queue_name
-from perago.embedded.conductor.views import (
-    search_tasks,
-    search_workflows,
-    task_fields,
-    task_json,
-    workflow_fields,
-    workflow_json,
-)
 from perago.embedded.faults import FaultScript, faults_around
 from perago.ports import UNTIL_ITS_RETRY_ENDS, AttemptRow, Clock, Delivery, Report, Unavailable, WorkflowRow
 
@@ -268,18 +260,18 @@ class ConductorModel(ModelCore):
             row = state.tasks.get(task_id)
             if row is None:
                 raise wire.not_found("read task", f"Task not found for taskId: {task_id}")
-            return task_json(row, state.now())
+            return views.task_json(row, state.now())
 
     def search_tasks(self, query: str = "", *, start: int = 0, size: int = 100, sort: str = "") -> dict[str, Any]:
         """Summaries of attempts that have ended: `totalHits` and a page of `results`."""
         with self._operation("search_tasks") as state:
-            return search_tasks(state.tasks.values(), query, start=start, size=size, sort=sort, now=state.now())
+            return views.search_tasks(state.tasks.values(), query, start=start, size=size, sort=sort, now=state.now())
 
     def pending_tasks(self, task_name: str, *, start: int = 0, count: int = 100) -> list[dict[str, Any]]:
         """The attempts of a type that have not ended, in all domains. A real server has no order in them."""
         with self._operation("pending_tasks") as state:
             rows = updates.listed(state, task_name)[start : start + count]
-            return [task_json(row, state.now()) for row in rows]
+            return [views.task_json(row, state.now()) for row in rows]
 
     def update_task(self, result: Mapping[str, Any]) -> str:
         """`POST /tasks`: success does not mean that the result was accepted. Returns the task id that was sent."""
@@ -353,7 +345,7 @@ class ConductorModel(ModelCore):
         `limit`, return at most so many, from position `start` (from 0)."""
         with self._operation("pending") as state:
             waiting = state.queue.waiting(task_name)[start : None if limit is None else start + limit]
-            return tuple(task_json(state.tasks[message.task_id], state.now()) for message in waiting)
+            return tuple(views.task_json(state.tasks[message.task_id], state.now()) for message in waiting)
 
     def history(self, workflow_id: str | None = None) -> tuple[HistoryEntry, ...]:
         """Return the history of the attempts of one workflow, or of all; ignored updates included."""
@@ -376,7 +368,7 @@ class ConductorModel(ModelCore):
                 return None
             rows = updates.hand_out(state, popped, worker_id)
             state.last_polls[task_name, domain] = LastPoll(task_name, worker_id, state.now(), domain)
-            return [task_json(row, state.now()) for row in rows]
+            return [views.task_json(row, state.now()) for row in rows]
 
         try:
             return self._wait_for_answer(end, ask)
@@ -434,7 +426,7 @@ class ConductorModel(ModelCore):
         """The workflow and its attempts as JSON."""
         with self._operation("workflow") as state:
             row = state.workflow("read workflow", workflow_id)
-            return workflow_json(row, state.now(), include_tasks=include_tasks)
+            return views.workflow_json(row, state.now(), include_tasks=include_tasks)
 
     def workflow_ids(self) -> tuple[str, ...]:
         """All workflows, in the order of their start."""
@@ -444,7 +436,7 @@ class ConductorModel(ModelCore):
     def search_workflows(self, query: str = "", *, start: int = 0, size: int = 100, sort: str = "") -> dict[str, Any]:
         """Summaries of workflows: `totalHits` and a page of `results`."""
         with self._operation("search_workflows") as state:
-            return search_workflows(state.workflows.values(), query, start=start, size=size, sort=sort)
+            return views.search_workflows(state.workflows.values(), query, start=start, size=size, sort=sort)
 
     def now(self) -> int:
         """The time of the model, in milliseconds since the epoch."""
@@ -549,7 +541,7 @@ class ConductorModel(ModelCore):
             rows = [row for row in state.workflows.values() if (row.name, row.correlation_id) == (name, correlation_id)]
             listed = [row for row in rows if include_closed or not row.status.terminal]
             listed.sort(key=lambda row: row.workflow_id)
-            return [workflow_json(row, state.now(), include_tasks=include_tasks) for row in listed]
+            return [views.workflow_json(row, state.now(), include_tasks=include_tasks) for row in listed]
 
 
 def _parse_all(definitions: Sequence[Mapping[str, Any]], now: int) -> list[dict[str, Any]]:
@@ -612,7 +604,7 @@ class InMemoryConductor(ConductorModel):
             return delivery
         with self._locked() as state:
             tasks = state.workflows[delivery.workflow_id].tasks
-            rows = [task_json(row, state.now()) for row in tasks if row.reference_name == delivery.reference_name]
+            rows = [views.task_json(row, state.now()) for row in tasks if row.reference_name == delivery.reference_name]
             known = known_by_its_retry({"tasks": rows}, delivery)
             if known is None:
                 later = _result(delivery, status="IN_PROGRESS", callbackAfterSeconds=UNTIL_ITS_RETRY_ENDS)
@@ -644,8 +636,8 @@ class InMemoryConductor(ConductorModel):
             workflow = state.workflows.get(workflow_id)
             if workflow is None:
                 return None
-            tasks = [task_fields(row, state.now()) for row in workflow.tasks]
-            return workflow_from({**workflow_fields(workflow), "tasks": tasks})
+            tasks = [views.task_fields(row, state.now()) for row in workflow.tasks]
+            return workflow_from({**views.workflow_fields(workflow), "tasks": tasks})
 
     def extend_lease(self, delivery: Delivery) -> None:
         """Extend the response timeout of the delivery that currently has the attempt."""

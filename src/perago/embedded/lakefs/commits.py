@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from perago.embedded.lakefs import values
 from perago.embedded.lakefs.repository import (
     SHOULD_BE_A_COMMIT,
     Branch,
@@ -16,28 +17,6 @@ from perago.embedded.lakefs.repository import (
     check_ref,
 )
 from perago.embedded.lakefs.trees import ACTIONS_PREFIX, EMPTY_TREE, Tree, merge_trees, three_dot_diff, two_dot_diff
-from perago.embedded.lakefs.values import (
-    ActionNotRun,
-    ActionRun,
-    Conflict,
-    Difference,
-    DiffType,
-    Dirty,
-    HookAborted,
-    HookRun,
-    Invalid,
-    LakeFSError,
-    MergeBase,
-    MergeEvent,
-    Missing,
-    NoChanges,
-    Page,
-    Strategy,
-    fold,
-    page_of,
-    paths_from,
-    same,
-)
 from perago.ports import Commit
 
 _PREPARING = "prepare-commit hook aborted, run id '0'"
@@ -48,7 +27,7 @@ STRATEGY_KEY = ".lakefs.merge.strategy"
 # --------------------------------------------------------------------------- read and compare
 
 
-def staged_changes(repo: Repository, branch: str) -> list[Difference]:
+def staged_changes(repo: Repository, branch: str) -> list[values.Difference]:
     """Return a branch's uncommitted changes, in order of path.
 
     Raises:
@@ -58,14 +37,20 @@ def staged_changes(repo: Repository, branch: str) -> list[Difference]:
     target = repo.branch(branch)
     tree, differences = repo.head(target).tree, []
     for path, entry in sorted(repo.changes(target).items()):
-        kind = DiffType.REMOVED if entry is None else DiffType.CHANGED if tree.get(path) else DiffType.ADDED
-        differences.append(Difference(path, kind, 0 if entry is None else entry.blob.size, entry))
+        kind = (
+            values.DiffType.REMOVED
+            if entry is None
+            else values.DiffType.CHANGED
+            if tree.get(path)
+            else values.DiffType.ADDED
+        )
+        differences.append(values.Difference(path, kind, 0 if entry is None else entry.blob.size, entry))
     return differences
 
 
 def diff_branch(
     repo: Repository, branch: str, *, prefix: str = "", after: str = "", delimiter: str = "", amount: int = -1
-) -> Page[Difference]:
+) -> values.Page[values.Difference]:
     """One page of a branch's uncommitted changes."""
     return _page(staged_changes(repo, branch), prefix, after, delimiter, amount)
 
@@ -80,7 +65,7 @@ def diff_refs(
     after: str = "",
     delimiter: str = "",
     amount: int = -1,
-) -> Page[Difference]:
+) -> values.Page[values.Difference]:
     """One page of the differences of two refs: the effect of a merge of `right` into `left`, or, with `two_dot`, the
     changes from `left` to `right`. Committed state, except for `branch$` on the right of a two-dot diff.
 
@@ -103,21 +88,26 @@ def diff_refs(
     return _page(differences, prefix, after, delimiter, amount)
 
 
-def _page(differences: Sequence[Difference], prefix: str, after: str, delimiter: str, amount: int) -> Page[Difference]:
+def _page(
+    differences: Sequence[values.Difference], prefix: str, after: str, delimiter: str, amount: int
+) -> values.Page[values.Difference]:
     """One page of a diff; with a delimiter, folded into prefixes that changed.
 
     With a delimiter lakeFS continues behind everything that begins with `after`: after `a` there is no `ab`.
     """
     by_path = {difference.path: difference for difference in differences}
-    paths = paths_from(list(by_path), prefix, after)
+    paths = values.paths_from(list(by_path), prefix, after)
     if delimiter and after and after >= prefix:
         paths = (path for path in paths if not path.startswith(after))
-    folded = fold(paths, prefix, delimiter, after)
-    items = (Difference(path, DiffType.PREFIX_CHANGED) if is_common else by_path[path] for path, is_common in folded)
-    return page_of(items, lambda difference: difference.path, amount)
+    folded = values.fold(paths, prefix, delimiter, after)
+    items = (
+        values.Difference(path, values.DiffType.PREFIX_CHANGED) if is_common else by_path[path]
+        for path, is_common in folded
+    )
+    return values.page_of(items, lambda difference: difference.path, amount)
 
 
-def find_merge_base(repo: Repository, source: str, destination: str) -> MergeBase:
+def find_merge_base(repo: Repository, source: str, destination: str) -> values.MergeBase:
     """Find the commits that a merge of `source` into `destination` compares; lakeFS answers with the two swapped.
 
     Raises:
@@ -129,10 +119,10 @@ def find_merge_base(repo: Repository, source: str, destination: str) -> MergeBas
     return _merge_base(repo, destination, source)
 
 
-def _merge_base(repo: Repository, source: str, destination: str) -> MergeBase:
+def _merge_base(repo: Repository, source: str, destination: str) -> values.MergeBase:
     ours = repo.commit_of(source, f"get commit by ref {source}").commit.id
     theirs = repo.commit_of(destination, f"get commit by branch {destination}").commit.id
-    return MergeBase(repo.graph.merge_base(ours, theirs), ours, theirs)
+    return values.MergeBase(repo.graph.merge_base(ours, theirs), ours, theirs)
 
 
 def get_commit(repo: Repository, ref: str) -> CommitRecord:
@@ -144,8 +134,8 @@ def get_commit(repo: Repository, ref: str) -> CommitRecord:
     """
     try:
         return repo.resolve_commit(ref, SHOULD_BE_A_COMMIT)
-    except Missing:
-        raise Missing("commit not found") from None
+    except values.Missing:
+        raise values.Missing("commit not found") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +178,7 @@ def _commit_id(repo: Repository, ref: str, name: str) -> str:
     """The id of the commit that `ref` points at; `name` says in a refusal which of the refs it was."""
     try:
         return repo.resolve_commit(ref, SHOULD_BE_A_COMMIT).commit.id
-    except LakeFSError as error:
+    except values.LakeFSError as error:
         raise error.within(name) from None
 
 
@@ -212,24 +202,24 @@ def _touches(repo: Repository, record: CommitRecord, query: LogQuery) -> bool:
     if len(record.commit.parents) != 1:
         return False
     before, now = _parent_tree(repo, record.commit, 1), record.tree
-    if any(not same(before.get(path), now.get(path)) for path in query.objects):
+    if any(not values.same(before.get(path), now.get(path)) for path in query.objects):
         return True
     return bool(query.prefixes) and any(path.startswith(tuple(query.prefixes)) for path in before.changes_to(now))
 
 
 def list_runs(
     repo: Repository, *, branch: str = "", commit: str = "", after: str = "", amount: int = -1
-) -> Page[ActionRun]:
+) -> values.Page[values.ActionRun]:
     """One page of the runs of actions, newest first, by branch or by commit.
 
     Raises:
         Invalid: both a branch and a commit.
     """
     if branch and commit:
-        raise Invalid("can't use both branchID and MergedCommitID: parameters conflict")
+        raise values.Invalid("can't use both branchID and MergedCommitID: parameters conflict")
     runs = (repo.runs[run_id] for run_id in sorted(repo.runs))
     shown = (run for run in runs if run.id > after and branch in ("", run.branch) and commit in ("", run.commit_id))
-    return page_of(shown, lambda run: run.id, amount)
+    return values.page_of(shown, lambda run: run.id, amount)
 
 
 # ------------------------------------------------------------------------------ make and undo
@@ -258,13 +248,13 @@ def commit(
     if branch not in repo.branches:
         try:  # lakeFS looks for actions first, so a name that is not a ref fails there
             repo.resolve(branch)
-        except LakeFSError as error:
+        except values.LakeFSError as error:
             raise error.within(f"{_PREPARING}: list actions from commit: listing actions") from None
     target = repo.branch(branch)
     repo.check_protection(branch, "cannot commit to protected branch")
     changes = repo.changes(target)
     if not changes and not allow_empty:
-        raise NoChanges("commit: no changes")
+        raise values.NoChanges("commit: no changes")
     tree = repo.head(target).tree.with_changes(changes)
     check_actions(tree, _PREPARING)
     record = _advance(repo, target, tree, message, metadata or {}, date)
@@ -279,7 +269,7 @@ def merge(
     message: str = "",
     metadata: Mapping[str, str] | None = None,
     *,
-    strategy: Strategy = Strategy.NONE,
+    strategy: values.Strategy = values.Strategy.NONE,
     allow_empty: bool = False,
     squash: bool = False,
     force: bool = False,
@@ -303,7 +293,7 @@ def merge(
         base = repo.graph[repo.graph.merge_base(theirs.commit.id, head.commit.id)]
         empty = allow_empty or force
         tree = merge_trees(base.tree, theirs.tree, head.tree, strategy=strategy, allow_empty=empty)
-    except LakeFSError as error:
+    except values.LakeFSError as error:
         raise error.within(f"update branch {branch}") from None
     record = repo.graph.add(
         parents=(head.commit.id,) if squash else (head.commit.id, theirs.commit.id),
@@ -314,7 +304,7 @@ def merge(
         at=repo.server.clock.now(),
         squashed=theirs.commit.id if squash else None,
     )
-    run_hooks(repo, theirs.tree, MergeEvent(branch, source, record.commit))
+    run_hooks(repo, theirs.tree, values.MergeEvent(branch, source, record.commit))
     repo.move(target, record.commit.id)
     skip_hooks(repo, theirs.tree, "merge", branch, record.commit.id)
     return record
@@ -344,14 +334,14 @@ def revert(
     check_branch_name(branch)
     check_ref(ref)
     if parent_number < 0:
-        raise Invalid("argument parentNumber: invalid value: validation error")
+        raise values.Invalid("argument parentNumber: invalid value: validation error")
     repo.check_writable(force)
     undone = repo.commit_of(ref, f"get commit from ref {ref}")
     parents = undone.commit.parents
     if len(parents) > 1 and parent_number == 0:
-        raise Conflict("must specify 1-based parent number for reverting merge commit")
+        raise values.Conflict("must specify 1-based parent number for reverting merge commit")
     if parent_number > len(parents):
-        raise Invalid(f"{_NO_SUCH_PARENT}: parent {parent_number}")
+        raise values.Invalid(f"{_NO_SUCH_PARENT}: parent {parent_number}")
     parent = _parent_tree(repo, undone.commit, max(parent_number, 1))
     commit_message, commit_metadata = message or f"Revert {ref}", metadata or {}
     return _apply(repo, branch, "revert", undone.tree, parent, commit_message, commit_metadata, allow_empty=allow_empty)
@@ -377,15 +367,15 @@ def cherry_pick(
     check_branch_name(branch)
     check_ref(ref)
     if parent_number is not None and parent_number < 1:
-        raise Invalid("argument parentNumber: value should be greater than 0: invalid value: validation error")
+        raise values.Invalid("argument parentNumber: value should be greater than 0: invalid value: validation error")
     repo.check_writable(force)
     picked = repo.commit_of(ref, f"get commit from ref {ref}")
     made = picked.commit
     if len(made.parents) > 1 and parent_number is None:
-        raise Invalid("must specify 1-based parent number for cherry-picking merge commit")
+        raise values.Invalid("must specify 1-based parent number for cherry-picking merge commit")
     number = 1 if parent_number is None else parent_number
     if number > len(made.parents):
-        raise Invalid(f"parent {number}: {_NO_SUCH_PARENT}")
+        raise values.Invalid(f"parent {number}: {_NO_SUCH_PARENT}")
     origin = {"cherry-pick-origin": made.id, "cherry-pick-committer": made.committer}
     commit_metadata = {**(made.metadata if metadata is None else metadata), **origin}
     parent = _parent_tree(repo, made, number)
@@ -409,8 +399,8 @@ def _apply(
     try:
         tree = merge_trees(before, after, head, allow_empty=allow_empty)
         if operation == "revert" and tree.id == head.id and not allow_empty:
-            raise NoChanges("no changes")
-    except LakeFSError as error:
+            raise values.NoChanges("no changes")
+    except values.LakeFSError as error:
         raise error.within("update branch") from None
     record = _advance(repo, target, tree, message, metadata)
     skip_hooks(repo, head, operation, branch, record.commit.id)
@@ -437,7 +427,7 @@ def _clean_branch(repo: Repository, name: str, argument: str = "branch") -> Bran
     check_branch_name(name, argument)
     branch = repo.branch(name)
     if repo.changes(branch):
-        raise Dirty
+        raise values.Dirty
     return branch
 
 
@@ -451,7 +441,7 @@ def _parent_tree(repo: Repository, commit: Commit, number: int) -> Tree:
 # each of its events, with a warning and a run that says `skipped`.
 
 
-def run_hooks(repo: Repository, source: Tree, event: MergeEvent) -> None:
+def run_hooks(repo: Repository, source: Tree, event: values.MergeEvent) -> None:
     """Run the hooks whose action files are in the source tree, and record their runs.
 
     Raises:
@@ -472,15 +462,15 @@ def run_hooks(repo: Repository, source: Tree, event: MergeEvent) -> None:
         if hook is not None:
             refused = hook.refuse(event)
             output = "" if refused is None else f"Error: action failed: {refused}\n"
-            ran.append(HookRun(f"{number:04d}_0000", hook.name, hook.hook, refused is None, output))
+            ran.append(values.HookRun(f"{number:04d}_0000", hook.name, hook.hook, refused is None, output))
         elif _waits_for(source, action, "pre-merge"):
             ran.append(_skipped(number, action, "pre-merge", event.branch))
     if not ran:
         return
-    repo.runs[run_id] = ActionRun(run_id, event.branch, event.commit.id, "pre-merge", at, tuple(ran))
+    repo.runs[run_id] = values.ActionRun(run_id, event.branch, event.commit.id, "pre-merge", at, tuple(ran))
     failed = [hook for hook in ran if not hook.passed]
     if failed:
-        raise HookAborted(f"{refusal}: {_errors(failed)}")
+        raise values.HookAborted(f"{refusal}: {_errors(failed)}")
 
 
 def skip_hooks(repo: Repository, tree: Tree, operation: str, branch: str, commit_id: str) -> None:
@@ -497,7 +487,7 @@ def skip_hooks(repo: Repository, tree: Tree, operation: str, branch: str, commit
         waiting = [action for action in unknown if event != "pre-merge" and _waits_for(tree, action, event)]
         if waiting:
             hooks = tuple(_skipped(number, action, event, branch) for number, action in enumerate(waiting))
-            run = ActionRun(_run_id(repo, repo.now()), branch, commit_id, event, repo.now(), hooks)
+            run = values.ActionRun(_run_id(repo, repo.now()), branch, commit_id, event, repo.now(), hooks)
             repo.runs[run.id] = run
 
 
@@ -512,14 +502,14 @@ def _waits_for(tree: Tree, action: str, event: str) -> bool:
     return re.search(rb"(?<![\w-])%s[\"']?\s*:" % event.encode(), text) is not None
 
 
-def _skipped(number: int, action: str, event: str, branch: str) -> HookRun:
+def _skipped(number: int, action: str, event: str, branch: str) -> values.HookRun:
     note = f"the embedded lakeFS does not run the {event} hooks of {action!r}; a real server would"
-    warnings.warn(f"{branch!r}: {note}", ActionNotRun, stacklevel=2)
+    warnings.warn(f"{branch!r}: {note}", values.ActionNotRun, stacklevel=2)
     hook = action.removeprefix(ACTIONS_PREFIX)
-    return HookRun(f"{number:04d}_0000", action, hook, True, f"{note}\n", skipped=True)
+    return values.HookRun(f"{number:04d}_0000", action, hook, True, f"{note}\n", skipped=True)
 
 
-def _errors(failed: Sequence[HookRun]) -> str:
+def _errors(failed: Sequence[values.HookRun]) -> str:
     count = "1 error" if len(failed) == 1 else f"{len(failed)} errors"
     lines = (
         f"\t* hook run id '{hook.id}' failed on action '{hook.action}' hook '{hook.hook}': "
@@ -539,7 +529,7 @@ def check_actions(tree: Tree, context: str) -> None:
     for action in _actions(tree):
         if action.endswith("/") and action != ACTIONS_PREFIX:
             problem = f"loading file {action}: get action file metadata {action}: not found"
-            raise Missing(f"{context}: 1 error occurred:\n\t* {problem}\n\n")
+            raise values.Missing(f"{context}: 1 error occurred:\n\t* {problem}\n\n")
 
 
 def _actions(tree: Tree) -> list[str]:

@@ -6,21 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from perago.embedded.lakefs import values
 from perago.embedded.lakefs.repository import Repository, check_branch_name, check_length, check_path, check_ref
-from perago.embedded.lakefs.values import (
-    Blob,
-    CommonPrefix,
-    DeleteError,
-    Entry,
-    Invalid,
-    LakeFSError,
-    Missing,
-    Page,
-    PathExists,
-    fold,
-    page_of,
-    paths_from,
-)
 
 MAX_BATCH = 1000
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
@@ -30,13 +17,13 @@ def put_object(
     repo: Repository,
     branch: str,
     path: str,
-    content: bytes | Blob,
+    content: bytes | values.Blob,
     *,
     content_type: str | None = None,
     metadata: Mapping[str, str] | None = None,
     if_absent: bool = False,
     force: bool = False,
-) -> Entry:
+) -> values.Entry:
     """Stage an object. The names of user metadata become lower case, as HTTP headers do.
 
     Raises:
@@ -62,7 +49,7 @@ def check_put(repo: Repository, branch: str, path: str, *, if_absent: bool) -> N
     check_branch_name(branch, "name")
     repo.branch(branch, f"branch '{branch}' not found")
     if if_absent and _look_up(repo, branch, path) is not None:
-        raise PathExists
+        raise values.PathExists
 
 
 def new_address(repo: Repository) -> str:
@@ -77,14 +64,14 @@ def link_object(
     branch: str,
     path: str,
     address: str,
-    blob: Blob,
+    blob: values.Blob,
     *,
     content_type: str | None = None,
     metadata: Mapping[str, str] | None = None,
     mtime: int | None = None,
     if_absent: bool = False,
     force: bool = False,
-) -> Entry:
+) -> values.Entry:
     """Stage an object whose bytes a client says it has put at an address. They cannot be read here.
 
     Raises:
@@ -94,14 +81,14 @@ def link_object(
     kind = DEFAULT_CONTENT_TYPE if content_type is None else content_type
     repo.check_writable(force)
     if address.startswith(repo.info.storage_namespace) and address not in repo.server.linkable:
-        raise Invalid("address is not signed: link address invalid")
-    entry = Entry(path, blob, kind, metadata or {}, repo.now() if mtime is None else mtime, address)
+        raise values.Invalid("address is not signed: link address invalid")
+    entry = values.Entry(path, blob, kind, metadata or {}, repo.now() if mtime is None else mtime, address)
     return _put(repo, branch, entry, if_absent=if_absent)
 
 
 def copy_object(
     repo: Repository, branch: str, path: str, *, source: str, source_ref: str = "", force: bool = False
-) -> Entry:
+) -> values.Entry:
     """Stage a copy of the object at `source` of `source_ref` (by default the branch itself) with bytes of its own.
 
     Raises:
@@ -128,12 +115,12 @@ def set_user_metadata(repo: Repository, branch: str, path: str, metadata: Mappin
     repo.check_protection(branch)
     try:
         entry = stat_object(repo, branch, path)
-    except Missing as error:
+    except values.Missing as error:
         raise error.within(f"update user metadata on {repo.info.name}/{branch}/{path}") from None
     target.stage(path, replace(entry, metadata=dict(metadata)))
 
 
-def stat_object(repo: Repository, ref: str, path: str) -> Entry:
+def stat_object(repo: Repository, ref: str, path: str) -> values.Entry:
     """Return the object at `path`; its `blob` has the bytes. A prefix is not an object.
 
     Raises:
@@ -144,13 +131,13 @@ def stat_object(repo: Repository, ref: str, path: str) -> Entry:
     check_path(path)
     entry = _look_up(repo, ref, path)
     if entry is None:
-        raise Missing("not found")
+        raise values.Missing("not found")
     return entry
 
 
 def list_objects(
     repo: Repository, ref: str, *, prefix: str = "", after: str = "", delimiter: str = "", amount: int = -1
-) -> Page[Entry | CommonPrefix]:
+) -> values.Page[values.Entry | values.CommonPrefix]:
     """One page of objects and common prefixes, in unsigned byte order.
 
     Raises:
@@ -161,15 +148,15 @@ def list_objects(
     check_length("prefix", prefix)
     check_length("delimiter", delimiter)
     tree = repo.tree(repo.resolve(ref))
-    folded = fold(paths_from(tree.paths, prefix, after), prefix, delimiter, after)
-    items = (CommonPrefix(path) if is_common else tree.entries[path] for path, is_common in folded)
-    return page_of(items, lambda item: item.path, amount)
+    folded = values.fold(values.paths_from(tree.paths, prefix, after), prefix, delimiter, after)
+    items = (values.CommonPrefix(path) if is_common else tree.entries[path] for path, is_common in folded)
+    return values.page_of(items, lambda item: item.path, amount)
 
 
-def all_objects(repo: Repository, ref: str, prefix: str = "") -> tuple[Entry, ...]:
+def all_objects(repo: Repository, ref: str, prefix: str = "") -> tuple[values.Entry, ...]:
     """Every object below `prefix`, without pages."""
     tree = repo.tree(repo.resolve(ref))
-    return tuple(tree.entries[path] for path in paths_from(tree.paths, prefix, ""))
+    return tuple(tree.entries[path] for path in values.paths_from(tree.paths, prefix, ""))
 
 
 def delete_object(repo: Repository, branch: str, path: str, *, force: bool = False) -> None:
@@ -184,7 +171,7 @@ def delete_object(repo: Repository, branch: str, path: str, *, force: bool = Fal
 
 def delete_objects(
     repo: Repository | None, branch: str, paths: Sequence[str], *, force: bool = False
-) -> tuple[DeleteError, ...]:
+) -> tuple[values.DeleteError, ...]:
     """Stage up to 1,000 deletions, all or none. The answer names the paths that could not be deleted.
 
     Missing objects are fine. A missing branch or repository (None) and an empty path are answered like success, and
@@ -194,13 +181,13 @@ def delete_objects(
         Invalid: more than 1,000 paths.
     """
     if len(paths) > MAX_BATCH:
-        raise Invalid(f"request size exceeded, max paths is set to {MAX_BATCH}")
+        raise values.Invalid(f"request size exceeded, max paths is set to {MAX_BATCH}")
     try:
         if repo is not None:
             _delete_all(repo, branch, paths, force=force)
-    except LakeFSError as error:
+    except values.LakeFSError as error:
         status = 403 if error.status == 403 else 500
-        return tuple(DeleteError(path, status, error.message) for path in paths)
+        return tuple(values.DeleteError(path, status, error.message) for path in paths)
     return ()
 
 
@@ -218,12 +205,14 @@ def _delete_all(repo: Repository, branch: str, paths: Sequence[str], *, force: b
             target.stage(path, None)
 
 
-def _new_entry(repo: Repository, path: str, blob: Blob, content_type: str, metadata: Mapping[str, str]) -> Entry:
+def _new_entry(
+    repo: Repository, path: str, blob: values.Blob, content_type: str, metadata: Mapping[str, str]
+) -> values.Entry:
     """An entry of now, with an address of its own."""
-    return Entry(path, blob, content_type, metadata, repo.now(), repo.new_address())
+    return values.Entry(path, blob, content_type, metadata, repo.now(), repo.new_address())
 
 
-def _put(repo: Repository, branch: str, entry: Entry, *, if_absent: bool = False) -> Entry:
+def _put(repo: Repository, branch: str, entry: values.Entry, *, if_absent: bool = False) -> values.Entry:
     check_put(repo, branch, entry.path, if_absent=if_absent)
     check_path(entry.path)
     repo.check_protection(branch)
@@ -231,7 +220,7 @@ def _put(repo: Repository, branch: str, entry: Entry, *, if_absent: bool = False
     return entry
 
 
-def _look_up(repo: Repository, ref: str, path: str) -> Entry | None:
+def _look_up(repo: Repository, ref: str, path: str) -> values.Entry | None:
     """Find an object without building the tree that a branch shows with its staged changes."""
     branch = repo.branches.get(ref)
     if branch is not None and path in branch.staged:

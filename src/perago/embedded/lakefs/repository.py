@@ -20,26 +20,8 @@ from fnmatch import fnmatchcase
 
 from perago.attempt.publication import FENCE_PATH
 from perago.embedded.journal import Journal, Table
+from perago.embedded.lakefs import values
 from perago.embedded.lakefs.trees import EMPTY_TREE, Tree
-from perago.embedded.lakefs.values import (
-    ActionRun,
-    BlobStore,
-    Entry,
-    Exists,
-    Forbidden,
-    HeadFence,
-    ImpossibleName,
-    Invalid,
-    LakeFSError,
-    Missing,
-    Page,
-    PreMergeHook,
-    ReadOnly,
-    Reference,
-    RepositoryInfo,
-    page_of,
-    same,
-)
 from perago.ports import Clock, Commit
 
 MAX_PATH_BYTES = 1024
@@ -57,7 +39,7 @@ def check_repository_name(name: str) -> None:
         ImpossibleName: a name that cannot be a repository's.
     """
     if not _REPOSITORY.fullmatch(name):
-        raise ImpossibleName(f"argument repository: repository id: {_INVALID}")
+        raise values.ImpossibleName(f"argument repository: repository id: {_INVALID}")
 
 
 def check_branch_name(name: str, argument: str = "branch") -> None:
@@ -68,10 +50,10 @@ def check_branch_name(name: str, argument: str = "branch") -> None:
         LakeFSError: no name at all.
     """
     if not name:
-        raise LakeFSError(f"argument {argument}: required value: validation error")
+        raise values.LakeFSError(f"argument {argument}: required value: validation error")
     if not _BRANCH.fullmatch(name):
         rule = "branch id must consist of letters, digits, underscores and dashes, and cannot start with a dash"
-        raise ImpossibleName(f"argument {argument}: branch id: {_INVALID}: {rule}")
+        raise values.ImpossibleName(f"argument {argument}: branch id: {_INVALID}: {rule}")
 
 
 def check_tag_name(name: str) -> None:
@@ -82,9 +64,9 @@ def check_tag_name(name: str) -> None:
         LakeFSError: no name at all.
     """
     if not name:
-        raise LakeFSError("argument tagID: required value: validation error")
+        raise values.LakeFSError("argument tagID: required value: validation error")
     if name == "@" or name.endswith((".", ".lock")) or _TAG_FORBIDDEN.search(name):
-        raise Invalid(f"argument tagID: tag id: {_INVALID}")
+        raise values.Invalid(f"argument tagID: tag id: {_INVALID}")
 
 
 def check_ref(ref: str, argument: str = "ref") -> None:
@@ -95,15 +77,15 @@ def check_ref(ref: str, argument: str = "ref") -> None:
         LakeFSError: it is empty.
     """
     if not ref:
-        raise LakeFSError(f"argument {argument}: required value: validation error")
+        raise values.LakeFSError(f"argument {argument}: required value: validation error")
     if ref.split() != [ref]:
-        raise ImpossibleName(f"argument {argument}: ref: {_INVALID}")
+        raise values.ImpossibleName(f"argument {argument}: ref: {_INVALID}")
 
 
 def check_path(path: str) -> None:
     """Raise `Invalid` for an empty path, one that is not UTF-8, or one of more than 1,024 bytes."""
     if not path:
-        raise Invalid("argument path: missing path: required value: validation error")
+        raise values.Invalid("argument path: missing path: required value: validation error")
     check_length("path", path)
 
 
@@ -112,9 +94,9 @@ def check_length(argument: str, text: str) -> None:
     try:
         length = len(text.encode())
     except UnicodeEncodeError:
-        raise Invalid(f"argument {argument}: {_INVALID}: not UTF-8") from None
+        raise values.Invalid(f"argument {argument}: {_INVALID}: not UTF-8") from None
     if length > MAX_PATH_BYTES:
-        raise Invalid(f"argument {argument}: {_INVALID}: {length} is above maximum length ({MAX_PATH_BYTES})")
+        raise values.Invalid(f"argument {argument}: {_INVALID}: {length} is above maximum length ({MAX_PATH_BYTES})")
 
 
 INVALID_REF = "ref: invalid value: validation error"
@@ -166,7 +148,7 @@ def parse_ref(text: str) -> RefExpression:
     """
     base = _BASE.match(text)
     if base is None:
-        raise Invalid(INVALID_REF)
+        raise values.Invalid(INVALID_REF)
     return RefExpression(base.group(), tuple(map(_step, _MODIFIER.findall(text, base.end()))))
 
 
@@ -174,10 +156,10 @@ def _step(modifier: str) -> Step:
     mark, number = modifier[0], modifier[1:]
     if mark in "@$":
         if number:
-            raise Invalid(INVALID_REF)
+            raise values.Invalid(INVALID_REF)
         return Step(mark)
     if number and not _NUMBER.fullmatch(number):
-        raise Invalid(f"could not parse modifier {modifier}: {INVALID_REF}")
+        raise values.Invalid(f"could not parse modifier {modifier}: {INVALID_REF}")
     return Step(mark, int(number or "1"))
 
 
@@ -249,14 +231,14 @@ class CommitGraph(Table[str, CommitRecord]):
                 for _ in range(step.count):
                     parents = self[commit_id].commit.parents
                     if not parents:
-                        raise Missing("not found")
+                        raise values.Missing("not found")
                     commit_id = parents[0]
             elif step.mark != "^":
-                raise Invalid(INVALID_REF)
+                raise values.Invalid(INVALID_REF)
             elif step.count != 0:
                 parents = self[commit_id].commit.parents
                 if not 1 <= step.count <= len(parents):
-                    raise Invalid(INVALID_REF)
+                    raise values.Invalid(INVALID_REF)
                 commit_id = parents[step.count - 1]
         return commit_id
 
@@ -280,7 +262,7 @@ class CommitGraph(Table[str, CommitRecord]):
                 reached[parent] = reached.get(parent, 0) | reached[commit_id]
                 if reached[parent] == left_side | right_side:
                     return parent
-        raise Missing("no merge base")
+        raise values.Missing("no merge base")
 
     def _by_generation(self, commit_id: str) -> tuple[int, float, str]:
         record = self[commit_id]
@@ -329,11 +311,11 @@ class Branch:
     name: str
     commit_id: str
     hidden: bool
-    staged: Table[str, Entry | None]
+    staged: Table[str, values.Entry | None]
     view: Tree | None = None
     """The head with the staged changes, as long as neither moves."""
 
-    def stage(self, path: str, entry: Entry | None) -> None:
+    def stage(self, path: str, entry: values.Entry | None) -> None:
         """Stage an object or, with None, a deletion."""
         self.staged[path] = entry
         self.view = None
@@ -344,15 +326,15 @@ class Branch:
             del self.staged[path]
         self.view = None
 
-    def reference(self) -> Reference:
+    def reference(self) -> values.Reference:
         """Return it as the server describes it."""
-        return Reference(self.name, self.commit_id, self.hidden)
+        return values.Reference(self.name, self.commit_id, self.hidden)
 
 
 class Repository:
     """Branches, tags, commits and how names resolve to them."""
 
-    def __init__(self, server: LakeFSServer, info: RepositoryInfo, *, bare: bool = False) -> None:
+    def __init__(self, server: LakeFSServer, info: values.RepositoryInfo, *, bare: bool = False) -> None:
         self.server = server
         self.info = info
         journal, name = server.journal, info.name
@@ -362,7 +344,7 @@ class Repository:
         self.metadata: Table[str, str] = Table(journal, "metadata", name)
         self.protected: tuple[str, ...] = ()
         """Patterns of branches that are written to by merges and reverts only."""
-        self.runs: Table[str, ActionRun] = Table(journal, "run", name)
+        self.runs: Table[str, values.ActionRun] = Table(journal, "run", name)
         """The runs of the actions by id, oldest first."""
         if bare:
             return
@@ -373,7 +355,7 @@ class Repository:
 
     def add_branch(self, name: str, commit_id: str, *, hidden: bool = False) -> Branch:
         """Create a branch whose name is free."""
-        staged: Table[str, Entry | None] = Table(self.server.journal, "staged", self.info.name, name)
+        staged: Table[str, values.Entry | None] = Table(self.server.journal, "staged", self.info.name, name)
         branch = self.branches[name] = Branch(name, commit_id, hidden, staged)
         return branch
 
@@ -402,7 +384,7 @@ class Repository:
         try:
             return self.branches[name]
         except KeyError:
-            raise Missing(message) from None
+            raise values.Missing(message) from None
 
     def now(self) -> int:
         """The time of the server, in seconds since the epoch."""
@@ -420,21 +402,21 @@ class Repository:
     def check_writable(self, force: bool = False) -> None:
         """Raise `ReadOnly` for a read-only repository, unless the call is forced."""
         if self.info.read_only and not force:
-            raise ReadOnly
+            raise values.ReadOnly
 
     def check_protection(self, branch: str, message: str = "cannot write to protected branch") -> None:
         """Raise `Forbidden` for a protected branch."""
         if any(fnmatchcase(branch, pattern) for pattern in self.protected):
-            raise Forbidden(message)
+            raise values.Forbidden(message)
 
     def head(self, branch: Branch) -> CommitRecord:
         """The commit that a branch points at."""
         return self.graph[branch.commit_id]
 
-    def changes(self, branch: Branch) -> dict[str, Entry | None]:
+    def changes(self, branch: Branch) -> dict[str, values.Entry | None]:
         """Return the staged changes that differ from the head. An identical re-upload is not a change."""
         tree = self.head(branch).tree
-        return {path: entry for path, entry in branch.staged.items() if not same(tree.get(path), entry)}
+        return {path: entry for path, entry in branch.staged.items() if not values.same(tree.get(path), entry)}
 
     def resolve(self, text: str) -> ResolvedRef:
         """Resolve a ref expression: a full commit id, else a branch, a tag, a unique commit id prefix.
@@ -464,14 +446,14 @@ class Repository:
         """
         resolved = self.resolve(text)
         if resolved.explicit_staging:
-            raise Invalid(staging or f"reference '{text}': reference to staging area with $ is not a commit")
+            raise values.Invalid(staging or f"reference '{text}': reference to staging area with $ is not a commit")
         return self.graph[resolved.commit_id]
 
     def commit_of(self, text: str, context: str) -> CommitRecord:
         """Return the commit like `resolve_commit`, with `context` before the message of a refusal."""
         try:
             return self.resolve_commit(text)
-        except LakeFSError as error:
+        except values.LakeFSError as error:
             raise error.within(context) from None
 
     def tree(self, resolved: ResolvedRef) -> Tree:
@@ -496,7 +478,7 @@ class Repository:
             return self.tags[name]
         commit_id = self.graph.by_prefix(name) if _ID_PREFIX.fullmatch(name) else None
         if commit_id is None:
-            raise Missing("not found")
+            raise values.Missing("not found")
         return commit_id
 
 
@@ -509,12 +491,12 @@ NAMESPACE = "local://"
 class LakeFSServer:
     """All repositories of one server. Hold `lock` to use one of them from several threads."""
 
-    def __init__(self, clock: Clock, *, hooks: Mapping[str, PreMergeHook] | None = None) -> None:
+    def __init__(self, clock: Clock, *, hooks: Mapping[str, values.PreMergeHook] | None = None) -> None:
         self.clock = clock
         self.committer = "admin"
-        self.hooks: Mapping[str, PreMergeHook] = {FENCE_PATH: HeadFence()} if hooks is None else hooks
+        self.hooks: Mapping[str, values.PreMergeHook] = {FENCE_PATH: values.HeadFence()} if hooks is None else hooks
         self.started: int = int(clock.now())
-        self.blobs: BlobStore = BlobStore()
+        self.blobs: values.BlobStore = values.BlobStore()
         self.lock: threading.RLock = threading.RLock()
         self.journal: Journal = Journal()
         self.repositories: Table[str, Repository] = Table(self.journal, "repository")
@@ -540,7 +522,7 @@ class LakeFSServer:
             return self.repositories[name]
         except KeyError:
             check_repository_name(name)
-            raise Missing("repository not found") from None
+            raise values.Missing("repository not found") from None
 
     def create_repository(
         self,
@@ -550,7 +532,7 @@ class LakeFSServer:
         default_branch: str = "main",
         read_only: bool = False,
         bare: bool = False,
-    ) -> RepositoryInfo:
+    ) -> values.RepositoryInfo:
         """Create a repository with one empty commit on its default branch; a `bare` one has neither.
 
         Raises:
@@ -562,13 +544,13 @@ class LakeFSServer:
         check_repository_name(name)
         with self.lock:
             if name in self.repositories:
-                raise Exists("error creating repository: not unique")
+                raise values.Exists("error creating repository: not unique")
             if not namespace.startswith(NAMESPACE):
-                raise Invalid(f"failed to match required regex ^{NAMESPACE}: invalid namespace")
+                raise values.Invalid(f"failed to match required regex ^{NAMESPACE}: invalid namespace")
             if not (bare or read_only):
                 self._take(namespace)
             now = int(self.clock.now())
-            info = RepositoryInfo(name, namespace, default_branch or "main", now, read_only)
+            info = values.RepositoryInfo(name, namespace, default_branch or "main", now, read_only)
             self.repositories[name] = Repository(self, info, bare=bare)
             return info
 
@@ -576,20 +558,20 @@ class LakeFSServer:
         """Note that a namespace is used."""
         place = posixpath.normpath(namespace.removeprefix(NAMESPACE).lstrip("/"))
         if place.split("/")[0] in (".", ".."):
-            raise Invalid("failed to create repository: failed to access storage")
+            raise values.Invalid("failed to create repository: failed to access storage")
         if f"{NAMESPACE}{place}" in self.namespaces:
             problem = f"found lakeFS objects in the storage (:{namespace}) key(_lakefs/dummy)"
-            raise Invalid(f"failed to create repository: {problem}: storage namespace already in use")
+            raise values.Invalid(f"failed to create repository: {problem}: storage namespace already in use")
         self.namespaces[f"{NAMESPACE}{place}"] = True
 
     def list_repositories(
         self, *, prefix: str = "", after: str = "", search: str = "", amount: int = -1
-    ) -> Page[RepositoryInfo]:
+    ) -> values.Page[values.RepositoryInfo]:
         """One page of repositories, by name; `search` is any part of the name."""
         with self.lock:
             infos = [self.repositories[name].info for name in sorted(self.repositories) if name > after]
         shown = (info for info in infos if info.name.startswith(prefix) and search in info.name)
-        return page_of(shown, lambda info: info.name, amount)
+        return values.page_of(shown, lambda info: info.name, amount)
 
     def delete_repository(self, name: str, *, force: bool = False) -> None:
         """Delete a repository; a read-only one only with `force`."""
