@@ -7,6 +7,7 @@ import contextlib
 import http.client
 import json
 import re
+import resource
 import socket
 import time
 from collections.abc import Iterator
@@ -186,6 +187,14 @@ def test_silent_connections_do_not_stop_the_answers(monkeypatch: pytest.MonkeyPa
         for connection in silent[:30]:
             with contextlib.suppress(ConnectionResetError):
                 assert connection.recv(1) == b""
+
+
+@pytest.mark.parametrize(("open_files", "connections"), [(256, 128), (1024, 512), (65536, 512), (-1, 512)])
+def test_connections_leave_half_of_the_open_files(
+    open_files: int, connections: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (open_files, open_files))
+    assert loopback._connection_limit() == connections
 
 
 def test_a_login_without_credentials_has_a_small_body(services: EmbeddedServices) -> None:

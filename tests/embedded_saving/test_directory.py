@@ -189,6 +189,17 @@ def test_a_state_that_cannot_be_read_is_refused_and_left_as_it_is(state: Path, h
     assert {**files_of(state), "lock": b""} == {**before, "lock": b""}
 
 
+def test_a_first_start_that_was_killed_can_be_repeated(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    with StateDirectory(path):
+        (path / "state.sqlite.new").write_bytes(b"half a database")
+    with opened(path, InMemoryConductor(SystemClock())):
+        pass
+    assert not (path / "state.sqlite.new").exists()
+    with StateDirectory(path) as directory:
+        assert directory.read() == {("keys",): {"access_key_id": "id", "secret_access_key": SECRET}}
+
+
 def test_a_process_that_is_killed_loses_nothing_that_was_written(tmp_path: Path) -> None:
     """The last change is cut in the middle of its transaction."""
     program = f"""

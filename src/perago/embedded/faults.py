@@ -67,7 +67,7 @@ class FaultScript:
     def __init__(self, known: Collection[str] = ()) -> None:
         self._known = frozenset(known)
         self._faults: list[Fault] = []
-        self._met: set[int] = set()
+        self._triggered: set[int] = set()
         self._calls: Counter[str] = Counter()
         self._lock = threading.Lock()
 
@@ -95,7 +95,7 @@ class FaultScript:
     def unused(self) -> tuple[str, ...]:
         """The faults that no call has triggered, in the order in which they were written."""
         with self._lock:
-            return tuple(str(fault) for index, fault in enumerate(self._faults) if index not in self._met)
+            return tuple(str(fault) for index, fault in enumerate(self._faults) if index not in self._triggered)
 
     def calls(self, operation: str) -> int:
         """Count the calls of `operation`."""
@@ -113,19 +113,19 @@ class FaultScript:
             self._faults.append(fault)
         return self
 
-    def _meet(self, operation: str) -> tuple[Fault, ...]:
+    def _trigger(self, operation: str) -> tuple[Fault, ...]:
         with self._lock:
             self._calls[operation] += 1
             nth = self._calls[operation]
-            met = [i for i, fault in enumerate(self._faults) if (fault.operation, fault.nth) == (operation, nth)]
-            self._met.update(met)
-            return tuple(self._faults[i] for i in met)
+            triggered = [i for i, fault in enumerate(self._faults) if (fault.operation, fault.nth) == (operation, nth)]
+            self._triggered.update(triggered)
+            return tuple(self._faults[i] for i in triggered)
 
 
 @contextmanager
 def faults_around(script: FaultScript, operation: str, *, service: str, clock: Clock) -> Iterator[None]:
     """The context of each operation of a model; must be entered before the model takes its lock."""
-    faults = script._meet(operation)
+    faults = script._trigger(operation)
 
     def happen(moment: Moment) -> None:
         for fault in faults:

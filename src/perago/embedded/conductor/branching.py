@@ -72,7 +72,7 @@ class Switch(SystemTask):
         row.output = {"evaluationResult": [case], "selectedCase": case}
         return _with_case(context, row, step["decisionCases"].get(case, step["defaultCase"]), retry_count)
 
-    def leads_on(self, row: TaskRow) -> bool:
+    def has_successor(self, row: TaskRow) -> bool:
         return "hasChildren" not in row.input
 
     def execute(self, _context: DecisionContext, row: TaskRow) -> bool:
@@ -268,9 +268,8 @@ _TEXTS = ("forkTaskName", "forkTaskType", "forkTaskWorkflow", "forkTaskWorkflowV
 
 def _numbered(state: State, step: Step, resolved_input: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The same worker's task, operator or workflow once for each input."""
-    inputs, workflow, kind = (
-        resolved_input.get(name) for name in ("forkTaskInputs", "forkTaskWorkflow", "forkTaskType")
-    )
+    inputs = resolved_input.get("forkTaskInputs")
+    workflow, kind = resolved_input.get("forkTaskWorkflow"), resolved_input.get("forkTaskType")
     for text in _TEXTS:
         if not isinstance(resolved_input.get(text), str | None):
             raise server_error("fork dynamically", f"{text} of {step['taskReferenceName']} is not a text")
@@ -449,9 +448,9 @@ class Loop(SystemTask):
                 row.status, row.reason = Status.FAILED, f"{inner.reason or 'null'} "
                 return True
         row.output = {**row.output, str(row.iteration): outputs}
-        return _is_complete(context, row, body) and self._go_on(context, row)
+        return _is_complete(context, row, body) and self._check_condition(context, row)
 
-    def _go_on(self, context: DecisionContext, row: TaskRow) -> bool:
+    def _check_condition(self, context: DecisionContext, row: TaskRow) -> bool:
         condition = row.workflow_task["loopCondition"]
         try:
             value = scripts.javascript(condition, _visible(context, row))

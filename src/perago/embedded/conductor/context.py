@@ -312,7 +312,7 @@ class SystemTask:
         """Continue the work. Return whether the row has changed, so that the workflow needs another decision."""
         return False
 
-    def leads_on(self, row: TaskRow) -> bool:  # noqa: ARG002 - the interface
+    def has_successor(self, row: TaskRow) -> bool:  # noqa: ARG002 - the interface
         """Whether the next step follows the end of its row. If not, its inner steps follow."""
         return True
 

@@ -486,7 +486,7 @@ def _may_retry(state: State, row: TaskRow, task: SystemTask | None) -> bool:
 def _next_rows(context: DecisionContext, row: TaskRow) -> list[TaskRow]:
     """Return the rows after a finished one, in the same iteration of the loop that it is in."""
     task = system_task(row)
-    if task is not None and not task.leads_on(row):
+    if task is not None and not task.has_successor(row):
         return []
     steps = context.workflow.definition["tasks"]
     step = following(steps, without_iteration(row.reference_name) if row.iteration else row.reference_name)

@@ -114,10 +114,9 @@ def parse_changed_task_definition(definition: Any, now: int) -> dict[str, Any]:
 
 def _refuse_invalid(definitions: Mapping[str, Mapping[str, Any]]) -> None:
     problems = [(path, *problem) for path, definition in definitions.items() for problem in _problems(definition)]
-    if problems:
-        raise wire.validation_failed(
-            _TASKS, [{"path": path + field, "message": text} for path, field, text in problems]
-        )
+    listed = [{"path": path + field, "message": text} for path, field, text in problems]
+    if listed:
+        raise wire.validation_failed(_TASKS, listed)
 
 
 def with_defaults(definition: Any) -> dict[str, Any]:

@@ -246,9 +246,8 @@ class SubWorkflow(SystemTask):
             problem = "is defined as sub-workflow and is missing subWorkflowParams"
             raise Termination(f"Task {step['name']} {problem}. Please check the workflow definition")
         definition = sub_workflow.get("workflowDefinition")
-        param = resolve(
-            {key: sub_workflow[key] for key in sub_workflow if key != "workflowDefinition"}, context.visible()
-        )
+        fields = {key: sub_workflow[key] for key in sub_workflow if key != "workflowDefinition"}
+        param = resolve(fields, context.visible())
         known = context.state.workflow_definitions.get(param["name"], {})  # also one that a dynamic fork has named
         row = context.new_row(step, self.kind, step["name"])
         row.input = {

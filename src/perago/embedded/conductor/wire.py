@@ -40,9 +40,6 @@ class InvalidRequest(Refused):
         super().__init__(service, operation, detail)
         self.problems: tuple[dict[str, str], ...] = tuple(problems)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (type(self), (self.service, self.operation, self.detail, self.problems))
-
 
 class Conflict(Refused):
     """409: the entity exists, in a state that does not allow the call."""

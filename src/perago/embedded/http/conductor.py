@@ -173,10 +173,7 @@ def conductor_app(model: ConductorModel) -> ASGIApp:
 
 def _route(threads: CapacityLimiter, method: str, path: str, handler: Handler, status: int = 200) -> Route:
     hints = get_type_hints(handler)
-    parameters = [
-        (parameter.name, hints[parameter.name], parameter.default)
-        for parameter in signature(handler).parameters.values()
-    ]
+    parameters = [(name, hints[name], declared.default) for name, declared in signature(handler).parameters.items()]
 
     def answer(call: Call) -> Response:
         try:
@@ -451,12 +448,8 @@ def _workflow_calls(model: ConductorModel, root: str) -> tuple[Table, Table]:
         """Start with the body as the input; the id of the workflow."""
         check_priority(priority)
         definition = model.get_workflow_definition(name, version)
-        options: dict[str, Any] = {
-            "version": definition["version"],
-            "correlation_id": correlation_id,
-            "priority": priority,
-        }
-        return model.start_workflow(definition["name"], body, **options)
+        number = definition["version"]
+        return model.start_workflow(name, body, version=number, correlation_id=correlation_id, priority=priority)
 
     def execute(
         call: Call,
@@ -489,12 +482,7 @@ def _workflow_calls(model: ConductorModel, root: str) -> tuple[Table, Table]:
     def status(workflow_id: str, include_output: bool = False, include_variables: bool = False) -> Any:
         """The workflow in brief."""
         optional = {"output": include_output, "variables": include_variables}
-        fields = [
-            "workflowId",
-            "correlationId",
-            "status",
-            *(field for field in optional if optional[field]),
-        ]
+        fields = ["workflowId", "correlationId", "status", *(field for field in optional if optional[field])]
         workflow = model.workflow(workflow_id, include_tasks=False)
         return {field: workflow[field] for field in fields if field in workflow}
 
@@ -514,10 +502,7 @@ def _workflow_calls(model: ConductorModel, root: str) -> tuple[Table, Table]:
     ) -> Any:
         """The workflows of several correlation ids, each with its own."""
         filters = {"include_closed": include_closed, "include_tasks": include_tasks}
-        return {
-            correlation_id: model.correlated_workflows(name, correlation_id, **filters)
-            for correlation_id in map(str, ids)
-        }
+        return {shared_id: model.correlated_workflows(name, shared_id, **filters) for shared_id in map(str, ids)}
 
     def rerun(call: Call, workflow_id: str, body: dict[str, Any]) -> str:
         """Go back to an attempt; the id of the workflow."""

@@ -243,11 +243,9 @@ async def _form_content(request: Request, blobs: BlobStore) -> tuple[Blob, str]:
     except (MultiPartException, FormParserError) as error:
         async for _ in stream:
             pass
-        no_boundary = "boundary=" not in kind.lower()
-        problem = (
-            "the Content-Type of the form names no boundary" if no_boundary else f"the form cannot be read: {error}"
-        )
-        raise LakeFSError(problem) from None
+        if "boundary=" not in kind.lower():
+            raise LakeFSError("the Content-Type of the form names no boundary") from None
+        raise LakeFSError(f"the form cannot be read: {error}") from None
     finally:
         for file in parser._files_to_close_on_error:  # also of a field in which the form ends
             file.close()

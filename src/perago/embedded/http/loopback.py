@@ -68,13 +68,13 @@ def bound(port: int = 0) -> socket.socket:
 
 
 @contextmanager
-def held_port(port: int | None, usual: int, tell: Callable[[str], object]) -> Iterator[socket.socket]:
+def held_port(port: int | None, usual: int, note: Callable[[str], object]) -> Iterator[socket.socket]:
     """Listen on 127.0.0.1 first, so that a taken port is reported early.
 
     Args:
         wanted: the port; 0 for any free one, None for the usual one or any free one.
         usual: the port of a person who names none.
-        tell: gets a line if the usual port is taken.
+        note: gets a line if the usual port is taken.
 
     Raises:
         Failure: the wanted port is taken.
@@ -85,7 +85,7 @@ def held_port(port: int | None, usual: int, tell: Callable[[str], object]) -> It
         if port is not None:
             fix = "stop the program that uses it, choose another port, or let perago choose one with --port 0"
             raise Failure(f"port {port} cannot be used: {error.strerror}", fix) from error
-        tell(f"port {usual} is taken; perago uses a free one")
+        note(f"port {usual} is taken; perago uses a free one")
         held = bound()
     with held:
         yield held

@@ -82,9 +82,8 @@ def diff_refs(
         differences = two_dot_diff(repo.resolve_commit(left).tree, shown)
     else:
         base = _merge_base(repo, right, left)
-        differences = three_dot_diff(
-            *(repo.graph[commit_id].tree for commit_id in (base.base, base.destination, base.source))
-        )
+        ids = (base.base, base.destination, base.source)
+        differences = three_dot_diff(*(repo.graph[commit_id].tree for commit_id in ids))
     return _page(differences, prefix, after, delimiter, amount)
 
 

@@ -25,7 +25,7 @@ class InMemoryLakeFS:
     """A lakeFS in this process that implements `perago.ports.WorkspaceStore`.
 
     `server` is the same model with lakeFS's own operations and options, for tests that need more than an attempt
-    does. Faults are met by operation name: the name of the port's method. Use it as a context manager, or call
+    does. Faults are triggered by operation name: the name of the port's method. Use it as a context manager, or call
     `close`, to remove the directory that large objects are spooled to.
     """
 
@@ -108,11 +108,10 @@ class InMemoryLakeFS:
         on_progress: ports.Progress = ports.no_progress,
     ) -> int:
         """Write objects that have a path. All bytes come from this model."""
-        with self._met("download", f"download from {repository!r} at {commit}"):
+        with self._port_call("download", f"download from {repository!r} at {commit}"):
             with self.server.lock:
-                entries = {
-                    entry.path: entry for entry in objects.all_objects(self.server.repository(repository), commit)
-                }
+                repo = self.server.repository(repository)
+                entries = {entry.path: entry for entry in objects.all_objects(repo, commit)}
             _write_files(entries, workspace, placements, on_progress)
             return 0
 
@@ -125,7 +124,7 @@ class InMemoryLakeFS:
         self, repository: str, branch: str, uploads: Sequence[ports.Upload], on_staged: ports.Staged | None = None
     ) -> None:
         """Stage files."""
-        with self._met("upload", f"upload to {branch!r} of {repository!r}"):
+        with self._port_call("upload", f"upload to {branch!r} of {repository!r}"):
             for upload in uploads:
                 blob = _read_upload(self.server.blobs, upload)
                 kind, metadata = upload.content_type, upload.metadata
@@ -137,7 +136,7 @@ class InMemoryLakeFS:
 
     def delete_objects(self, repository: str, branch: str, keys: Sequence[str]) -> None:
         """Stage deletions, in batches as the server wants them."""
-        with self._met("delete_objects", f"delete objects on {branch!r} of {repository!r}"), self.server.lock:
+        with self._port_call("delete_objects", f"delete objects on {branch!r} of {repository!r}"), self.server.lock:
             repo, size = self.server.repositories.get(repository), objects.MAX_BATCH
             for start in range(0, len(keys), size):
                 objects.delete_objects(repo, branch, keys[start : start + size])
@@ -158,9 +157,8 @@ class InMemoryLakeFS:
         """The keys at which two commits differ, with their sizes in `right`."""
         with self._operation("diff", f"compare {left} and {right} of {repository!r}", repository) as repo:
             differences = two_dot_diff(repo.resolve_commit(left).tree, repo.resolve_commit(right).tree)
-            return {
-                change.path: None if change.type is values.DiffType.REMOVED else change.size for change in differences
-            }
+            removed = values.DiffType.REMOVED
+            return {change.path: None if change.type is removed else change.size for change in differences}
 
     def stat_objects(self, repository: str, commit: str, keys: Collection[str]) -> Mapping[str, ports.ObjectEntry]:
         """Return the objects that a commit has at `keys`."""
@@ -248,13 +246,13 @@ class InMemoryLakeFS:
 
     @contextmanager
     def _operation(self, name: str, description: str, repository: str) -> Iterator[Repository]:
-        """Give the repository of an operation, under the lock of the server; see `_met`."""
-        with self._met(name, description), self.server.lock:
+        """Give the repository of an operation, under the lock of the server; see `_port_call`."""
+        with self._port_call(name, description), self.server.lock:
             yield self.server.repository(repository)
 
     @contextmanager
-    def _met(self, name: str, description: str) -> Iterator[None]:
-        """Meet the faults of an operation, and turn the server's refusals into the port's errors."""
+    def _port_call(self, name: str, description: str) -> Iterator[None]:
+        """Trigger the faults of an operation, and turn the server's refusals into the port's errors."""
         with faults_around(self.faults, name, service=SERVICE, clock=self._clock):
             try:
                 yield

@@ -117,9 +117,6 @@ class NotModelled(LakeFSError, NotImplementedError):
         super().__init__(f"the embedded lakeFS does not model {call}; use a real server for it")
         self.call = call
 
-    def __reduce__(self) -> tuple[type[NotModelled], tuple[str]]:
-        return (type(self), (self.call,))
-
     def within(self, context: str) -> LakeFSError:  # noqa: ARG002 - the call has been named already
         return self
 
