@@ -53,7 +53,7 @@ class VirtualClock:
         self._mover: int | None = None
 
     def now(self) -> float:
-        """Seconds since the epoch."""
+        """Return seconds since the epoch."""
         return self._now
 
     def call_at(self, time: float, callback: Callable[[], object]) -> Timer:

@@ -93,7 +93,7 @@ class FaultScript:
         return self._add(Fault(operation, nth, moment, callback=callback))
 
     def unused(self) -> tuple[str, ...]:
-        """The faults that no call has triggered, in the order in which they were written."""
+        """Return the faults that no call has triggered, in the order in which they were written."""
         with self._lock:
             return tuple(str(fault) for index, fault in enumerate(self._faults) if index not in self._triggered)
 

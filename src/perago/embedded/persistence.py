@@ -60,7 +60,7 @@ class StateError(Exception):
 
 
 def grouped(records: Records) -> dict[str, dict[Key, Any]]:
-    """The records of each kind, by the rest of their keys."""
+    """Return the records of each kind, by the rest of their keys."""
     groups: dict[str, dict[Key, Any]] = {}
     for (kind, *rest), value in records.items():
         groups.setdefault(str(kind), {})[tuple(rest)] = value
@@ -68,7 +68,7 @@ def grouped(records: Records) -> dict[str, dict[Key, Any]]:
 
 
 Source: TypeAlias = "ConductorSource | LakeFSSource"
-"""One service, as far as it is kept."""
+"""The persistent part of one service."""
 
 
 @contextmanager
@@ -207,7 +207,7 @@ class StateDirectory:
     # ----------------------------------------------------------------------- records
 
     def read(self) -> Records:
-        """All records; none in a new directory. Changes nothing.
+        """Return all records; none in a new directory. Changes nothing.
 
         Raises:
             StateError: the file was written by another version, or is damaged.
@@ -469,7 +469,7 @@ class ConductorSource:
             return {key: _copied(row) for key, row in state.journal.take().items()}
 
     def encode(self, row: Any) -> Any:
-        """The JSON value of a row."""
+        """Return the JSON value of a row."""
         return {field.name: getattr(row, field.name) for field in fields(row)} if is_dataclass(row) else row
 
     def restore(self, records: Records) -> None:
@@ -543,7 +543,7 @@ class LakeFSSource:
         return (row.commit_id, row.hidden) if isinstance(row, Branch) else row
 
     def encode(self, row: object) -> Any:
-        """The JSON value of a row.
+        """Return the JSON value of a row.
 
         Raises:
             OSError: the bytes of an object cannot be kept.
@@ -619,12 +619,12 @@ def referenced_blobs(records: Records) -> set[tuple[str, int]]:
 
 
 def _below(groups: Mapping[str, Mapping[Key, Any]], kind: str, name: str | int | None) -> dict[Key, Any]:
-    """The records of one kind in one repository, by the rest of their keys."""
+    """Return the records of one kind in one repository, by the rest of their keys."""
     return {tuple(rest): value for (owner, *rest), value in groups.get(kind, {}).items() if owner == name}
 
 
 def _base(repository: Repository, commit: Commit) -> Tree:
-    """The tree of the first parent."""
+    """Return the tree of the first parent."""
     return repository.graph[commit.parents[0]].tree if commit.parents else EMPTY_TREE
 
 

@@ -101,7 +101,7 @@ class StoreServer:
             try:
                 connection = self._listener.accept()
             except OSError:
-                continue  # the client has gone already
+                continue  # the client has closed the connection
             thread = threading.Thread(target=self._serve, args=(connection,), name="perago-store-client", daemon=True)
             with self._lock:
                 self._connections[connection] = thread

@@ -134,7 +134,7 @@ class EmbeddedServices:
         return self.url.removesuffix(f"/{self.keys.token}")
 
     def environment(self) -> Mapping[str, str]:
-        """The variables that connect perago commands, lakectl and the lakeFS SDK to these services."""
+        """Return the variables that connect perago commands, lakectl and the lakeFS SDK to these services."""
         return {
             "CONDUCTOR_SERVER_URL": self.conductor_url,
             "LAKECTL_SERVER_ENDPOINT_URL": self.lakefs_url,

@@ -211,7 +211,7 @@ class DynamicFork(SystemTask):
 
 
 def _forked(context: DecisionContext, step: Step, resolved_input: Mapping[str, Any]) -> list[Step]:
-    """The steps of a dynamic fork in the three forms in which an input may have them."""
+    """Return the steps of a dynamic fork in the three forms in which an input may have them."""
     inputs: Any = {}
     where, state = step["taskReferenceName"], context.state
     if step.get("dynamicForkTasksParam"):
@@ -256,7 +256,7 @@ def _forked(context: DecisionContext, step: Step, resolved_input: Mapping[str, A
 
 
 def _named(task: Any, where: str) -> dict[str, Any]:
-    """One of `dynamicTasks`. The server reads `workflowName`, and does not use it."""
+    """Return one of `dynamicTasks`. The server reads `workflowName`, and does not use it."""
     if not isinstance(task, Mapping):
         raise server_error("fork dynamically", f"a task of {where} is null")
     named = {"name": task.get("taskName"), "taskReferenceName": task.get("referenceName")}
@@ -267,7 +267,7 @@ _TEXTS = ("forkTaskName", "forkTaskType", "forkTaskWorkflow", "forkTaskWorkflowV
 
 
 def _numbered(state: State, step: Step, resolved_input: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The same worker's task, operator or workflow once for each input."""
+    """Return the same worker's task, operator or workflow once for each input."""
     inputs = resolved_input.get("forkTaskInputs")
     workflow, kind = resolved_input.get("forkTaskWorkflow"), resolved_input.get("forkTaskType")
     for text in _TEXTS:

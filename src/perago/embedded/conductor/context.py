@@ -120,7 +120,7 @@ def retry_delay_seconds(row: TaskRow) -> int:
 
 
 def jitter_ms(row: TaskRow, source: random.Random) -> int:
-    """Milliseconds between 0 and `backoffJitterMs`, both included."""
+    """Return milliseconds between 0 and `backoffJitterMs`, both included."""
     return source.randint(0, row.definition["backoffJitterMs"])
 
 
@@ -165,7 +165,7 @@ def _task_context(row: TaskRow) -> dict[str, Any]:
 def task_input(
     workflow_task: Mapping[str, Any], definition: Mapping[str, Any], context: Mapping[str, Any], task_id: str
 ) -> dict[str, Any]:
-    """The input of an attempt. `inputTemplate` fills keys whose value is missing or null."""
+    """Return the input of an attempt. `inputTemplate` fills keys whose value is missing or null."""
     template = definition["inputTemplate"]
     resolved = dict(resolve({**template, **workflow_task["inputParameters"]}, context, task_id))
     return {key: template.get(key) if value is None else value for key, value in resolved.items()}
@@ -174,7 +174,7 @@ def task_input(
 def first_attempt(
     state: State, workflow: WorkflowRow, workflow_task: dict[str, Any], tasks: Sequence[TaskRow], retry_count: int
 ) -> TaskRow:
-    """The first attempt of a step, with the definition that the workflow was started with.
+    """Return the first attempt of a step, with the definition that the workflow was started with.
 
     Its retry count is 0 but for the steps of a retried loop.
     """
@@ -208,7 +208,7 @@ def new_row(
 
 
 def automatic_retry(state: State, workflow: WorkflowRow, row: TaskRow, tasks: Sequence[TaskRow]) -> TaskRow:
-    """The attempt after `row`: delayed, with the reason of its predecessor and a recomputed input."""
+    """Return the attempt after `row`: delayed, with the reason of its predecessor and a recomputed input."""
     fresh = _successor(state, workflow, row, tasks)
     delay = retry_delay_seconds(row)
     fresh.start_delay_seconds = fresh.callback_after_seconds = delay
@@ -219,7 +219,7 @@ def automatic_retry(state: State, workflow: WorkflowRow, row: TaskRow, tasks: Se
 
 
 def manual_retry(state: State, workflow: WorkflowRow, row: TaskRow, tasks: Sequence[TaskRow]) -> TaskRow:
-    """The attempt after `row` by `/retry`: it starts immediately. `row` shows the recomputed input, too.
+    """Return the attempt after `row` by `/retry`: it starts immediately. `row` shows the recomputed input, too.
 
     The attempt after a permissive failure counts as executed, as on the server: it has no retries and no timeouts.
     """
@@ -296,7 +296,7 @@ class SystemTask:
         yield from ()
 
     def rows(self, context: DecisionContext, step: Step, retry_count: int) -> list[TaskRow]:  # noqa: ARG002 - the interface
-        """The rows that scheduling the step adds, its own first."""
+        """Return the rows that scheduling the step adds, its own first."""
         row = context.new_row(step, self.kind, step["name"])
         if self.begins:
             row.status, row.start_time = Status.IN_PROGRESS, context.state.now()
@@ -317,17 +317,17 @@ class SystemTask:
         return True
 
     def ends_with(self, state: State, row: TaskRow) -> str | None:  # noqa: ARG002 - the interface
-        """The id of the workflow that is terminated when this row is canceled."""
+        """Return the id of the workflow that is terminated when this row is canceled."""
         return None
 
 
 def system_task(row: TaskRow) -> SystemTask | None:
-    """The system task that works on this row; None if a worker does."""
+    """Return the system task that works on this row; None if a worker does."""
     return SYSTEM_TASKS.get(row.kind)
 
 
 def required(step: Mapping[str, Any], field: str) -> str:
-    """The server's complaint about a missing field."""
+    """Return the server's complaint about a missing field."""
     return f"{field} field is required for taskType: {step['type']} taskName: {step['name']}"
 
 
@@ -350,7 +350,7 @@ class DecisionContext:
         return next((row for row in reversed(self.tasks) if row.reference_name == reference), None)
 
     def visible(self) -> dict[str, Any]:
-        """The values of `${...}`."""
+        """Return the values of `${...}`."""
         return expression_context(self.workflow, self.tasks)
 
     def resolved(self, step: Step, task_id: str | None = None, *, templated: bool = False) -> dict[str, Any]:
@@ -369,7 +369,7 @@ class DecisionContext:
         return row
 
     def rows_for(self, step: Step, retry_count: int = 0) -> list[TaskRow]:
-        """The rows that scheduling a step adds, without those whose step has begun already."""
+        """Return the rows that scheduling a step adds, without those whose step has begun already."""
         task = SYSTEM_TASKS.get(step["type"])
         if task is None:
             rows = [first_attempt(self.state, self.workflow, step, self.tasks, retry_count)]

@@ -89,7 +89,7 @@ _NOT_NEGATIVE = ("retryCount", "pollTimeoutSeconds", "maxRetryDelaySeconds", "ba
 
 
 def parse_task_definitions(definitions: Any, now: int) -> list[dict[str, Any]]:
-    """A list of definitions with the stored defaults, created at `now` (ms).
+    """Return a list of definitions with the stored defaults, created at `now` (ms).
 
     Raises:
         Malformed: not a list, an unknown enum value or a wrong type (500).

@@ -50,7 +50,7 @@ PathStep = str | int | _All
 
 
 def parse_path(path: str) -> tuple[PathStep, ...] | None:
-    """The steps of a path such as `render.output.files[0]['a.b']`; None for one that only the package evaluates.
+    """Return the steps of a path such as `render.output.files[0]['a.b']`; None for one that only the package evaluates.
 
     Raises:
         NotImplementedError: a part of JSONPath that this model does not have, or the package is not installed.
@@ -256,7 +256,7 @@ _CLASSES = {
 
 
 def cast_error(value: Any, target_class: str) -> str:
-    """The words of Java about a value that is not of the class `wanted`."""
+    """Return the words of Java about a value that is not of the class `target_class`."""
     own = f"java.{_CLASSES.get(type(value), 'util.LinkedHashMap')}"
     modules = f"{own} and {target_class} are in module java.base of loader 'bootstrap'"
     return f"class {own} cannot be cast to class {target_class} ({modules})"

@@ -172,12 +172,12 @@ class ConductorModel(ModelCore):
             state.task_definitions[changed["name"]] = changed | creation
 
     def get_task_definition(self, name: str) -> dict[str, Any] | None:
-        """The stored definition with its defaults, or None."""
+        """Return the stored definition with its defaults, or None."""
         with self._operation("get_task_definition") as state:
             return wire.copied(state.task_definitions.get(name))
 
     def task_definitions(self) -> list[dict[str, Any]]:
-        """All stored definitions."""
+        """Return all stored definitions."""
         with self._operation("task_definitions") as state:
             return wire.copied(list(state.task_definitions.values()))
 
@@ -211,14 +211,14 @@ class ConductorModel(ModelCore):
             return {"bulkErrorResults": {}, "bulkSuccessfulResults": [changed["name"] for changed in parsed]}
 
     def get_workflow_definition(self, name: str, version: int | None = None) -> dict[str, Any]:
-        """The stored definition, by default the highest version."""
+        """Return the stored definition, by default the highest version."""
         with self._operation("get_workflow_definition") as state:
             shown = "null" if version is None else version
             detail = f"No such workflow found by name: {name}, version: {shown}"
             return wire.copied(workflow_definition(state, "read workflow definition", name, version, detail))
 
     def workflow_definitions(self, name: str | None = None) -> list[dict[str, Any]]:
-        """All stored definitions, or all versions of one name, the lowest first."""
+        """Return all stored definitions, or all versions of one name, the lowest first."""
         with self._operation("workflow_definitions") as state:
             names = sorted(state.workflow_definitions) if name is None else [name]
             known = [state.workflow_definitions.get(name, {}) for name in names]
@@ -255,7 +255,7 @@ class ConductorModel(ModelCore):
             return self._poll(task_name, worker_id, count=count, wait_seconds=wait_seconds, domain=domain)
 
     def get_task(self, task_id: str) -> dict[str, Any]:
-        """One attempt as JSON."""
+        """Return one attempt as JSON."""
         with self._operation("get_task") as state:
             row = state.tasks.get(task_id)
             if row is None:
@@ -263,12 +263,12 @@ class ConductorModel(ModelCore):
             return views.task_json(row, state.now())
 
     def search_tasks(self, query: str = "", *, start: int = 0, size: int = 100, sort: str = "") -> dict[str, Any]:
-        """Summaries of attempts that have ended: `totalHits` and a page of `results`."""
+        """Return summaries of attempts that have ended: `totalHits` and a page of `results`."""
         with self._operation("search_tasks") as state:
             return views.search_tasks(state.tasks.values(), query, start=start, size=size, sort=sort, now=state.now())
 
     def pending_tasks(self, task_name: str, *, start: int = 0, count: int = 100) -> list[dict[str, Any]]:
-        """The attempts of a type that have not ended, in all domains. A real server has no order in them."""
+        """Return the attempts of a type that have not ended, in all domains. A real server has no order in them."""
         with self._operation("pending_tasks") as state:
             rows = updates.listed(state, task_name)[start : start + count]
             return [views.task_json(row, state.now()) for row in rows]
@@ -314,18 +314,18 @@ class ConductorModel(ModelCore):
             state.add_log(task_id, text, state.now())
 
     def task_logs(self, task_id: str) -> tuple[dict[str, Any], ...]:
-        """Log entries `{log, taskId, createdTime}` in the order of their times."""
+        """Return log entries `{log, taskId, createdTime}` in the order of their times."""
         with self._operation("task_logs") as state:
             entries = [dict(entry) for entry in state.logs.get(task_id, {}).values()]
             return tuple(sorted(entries, key=itemgetter("createdTime")))
 
     def queue_size(self, task_name: str, *, domain: str | None = None) -> int:
-        """Attempts that wait to be polled, delayed ones included."""
+        """Return attempts that wait to be polled, delayed ones included."""
         with self._operation("queue_size") as state:
             return state.queue.size(queue_name(task_name, domain))
 
     def queue_sizes(self) -> dict[str, int]:
-        """The sizes of all queues that are not empty."""
+        """Return the sizes of all queues that are not empty."""
         with self._operation("queue_sizes") as state:
             return state.queue.sizes()
 
@@ -423,23 +423,23 @@ class ConductorModel(ModelCore):
             return workflow.workflow_id
 
     def workflow(self, workflow_id: str, *, include_tasks: bool = True) -> dict[str, Any]:
-        """The workflow and its attempts as JSON."""
+        """Return the workflow and its attempts as JSON."""
         with self._operation("workflow") as state:
             row = state.workflow("read workflow", workflow_id)
             return views.workflow_json(row, state.now(), include_tasks=include_tasks)
 
     def workflow_ids(self) -> tuple[str, ...]:
-        """All workflows, in the order of their start."""
+        """Return all workflows, in the order of their start."""
         with self._operation("workflow_ids") as state:
             return tuple(state.workflows)
 
     def search_workflows(self, query: str = "", *, start: int = 0, size: int = 100, sort: str = "") -> dict[str, Any]:
-        """Summaries of workflows: `totalHits` and a page of `results`."""
+        """Return summaries of workflows: `totalHits` and a page of `results`."""
         with self._operation("search_workflows") as state:
             return views.search_workflows(state.workflows.values(), query, start=start, size=size, sort=sort)
 
     def now(self) -> int:
-        """The time of the model, in milliseconds since the epoch."""
+        """Return the time of the model, in milliseconds since the epoch."""
         return round(self._clock.now() * 1000)
 
     def decide(self, workflow_id: str) -> None:
@@ -528,7 +528,7 @@ class ConductorModel(ModelCore):
             lifecycle.remove(state, state.workflow("remove workflow", workflow_id), archive=archive)
 
     def running_workflow_ids(self, name: str) -> list[str]:
-        """The unfinished workflows of a name, whatever their version, sorted."""
+        """Return the unfinished workflows of a name, whatever their version, sorted."""
         with self._operation("running_workflow_ids") as state:
             running = [row for row in state.workflows.values() if not row.status.terminal]
             return sorted(row.workflow_id for row in running if row.name == name)
@@ -536,7 +536,7 @@ class ConductorModel(ModelCore):
     def correlated_workflows(
         self, name: str, correlation_id: str, *, include_closed: bool = False, include_tasks: bool = False
     ) -> list[dict[str, Any]]:
-        """The workflows of a name that were started with this correlation id, sorted by id."""
+        """Return the workflows of a name that were started with this correlation id, sorted by id."""
         with self._operation("correlated_workflows") as state:
             rows = [row for row in state.workflows.values() if (row.name, row.correlation_id) == (name, correlation_id)]
             listed = [row for row in rows if include_closed or not row.status.terminal]
@@ -656,7 +656,7 @@ class InMemoryConductor(ConductorModel):
             updates.update_task(state, _result(delivery, **outcome, reasonForIncompletion=report.reason))
 
     def add_log(self, task_id: str, text: str) -> None:
-        """Append one entry; an empty one is left out, as Conductor takes none."""
+        """Append one entry. Drop an empty one, because Conductor refuses it."""
         if text:
             super().add_log(task_id, text)
 

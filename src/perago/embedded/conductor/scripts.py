@@ -71,7 +71,7 @@ def require(module: str) -> None:
 
 
 def javascript(source: str, visible: Mapping[str, Any]) -> Any:
-    """The value of the last expression as JSON, with `visible` as `$`; what has no JSON form is null or empty.
+    """Return the value of the last expression as JSON, with `visible` as `$`; what has no JSON form is null or empty.
 
     Raises:
         ScriptError: it failed, or took too long or too much memory.
@@ -81,7 +81,7 @@ def javascript(source: str, visible: Mapping[str, Any]) -> Any:
 
 
 def jq(program: str, visible: Mapping[str, Any]) -> list[Any]:
-    """All results of a jq program on `visible`.
+    """Return all results of a jq program on `visible`.
 
     Raises:
         ScriptError: it failed, or took too long or too much memory.
@@ -142,7 +142,7 @@ class _Engine:
         raise ScriptError(TOO_SLOW)
 
     def _running(self) -> subprocess.Popen[bytes]:
-        """The child; a process that was forked off starts its own."""
+        """Return the child; a process that was forked off starts its own."""
         if self._child is None or self._owner != os.getpid() or self._child.poll() is not None:
             self._owner = os.getpid()
             self._child = subprocess.Popen(
@@ -166,7 +166,7 @@ class _Engine:
 
 
 def _line(child: subprocess.Popen[bytes], seconds: float) -> bytes | None:
-    """The next line of the child's output; None if it ends or takes longer."""
+    """Return the next line of the child's output; None if it ends or takes longer."""
     output = cast("IO[bytes]", child.stdout)
     ready, _, _ = select.select([output], [], [], seconds)
     return output.readline() or None if ready else None

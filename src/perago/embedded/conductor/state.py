@@ -29,12 +29,12 @@ _ITERATION = "__"
 
 
 def branches(step: Mapping[str, Any]) -> list[list[Step]]:
-    """The sequences inside a step: cases, forks, the body of a loop."""
+    """Return the sequences inside a step: cases, forks, the body of a loop."""
     return [*step["decisionCases"].values(), step["defaultCase"], *step["forkTasks"], step["loopOver"]]
 
 
 def every_step(steps: Iterable[Step]) -> Iterator[Step]:
-    """All steps, each before those inside it."""
+    """Yield all steps, each before those inside it."""
     for step in steps:
         yield step
         for branch in branches(step):
@@ -74,7 +74,7 @@ def with_iteration(reference: str, iteration: int) -> str:
 
 
 def without_iteration(reference: str) -> str:
-    """The reference name of the step in its definition."""
+    """Return the reference name of the step in its definition."""
     return reference.split(_ITERATION)[0] or reference
 
 
@@ -129,7 +129,7 @@ class TaskRow:
     workflow_name: str
     task_type: str
     task_name: str
-    """Like the type, but for the server's own tasks, which have a name beside their type."""
+    """Like the type, but for the server's own tasks, which have a name in addition to their type."""
     reference_name: str
     definition: dict[str, Any]
     """The task definition as it was when the workflow started (`docs/dev/servers/conductor.md`, "Attempt state
@@ -222,7 +222,7 @@ class TaskRow:
 
 
 def queue_name(task_type: str, domain: str | None) -> str:
-    """The queue of a task type, or of its part for the workers of one domain."""
+    """Return the queue of a task type, or of its part for the workers of one domain."""
     return f"{domain}:{task_type}" if domain else task_type
 
 
@@ -299,7 +299,7 @@ class MessageQueue:
         """By task id."""
         self._order = itertools.count()
         self.pushes: int = 0
-        """The number of changes of the queues: a poll that waits looks again when this has changed."""
+        """The number of changes of the queues: a poll that waits checks the queue again when this has changed."""
 
     def push(self, row: TaskRow, due: int, *, limited: bool = False) -> None:
         """Queue `row`, or move its message to another time."""
@@ -348,7 +348,7 @@ class MessageQueue:
         return min((message.due for message in self.messages.values() if message.due > now), default=None)
 
     def sizes(self) -> dict[str, int]:
-        """The number of messages of every queue that has some, by its name."""
+        """Return the number of messages of every queue that has some, by its name."""
         return dict(sorted(Counter(message.queue_name for message in self.messages.values()).items()))
 
 
@@ -428,15 +428,15 @@ class State:
         self._clock = clock
 
     def now(self) -> int:
-        """Milliseconds since the epoch."""
+        """Return milliseconds since the epoch."""
         return round(self._clock.now() * 1000)
 
     def new_id(self) -> str:
-        """A fresh id, the same one in every run with the same seed."""
+        """Return a fresh id, the same one in every run with the same seed."""
         return str(uuid.UUID(int=self.random.getrandbits(128), version=4))
 
     def workflow(self, operation: str, workflow_id: str) -> WorkflowRow:
-        """The workflow row, or a 404 on behalf of `operation`."""
+        """Return the workflow row, or a 404 on behalf of `operation`."""
         try:
             return self.workflows[workflow_id]
         except KeyError:
@@ -488,7 +488,7 @@ class State:
         """Queue `row` as a new message, with the delay that an update gave it.
 
         One that waited already loses its place, and a delay below zero never passes: the server computes no time for
-        it, so that no poll gets the attempt and no JOIN is looked at again until another update queues it again, or,
+        it, so that no poll gets the attempt and no JOIN is checked again until another update queues it again, or,
         for a worker's attempt, a requeue (seen on 3.32.3 for 70 s and through decisions, pauses and timeouts).
         """
         self.queue.remove(row.task_id)

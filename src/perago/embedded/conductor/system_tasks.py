@@ -23,7 +23,7 @@ class _Immediate(SystemTask):
     begins = True
 
     def execute(self, context: DecisionContext, row: TaskRow) -> bool:
-        """Do it. Inside of a loop the server shares maps instead of copying them: an input that is the loop's whole
+        """Run the step. Inside a loop the server shares maps instead of copying them: an input that is the loop's full
         output has the present iteration, and the loop's output what this step has just done."""
         rows = context.tasks if row.iteration else []
         loops = [loop for loop in rows if loop.kind == "DO_WHILE" and not loop.status.terminal]
@@ -378,7 +378,7 @@ _DATES = ("%Y-%m-%d %H:%M GMT", "%Y-%m-%d %H:%M UTC", "%Y-%m-%d %H:%M", "%Y-%m-%
 _FOREVER = 2**31 - 1
 
 _RECHECK_SECONDS = 30
-"""Seconds after which the server looks again at one that was updated but not ended."""
+"""Seconds after which the server checks an updated step again that has not ended."""
 
 
 class Wait(SystemTask):
@@ -434,7 +434,7 @@ def _is_expression(value: Any) -> bool:
 
 
 def _seconds(duration: Any) -> int | None:
-    """A duration such as `2 hours 5 s` in seconds; None for none."""
+    """Return a duration such as `2 hours 5 s` in seconds; None for none."""
     match = _DURATION.fullmatch(str(duration))
     if match is None or not any(match.groups()):
         return None
@@ -443,7 +443,7 @@ def _seconds(duration: Any) -> int | None:
 
 
 def _date(until: Any) -> int | None:
-    """A date in milliseconds since the epoch; None for none."""
+    """Return a date in milliseconds since the epoch; None for none."""
     for form in _DATES:
         with suppress(ValueError):
             return round(datetime.strptime(str(until).strip(), form).replace(tzinfo=UTC).timestamp() * 1000)

@@ -118,7 +118,7 @@ def finished_by(state: State, result: Mapping[str, Any]) -> TaskRow | None:
 
 
 def open_attempt(state: State, workflow_id: str, reference_name: str) -> TaskRow | None:
-    """The attempt of a step that waits for a result, if there is one."""
+    """Return the attempt of a step that waits for a result, if there is one."""
     workflow = state.workflows.get(workflow_id)
     rows = [] if workflow is None else [row for row in workflow.tasks if not row.status.terminal]
     return next((row for row in rows if row.reference_name == reference_name), None)
@@ -174,7 +174,7 @@ POSTPONE_SECONDS = 60
 def hand_out(state: State, task_ids: Sequence[str], worker_id: str | None) -> list[TaskRow]:
     """Mark popped attempts as in progress.
 
-    Attempts that ended since they were popped, and those that would exceed their limit, are left out silently.
+    Attempts that ended since they were popped, and those that would exceed their limit, are skipped silently.
     """
     handed_out = []
     for task_id in task_ids:
@@ -225,5 +225,5 @@ def requeue(state: State, task_name: str) -> int:
 
 
 def listed(state: State, task_name: str) -> list[TaskRow]:
-    """The attempts of a type that have not ended."""
+    """Return the attempts of a type that have not ended."""
     return [row for row in state.tasks.values() if row.task_name == task_name and row.listed]

@@ -40,7 +40,7 @@ _WORKFLOW = in_camel_case(
 
 
 def task_json(row: TaskRow, now: int) -> dict[str, Any]:
-    """The task as GET and poll show it at `now` (ms). The caller owns the result."""
+    """Return the task as GET and poll show it at `now` (ms). The caller owns the result."""
     shown: dict[str, Any] = copied(task_fields(row, now))
     return shown if row.definition else {**shown, "taskDefinition": None}
 
@@ -74,7 +74,7 @@ def task_fields(row: TaskRow, now: int) -> dict[str, Any]:
 
 
 def queue_wait(row: TaskRow, now: int) -> int:
-    """The time that an attempt waited to be polled (ms)."""
+    """Return the time that an attempt waited to be polled (ms)."""
     if row.start_time <= 0 or row.scheduled_time <= 0:
         return 0
     if row.update_time > 0 and row.callback_after_seconds > 0:
@@ -83,7 +83,7 @@ def queue_wait(row: TaskRow, now: int) -> int:
 
 
 def workflow_json(workflow: WorkflowRow, now: int, *, include_tasks: bool = True) -> dict[str, Any]:
-    """The workflow as GET shows it at `now` (ms). The caller owns the result."""
+    """Return the workflow as GET shows it at `now` (ms). The caller owns the result."""
     shown: dict[str, Any] = copied(workflow_fields(workflow))
     shown["tasks"] = [task_json(row, now) for row in workflow.tasks] if include_tasks else []
     return shown
@@ -117,7 +117,7 @@ _OF_MODEL: dict[str, Any] = {**dict.fromkeys(_FLAGS, False), "notifications": {}
 def failed_workflow_json(
     workflow: WorkflowRow, now: int, *, before: WorkflowStatus, cause: TaskRow | None
 ) -> dict[str, Any]:
-    """The workflow in the shape of the server's own model, as a workflow for failures is given it.
+    """Return the workflow in the shape of the server's own model, as a workflow for failures is given it.
 
     Args:
         workflow: the workflow.
@@ -164,13 +164,13 @@ _OF_WORKFLOWS: Mapping[str, Callable[[WorkflowRow], str]] = {
 
 
 def search_tasks(rows: Iterable[TaskRow], query: str, *, start: int, size: int, sort: str, now: int) -> dict[str, Any]:
-    """The page of the result as JSON.
+    """Return the page of the result as JSON.
 
     Args:
         rows: all attempts.
         query: terms joined by AND; empty for all that have ended.
-        start: how many of the first are left out.
-        size: how many at most.
+        start: the number of results to skip.
+        size: the maximum number of results.
         sort: `updateTime:DESC`, `updateTime:ASC` or empty.
         now: milliseconds since the epoch.
 
@@ -187,13 +187,13 @@ def search_tasks(rows: Iterable[TaskRow], query: str, *, start: int, size: int, 
 
 
 def search_workflows(rows: Iterable[WorkflowRow], query: str, *, start: int, size: int, sort: str) -> dict[str, Any]:
-    """The page of the result as JSON.
+    """Return the page of the result as JSON.
 
     Args:
         rows: all workflows, in the order of their start.
         query: terms joined by AND; empty for all.
-        start: how many of the first are left out.
-        size: how many at most.
+        start: the number of results to skip.
+        size: the maximum number of results.
         sort: `startTime:DESC` or empty.
 
     Raises:

@@ -60,38 +60,38 @@ class Malformed(Refused):
 
 
 def not_found(operation: str, detail: str) -> NoSuchEntity:
-    """A 404 with the server's words."""
+    """Return a 404 with the server's words."""
     return NoSuchEntity(SERVICE, operation, detail)
 
 
 def bad_request(operation: str, detail: str) -> InvalidRequest:
-    """A 400 without validation errors."""
+    """Return a 400 without validation errors."""
     return InvalidRequest(SERVICE, operation, detail)
 
 
 def validation_failed(operation: str, problems: Sequence[dict[str, str]]) -> InvalidRequest:
-    """A 400 with the list of the bean validation."""
+    """Return a 400 with the list of the bean validation."""
     listed = "; ".join(f"{problem['path']}: {problem['message']}" for problem in problems)
     return InvalidRequest(SERVICE, operation, f"{VALIDATION_FAILED} {listed}", problems)
 
 
 def conflict(operation: str, detail: str) -> Conflict:
-    """A 409 with the server's words."""
+    """Return a 409 with the server's words."""
     return Conflict(SERVICE, operation, detail)
 
 
 def server_error(operation: str, detail: str) -> ServerError:
-    """A 500 with the server's words."""
+    """Return a 500 with the server's words."""
     return ServerError(SERVICE, operation, detail)
 
 
 def malformed(operation: str, detail: str) -> Malformed:
-    """A 500 of the JSON reader."""
+    """Return a 500 of the JSON reader."""
     return Malformed(SERVICE, operation, f"JSON parse error: {detail}")
 
 
 def not_modelled(where: str, what: str) -> NotImplementedError:
-    """The refusal of a part that the model does not have."""
+    """Return the refusal of a part that the model does not have."""
     return NotImplementedError(f"InMemoryConductor: {where}: {what} is not modelled; run it on a real Conductor")
 
 
@@ -168,7 +168,7 @@ class Fields(BaseModel):
 
     @classmethod
     def read(cls, operation: str, value: Any) -> Self:
-        """The object in a JSON value.
+        """Return the object in a JSON value.
 
         Raises:
             Malformed: a value of the wrong type (500); the message names the first one.
@@ -186,12 +186,13 @@ class Fields(BaseModel):
 
 
 def without_nulls(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Top-level nulls are left out of every answer (`docs/dev/servers/conductor.md`, "REST surface")."""
+    """Return the fields without nulls, which no answer has at its top level (`docs/dev/servers/conductor.md`, "REST
+    surface")."""
     return {name: value for name, value in fields.items() if value is not None}
 
 
 def through_json(operation: str, payload: Any, *, what: str) -> dict[str, Any]:
-    """A copy of `payload` with the values that the server would store; None counts as an empty object.
+    """Return a copy of `payload` with the values that the server would store; None counts as an empty object.
 
     Raises:
         Malformed: not a JSON object, NaN or infinite numbers, nested deeper than 1,000 levels, numbers of more than
@@ -225,7 +226,7 @@ _NESTED = (dict, list)
 
 
 def encoded(payload: Any) -> bytes:
-    """The bytes of `payload` as the server counts and stores them; a lone surrogate becomes a question mark."""
+    """Return the bytes of `payload` as the server counts and stores them; a lone surrogate becomes a question mark."""
     text = json.dumps(payload, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
     return text.encode("utf-8", "replace")
 

@@ -80,7 +80,7 @@ class Call(http.Call):
     def argument(self, name: str, kind: Any, default: Any) -> Any:
         """Return the value of a parameter of a handler.
 
-        Its type says where it comes from: an object or a list is the JSON body, bytes are the body as it is. Everything
+        Its type says where it comes from: an object or a list is the JSON body, bytes are the raw body. Everything
         else is a variable of the path or, in camel case, a parameter of the query; a tuple may be given several times,
         or once with commas. An empty number or flag counts as not given.
         """
@@ -125,7 +125,7 @@ class Call(http.Call):
         return value
 
     def _refused(self, detail: str) -> wire.Malformed:
-        """A 500 with just these words."""
+        """Return a 500 with just these words."""
         return wire.Malformed(wire.SERVICE, self.operation, detail)
 
 
@@ -199,7 +199,7 @@ def _route(threads: CapacityLimiter, method: str, path: str, handler: Handler, s
 
 
 def _refusal(problem: ServiceError) -> Response:
-    """The answer for an error of the model, or of its fault script."""
+    """Return the answer for an error of the model, or of its fault script."""
     if isinstance(problem, wire.InvalidRequest) and problem.problems:
         problems = list(problem.problems)
         body = {"status": 400, "message": wire.VALIDATION_FAILED, "retryable": False, "validationErrors": problems}
@@ -209,7 +209,7 @@ def _refusal(problem: ServiceError) -> Response:
 
 
 def _error(status: int, message: str) -> Response:
-    """The body of every error but those of a validation."""
+    """Return the body of every error but those of a validation."""
     return JsonAnswer({"status": status, "message": message, "instance": INSTANCE, "retryable": False}, status)
 
 
@@ -248,7 +248,7 @@ def _definition_calls(model: ConductorModel, root: str) -> Table:
         return definition
 
     def versions(name: str) -> Any:
-        """Name and version of each, the lowest first; none of an unknown name."""
+        """Return the name and version of each definition, the lowest first, or nothing for an unknown name."""
         fields = ("name", "version", "createTime", "updateTime")
         definitions = model.workflow_definitions(name)
         return [{field: definition[field] for field in fields if definition.get(field)} for definition in definitions]
@@ -275,17 +275,17 @@ def _task_calls(model: ConductorModel, root: str) -> tuple[Table, Table]:
     """Calls about attempts and their queues: those that can wait for seconds, and the others."""
 
     def poll(task_name: str, workerid: str | None = None, domain: str | None = None) -> Any:
-        """One attempt, or 204."""
+        """Return one attempt, or 204."""
         return next(iter(model.poll_tasks(task_name, workerid, domain=domain)), NO_CONTENT)
 
     def poll_batch(
         task_name: str, workerid: str | None = None, domain: str | None = None, count: int = 1, timeout: int = 100
     ) -> Any:
-        """A list of attempts, however empty."""
+        """Return a list of attempts, however empty."""
         return model.poll_tasks(task_name, workerid, count=count, wait_seconds=timeout / 1000, domain=domain)
 
     def update_v2(call: Call, result: dict[str, Any]) -> Any:
-        """A result, and a further attempt for the same worker."""
+        """Return a result, and a further attempt for the same worker."""
         try:
             return model.update_task_v2(result) or NO_CONTENT
         except wire.InvalidRequest as error:  # which is a 500 in this call
@@ -312,7 +312,7 @@ def _task_calls(model: ConductorModel, root: str) -> tuple[Table, Table]:
         return model.queue_size(task_type, domain=domain)
 
     def queue_sizes(call: Call, task_type: tuple[str, ...]) -> Any:
-        """The sizes of the queues that were asked for."""
+        """Return the sizes of the queues that were asked for."""
         call.argument("task_type", str, Parameter.empty)
         return {name: model.queue_size(name) for name in task_type}
 
@@ -331,7 +331,7 @@ def _task_calls(model: ConductorModel, root: str) -> tuple[Table, Table]:
         model.add_log(task_id, text.decode("utf-8", "replace"))
 
     def logs(task_id: str) -> Any:
-        """All entries, or 204."""
+        """Return all entries, or 204."""
         return list(model.task_logs(task_id)) or NO_CONTENT
 
     task, step = f"{root}/{{task_id}}", f"{root}/{{workflow_id}}/{{reference}}/{{status}}"
@@ -409,7 +409,7 @@ class RerunRequest(wire.Fields):
 
 
 def _start_request(call: Call, body: dict[str, Any], named: Mapping[str, Any] | None = None) -> StartRequest:
-    """The request in a body; `named` says more than the body does."""
+    """Return the request in a body; `named` says more than the body does."""
     request = StartRequest.read(call.operation, {**body, **(named or {})})
     if "input" in body and body["input"] is None:
         raise wire.bad_request(call.operation, "NULL input passed when starting workflow")
@@ -480,19 +480,19 @@ def _workflow_calls(model: ConductorModel, root: str) -> tuple[Table, Table]:
         return wire.without_nulls(fields)
 
     def status(workflow_id: str, include_output: bool = False, include_variables: bool = False) -> Any:
-        """The workflow in brief."""
+        """Return the workflow in brief."""
         optional = {"output": include_output, "variables": include_variables}
         fields = ["workflowId", "correlationId", "status", *(field for field in optional if optional[field])]
         workflow = model.workflow(workflow_id, include_tasks=False)
         return {field: workflow[field] for field in fields if field in workflow}
 
     def tasks(workflow_id: str, status: tuple[str, ...], start: int = 0, count: int = 15) -> Any:
-        """One page of the attempts, of some statuses if they are named."""
+        """Return one page of the attempts, of some statuses if they are named."""
         rows = [row for row in model.workflow(workflow_id)["tasks"] if not status or row["status"] in status]
         return {"totalHits": len(rows), "results": rows[start : start + count]}
 
     def running(name: str, start_time: str = "", end_time: str = "") -> Any:
-        """The ids of unfinished workflows of a name."""
+        """Return the ids of unfinished workflows of a name."""
         if start_time and end_time:
             raise NotImplementedError("getRunningWorkflow between two times is not modelled")
         return model.running_workflow_ids(name)
@@ -500,7 +500,7 @@ def _workflow_calls(model: ConductorModel, root: str) -> tuple[Table, Table]:
     def correlated_with_each(
         name: str, ids: list[Any], include_closed: bool = False, include_tasks: bool = False
     ) -> Any:
-        """The workflows of several correlation ids, each with its own."""
+        """Return the workflows of several correlation ids, each with its own."""
         filters = {"include_closed": include_closed, "include_tasks": include_tasks}
         return {shared_id: model.correlated_workflows(name, shared_id, **filters) for shared_id in map(str, ids)}
 

@@ -38,7 +38,7 @@ _OPEN = frozenset({ALIVE, *(f"{API}/{path}" for path in ("healthcheck", "setup_l
 
 
 def lakefs_app(server: LakeFSServer, *, access_key_id: str, secret_access_key: str) -> ASGIApp:
-    """An ASGI application that serves `server` to the holder of one key pair. It is a lakeFS on a local disk."""
+    """Return an ASGI application that serves `server` to the holder of one key pair. It is a lakeFS on a local disk."""
     root, keys = f"{API}/repositories/{{repository}}", KeyPair(access_key_id, secret_access_key)
     all_routes = object_routes(server, root)
     for group in (_reference_routes, _commit_routes, _repository_routes, _protection_routes, _action_routes):
@@ -139,7 +139,7 @@ def _service_routes(server: LakeFSServer, keys: KeyPair) -> list[Route]:
         raise values.LakeFSError("lakeFS already initialized", status=409)
 
     def log_in(call: Call) -> Json:
-        """A token for the key pair."""
+        """Return a token for the key pair."""
         login = KeyPair(**call.fields(api.Login))
         if not hmac.compare_digest(login.basic, keys.basic):
             raise values.LakeFSError("error authenticating request", status=401)
@@ -260,13 +260,13 @@ def _action_routes(server: LakeFSServer, root: str) -> list[Route]:
         return run
 
     def hooks(call: Call) -> values.Page[Json]:
-        """One page of a run's hooks; an unknown run has none."""
+        """Return one page of a run's hooks; an unknown run has none."""
         run = run_of(call)
         later_hooks = [_hook(hook, run.at) for hook in run.hooks if hook.id > call.query.after] if run else []
         return values.page_of(later_hooks, itemgetter("hook_run_id"), call.query.amount)
 
     def output(call: Call) -> Response:
-        """The output of one hook, as a file."""
+        """Return the output of one hook, as a file."""
         run = run_of(call)
         hook = next((hook_run for hook_run in run.hooks if hook_run.id == call.parts["hook"]), None) if run else None
         if hook is None:
@@ -363,7 +363,7 @@ def _commit_routes(server: LakeFSServer, root: str) -> list[Route]:
         return values.Page(page.results, "") if call.query.limit else page
 
     def staged(call: Call) -> values.Page[values.Difference]:
-        """One page of uncommitted changes."""
+        """Return one page of uncommitted changes."""
         return commits.diff_branch(call.repo, call.branch, **call.query.page("delimiter"))
 
     def diff(call: Call) -> values.Page[Json]:

@@ -55,7 +55,7 @@ def object_routes(server: LakeFSServer, root: str) -> list[Route]:
         return objects.stat_object(call.repo, call.ref, call.query.required("path"))
 
     def get(call: Call) -> Response:
-        """The bytes of an object, or of one range."""
+        """Return the bytes of an object, or of one range."""
         presign = call.query.presign
         entry = entry_of(call)
         headers = _headers(entry)
@@ -80,7 +80,7 @@ def object_routes(server: LakeFSServer, root: str) -> list[Route]:
         return _bytes(entry, start, length, 206, headers)
 
     def head(call: Call) -> Response:
-        """The headers of the same GET, or nearly: lakeFS leaves one out and adds another."""
+        """Return the headers of the same GET, or nearly: lakeFS leaves one out and adds another."""
         entry = entry_of(call)
         headers = {**_headers(entry), "content-type": api.content_type(entry), "accept-ranges": "bytes"}
         size, range_header = entry.blob.size, call.headers.get("range")
@@ -133,7 +133,7 @@ def object_routes(server: LakeFSServer, root: str) -> list[Route]:
         return shown.each(partial(api.listed_json, user_metadata=with_metadata))
 
     def properties(call: Call) -> Json:
-        """The storage class of an object, which a local block store does not have."""
+        """Return the storage class of an object, which a local block store does not have."""
         stat_of(call)
         return {"storage_class": None}
 
@@ -215,7 +215,7 @@ def object_routes(server: LakeFSServer, root: str) -> list[Route]:
 
 
 async def _body(request: Request, blobs: BlobStore) -> Blob:
-    """The bytes of a body."""
+    """Return the bytes of a body."""
     with blobs.sink() as sink:
         async for piece in request.stream():
             if sink.on_disk:
@@ -226,7 +226,7 @@ async def _body(request: Request, blobs: BlobStore) -> Blob:
 
 
 async def _form_content(request: Request, blobs: BlobStore) -> tuple[Blob, str]:
-    """The bytes and the type of the first field `content` of a form.
+    """Return the bytes and the type of the first field `content` of a form.
 
     Raises:
         LakeFSError: the form has no file, or the form cannot be read.
@@ -289,7 +289,7 @@ def _bytes(entry: Entry, start: int, length: int, status: int, headers: dict[str
 
 
 def _span(header: str, size: int) -> tuple[int, int] | dict[str, str]:
-    """Start and length of the one range that a header asks for, else the headers of the refusal.
+    """Return start and length of the one range that a header asks for, else the headers of the refusal.
 
     lakeFS names the size only where the range is one, but beyond the object (`docs/dev/servers/lakefs.md`, "REST
     facts").

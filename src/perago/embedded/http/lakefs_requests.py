@@ -34,7 +34,7 @@ _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d
 
 
 def _timestamp(value: Any) -> Any:
-    """A point in time as seconds since the epoch; None for an empty text."""
+    """Return a point in time as seconds since the epoch; None for an empty text."""
     if isinstance(value, str) and (not value or _TIMESTAMP.fullmatch(value)):
         return datetime.fromisoformat(value).timestamp() if value else None
     raise ValueError("a date and time like 2026-01-31T12:00:00Z is needed")
@@ -88,7 +88,7 @@ class Query(BaseModel):
     user_metadata: _Truth = True
 
     def required(self, name: Literal["path", "dest_path", "ref"]) -> str:
-        """A text that must be there and not be empty.
+        """Return a text that must be there and not be empty.
 
         Raises:
             Invalid: it is missing or empty.
@@ -103,7 +103,7 @@ class Query(BaseModel):
         return {name: getattr(self, name) for name in names}
 
     def page(self, *names: str) -> dict[str, Any]:
-        """The start of a listing, the wanted amount, and further parameters."""
+        """Return the start of a listing, the wanted amount, and further parameters."""
         return self.some("prefix", "after", "amount", *names)
 
 
@@ -144,7 +144,7 @@ class Call(http.Call):
         return self.parts["ref"]
 
     def body(self, model: type[B]) -> B:
-        """The JSON body; no body at all is an empty object.
+        """Return the JSON body; no body at all is an empty object.
 
         Raises:
             Invalid: no JSON, or not as `model` says.
@@ -157,7 +157,7 @@ class Call(http.Call):
             raise values.Invalid(f"request body: {_problem(error)}") from None
 
     def fields(self, model: type[Body]) -> dict[str, Any]:
-        """The members of the JSON body by name."""
+        """Return the members of the JSON body by name."""
         return self.body(model).fields()
 
     def refuse(self, *names: str) -> None:
@@ -495,7 +495,7 @@ def time_of(at: int) -> str:
 
 
 def stats_json(entry: values.Entry, *, user_metadata: bool = True) -> Json:
-    """One object, with its metadata even if that is empty (a listing leaves it out then)."""
+    """Return one object, with its metadata even if that is empty (a listing leaves it out then)."""
     return {
         "checksum": entry.blob.checksum,
         "content_type": content_type(entry),
@@ -509,12 +509,12 @@ def stats_json(entry: values.Entry, *, user_metadata: bool = True) -> Json:
 
 
 def content_type(entry: values.Entry) -> str:
-    """The content type that lakeFS names for an object that was stored without one."""
+    """Return the content type that lakeFS names for an object that was stored without one."""
     return entry.content_type or DEFAULT_CONTENT_TYPE
 
 
 def listed_json(item: values.Entry | values.CommonPrefix, *, user_metadata: bool = True) -> Json:
-    """One line of a listing."""
+    """Return one line of a listing."""
     if isinstance(item, values.CommonPrefix):
         return {"checksum": "", "mtime": 0, "path": item.path, "path_type": "common_prefix", "physical_address": ""}
     line = stats_json(item, user_metadata=user_metadata)

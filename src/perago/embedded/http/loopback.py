@@ -8,8 +8,8 @@ rules:
 - Where a browser says of which page a request is (Origin), it is one of ours: same host, same port.
 - Below `/api`, and where a request of the page is more than a look, the browser does not say that it is of a page from
   elsewhere (Sec-Fetch-Site). Images and scripts have no Origin. Another port of this machine is "same-site".
-- Page and Conductor want the token as the first part of the path, so that every client needs its address only. There is
-  no cookie, because a browser would send it to each port of this machine. lakeFS wants its own keys instead.
+- Page and Conductor require the token as the first part of the path, so that every client needs its address only. There
+  is no cookie, because a browser would send it to each port of this machine. lakeFS requires its own keys instead.
 
 There are no CORS headers, so a foreign page can never read an answer.
 """
@@ -200,7 +200,7 @@ class Admission:
             await self.app(scope, receive, send)
 
     def _without_token(self, scope: Scope) -> tuple[Scope, bool]:
-        """The request as if its path did not begin with the token, and whether it did."""
+        """Return the request as if its path did not begin with the token, and whether it did."""
         first, _, rest = scope["raw_path"][1:].partition(b"/")
         if not hmac.compare_digest(first, self.token.encode()):
             return scope, False
@@ -237,10 +237,10 @@ def embedded_app(
     changed: Callable[[], None] = lambda: None,
     page: Callable[[], ASGIApp] | None = None,
 ) -> ASGIApp:
-    """Both services and, if there is one, a page as one ASGI application for requests of this machine.
+    """Return both services and, if there is one, a page as one ASGI application for requests of this machine.
 
-    `/api/v1/...` is lakeFS's, everything else below `/api` is Conductor's, the rest is the page. lakeFS wants the key
-    pair; Conductor and the page want the pair's token, see `Admission`.
+    `/api/v1/...` is lakeFS's, everything else below `/api` is Conductor's, the rest is the page. lakeFS requires the
+    key pair; Conductor and the page require its token, see `Admission`.
 
     Args:
         conductor: the model of Conductor.

@@ -51,7 +51,7 @@ def staged_changes(repo: Repository, branch: str) -> list[values.Difference]:
 def diff_branch(
     repo: Repository, branch: str, *, prefix: str = "", after: str = "", delimiter: str = "", amount: int = -1
 ) -> values.Page[values.Difference]:
-    """One page of a branch's uncommitted changes."""
+    """Return one page of a branch's uncommitted changes."""
     return _page(staged_changes(repo, branch), prefix, after, delimiter, amount)
 
 
@@ -90,7 +90,7 @@ def diff_refs(
 def _page(
     differences: Sequence[values.Difference], prefix: str, after: str, delimiter: str, amount: int
 ) -> values.Page[values.Difference]:
-    """One page of a diff; with a delimiter, folded into prefixes that changed.
+    """Return one page of a diff; with a delimiter, folded into prefixes that changed.
 
     With a delimiter lakeFS continues behind everything that begins with `after`: after `a` there is no `ab`.
     """
@@ -154,7 +154,7 @@ class LogQuery:
 
 
 def log(repo: Repository, ref: str, query: LogQuery | None = None) -> Iterator[CommitRecord]:
-    """The history of `ref`, newest first, as far as it is consumed.
+    """Return the history of `ref`, newest first, as far as it is consumed.
 
     Raises:
         Missing, Invalid: one of the refs is not a commit.
@@ -169,12 +169,12 @@ def log(repo: Repository, ref: str, query: LogQuery | None = None) -> Iterator[C
 
 
 def first_parents(repo: Repository, ref: str) -> Iterator[CommitRecord]:
-    """The first-parent history, newest first, as far as it is consumed."""
+    """Return the first-parent history, newest first, as far as it is consumed."""
     return repo.graph.first_parents(_commit_id(repo, ref, "ref"))
 
 
 def _commit_id(repo: Repository, ref: str, name: str) -> str:
-    """The id of the commit that `ref` points at; `name` says in a refusal which of the refs it was."""
+    """Return the id of the commit that `ref` points at; `name` says in a refusal which of the refs it was."""
     try:
         return repo.resolve_commit(ref, SHOULD_BE_A_COMMIT).commit.id
     except values.LakeFSError as error:
@@ -209,7 +209,7 @@ def _touches(repo: Repository, record: CommitRecord, query: LogQuery) -> bool:
 def list_runs(
     repo: Repository, *, branch: str = "", commit: str = "", after: str = "", amount: int = -1
 ) -> values.Page[values.ActionRun]:
-    """One page of the runs of actions, newest first, by branch or by commit.
+    """Return one page of the runs of actions, newest first, by branch or by commit.
 
     Raises:
         Invalid: both a branch and a commit.
@@ -491,7 +491,7 @@ def skip_hooks(repo: Repository, tree: Tree, operation: str, branch: str, commit
 
 
 def _run_id(repo: Repository, at: int) -> str:
-    """An id that sorts newest first by the second, as the real ones do."""
+    """Return an id that sorts newest first by the second, as the real ones do."""
     return f"{(1 << 32) - 1 - at:08x}{len(repo.runs):012x}"
 
 

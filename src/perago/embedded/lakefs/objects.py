@@ -138,7 +138,7 @@ def stat_object(repo: Repository, ref: str, path: str) -> values.Entry:
 def list_objects(
     repo: Repository, ref: str, *, prefix: str = "", after: str = "", delimiter: str = "", amount: int = -1
 ) -> values.Page[values.Entry | values.CommonPrefix]:
-    """One page of objects and common prefixes, in unsigned byte order.
+    """Return one page of objects and common prefixes, in unsigned byte order.
 
     Raises:
         Missing: unknown ref.
@@ -154,7 +154,7 @@ def list_objects(
 
 
 def all_objects(repo: Repository, ref: str, prefix: str = "") -> tuple[values.Entry, ...]:
-    """Every object below `prefix`, without pages."""
+    """Return every object below `prefix`, without pages."""
     tree = repo.tree(repo.resolve(ref))
     return tuple(tree.entries[path] for path in values.paths_from(tree.paths, prefix, ""))
 
@@ -208,7 +208,7 @@ def _delete_all(repo: Repository, branch: str, paths: Sequence[str], *, force: b
 def _new_entry(
     repo: Repository, path: str, blob: values.Blob, content_type: str, metadata: Mapping[str, str]
 ) -> values.Entry:
-    """An entry of now, with an address of its own."""
+    """Return an entry with the current time and a new address."""
     return values.Entry(path, blob, content_type, metadata, repo.now(), repo.new_address())
 
 

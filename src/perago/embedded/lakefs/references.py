@@ -56,7 +56,7 @@ def get_branch(repo: Repository, name: str) -> Reference:
 def list_branches(
     repo: Repository, *, prefix: str = "", after: str = "", amount: int = -1, show_hidden: bool = False
 ) -> Page[Reference]:
-    """One page of branches, by name; hidden ones only on request."""
+    """Return one page of branches, by name; hidden ones only on request."""
     shown = (branch.reference() for branch in repo.branches.values() if show_hidden or not branch.hidden)
     return _page(shown, prefix, after, amount)
 
@@ -140,7 +140,7 @@ def get_tag(repo: Repository, name: str) -> Reference:
 
 
 def list_tags(repo: Repository, *, prefix: str = "", after: str = "", amount: int = -1) -> Page[Reference]:
-    """One page of tags, by name."""
+    """Return one page of tags, by name."""
     return _page((Reference(name, commit_id) for name, commit_id in repo.tags.items()), prefix, after, amount)
 
 

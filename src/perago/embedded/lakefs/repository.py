@@ -183,7 +183,7 @@ class CommitGraph(Table[str, CommitRecord]):
     """All commits by id, reachable or not: a deleted branch and a refused merge leave theirs readable."""
 
     def by_prefix(self, prefix: str) -> str | None:
-        """The only commit id that starts with `prefix` (lower case), or None."""
+        """Return the only commit id that starts with `prefix` (lower case), or None."""
         commit_ids = [commit_id for commit_id in self if commit_id.startswith(prefix)]
         return commit_ids[0] if len(commit_ids) == 1 else None
 
@@ -224,7 +224,7 @@ class CommitGraph(Table[str, CommitRecord]):
 
         Raises:
             Missing: `~` beyond the first commit.
-            Invalid: `^` names a parent that the commit does not have, or `@` or `$` stands beside other steps.
+            Invalid: `^` names a parent that the commit does not have, or `@` or `$` is next to other steps.
         """
         for step in steps:
             if step.mark == "~":
@@ -243,7 +243,7 @@ class CommitGraph(Table[str, CommitRecord]):
         return commit_id
 
     def merge_base(self, left: str, right: str) -> str:
-        """The best common ancestor.
+        """Return the best common ancestor.
 
         Raises:
             Missing: it does not exist.
@@ -269,7 +269,7 @@ class CommitGraph(Table[str, CommitRecord]):
         return (-record.generation, -record.moment, commit_id)
 
     def first_parents(self, commit_id: str) -> Iterator[CommitRecord]:
-        """The commit and its first parents, newest first."""
+        """Yield the commit and its first parents, newest first."""
         record = self[commit_id]
         while True:
             yield record
@@ -278,7 +278,7 @@ class CommitGraph(Table[str, CommitRecord]):
             record = self[record.commit.parents[0]]
 
     def log(self, commit_id: str, *, first_parent: bool = False, since: float | None = None) -> Iterator[CommitRecord]:
-        """The commit and its ancestors, by creation date, newest first (ties: by id, highest first).
+        """Yield the commit and its ancestors, by creation date, newest first (ties: by id, highest first).
 
         With `first_parent` only first parents are followed. A commit created before `since` ends its line.
         """
@@ -387,11 +387,11 @@ class Repository:
             raise values.Missing(message) from None
 
     def now(self) -> int:
-        """The time of the server, in seconds since the epoch."""
+        """Return the time of the server, in seconds since the epoch."""
         return int(self.server.clock.now())
 
     def new_address(self) -> str:
-        """A fresh address of an object in the block store."""
+        """Return a fresh address of an object in the block store."""
         return f"{self.info.storage_namespace}/data/{next(self.server.addresses):016x}"
 
     def protect(self, patterns: Sequence[str]) -> None:
@@ -410,7 +410,7 @@ class Repository:
             raise values.Forbidden(message)
 
     def head(self, branch: Branch) -> CommitRecord:
-        """The commit that a branch points at."""
+        """Return the commit that a branch points at."""
         return self.graph[branch.commit_id]
 
     def changes(self, branch: Branch) -> dict[str, values.Entry | None]:
@@ -567,7 +567,7 @@ class LakeFSServer:
     def list_repositories(
         self, *, prefix: str = "", after: str = "", search: str = "", amount: int = -1
     ) -> values.Page[values.RepositoryInfo]:
-        """One page of repositories, by name; `search` is any part of the name."""
+        """Return one page of repositories, by name; `search` is any part of the name."""
         with self.lock:
             infos = [self.repositories[name].info for name in sorted(self.repositories) if name > after]
         shown = (info for info in infos if info.name.startswith(prefix) and search in info.name)

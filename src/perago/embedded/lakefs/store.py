@@ -49,7 +49,7 @@ class InMemoryLakeFS:
     # ---------------------------------------------------------------- the port
 
     def get_commit(self, repository: str, ref: str) -> ports.Commit:
-        """The commit that a full commit id or a branch name points at."""
+        """Return the commit that a full commit id or a branch name points at."""
         with self._operation("get_commit", f"get commit {ref!r} of {repository!r}", repository) as repo:
             if _COMMIT_ID.fullmatch(ref):
                 return commits.get_commit(repo, ref).commit
@@ -59,7 +59,7 @@ class InMemoryLakeFS:
                 raise values.Missing(error.message) from error
 
     def history(self, repository: str, branch: str, *, until: str, limit: int) -> tuple[ports.Commit, ...]:
-        """First-parent commits of `branch` after `until`, newest first, at most `limit`."""
+        """Return first-parent commits of `branch` after `until`, newest first, at most `limit`."""
         with self._operation("history", f"read the history of {branch!r} in {repository!r}", repository) as repo:
             references.get_branch(repo, branch)
             history: list[ports.Commit] = []
@@ -70,7 +70,7 @@ class InMemoryLakeFS:
             return tuple(history)
 
     def ancestry(self, repository: str, commit: str, *, limit: int) -> tuple[ports.Commit, ...]:
-        """A commit and its first-parent ancestors, newest first, at most `limit`."""
+        """Return a commit and its first-parent ancestors, newest first, at most `limit`."""
         with self._operation("ancestry", f"read the history of {repository!r}", repository) as repo:
             ancestors = tuple(record.commit for record in islice(commits.first_parents(repo, commit), limit))
             if ancestors[0].id != commit:  # the name of a branch or a tag
@@ -135,7 +135,7 @@ class InMemoryLakeFS:
                     on_staged(upload)
 
     def delete_objects(self, repository: str, branch: str, keys: Sequence[str]) -> None:
-        """Stage deletions, in batches as the server wants them."""
+        """Stage deletions in batches of the size that the server accepts."""
         with self._port_call("delete_objects", f"delete objects on {branch!r} of {repository!r}"), self.server.lock:
             repo, size = self.server.repositories.get(repository), objects.MAX_BATCH
             for start in range(0, len(keys), size):
@@ -154,7 +154,7 @@ class InMemoryLakeFS:
             commits.revert(repo, branch, commit, parent_number=1)
 
     def diff(self, repository: str, left: str, right: str) -> Mapping[str, int | None]:
-        """The keys at which two commits differ, with their sizes in `right`."""
+        """Return the keys at which two commits differ, with their sizes in `right`."""
         with self._operation("diff", f"compare {left} and {right} of {repository!r}", repository) as repo:
             differences = two_dot_diff(repo.resolve_commit(left).tree, repo.resolve_commit(right).tree)
             removed = values.DiffType.REMOVED
@@ -180,19 +180,19 @@ class InMemoryLakeFS:
         metadata: Mapping[str, str],
         *,
         allow_empty: bool = False,
-        within: float | None = None,  # noqa: ARG002 - the model answers at once
+        within: float | None = None,  # noqa: ARG002 - the model answers immediately
     ) -> str:
         """Merge a commit into a branch, without other options."""
         with self._operation("merge", f"merge {source} into {branch!r} of {repository!r}", repository) as repo:
             return commits.merge(repo, source, branch, message, metadata, allow_empty=allow_empty).commit.id
 
     def list_branches(self, repository: str, prefix: str) -> tuple[str, ...]:
-        """All branches whose names begin with `prefix`."""
+        """Return all branches whose names begin with `prefix`."""
         with self._operation("list_branches", f"list branches {prefix!r} of {repository!r}", repository) as repo:
             return tuple(sorted(name for name in repo.branches if name.startswith(prefix)))
 
     def delete_branch(self, repository: str, branch: str) -> None:
-        """Delete a branch; one that is already gone is fine."""
+        """Delete a branch, unless it no longer exists."""
         description = f"delete branch {branch!r} of {repository!r}"
         with self._operation("delete_branch", description, repository) as repo, suppress(values.Missing):
             references.delete_branch(repo, branch)
@@ -228,14 +228,14 @@ class InMemoryLakeFS:
             return commits.commit(repo, branch, message, allow_empty=True).commit
 
     def tree(self, repository: str, ref: str) -> dict[str, bytes]:
-        """All objects of a ref with their bytes, in byte order."""
+        """Return all objects of a ref with their bytes, in byte order."""
         with self.server.lock:
             entries = objects.all_objects(self.server.repository(repository), ref)
         return {entry.path: entry.blob.read() for entry in entries}
 
     def export(self, repository: str, ref: str, target: Path, *, prefix: str = "") -> None:
-        """Write the objects of a ref whose keys begin with `prefix` below a directory, without the prefix. Hooks are
-        not a part of a workspace, and are left out.
+        """Write the objects of a ref whose keys begin with `prefix` below a directory, without the prefix. Hooks
+        are not part of a workspace, so they are not written.
 
         Raises:
             ValueError: a key would be outside of `target`, or is not a file name.
@@ -292,7 +292,7 @@ _REFUSALS: Mapping[type[values.LakeFSError], ports.MergeRefusal] = {
 
 
 def _read_upload(blobs: values.BlobStore, upload: ports.Upload) -> values.Blob:
-    """The bytes of a local file, compared with what change detection saw.
+    """Return the bytes of a local file, compared with what change detection saw.
 
     Raises:
         FileChanging: the file vanished, or has another size.

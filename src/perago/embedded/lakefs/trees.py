@@ -38,7 +38,7 @@ class Tree:
         return len(self._entries)
 
     def get(self, path: str) -> Entry | None:
-        """The entry at `path`."""
+        """Return the entry at `path`."""
         return self._entries.get(path)
 
     @property
@@ -127,7 +127,7 @@ class _ServerConflictError(Exception):
 def divergent_paths(
     base: Tree, source: Tree, target: Tree, strategy: Strategy, merged: Tree, conflicts: AbstractSet[str]
 ) -> tuple[str, ...]:
-    """The paths for which the real server's result differs from `merged` (or from a conflict), in order.
+    """Return the paths for which the real server's result differs from `merged` (or from a conflict), in order.
 
     This follows the record-level merge of lakeFS 1.84 (`docs/dev/servers/lakefs.md`, "lakeFS's three-way merge"). It
     compares a path with the *next* entry of the base, and in two places only by content: a new file that happens to
@@ -143,7 +143,7 @@ def divergent_paths(
 
 
 def _server_merge(base: Tree, source: Tree, target: Tree, strategy: Strategy) -> dict[str, Entry]:
-    """The entries that the server's merge writes."""
+    """Return the entries that the server's merge writes."""
     source_end = source.paths[-1] if len(source) else ""
     target_end = target.paths[-1] if len(target) else ""
 
@@ -189,11 +189,11 @@ def _keep_one(entry: Entry, next_base: Entry | None, wins: Callable[[], bool], *
 def merge_trees(
     base: Tree, source: Tree, target: Tree, *, strategy: Strategy = Strategy.NONE, allow_empty: bool = False
 ) -> Tree:
-    """The tree of a merge of `source` into `target`.
+    """Return the tree of a merge of `source` into `target`.
 
     When the target is still the base, the result is exactly the source tree (`docs/dev/servers/lakefs.md`, "lakeFS's
     three-way merge"). Where both have the same content at a path, the source's address and time stay; only if the
-    source is the base, and nothing was put in front of it or behind it, lakeFS takes the target as it is.
+    source is the base, and nothing was put in front of it or behind it, lakeFS uses the target unchanged.
 
     Raises:
         NoChanges: source and base are the same tree, unless `allow_empty`.

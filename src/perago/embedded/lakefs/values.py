@@ -38,7 +38,7 @@ class LakeFSError(Exception):
         self.status = self.status if status is None else status
 
     def within(self, context: str) -> LakeFSError:
-        """The same refusal, with the words that an outer operation puts in front."""
+        """Return the same refusal, with the words that an outer operation puts in front."""
         return type(self)(f"{context}: {self.message}", self.status)
 
 
@@ -158,7 +158,7 @@ class KeyPair:
 
     @classmethod
     def random(cls) -> KeyPair:
-        """A fresh one."""
+        """Return a random key pair."""
         return cls(f"perago{secrets.token_hex(7)}", secrets.token_urlsafe(30))
 
 
@@ -188,7 +188,7 @@ class Blob:
             return source.read()
 
     def open(self) -> BinaryIO:
-        """A reader positioned at the start.
+        """Return a reader positioned at the start.
 
         Raises:
             LakeFSError: the bytes are elsewhere.
@@ -223,35 +223,35 @@ class BlobStore:
         self._numbers = itertools.count()
 
     def of_bytes(self, data: bytes) -> Blob:
-        """A blob of bytes in memory."""
+        """Return a blob of bytes in memory."""
         if len(data) > SPOOL_THRESHOLD:
             return self.of_stream(io.BytesIO(data))
         return Blob(len(data), hashlib.md5(data, usedforsecurity=False).hexdigest(), data=data)
 
     def of_file(self, path: Path) -> Blob:
-        """A copy of a local file."""
+        """Return a copy of a local file."""
         with path.open("rb") as source:
             return self.of_open_file(source)
 
     def of_open_file(self, source: BinaryIO) -> Blob:
-        """A copy of a file that is open."""
+        """Return a copy of a file that is open."""
         if os.fstat(source.fileno()).st_size <= SPOOL_THRESHOLD:
             return self.of_bytes(source.read())
         return self.of_stream(source)
 
     def of_stream(self, source: BinaryIO) -> Blob:
-        """A copy of everything that `source` still has."""
+        """Return a copy of everything that `source` still has."""
         with self.sink() as sink:
             while piece := source.read(CHUNK):
                 sink.write(piece)
             return sink.finish()
 
     def sink(self) -> BlobSink:
-        """A blob in the making."""
+        """Return a sink for the pieces of a new blob."""
         return BlobSink(self)
 
     def new_path(self) -> Path:
-        """A fresh path in the private directory."""
+        """Return a fresh path in the private directory."""
         if self._directory is None:
             self._directory = Path(tempfile.mkdtemp(prefix="perago-lakefs-"))
         return self._directory / str(next(self._numbers))
@@ -304,7 +304,7 @@ class BlobSink:
             self._pieces.clear()
 
     def finish(self) -> Blob:
-        """The blob of everything written."""
+        """Return the blob of everything written."""
         self._finished = True
         if self._file is None:
             return Blob(self._size, self._digest.hexdigest(), data=b"".join(self._pieces))
@@ -342,7 +342,7 @@ class Entry:
         return self.blob.size == 0 and self.path.endswith("/")
 
     def as_listed(self) -> ObjectEntry:
-        """The port's view."""
+        """Return the port's view."""
         return ObjectEntry(
             key=self.path,
             size=self.blob.size,
@@ -477,7 +477,7 @@ class PreMergeHook(Protocol):
         ...
 
     def refuse(self, event: MergeEvent) -> str | None:
-        """The text with which the hook fails, or None to let the merge pass."""
+        """Return the text with which the hook fails, or None to let the merge pass."""
         ...
 
 
@@ -536,7 +536,7 @@ MAX_AMOUNT = 1000
 
 
 def page_of(items: Iterable[T], name: Callable[[T], str], amount: int) -> Page[T]:
-    """The first `amount` of `items`; -1 and 0 mean the default of 100.
+    """Return the first `amount` of `items`; -1 and 0 mean the default of 100.
 
     Raises:
         Invalid: an amount outside -1..1000.
@@ -553,7 +553,7 @@ def page_of(items: Iterable[T], name: Callable[[T], str], amount: int) -> Page[T
 
 
 def paths_from(paths: Sequence[str], prefix: str, start: str) -> Iterator[str]:
-    """The paths that start with `prefix` and do not come before `start`, from ordered `paths`."""
+    """Yield the paths that start with `prefix` and do not come before `start`, from ordered `paths`."""
     for index in range(bisect_left(paths, max(prefix, start)), len(paths)):
         if not paths[index].startswith(prefix):
             return
