@@ -362,7 +362,7 @@ class DecisionContext:
     def new_row(
         self, step: Step, task_type: str, task_name: str, status: Status = Status.SCHEDULED, start_time: int = 0
     ) -> TaskRow:
-        """A row of one of the server's own tasks, not yet scheduled. A row that is born COMPLETED ends at its start."""
+        """Return a row of one of the server's own tasks, not yet scheduled. It ends at its start if it is COMPLETED."""
         row = new_row(self.state, self.workflow, step, task_type, task_name)
         row.status, row.start_time = status, start_time
         row.end_time = start_time if status.terminal else 0

@@ -68,8 +68,8 @@ def _search(steps: Sequence[Step], reference: str, behind: Step | None) -> tuple
 
 
 def with_iteration(reference: str, iteration: int) -> str:
-    """The reference name of a step in one iteration of its loop: `ref__1` (`docs/dev/servers/conductor.md`, "Attempt
-    state machine")."""
+    """Return the reference name of a step in one iteration of its loop: `ref__1` (`docs/dev/servers/conductor.md`,
+    "Attempt state machine")."""
     return f"{reference}{_ITERATION}{iteration}"
 
 

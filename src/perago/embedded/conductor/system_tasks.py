@@ -289,9 +289,9 @@ class SubWorkflow(SystemTask):
 
 
 def _child(context: DecisionContext, row: TaskRow) -> WorkflowRow:
-    """The child of this attempt: one that it has already started, unless that has failed (it keeps ids in a rerun).
+    """Return the child of this attempt: one that it has already started, unless that child has failed.
 
-    One that was removed comes back under its id, which the server makes out of those of the attempt.
+    A removed child is created again under its id, which the server derives from the ids of the attempt.
     """
     key = (row.task_id, row.retry_count)
     first_id = context.state.sub_workflows.get(key)

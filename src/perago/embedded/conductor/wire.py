@@ -124,7 +124,7 @@ class PayloadLimits:
 
 
 def _cut(value: Any) -> Any:
-    """A fraction is truncated. A boolean is not a number."""
+    """Truncate a fraction. Refuse a boolean, which is not a number."""
     if isinstance(value, bool):
         raise ValueError("Input should be a number, not a boolean")  # noqa: TRY004 - pydantic reports it
     return math.trunc(value) if isinstance(value, float) and math.isfinite(value) else value
@@ -212,7 +212,7 @@ def through_json(operation: str, payload: Any, *, what: str) -> dict[str, Any]:
 
 
 def copied(value: T) -> T:
-    """A copy of a value that came through JSON, which its receiver may change; several times faster than `deepcopy`."""
+    """Return a copy of a JSON value, which its receiver may change. It is several times faster than `deepcopy`."""
     copy: Any = value
     if isinstance(value, dict):
         copy = {key: copied(item) if isinstance(item, _NESTED) else item for key, item in value.items()}

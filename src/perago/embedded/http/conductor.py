@@ -137,7 +137,8 @@ Table: TypeAlias = list[tuple[str, str, Handler] | tuple[str, str, Handler, int]
 
 
 def _number(digits: str) -> float | str:
-    """A number beyond all is stored as a text (`docs/dev/servers/conductor.md`, "Payload fidelity")."""
+    """Return a number, or the text as which an infinite one is stored (`docs/dev/servers/conductor.md`, "Payload
+    fidelity")."""
     number = float(digits)
     return number if math.isfinite(number) else str(number).replace("inf", "Infinity")
 

@@ -97,14 +97,14 @@ def _limited(receive: Receive) -> Receive:
 
 
 async def _refuse(request: Request, error: Exception) -> Response:
-    """A refusal of the model."""
+    """Answer a refusal of the model."""
     if not isinstance(error, values.LakeFSError):
         raise error
     return _refusal(request, error)
 
 
 def _refusal(request: Request, error: values.LakeFSError) -> Response:
-    """A HEAD answer has no body."""
+    """Return the answer for a refusal, without a body for HEAD."""
     if request.method == "HEAD":
         return Response(status_code=error.status)
     return JsonAnswer({"message": error.message}, error.status)
@@ -135,7 +135,7 @@ def _service_routes(server: LakeFSServer, keys: KeyPair) -> list[Route]:
     """Configuration, version, health, the only user and its login, and the statistics, which are dropped."""
 
     def set_up(_call: Call) -> Response:
-        """The server is set up from the start."""
+        """Refuse, because the server is set up from the start."""
         raise values.LakeFSError("lakeFS already initialized", status=409)
 
     def log_in(call: Call) -> Json:
@@ -171,7 +171,7 @@ def _repository_routes(server: LakeFSServer, root: str) -> list[Route]:
     """Repositories and their metadata; `root` is one repository's path."""
 
     def create(call: Call) -> Json:
-        """The answer for a bare repository does not say whether it is read-only."""
+        """Create a repository. The answer for a bare one does not say whether it is read-only."""
         fields, bare = call.fields(api.RepositoryBody), call.query.bare
         if fields.pop("sample_data"):
             raise values.NotModelled("sample_data of POST /repositories")
@@ -245,7 +245,7 @@ def _protection_routes(server: LakeFSServer, root: str) -> list[Route]:
 
 
 def _action_routes(server: LakeFSServer, root: str) -> list[Route]:
-    """The runs of the hooks of merges."""
+    """Return the routes of the runs of hooks."""
 
     def run_of(call: Call) -> values.ActionRun | None:
         return call.repo.runs.get(call.parts["run"])
@@ -305,7 +305,7 @@ def _reference_routes(server: LakeFSServer, root: str) -> list[Route]:
         return references.list_branches(call.repo, **call.query.page("show_hidden"))
 
     def create_branch(call: Call) -> Response:
-        """The answer is the bare commit id, not JSON."""
+        """Create a branch and answer with the bare commit id, not JSON."""
         return PlainTextResponse(references.create_branch(call.repo, **call.fields(api.BranchBody)).commit_id, 201)
 
     def reset(call: Call) -> None:

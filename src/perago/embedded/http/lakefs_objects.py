@@ -43,7 +43,7 @@ _INLINE = re.compile(
 
 
 def object_routes(server: LakeFSServer, root: str) -> list[Route]:
-    """Everything about objects; `root` is one repository's path. No address is signed, as on a local disk."""
+    """Return the routes of objects; `root` is one repository's path. No address is signed, as on a local disk."""
 
     def entry_of(call: Call) -> Entry:
         range_header = call.headers.get("range")

@@ -49,8 +49,8 @@ MAX_CONNECTIONS = 512
 
 
 def bound(port: int = 0) -> socket.socket:
-    """A socket that listens on a port of 127.0.0.1 for `serve`; 0 takes any free one. Two that are bound and do not
-    listen yet could have the same one.
+    """Return a socket that listens on a port of 127.0.0.1 for `serve`; 0 takes any free one. Two sockets that are bound
+    and do not listen yet could have the same port.
 
     Raises:
         OSError: the port is taken.

@@ -66,8 +66,8 @@ def diff_refs(
     delimiter: str = "",
     amount: int = -1,
 ) -> values.Page[values.Difference]:
-    """One page of the differences of two refs: the effect of a merge of `right` into `left`, or, with `two_dot`, the
-    changes from `left` to `right`. Committed state, except for `branch$` on the right of a two-dot diff.
+    """Return one page of the differences of two refs: the effect of a merge of `right` into `left`, or, with `two_dot`,
+    the changes from `left` to `right`. Committed state, except for `branch$` on the right of a two-dot diff.
 
     Raises:
         Missing: no such ref.
