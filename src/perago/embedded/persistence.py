@@ -26,7 +26,7 @@ from pydantic import TypeAdapter
 
 from perago import __version__
 from perago.embedded.conductor.model import ModelCore
-from perago.embedded.conductor.state import HistoryEntry, Message, State, Status, TaskRow, WorkflowRow
+from perago.embedded.conductor.state import HistoryEntry, Message, Status, TaskRow, WorkflowRow
 from perago.embedded.journal import Journal, Key
 from perago.embedded.lakefs.repository import Branch, CommitRecord, LakeFSServer, Repository
 from perago.embedded.lakefs.trees import EMPTY_TREE, Tree
@@ -481,13 +481,15 @@ class ConductorSource:
         """
         groups = grouped(records)
         with self._model._locked() as state:
+            tables: dict[str, Any] = {**vars(state), "queue": state.queue.messages}
             for kind, adapter in KINDS.items():
                 for parts, value in groups.get(kind, {}).items():
                     ids = value["tasks"] if kind == "workflows" else []
                     row = adapter.validate_python({**value, "tasks": []} if kind == "workflows" else value)
                     if kind == "workflows":
                         row.tasks.extend(state.tasks[task_id] for task_id in ids)
-                    _table(state, kind, parts)[parts if kind == "sub_workflows" else parts[-1]] = row
+                    table: Any = state.logs_of(str(parts[0])) if kind == "logs" else tables[kind]
+                    table[parts if kind == "sub_workflows" else parts[-1]] = row
             state.queue.restore()
             state.attention = {row.workflow_id: False for row in state.workflows.values() if not row.status.terminal}
             state.journal.is_recording = True
@@ -495,12 +497,6 @@ class ConductorSource:
             for row in state.tasks.values():
                 if row.status is Status.SCHEDULED and row.kind == "SIMPLE" and row.task_id not in state.queue.messages:
                     state.queue.push(row, state.now())
-
-
-def _table(state: State, kind: str, parts: Key) -> Any:
-    if kind == "logs":
-        return state.logs_of(str(parts[0]))
-    return state.queue.messages if kind == "queue" else getattr(state, kind)
 
 
 def _copied(row: Any) -> object:

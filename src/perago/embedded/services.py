@@ -34,10 +34,6 @@ SHORT_POLL = 0.1
 """Seconds of a poll of workers in this process: a person who runs one workflow must not wait for its end."""
 
 
-def _ignore(text: str) -> None:
-    """Ignore a problem."""
-
-
 _PACKAGES = ("starlette", "uvicorn", "jinja2")
 """The packages of the extra `embedded`."""
 
@@ -81,7 +77,7 @@ class EmbeddedServices:
         held: socket.socket | None = None,
         page: Callable[[EmbeddedServices], ASGIApp] | None = None,
         state: Path | None = None,
-        on_problem: Callable[[str], None] = _ignore,
+        on_problem: Callable[[str], None] = lambda _: None,
         longest_poll: float = MAX_WAIT_SECONDS,
         sweep_seconds: float = SWEEP_SECONDS,
         over_http: bool = True,
