@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -87,7 +87,8 @@ def _sub_workflow(**parameters: Any) -> dict[str, Any]:
             "KAFKA_PUBLISH is not modelled",
         ),
         (loop(TWICE, _in_a_case(operator("DO_WHILE", "k", loopOver=[STEP], loopCondition="true"))), "a loop inside"),
-        (loop(TWICE, STEP, inputParameters={"keepLastN": 2}), "keepLastN"),
+        (loop(TWICE, STEP, inputParameters={"keepLastN": "2"}), "keepLastN"),
+        (loop(TWICE, STEP, inputParameters={"_items": [1]}), "_items"),
         (loop(TWICE, STEP, items="${workflow.input.l}"), "items"),
         (loop(TWICE, {"name": "a", "type": "SIMPLE"}), "a step without a name"),
         (operator("SWITCH", "s", evaluatorType="python", expression="1", decisionCases={"1": []}), "python"),
@@ -384,3 +385,96 @@ def test_no_task_is_handed_out_twice_to_pollers_at_the_same_time() -> None:
     with ThreadPoolExecutor(6) as pool:
         taken = [workflow_id for part in pool.map(drain, [f"w000{n}" for n in range(6)]) for workflow_id in part]
     assert sorted(taken) == sorted(started)
+
+
+class _Interleaving:
+    """A completed workflow of the branches `r0` and `r1`, which failed once each, and other calls during its rerun."""
+
+    def __init__(self) -> None:
+        steps = [{**STEP, "taskReferenceName": name, "permissive": True} for name in ("r0", "r1")]
+        self.play = OneWorkflow()
+        conductor = self.play.conductor
+        conductor.terminate_workflow(self.play.workflow_id)
+        conductor.update_workflow_definitions(
+            [{"name": "w", "tasks": [fork([steps[0]], [steps[1]]), join("r0", "r1")]}]
+        )
+        self.play.workflow_id = conductor.start_workflow("w", {})
+        for report in (FAILED, FAILED, DONE, DONE):
+            self.play.report(self.held(), report)
+        self.seen: list[list[str]] = []
+        self.at: dict[int, Callable[[], object]] = {}
+        """Other calls, by the number of the change that they follow."""
+
+    def held(self) -> Delivery:
+        return self.play.conductor.poll("t", "w0001", count=1, wait_seconds=0)[0]
+
+    def rerun(self, row: int) -> None:
+        """Rerun from a row, and look at all rows after each change."""
+        self.play.clock.advance(1)
+        self.started = {task["taskId"]: task["startTime"] for task in self.play.tasks}
+        self.play.conductor.between_writes = self._look
+        self.play.conductor.rerun_workflow(self.play.workflow_id, self.play.tasks[row]["taskId"])
+        self.play.conductor.between_writes = None
+
+    def _look(self) -> None:
+        self.seen.append(self.rows)
+        if act := self.at.get(len(self.seen)):
+            act()
+
+    @property
+    def rows(self) -> list[str]:
+        """Of each attempt its step, retry and status, and whether its start is that before the rerun."""
+        attempts = [task for task in self.play.tasks if task["taskType"] == "t"]
+        return [
+            f"{task['referenceTaskName']}#{task['retryCount']} {task['status']}{self._start(task)}" for task in attempts
+        ]
+
+    def _start(self, task: Json) -> str:
+        start = task["startTime"]
+        return " started" if start == self.started[task["taskId"]] else " again" if start else ""
+
+
+def test_other_callers_see_a_rerun_reset_one_row_after_another() -> None:
+    interleaving = _Interleaving()
+    interleaving.rerun(4)
+    failed = ["r0#0 FAILED started", "r1#0 FAILED started"]
+    assert interleaving.seen == [
+        [*failed, "r0#1 COMPLETED started", "r1#1 COMPLETED started"],  # the workflow runs
+        [*failed, "r0#1 SCHEDULED started", "r1#1 COMPLETED started"],
+        [*failed, "r0#1 SCHEDULED started"],
+        [*failed, "r0#1 SCHEDULED"],
+        [*failed, "r0#1 SCHEDULED"],  # it is queued
+        ["r0#0 FAILED started", "r1#0 SCHEDULED again", "r0#1 SCHEDULED"],
+        ["r0#0 FAILED started", "r1#0 SCHEDULED again", "r0#1 SCHEDULED"],  # so is this one
+    ]
+
+
+def test_a_report_before_its_row_is_reset_is_lost() -> None:
+    interleaving = _Interleaving()
+    task = interleaving.play.tasks[4]
+    late = {"taskId": task["taskId"], "workflowInstanceId": task["workflowInstanceId"], "status": "COMPLETED"}
+    interleaving.at[2] = lambda: interleaving.play.conductor.update_task(late)
+    interleaving.rerun(4)
+    assert "r0#1 COMPLETED started" in interleaving.seen[2]
+    assert interleaving.rows[-1] == "r0#1 SCHEDULED"
+
+
+def test_a_report_after_the_reset_completes_a_row_that_nobody_has_polled() -> None:
+    interleaving = _Interleaving()
+    task = interleaving.play.tasks[4]
+    late = {"taskId": task["taskId"], "workflowInstanceId": task["workflowInstanceId"], "status": "COMPLETED"}
+    interleaving.rerun(4)
+    interleaving.play.conductor.update_task(late)
+    assert interleaving.rows[-1] == "r0#1 COMPLETED"
+
+
+def test_a_delivery_during_a_rerun_is_lost_when_all_rows_are_stored_again() -> None:
+    interleaving = _Interleaving()
+    deliveries: list[Delivery] = []
+    interleaving.at[5] = lambda: deliveries.append(interleaving.held())
+    interleaving.rerun(4)
+    assert [delivery.reference_name for delivery in deliveries] == ["r0"]
+    assert interleaving.rows[-1] == "r0#1 SCHEDULED"
+    assert not interleaving.play.conductor.is_current(deliveries[0])
+    assert interleaving.held().reference_name == "r1"
+    assert not interleaving.play.conductor.poll("t", "w0001", count=1, wait_seconds=0)

@@ -431,7 +431,17 @@ def _place(blob: Blob, path: Path) -> None:
 # ----------------------------------------------------------------------------- Conductor
 
 NOT_PERSISTED = frozenset(
-    {"http_handler", "limits", "random", "last_polls", "problems", "attention", "journal", "_clock"}
+    {
+        "http_handler",
+        "limits",
+        "random",
+        "last_polls",
+        "problems",
+        "attention",
+        "between_writes",
+        "journal",
+        "_clock",
+    }
 )
 """Fields that end with the server: its settings, its random numbers, the last polls, and the work of one call."""
 

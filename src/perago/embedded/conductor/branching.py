@@ -415,9 +415,10 @@ class Loop(SystemTask):
         inner = next((inner for inner in every_step(step["loopOver"]) if inner["type"] == self.kind), None)
         if inner is not None:
             raise not_modelled(where, f"a loop inside of a loop ({inner['taskReferenceName']})")
-        for parameter in ("keepLastN", "_items"):
-            if parameter in step["inputParameters"]:
-                raise not_modelled(where, f"inputParameters.{parameter}")
+        if "_items" in step["inputParameters"]:
+            raise not_modelled(where, "inputParameters._items")
+        if not isinstance(step["inputParameters"].get("keepLastN", 1), int):
+            raise not_modelled(where, "an inputParameters.keepLastN that is not a number")
         if step.get("loopCondition"):
             scripts.require("quickjs")
 
@@ -441,13 +442,17 @@ class Loop(SystemTask):
         if not body:
             return _next_iteration(context, row, 1)
         outputs: dict[str, Any] = {}
+        failed = None
         for inner in body.values():
             outputs[without_iteration(inner.reference_name)] = inner.output
             if inner.status.unsuccessful:
-                row.output = {**row.output, str(row.iteration): outputs}
-                row.status, row.reason = Status.FAILED, f"{inner.reason or 'null'} "
-                return True
+                failed = inner
+                break
         row.output = {**row.output, str(row.iteration): outputs}
+        _forget_iterations(context, row)
+        if failed is not None:
+            row.status, row.reason = Status.FAILED, f"{failed.reason or 'null'} "
+            return True
         return _is_complete(context, row, body) and self._check_condition(context, row)
 
     def _check_condition(self, context: DecisionContext, row: TaskRow) -> bool:
@@ -490,6 +495,17 @@ def _next_iteration(context: DecisionContext, loop: TaskRow, iteration: int) -> 
     context.schedule(rows)
     context.tasks += rows
     return True
+
+
+def _forget_iterations(context: DecisionContext, loop: TaskRow) -> None:
+    """Remove rows and outputs of all iterations but the newest, as many as `keepLastN` says."""
+    if (newest := loop.workflow_task["inputParameters"].get("keepLastN")) is None:
+        return
+    last = loop.iteration - newest
+    loop.output = {name: output for name, output in loop.output.items() if not name.isdigit() or int(name) > last}
+    for row in [row for row in context.tasks if row.iteration <= last and _belongs(loop, row)]:
+        context.tasks.remove(row)
+        context.state.remove_task(row)
 
 
 def _is_complete(context: DecisionContext, loop: TaskRow, body: Mapping[str, TaskRow]) -> bool:

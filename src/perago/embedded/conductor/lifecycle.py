@@ -161,10 +161,11 @@ def retry_steps(state: State, workflow: WorkflowRow) -> None:
     fresh = [_retried(context, row) for row in sorted(failed, key=lambda row: row.seq)]
     context.add(fresh)
     for row in [*resumed, *failed]:
-        state.store(row, HistoryEvent.CHANGED)
+        _store(state, row)
     for row in fresh:
         row.update_time = state.now()
     context.schedule(fresh)
+    state.between_writes()
 
 
 def _failed_steps(context: DecisionContext) -> tuple[list[TaskRow], list[TaskRow]]:
@@ -260,7 +261,8 @@ def _rerun(state: State, workflow: WorkflowRow, task_id: str | None, inputs: Map
     if not workflow.status.terminal:
         detail = f"Workflow: {workflow}.{workflow.status} is not in terminal state, unable to rerun."
         raise wire.conflict("rerun workflow", detail)
-    row = next((row.copy() for row in workflow.tasks if row.task_id == task_id), None)
+    rows = [row.copy() for row in workflow.tasks]
+    row = next((row for row in rows if row.task_id == task_id), None)
     if task_id is None:
         _remove_all_tasks(state, workflow)
         _run_again(state, workflow, inputs)
@@ -268,36 +270,59 @@ def _rerun(state: State, workflow: WorkflowRow, task_id: str | None, inputs: Map
         revive_parents(state, workflow, "reran")
     elif row is None:
         return _rerun_in_child(state, workflow, task_id, inputs)
-    elif row.kind == SUB_WORKFLOW:
-        _run_again(state, workflow, inputs)
-        _rerun_sub_workflow(state, workflow, row)
     else:
-        row.status = Status.SCHEDULED
-        state.store(row, HistoryEvent.CHANGED)
-        _run_again(state, workflow, inputs)
-        _rerun_step(state, workflow, row, inputs.get("taskInput", row.input))
+        _run_again(state, workflow, inputs, None if row.kind == SUB_WORKFLOW else row)
+        _write_back(state, [other for other in rows if other is not row])
+        if row.kind == SUB_WORKFLOW:
+            _rerun_sub_workflow(state, workflow, rows, row)
+        else:
+            _rerun_step(state, workflow, rows, row, inputs.get("taskInput", row.input))
     return True
 
 
-def _run_again(state: State, workflow: WorkflowRow, inputs: Mapping[str, dict[str, Any]]) -> None:
+def _run_again(
+    state: State, workflow: WorkflowRow, inputs: Mapping[str, dict[str, Any]], row: TaskRow | None = None
+) -> None:
+    """Let a workflow run, and its parents. `row` is open from now on; its start and its output stay until its reset."""
     workflow.input = inputs.get("workflowInput", workflow.input)
     workflow.status, workflow.reason = WorkflowStatus.RUNNING, None
     workflow.failed_references, workflow.failed_tasks = [], []
     state.store_workflow(workflow)
+    state.between_writes()
+    if row is not None:
+        row.status = Status.SCHEDULED
+        _store(state, row)
     revive_parents(state, workflow, "reran")
 
 
-def _rerun_step(state: State, workflow: WorkflowRow, row: TaskRow, payload: dict[str, Any]) -> None:
-    for later in [other for other in workflow.tasks if other.seq > row.seq]:
+def _rerun_step(
+    state: State, workflow: WorkflowRow, rows: list[TaskRow], row: TaskRow, payload: dict[str, Any]
+) -> None:
+    for later in [other for other in rows if other.seq > row.seq]:
         state.remove_task(later)
+        state.between_writes()
     if row.kind == DynamicFork.kind:
         _fork_again(state, workflow, row)
         return
     _reset(state, row)
     row.input = payload
+    _store(state, row)
     state.enqueue(row)
+    state.between_writes()
+    _revive_failed_others(state, workflow, [other for other in rows if other.seq <= row.seq], row)
+
+
+def _store(state: State, row: TaskRow) -> None:
+    """Store a row, and let other callers act: the server changes one row after another, without a lock."""
     state.store(row, HistoryEvent.CHANGED)
-    _revive_failed_others(state, workflow, row)
+    state.between_writes()
+
+
+def _write_back(state: State, rows: list[TaskRow]) -> None:
+    """Store rows as this operation has read or changed them. Changes by other callers since then are lost."""
+    for row in rows:
+        if row.task_id in state.tasks and state.tasks[row.task_id] != row:
+            _store(state, row)
 
 
 def _fork_again(state: State, workflow: WorkflowRow, row: TaskRow) -> None:
@@ -314,15 +339,15 @@ def _fork_again(state: State, workflow: WorkflowRow, row: TaskRow) -> None:
     revive_parents(state, workflow, "reran")
 
 
-def _rerun_sub_workflow(state: State, workflow: WorkflowRow, row: TaskRow) -> None:
+def _rerun_sub_workflow(state: State, workflow: WorkflowRow, rows: list[TaskRow], row: TaskRow) -> None:
     """Resume a workflow without removing rows: later steps keep theirs. A completed child is not repeated."""
     _reset(state, row)
     row.attached_workflow_id, row.reason = None, None
     task = system_task(row)
     if task is not None:
         task.start(DecisionContext.of(state, workflow), row)
-    state.store(row, HistoryEvent.CHANGED)
-    _revive_failed_others(state, workflow, row)
+    _store(state, row)
+    _revive_failed_others(state, workflow, rows, row)
 
 
 def _rerun_in_child(state: State, workflow: WorkflowRow, task_id: str, inputs: Mapping[str, dict[str, Any]]) -> bool:
@@ -336,7 +361,7 @@ def _rerun_in_child(state: State, workflow: WorkflowRow, task_id: str, inputs: M
         _reset(state, row)
         row.output, row.reason = output, None
         row.status, row.start_time = Status.IN_PROGRESS, state.now()
-        state.store(row, HistoryEvent.CHANGED)
+        _store(state, row)
         decide(state, workflow)
         return True
     return False
@@ -350,10 +375,16 @@ def _reset(state: State, row: TaskRow) -> None:
     row.output, row.external_output = {}, None
 
 
-def _revive_failed_others(state: State, workflow: WorkflowRow, rerun_row: TaskRow) -> None:
-    for row in [row.copy() for row in workflow.tasks]:
-        if row.status.unsuccessful and row.reference_name != rerun_row.reference_name:
-            _revive(state, row)
+def _revive_failed_others(state: State, workflow: WorkflowRow, rows: list[TaskRow], rerun_row: TaskRow) -> None:
+    """Begin each unsuccessful row of another step again. All rows are stored once more, and only then queued."""
+    failed = [row for row in rows if row.status.unsuccessful and row.reference_name != rerun_row.reference_name]
+    for row in failed:
+        _revive(state, row)
+    _write_back(state, rows)
+    for row in failed:
+        if row.status is Status.SCHEDULED:
+            state.enqueue(row)
+            state.between_writes()
     decide(state, workflow)
     revive_parents(state, workflow, "reran")
 
@@ -367,9 +398,6 @@ def _revive(state: State, row: TaskRow) -> None:
     row.status = Status.IN_PROGRESS if goes_on else Status.SCHEDULED
     row.executed, row.reason = False, None
     row.start_time, row.end_time = state.now(), 0
-    if not goes_on:
-        state.enqueue(row)
-    state.store(row, HistoryEvent.CHANGED)
 
 
 def _remove_all_tasks(state: State, workflow: WorkflowRow) -> None:
@@ -401,6 +429,7 @@ def revive_parents(state: State, workflow: WorkflowRow, what: str) -> None:
         parent.failed_references, parent.failed_tasks = [], []
         parent.last_retried_time = state.now()
         state.store_workflow(parent)
+        state.between_writes()
         decide(state, parent)
         workflow = parent
 
@@ -408,7 +437,7 @@ def revive_parents(state: State, workflow: WorkflowRow, what: str) -> None:
 def _continue(state: State, row: TaskRow) -> None:
     row.sub_workflow_changed = True
     row.status, row.reason = Status.IN_PROGRESS, None
-    state.store(row, HistoryEvent.CHANGED)
+    _store(state, row)
 
 
 def _repair(state: State, row: TaskRow) -> None:
@@ -424,19 +453,21 @@ def _repair(state: State, row: TaskRow) -> None:
         task = system_task(row)
         if task is not None and task.resumes:
             row.status = Status.IN_PROGRESS
+            _store(state, row)
         else:
             _begin_again(state, row)
-        state.store(row, HistoryEvent.CHANGED)
 
 
 def _begin_again(state: State, row: TaskRow) -> None:
-    """Return the same attempt under the same id. Only its retry count differs."""
+    """Queue the same attempt under the same id. Only its retry count differs."""
     row.retry_count += 1
     row.status, row.reason, row.worker_id = Status.SCHEDULED, None, None
     row.poll_count = row.start_time = row.end_time = 0
     row.scheduled_time = state.now()
     row.retried = row.executed = False
+    _store(state, row)
     state.enqueue(row)
+    state.between_writes()
 
 
 # ------------------------------------------------------------------ the work of the server itself

@@ -64,6 +64,10 @@ class ModelCore:
         self._changed = threading.Condition(self._lock)
         self.on_change: Callable[[], None] = lambda: None
         """Called, under the lock, after a call that changed an attempt or a queue; must not call back."""
+        self.between_writes: Callable[[], None] | None = None
+        """Called by a retry or a rerun after each row that it changes, without the lock. It can make other calls, as
+        clients of a real server do between two such changes."""
+        self._state.between_writes = self._let_others_act
         self._reported_changes = 0
         self._waits_ended = False
         self._sweep_seconds = sweep_seconds
@@ -102,6 +106,16 @@ class ModelCore:
                 self._changed.notify_all()
                 self.on_change()
             self._lock.release()
+
+    def _let_others_act(self) -> None:
+        """Release the lock for `between_writes`."""
+        if self.between_writes is None:
+            return
+        self._lock.release()
+        try:
+            self.between_writes()
+        finally:
+            self._lock.acquire()
 
     def _wait_for_answer(self, end: float, ask: Callable[[State], T | None]) -> T:
         """Call `ask` under the lock until it does not return None, for the last time at `end` or later.

@@ -425,6 +425,8 @@ class State:
         """The times (ms) at which those workers start their attempts, by task id."""
         self.sub_workflows: Table[tuple[str, int], str] = Table(self.journal, "sub_workflows")
         """The first workflow that an attempt started, by its task id and retry count."""
+        self.between_writes: Callable[[], None] = lambda: None
+        """Called between two writes of one retry or rerun, so that other callers can act there."""
         self._clock = clock
 
     def now(self) -> int:
