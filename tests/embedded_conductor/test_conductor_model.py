@@ -478,3 +478,37 @@ def test_a_delivery_during_a_rerun_is_lost_when_all_rows_are_stored_again() -> N
     assert not interleaving.play.conductor.is_current(deliveries[0])
     assert interleaving.held().reference_name == "r1"
     assert not interleaving.play.conductor.poll("t", "w0001", count=1, wait_seconds=0)
+
+
+def test_a_lease_extension_undoes_a_report_that_comes_in_between() -> None:
+    play = OneWorkflow(steps=2)
+    held = play.poll()
+    play.conductor.between_writes = lambda: play.report(held)
+    play.conductor.extend_lease(held)
+    play.conductor.between_writes = None
+    assert play.statuses == ["IN_PROGRESS", "SCHEDULED"]
+    assert play.tasks[0]["outputData"] == {}
+
+
+def test_a_poll_undoes_a_late_report_that_comes_in_between() -> None:
+    play = OneWorkflow(steps=2)
+    held = play.poll()
+    play.conductor.terminate_workflow(play.workflow_id)
+    play.conductor.rerun_workflow(play.workflow_id, held.task_id)
+    play.conductor.between_writes = lambda: play.report(held)
+    assert play.poll().poll_count == 1
+    play.conductor.between_writes = None
+    assert play.statuses == ["IN_PROGRESS", "SCHEDULED"]
+
+
+def test_a_late_report_undoes_a_poll_that_comes_in_between() -> None:
+    play = OneWorkflow()
+    held = play.poll()
+    play.conductor.terminate_workflow(play.workflow_id)
+    play.conductor.rerun_workflow(play.workflow_id, held.task_id)
+    deliveries: list[Delivery] = []
+    play.conductor.between_writes = lambda: deliveries.append(play.poll())
+    play.report(held)
+    play.conductor.between_writes = None
+    assert len(deliveries) == 1
+    assert (play.tasks[0]["status"], play.tasks[0]["startTime"], play.tasks[0]["pollCount"]) == ("COMPLETED", 0, 0)

@@ -65,8 +65,9 @@ class ModelCore:
         self.on_change: Callable[[], None] = lambda: None
         """Called, under the lock, after a call that changed an attempt or a queue; must not call back."""
         self.between_writes: Callable[[], None] | None = None
-        """Called by a retry or a rerun after each row that it changes, without the lock. It can make other calls, as
-        clients of a real server do between two such changes."""
+        """Called, without the lock, where a real server lets other clients act: between two changes of a retry or a
+        rerun, and before a poll, a report or a lease extension stores the row that it has read. It can make other
+        calls; it is not called by these."""
         self._state.between_writes = self._let_others_act
         self._reported_changes = 0
         self._waits_ended = False
@@ -109,13 +110,15 @@ class ModelCore:
 
     def _let_others_act(self) -> None:
         """Release the lock for `between_writes`."""
-        if self.between_writes is None:
+        act, self.between_writes = self.between_writes, None
+        if act is None:
             return
         self._lock.release()
         try:
-            self.between_writes()
+            act()
         finally:
             self._lock.acquire()
+            self.between_writes = act
 
     def _wait_for_answer(self, end: float, ask: Callable[[State], T | None]) -> T:
         """Call `ask` under the lock until it does not return None, for the last time at `end` or later.

@@ -426,7 +426,7 @@ class State:
         self.sub_workflows: Table[tuple[str, int], str] = Table(self.journal, "sub_workflows")
         """The first workflow that an attempt started, by its task id and retry count."""
         self.between_writes: Callable[[], None] = lambda: None
-        """Called between two writes of one retry or rerun, so that other callers can act there."""
+        """Called where a real server lets other callers act: before it stores a row that it has read."""
         self._clock = clock
 
     def now(self) -> int:

@@ -93,6 +93,7 @@ def _update(state: State, result: TaskResult) -> str:
     if result.status is None:
         raise wire.server_error(OPERATION, "the result has no status")
     row = row.copy()
+    state.between_writes()
     _apply(state, row, result.status, result)
     for entry in result.logs[: wire.MAX_RESULT_LOGS]:
         state.add_log(row.task_id, entry.log, entry.created_time)
@@ -159,6 +160,7 @@ def _extend_lease(state: State, task_id: str) -> None:
     """Change only `updateTime`. This does not show who has the attempt (`docs/dev/servers/conductor.md`, "Lease
     extension")."""
     row = _find(state, task_id).copy()
+    state.between_writes()
     if row.status.terminal:
         state.record(HistoryEvent.IGNORED, row)
     else:
@@ -185,6 +187,7 @@ def hand_out(state: State, task_ids: Sequence[str], worker_id: str | None) -> li
             state.queue.push(row, state.now() + POSTPONE_SECONDS * 1000, limited=True)
             continue
         row = row.copy()
+        state.between_writes()
         row.status = Status.IN_PROGRESS
         row.start_time = row.start_time or state.now()
         row.callback_after_seconds = 0
