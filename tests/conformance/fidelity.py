@@ -85,6 +85,8 @@ Everything that perago and conductor-python's clients and worker use in ordinary
 ### Other differences
 
 - Errors have the status and class of the real server, but different words.
+- A call is one step here. On a real server other calls see half of a rerun, and two calls about one task can undo each
+  other. A test shows this with `ConductorModel.between_writes` (`docs/dev/servers/conductor.md`, "Forks").
 - Timeouts are punctual here. A real server notices them when its sweeper runs, for second attempts about 77 seconds
   late.
 - A JOIN sees a failed attempt together with its retry here. A real server can execute the JOIN in between, and then the
