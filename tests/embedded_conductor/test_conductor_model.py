@@ -480,6 +480,21 @@ def test_a_delivery_during_a_rerun_is_lost_when_all_rows_are_stored_again() -> N
     assert not interleaving.play.conductor.poll("t", "w0001", count=1, wait_seconds=0)
 
 
+def test_other_callers_see_the_failed_row_of_a_retry_before_its_new_attempt() -> None:
+    play = OneWorkflow(retryCount=0)
+    play.report(play.poll(), FAILED)
+    seen: list[list[str]] = []
+    play.conductor.between_writes = lambda: seen.append(
+        [play.workflow["status"], *(f"{row['status']}{' retried' * row['retried']}" for row in play.tasks)]
+    )
+    play.conductor.retry_workflow(play.workflow_id)
+    assert seen == [
+        ["RUNNING", "FAILED"],
+        ["RUNNING", "FAILED retried"],
+        ["RUNNING", "FAILED retried", "SCHEDULED"],
+    ]
+
+
 def test_a_lease_extension_undoes_a_report_that_comes_in_between() -> None:
     play = OneWorkflow(steps=2)
     held = play.poll()

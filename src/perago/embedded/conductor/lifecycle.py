@@ -158,6 +158,7 @@ def retry_steps(state: State, workflow: WorkflowRow) -> None:
     workflow.status, workflow.reason = WorkflowStatus.RUNNING, None
     workflow.last_retried_time = state.now()
     state.store_workflow(workflow)
+    state.between_writes()
     fresh = [_retried(context, row) for row in sorted(failed, key=lambda row: row.seq)]
     context.add(fresh)
     for row in [*resumed, *failed]:
