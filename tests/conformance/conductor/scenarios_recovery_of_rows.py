@@ -42,8 +42,9 @@ class Played:
     """What workers and operators do: `a` completes step a, `a!` fails it, `a?` takes it, and `a~` hands it back with an
     output. `end` terminates the workflow, and `retry` retries it."""
     operations: str
-    """`a` reruns from the latest row of that name, `a.1` from the one of that retry count. `retry`, `restart` and
-    `rerun` concern the complete workflow, `retry@sub.0`, `restart@sub.0` and `rerun@sub.0/a` a sub-workflow alone."""
+    """`a` reruns from the latest row of that name, `a.1` from the one of that retry count, and `a=2` also gives the
+    workflow the input 2. `retry`, `restart` and `rerun` concern the complete workflow, `retry@sub.0`, `restart@sub.0`
+    and `rerun@sub.0/a` a sub-workflow alone."""
 
 
 class Family:
@@ -83,8 +84,9 @@ class Family:
         if action in ("retry", "restart"):
             getattr(on, action)()
         else:
-            target = row or ("" if action == "rerun" else action)
-            on.rerun(self._row(on, target) if target else None)
+            target, _, x = (row or ("" if action == "rerun" else action)).partition("=")
+            changed = {"workflowInput": {"x": int(x)}} if x else {}
+            on.rerun(self._row(on, target) if target else None, **changed)
 
     def report_late(self, call: str, reference: str, status: str) -> None:
         """Report a task that a worker took before the operation."""
@@ -269,8 +271,6 @@ def _steps(*names: str, **fields: Any) -> list[Json]:
     return [step(name, name, **fields) for name in names]
 
 
-ONE_RETRY = {"retries": {"a": 1, "b": 1}}
-
 LINE = Shape(tuple(_steps("a", "b", "c")), "a b c")
 RETRIED_LINE = Shape(LINE.tasks, LINE.steps, {"a": 1, "b": 1})
 FORK = Shape(
@@ -363,7 +363,7 @@ PLAYED = {
     "retried_loop_failed": Played(RETRIED_LOOP, "first a! a b a! a b!", "a__1.0 a__1.1 a__2.0 a__2.1 b__2 retry"),
     "short_loop_completed": Played(SHORT_LOOP, "first a b a b a b last", "first loop a__3 b__3 last restart"),
     "short_loop_failed": Played(SHORT_LOOP, "first a b a b a b!", "loop a__3 b__3 retry"),
-    "switch_completed": Played(SWITCH, "first a b last", "first switch a b last restart"),
+    "switch_completed": Played(SWITCH, "first a b last", "first switch a b last restart first=2 a=2"),
     "switch_failed": Played(SWITCH, "first a b!", "first switch a b retry"),
     "switch_terminated": Played(SWITCH, "first a b? end", "a b retry"),
     "nested_completed": Played(
@@ -422,7 +422,9 @@ LATE = {
 """An operation, and a report for a task that was taken before it."""
 
 SCENARIOS: Declared = {
-    f"{name}_{operation.replace('.', '_').replace('@', '_of_').replace('/', '_')}": _scenario(played, operation)
+    f"{name}_{operation.replace('.', '_').replace('@', '_of_').replace('/', '_').replace('=', '_with_')}": _scenario(
+        played, operation
+    )
     for name, played in PLAYED.items()
     for operation in played.operations.split()
 } | {name: _scenario(played, played.operations, late) for name, (played, late) in LATE.items()}
