@@ -20,7 +20,7 @@ from perago.authoring import Task
 from perago.driver import AttemptRecord, AttemptRuntime, FunctionCaller, Limits, run_attempt
 from perago.driver.fencing import FenceProofs
 from perago.driver.publisher import TURN_SECONDS
-from perago.ports import AttemptRow, Clock, Delivery, Unavailable, WorkflowRow
+from perago.ports import Clock, Delivery, Unavailable, WorkflowRow
 from perago.worker.channel import (
     Cancel,
     Deliver,
@@ -133,28 +133,19 @@ class SlotThread:
         """Ask the supervisor."""
         return self._ask(delivery, None).current
 
-    def read_attempt(self, delivery: Delivery, task_id: str) -> AttemptRow | None:
-        """Ask the supervisor for an attempt."""
-        row = self._read(delivery, task_id).row
-        return row if isinstance(row, AttemptRow) else None
-
     def read_workflow(self, delivery: Delivery, workflow_id: str) -> WorkflowRow | None:
         """Ask the supervisor for a workflow."""
-        row = self._read(delivery, workflow_id, is_workflow=True).row
-        return row if isinstance(row, WorkflowRow) else None
-
-    def _read(self, delivery: Delivery, read: str, *, is_workflow: bool = False) -> DeliveryAnswer:
-        answer = self._ask(delivery, read, is_workflow=is_workflow)
+        answer = self._ask(delivery, workflow_id)
         if not answer.current:
-            raise Unavailable("Conductor", f"read {read}", "the delivery that asked is lost")
-        return answer
+            raise Unavailable("Conductor", f"read {workflow_id}", "the delivery that asked is lost")
+        return answer.row
 
-    def _ask(self, delivery: Delivery, read: str | None, *, is_workflow: bool = False) -> DeliveryAnswer:
+    def _ask(self, delivery: Delivery, read: str | None) -> DeliveryAnswer:
         if self._closed:
             return DeliveryAnswer(0)
         turns, number = self._setup.turns, next(self._numbers)
         self._asking[number] = turns.mine
-        turns.loop.call_soon(self._say, DeliveryQuestion(number, delivery.identity, read, is_workflow))
+        turns.loop.call_soon(self._say, DeliveryQuestion(number, delivery.identity, read))
         turns.mine.wait()
         answer = self._answers.pop(number)
         if answer.error is not None:

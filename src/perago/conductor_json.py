@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from perago.ports import Delivery, WorkflowRow, looped_names
+from perago.ports import Delivery, TaskRow, WorkflowRow
 
 _DONE = ("COMPLETED", "COMPLETED_WITH_ERRORS", "SKIPPED")
-_UNKNOWN_LOOP: Mapping[str, Any] = {"type": "DO_WHILE", "loopOver": [{"type": "DYNAMIC"}]}
 # of a task type without a definition (`docs/dev/servers/conductor.md`, "REST surface")
 _DEFAULT_RESPONSE_TIMEOUT = 3600
 
@@ -53,33 +53,70 @@ def delivery_from(task: Mapping[str, Any]) -> Delivery:
     )
 
 
+_COMMIT_ID = re.compile(r"[0-9a-f]{64}")
+_OF_WORKERS = ("SIMPLE", "DYNAMIC")
+
+
 def workflow_from(workflow: Mapping[str, Any]) -> WorkflowRow:
-    """Return the row of a workflow for recovery. `workflow` must include its tasks.
+    """Return a workflow and its rows. `workflow` must include its tasks.
 
     Raises:
         LookupError, TypeError, AttributeError, ValueError: this is not a workflow with tasks.
     """
     definition, tasks = workflow.get("workflowDefinition") or {}, workflow["tasks"]
-    # The mark stays on an attempt whose retry a rerun has removed.
-    retries = {task.get("retriedTaskId") for task in tasks}
-    children, replaced = set[str](), set[str]()
-    for task in tasks:
-        if task.get("subWorkflowId"):
-            is_replaced = task.get("retried") and task.get("taskId") in retries
-            (replaced if is_replaced else children).add(str(task["subWorkflowId"]))
-    unnamed = [task for task in tasks if task.get("taskType") == "SUB_WORKFLOW" and not task.get("subWorkflowId")]
-    # A dynamic fork brings tasks that the definition does not have.
-    loops = [task.get("workflowTask") or _UNKNOWN_LOOP for task in tasks if task.get("taskType") == "DO_WHILE"]
+    # A dynamic fork brings loops that the definition does not have.
+    steps = [*definition.get("tasks", []), *(task.get("workflowTask") or {} for task in tasks)]
     return WorkflowRow(
         str(workflow["workflowId"]),
-        int(workflow.get("startTime") or workflow.get("createTime") or 0),
         workflow.get("parentWorkflowId") or None,
-        str(workflow.get("workflowName") or definition.get("name") or ""),
-        frozenset(children),
-        frozenset(replaced - children),
-        looped_names([*definition.get("tasks", []), *loops]),
-        is_starting=any(task.get("status") in ("SCHEDULED", "IN_PROGRESS") for task in unnamed),
+        tuple(_row_from(task) for task in sorted(tasks, key=lambda task: int(task.get("seq") or 0))),
+        any("keepLastN" in (step.get("inputParameters") or {}) for step in every_step(steps)),
     )
+
+
+def _row_from(task: Mapping[str, Any]) -> TaskRow:
+    step = task.get("workflowTask") or {}
+    is_sub_workflow = task.get("taskType") == "SUB_WORKFLOW"
+    workspace = (task.get("outputData") or {}).get("workspace")
+    published = workspace.get("ref") if isinstance(workspace, Mapping) else None
+    return TaskRow(
+        task_id=str(task["taskId"]),
+        reference_name=str(task.get("referenceTaskName") or ""),
+        status=str(task.get("status") or ""),
+        poll_count=int(task.get("pollCount") or 0),
+        start_time=int(task.get("startTime") or 0),
+        retried_task_id=str(task["retriedTaskId"]) if task.get("retriedTaskId") else None,
+        is_operator=not is_sub_workflow and (step.get("type") or "SIMPLE") not in _OF_WORKERS,
+        is_sub_workflow=is_sub_workflow,
+        sub_workflow_id=str(task["subWorkflowId"]) if task.get("subWorkflowId") else None,
+        is_optional=step.get("optional") is True,
+        input_commits=frozenset(_commit_ids(task.get("inputData"))),
+        published_commit=published if isinstance(published, str) else None,
+    )
+
+
+def _commit_ids(payload: Any) -> Iterator[str]:
+    """Yield every commit id in a payload, at any depth."""
+    pending = [payload]
+    while pending:
+        part = pending.pop()
+        if isinstance(part, Mapping):
+            pending += part.values()
+        elif isinstance(part, list | tuple):
+            pending += part
+        elif isinstance(part, str) and _COMMIT_ID.fullmatch(part):
+            yield str(part)
+
+
+def every_step(steps: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """Yield workflow tasks, given as JSON, and all tasks inside of them."""
+    pending = list(steps)
+    while pending:
+        step = pending.pop()
+        yield step
+        cases = (step.get("decisionCases") or {}).values()
+        for branch in (*cases, *(step.get("forkTasks") or ()), step.get("defaultCase"), step.get("loopOver")):
+            pending += branch or ()
 
 
 def known_by_its_retry(workflow: Mapping[str, Any], delivery: Delivery) -> Delivery | None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -313,60 +313,76 @@ class Report:
     reason: str | None = None
 
 
+OPEN_STATUSES = ("SCHEDULED", "IN_PROGRESS")
+"""The statuses of a task that has not ended, as Conductor spells them."""
+
+
 @dataclass(frozen=True, slots=True)
-class AttemptRow:
-    """Conductor's current record of an attempt. `start_time` is 0 for one that was never polled, or is to run again."""
+class TaskRow:
+    """Conductor's current record of one execution of a step.
+
+    Fields have no defaults, so that no adapter can forget one. A row changes after it was read: a rerun resets it, and
+    a late report completes it.
+    """
 
     task_id: str
+    reference_name: str
+    status: str
+    """As Conductor spells it."""
+    poll_count: int
     start_time: int
+    """Milliseconds since the epoch; 0 for a row that was never polled, or is to run again."""
     retried_task_id: str | None
+    """The row that this one retries."""
+    is_operator: bool
+    """Whether the server runs it, such as a JOIN. Attempts and sub-workflows are not operators."""
+    is_sub_workflow: bool
+    sub_workflow_id: str | None
+    """The sub-workflow that the row names. A sub-workflow can run before its row names it."""
+    is_optional: bool
+    input_commits: frozenset[str]
+    """The commit ids anywhere in its input."""
+    published_commit: str | None
+    """The commit in the workspace of its output."""
 
-
-ANY_WORKFLOW = "*"
-"""The entry in `WorkflowRow.looped` for a sub-workflow whose name is chosen while the workflow runs."""
+    @property
+    def is_open(self) -> bool:
+        """Whether it is scheduled or running."""
+        return self.status in OPEN_STATUSES
 
 
 @dataclass(frozen=True, slots=True)
 class WorkflowRow:
-    """Conductor's current record of a workflow: the fields that distinguish one run from another.
+    """Conductor's current record of a workflow with its rows, oldest first.
 
     Fields have no defaults, so that no adapter can forget one.
     """
 
     workflow_id: str
-    start_time: int
-    """The start of its current run, in milliseconds. A restart sets it again."""
     parent_id: str | None
-    """The id of its parent workflow."""
-    name: str
-    """The name of its definition; empty: unknown."""
-    children: frozenset[str]
-    """The sub-workflows that its tasks currently name. Those of an earlier run or of retried attempts are not
-    included."""
-    replaced: frozenset[str]
-    """The sub-workflows of attempts that were retried."""
-    looped: frozenset[str]
-    """Names of the sub-workflows that its loops can run. Conductor may forget tasks of a loop that are still good."""
-    is_starting: bool
-    """Whether a sub-workflow is starting: it can already run without being named."""
+    """The id of its parent workflow, which never changes."""
+    rows: tuple[TaskRow, ...]
+    forgets_rounds: bool
+    """Whether a loop of the workflow keeps only its last rounds (`keepLastN`), so that rows of valid rounds are
+    removed."""
 
+    def row(self, task_id: str) -> TaskRow | None:
+        """Return the row with this id, or None."""
+        return next((row for row in self.rows if row.task_id == task_id), None)
 
-def looped_names(steps: Iterable[Mapping[str, Any]]) -> frozenset[str]:
-    """Return the names of the sub-workflows that the loops among some workflow tasks, given as JSON, can run."""
-    found, pending = set[str](), [(step, False) for step in steps]
-    while pending:
-        step, is_looped = pending.pop()
-        kind = step.get("type")
-        is_looped = is_looped or kind == "DO_WHILE"
-        if is_looped and kind in ("SUB_WORKFLOW", "DYNAMIC", "FORK_JOIN_DYNAMIC"):
-            param = step.get("subWorkflowParam") or {}
-            definition = param.get("workflowDefinition")
-            name = definition.get("name") if isinstance(definition, Mapping) else definition or param.get("name")
-            found.add(name if isinstance(name, str) and "${" not in name else ANY_WORKFLOW)
-        cases = (step.get("decisionCases") or {}).values()
-        branches = (*cases, *(step.get("forkTasks") or ()), step.get("defaultCase"), step.get("loopOver"))
-        pending += [(inner, is_looped) for branch in branches for inner in branch or ()]
-    return frozenset(found)
+    def has_retry(self, row: TaskRow) -> bool:
+        """Whether another row retries this one. Conductor's own mark stays on a row whose retry a rerun has removed."""
+        return any(retry.retried_task_id == row.task_id for retry in self.rows)
+
+    def retries_of(self, row: TaskRow) -> tuple[str, ...]:
+        """Return the ids of the rows that `row` retries, directly or not, newest first."""
+        chain = list[str]()
+        above = row.retried_task_id
+        while above is not None and above not in chain:
+            chain.append(above)
+            retried = self.row(above)
+            above = retried.retried_task_id if retried is not None else None
+        return tuple(chain)
 
 
 class DeliveryCheck(Protocol):
@@ -379,17 +395,9 @@ class DeliveryCheck(Protocol):
             ServiceError: no answer, which means neither yes nor no.
         """
 
-    def read_attempt(self, delivery: Delivery, task_id: str) -> AttemptRow | None:
-        """Return the row of any attempt, for the recovery of `delivery`; None: Conductor says that it does not exist
-        (its workflow was restarted, rerun from an earlier step, or removed).
-
-        Raises:
-            ServiceError: no answer.
-        """
-
     def read_workflow(self, delivery: Delivery, workflow_id: str) -> WorkflowRow | None:
-        """Return Conductor's row of any workflow, for the recovery of `delivery`; None: Conductor itself says
-        that it does not exist.
+        """Return any workflow with its rows, on behalf of `delivery`; None: Conductor itself says that it does not
+        exist.
 
         Raises:
             ServiceError: no answer.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from perago import conductor_json as wire_format
 from perago.adapters.conductor import ConductorQueue, session
-from perago.ports import ANY_WORKFLOW, AccessDenied, NotFound, Refused, ServiceError, Unavailable, Unclear
+from perago.ports import AccessDenied, NotFound, Refused, ServiceError, Unavailable, Unclear, WorkflowRow
 from perago.settings import ConductorSettings
 
 from .conductor_script import ACCEPTED, DELIVERY, POLLED, REPORT, conductor, conductor_error
@@ -173,53 +173,92 @@ def test_a_refused_definition_names_the_problem() -> None:
         queue.register_task_definitions([{"name": "a"}])
 
 
-def test_a_retried_step_names_no_sub_workflow_and_one_that_starts_may_have_one() -> None:
+SUB_STEP = {"taskType": "SUB_WORKFLOW", "referenceTaskName": "sub"}
+
+
+def workflow_of(*tasks: dict[str, Any], steps: Sequence[dict[str, Any]] = ()) -> WorkflowRow:
+    """The row of a workflow with these tasks, in this order."""
+    numbered = [{"taskId": str(place), "seq": place, **task} for place, task in enumerate(tasks, 1)]
+    definition = {"tasks": list(steps)}
+    return wire_format.workflow_from({"workflowId": "w", "workflowDefinition": definition, "tasks": numbered})
+
+
+def test_a_row_has_the_state_of_a_task() -> None:
+    (row,) = workflow_of(
+        {**POLLED, "outputData": {"workspace": {"ref": "c1"}}, "workflowTask": {"type": "SIMPLE"}}
+    ).rows
+    assert (row.task_id, row.reference_name, row.status) == ("task", "build__2", "IN_PROGRESS")
+    assert (row.poll_count, row.start_time, row.retried_task_id) == (3, 1_795_565_787_436, "earlier")
+    assert (row.published_commit, row.is_open, row.is_operator, row.is_sub_workflow) == ("c1", True, False, False)
+
+
+def test_rows_are_sorted_by_their_sequence_number() -> None:
+    tasks = [{"taskType": "a.b", "seq": 2}, {"taskType": "a.b", "seq": 10}, {"taskType": "a.b", "seq": 1}]
+    assert [row.task_id for row in workflow_of(*tasks).rows] == ["3", "1", "2"]
+
+
+def test_a_sub_workflow_that_is_starting_has_a_row_without_a_workflow() -> None:
     """As a real Conductor shows a workflow right after it was retried (`docs/dev/servers/conductor.md`, "Measured
     later")."""
-    step = {"taskType": "SUB_WORKFLOW", "referenceTaskName": "sub"}
-    before = {**step, "status": "FAILED", "retried": True, "subWorkflowId": "old"}
-    workflow = {"workflowId": "w", "startTime": 5, "workflowDefinition": {"tasks": []}}
-    row = wire_format.workflow_from({**workflow, "tasks": [before, {**step, "status": "SCHEDULED"}]})
-    assert (row.children, row.is_starting) == (frozenset(), True)
-    row = wire_format.workflow_from({**workflow, "tasks": [before, {**step, "subWorkflowId": "new"}]})
-    assert (row.children, row.is_starting) == (frozenset({"new"}), False)
+    before = {**SUB_STEP, "status": "FAILED", "retried": True, "subWorkflowId": "old"}
+    first, second = workflow_of(before, {**SUB_STEP, "status": "SCHEDULED", "subWorkflowId": ""}).rows
+    assert (first.is_sub_workflow, first.sub_workflow_id, first.is_open) == (True, "old", False)
+    assert (second.is_sub_workflow, second.sub_workflow_id, second.is_open) == (True, None, True)
 
 
-def test_an_attempt_whose_retry_a_rerun_has_removed_names_its_sub_workflow_again() -> None:
+def test_an_attempt_whose_retry_a_rerun_has_removed_has_no_retry() -> None:
     """The mark stays on the row."""
-    step = {"taskType": "SUB_WORKFLOW", "taskId": "1", "retried": True, "subWorkflowId": "first"}
-    retry = {"taskType": "SUB_WORKFLOW", "taskId": "2", "retriedTaskId": "1", "subWorkflowId": "second"}
-    workflow = {"workflowId": "w", "startTime": 5, "workflowDefinition": {"tasks": []}}
-    row = wire_format.workflow_from({**workflow, "tasks": [step, retry]})
-    assert (row.children, row.replaced) == (frozenset({"second"}), frozenset({"first"}))
-    row = wire_format.workflow_from({**workflow, "tasks": [step]})
-    assert (row.children, row.replaced) == (frozenset({"first"}), frozenset[str]())
-
-
-SUB = {"type": "SUB_WORKFLOW", "subWorkflowParam": {"name": "child"}}
-SIMPLE = {"type": "SIMPLE", "name": "step"}
+    step = {**SUB_STEP, "taskId": "1", "retried": True, "subWorkflowId": "first"}
+    retry = {**SUB_STEP, "taskId": "2", "retriedTaskId": "1", "subWorkflowId": "second"}
+    workflow = workflow_of(step, retry)
+    assert [workflow.has_retry(row) for row in workflow.rows] == [True, False]
+    assert workflow.retries_of(workflow.rows[1]) == ("1",)
+    workflow = workflow_of(step)
+    assert not workflow.has_retry(workflow.rows[0])
 
 
 @pytest.mark.parametrize(
-    ("inner", "expected"),
+    ("task", "is_operator"),
     [
-        (SIMPLE, set()),
-        (SUB, {"child"}),
-        ({"type": "FORK_JOIN", "forkTasks": [[SIMPLE], [SUB]]}, {"child"}),
-        ({"type": "SWITCH", "decisionCases": {"a": [SUB]}, "defaultCase": [SIMPLE]}, {"child"}),
-        ({"type": "SUB_WORKFLOW", "subWorkflowParam": {"workflowDefinition": {"name": "inline"}}}, {"inline"}),
-        ({"type": "SUB_WORKFLOW", "subWorkflowParam": {"name": "${workflow.input.name}"}}, {ANY_WORKFLOW}),
-        ({"type": "FORK_JOIN_DYNAMIC"}, {ANY_WORKFLOW}),
+        ({"taskType": "a.b", "workflowTask": {"type": "SIMPLE"}}, False),
+        ({"taskType": "a.b", "workflowTask": {"type": "DYNAMIC"}}, False),
+        ({"taskType": "a.b"}, False),
+        ({"taskType": "SUB_WORKFLOW", "workflowTask": {"type": "SUB_WORKFLOW"}}, False),
+        ({"taskType": "JOIN", "workflowTask": {"type": "JOIN"}}, True),
+        ({"taskType": "HTTP", "workflowTask": {"type": "HTTP"}}, True),
     ],
 )
-def test_a_workflow_names_which_sub_workflows_its_loops_can_run(inner: dict[str, Any], expected: set[str]) -> None:
-    loop = {"type": "DO_WHILE", "loopOver": [inner]}
-    other = {"type": "SUB_WORKFLOW", "subWorkflowParam": {"name": "outside"}}
-    workflow = {"workflowId": "w", "startTime": 5, "workflowDefinition": {"tasks": [loop, other]}, "tasks": []}
-    assert wire_format.workflow_from(workflow).looped == expected
-    by_a_dynamic_fork = {"taskType": "DO_WHILE", "workflowTask": loop}
-    workflow = {**workflow, "workflowDefinition": {"tasks": [other]}, "tasks": [by_a_dynamic_fork]}
-    assert wire_format.workflow_from(workflow).looped == expected
+def test_attempts_and_sub_workflows_are_not_operators(task: dict[str, Any], is_operator: bool) -> None:
+    assert workflow_of(task).rows[0].is_operator is is_operator
+
+
+def test_the_commits_of_an_input_are_found_at_any_depth() -> None:
+    one, two, three = ("1" * 64, "2" * 64, "3" * 64)
+    payload = {"workspace": {"ref": {"left": {"workspace": {"ref": one}}}}, "params": {"list": [two, "no", 3]}}
+    (row,) = workflow_of({"taskType": "a.b", "inputData": payload, "outputData": {"other": three}}).rows
+    assert row.input_commits == {one, two}
+
+
+LOOP: dict[str, Any] = {"type": "DO_WHILE", "loopOver": [{"type": "SIMPLE"}]}
+FORGETFUL_LOOP = {**LOOP, "inputParameters": {"keepLastN": 2}}
+
+
+@pytest.mark.parametrize(
+    ("step", "forgets_rounds"),
+    [
+        (LOOP, False),
+        (FORGETFUL_LOOP, True),
+        ({"type": "FORK_JOIN", "forkTasks": [[LOOP], [FORGETFUL_LOOP]]}, True),
+        ({"type": "SWITCH", "decisionCases": {"a": [FORGETFUL_LOOP]}, "defaultCase": [LOOP]}, True),
+        ({"type": "SWITCH", "decisionCases": {"a": [LOOP]}, "defaultCase": [FORGETFUL_LOOP]}, True),
+        ({"type": "DO_WHILE", "loopOver": [FORGETFUL_LOOP]}, True),
+        ({"type": "FORK_JOIN_DYNAMIC"}, False),
+    ],
+)
+def test_a_workflow_knows_whether_its_loops_forget_rounds(step: dict[str, Any], forgets_rounds: bool) -> None:
+    assert workflow_of(steps=[step]).forgets_rounds is forgets_rounds
+    by_a_dynamic_fork = {"taskType": "DO_WHILE", "workflowTask": step}
+    assert workflow_of(by_a_dynamic_fork).forgets_rounds is forgets_rounds
 
 
 # ---------------------------------------------------------- reaching a server

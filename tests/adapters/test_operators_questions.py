@@ -80,7 +80,7 @@ READS: dict[str, tuple[Read, Any]] = {
     "changes": (lambda lakefs, _: lakefs.diff("r", "a", "b"), page(CHANGE)),
     "staged objects": (lambda lakefs, _: lakefs.newest_staged("r", "main"), page(CHANGE)),
     "objects": (lambda lakefs, _: [each.size + each.mtime for each in lakefs.list_objects("r", "c", "")], page(CHANGE)),
-    "an attempt": (lambda _, queue: queue.read_attempt(DELIVERY, "task"), POLLED),
+    "a workflow": (lambda _, queue: queue.read_workflow(DELIVERY, "w"), {**ENDED, "workflowId": "w"}),
     "deliveries": (lambda _, queue: queue.poll("t", "w", count=1, wait_seconds=0), [POLLED]),
     "the end of a workflow": (lambda _, queue: queue.read_end("w", 3), ENDED),
 }

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from perago.attempt import events as on
 from perago.attempt.publication import metadata
 from perago.attempt.state import Base, Plan, State
-from perago.ports import Commit, Delivery, WorkflowRow
+from perago.ports import Commit, Delivery, TaskRow, WorkflowRow
 from tests.deliveries import make_delivery
 
 REF = "a" * 64
@@ -29,20 +30,41 @@ def commit(
     return Commit(commit_id, parents, "somebody", message, 0, by or {}, tree)
 
 
-def workflow_row(
-    workflow_id: str,
-    start_time: int = 100,
-    parent_id: str | None = None,
-    name: str = "",
-    children: Iterable[str] = (),
-    *,
-    is_starting: bool = False,
-) -> WorkflowRow:
-    """A workflow whose tasks were not retried, and which has no loops."""
-    nothing = frozenset[str]()
-    return WorkflowRow(
-        workflow_id, start_time, parent_id, name, frozenset(children), nothing, nothing, is_starting=is_starting
+def task_row(task_id: str, start_time: int = 1000, **fields: Any) -> TaskRow:
+    """The row of an attempt that is running; `fields` replace those of `TaskRow`."""
+    row = TaskRow(
+        task_id=task_id,
+        reference_name="step",
+        status="IN_PROGRESS",
+        poll_count=1,
+        start_time=start_time,
+        retried_task_id=None,
+        is_operator=False,
+        is_sub_workflow=False,
+        sub_workflow_id=None,
+        is_optional=False,
+        input_commits=frozenset(),
+        published_commit=None,
     )
+    return replace(row, **fields)
+
+
+def child_row(workflow_id: str | None, task_id: str = "", status: str = "IN_PROGRESS", **fields: Any) -> TaskRow:
+    """The row of a sub-workflow."""
+    return task_row(
+        task_id or f"row-of-{workflow_id}",
+        is_sub_workflow=True,
+        sub_workflow_id=workflow_id,
+        status=status,
+        **fields,
+    )
+
+
+def workflow_row(
+    workflow_id: str, parent_id: str | None = None, rows: Iterable[TaskRow] = (), *, forgets_rounds: bool = False
+) -> WorkflowRow:
+    """A workflow with these rows."""
+    return WorkflowRow(workflow_id, parent_id, tuple(rows), forgets_rounds)
 
 
 def publication_of(

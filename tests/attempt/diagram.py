@@ -43,7 +43,7 @@ def explored() -> list[Visit]:
             if plan.rebase:  # has so many ways by itself that what all plans share is kept short
                 patch.setattr(outcome, "LATE_ANSWERS", 0)
                 patch.setattr(protocol, "MERGE_TRIES", 1)
-            found += every_visit(Visit(*begin(replace(plan, rebuild_tries=tries))))
+            found += every_visit(Visit(*begin(replace(plan, rebuild_tries=tries, most_waits=1))))
     return found
 
 

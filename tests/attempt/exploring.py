@@ -12,10 +12,23 @@ from perago.attempt import events as on
 from perago.attempt.outcome import Reporting
 from perago.attempt.protocol import advance
 from perago.attempt.state import State, Step
-from perago.ports import AttemptRow, MergeRefusal
+from perago.ports import MergeRefusal
 from perago.settings import PublishFence
 
-from .builders import DELIVERY, MERGED, OTHER, PLAN, REF, STAGED, WORKSPACE, commit, publication_of, workflow_row
+from .builders import (
+    DELIVERY,
+    MERGED,
+    OTHER,
+    PLAN,
+    REF,
+    STAGED,
+    WORKSPACE,
+    child_row,
+    commit,
+    publication_of,
+    task_row,
+    workflow_row,
+)
 
 REVERTED = "f" * 64
 MINE = publication_of(DELIVERY)
@@ -27,12 +40,19 @@ REBASE = replace(PLAN, rebase=True, has_reads=True)
 OFF = replace(PLAN, publish_fence=PublishFence.OFF)
 BEGUN_AGAIN = replace(PLAN, delivery=replace(DELIVERY, retry_count=1, retried=True, retry_output={}))
 RETRY = replace(PLAN, delivery=replace(DELIVERY, retry_count=1, retried_task_id="task-0"))
-LIVING = {"task-0": AttemptRow("task-0", 1000, None)}
-STARTING = {
-    "root": workflow_row("root", 100, is_starting=True),
-    "wf-1": workflow_row("wf-1", 100, "root"),
-    "wf-2": workflow_row("wf-2", 100, "root"),
+ALONE = {
+    "wf-1": workflow_row(
+        "wf-1", None, [task_row("task-0", status="FAILED"), task_row("task-1", retried_task_id="task-0")]
+    )
 }
+"""Rows with evidence for the predecessor and without open attempts of other steps."""
+SIDE_BY_SIDE = {
+    "root": workflow_row("root", None, [child_row("wf-1"), child_row(None, "starting", "SCHEDULED")]),
+    "wf-1": workflow_row("wf-1", "root", [task_row("task-1")]),
+    "wf-2": workflow_row("wf-2", "root"),
+}
+"""Two sub-workflows, of which Conductor does not name the second yet."""
+STARTING = {**SIDE_BY_SIDE, "root": workflow_row("root", None, [child_row(None, "starting", "SCHEDULED")])}
 FAILED = on.CommandFailed("no luck", terminal=False)
 FAILED_FOR_GOOD = on.CommandFailed("no hope", terminal=True)
 """Every command can fail for good. The protocol treats all of these failures the same way, so a few commands are enough
@@ -40,12 +60,11 @@ here."""
 ANSWERS: dict[type, tuple[on.Event, ...]] = {
     do.ValidateInput: (
         on.InputAccepted(WORKSPACE, "00"),
-        on.InputAccepted(replace(WORKSPACE, ref=""), "00", (OTHER, REF)),
         on.InputAccepted(None, "00"),
         FAILED,
         FAILED_FOR_GOOD,
     ),
-    do.ResolveJoin: (on.JoinResolved(REF), FAILED),
+    do.ResolveJoin: (on.JoinResolved((commit(REF, OTHER), commit(OTHER))), FAILED),
     do.ReadBranch: (
         on.BranchRead((), reaches_ref=True),
         on.BranchRead((), reaches_ref=True, late=True),
@@ -58,20 +77,29 @@ ANSWERS: dict[type, tuple[on.Event, ...]] = {
         FAILED,
     ),
     do.FindLeftovers: (on.LeftoversFound(("perago-old",)), on.LeftoversFound(()), FAILED),
-    do.ReadLineage: (
-        on.LineageRead(("task-1", "task-0"), LIVING),
-        on.LineageRead(("task-1",), {"task-0": None}),
-        on.LineageRead(("task-1",), {}),
-        FAILED,
-    ),
     do.ReadWorkflows: (
-        on.WorkflowsRead({"wf-2": None, "wf-1": None}),
+        on.WorkflowsRead({"wf-2": None, "wf-1": workflow_row("wf-1", None, [task_row("task-1")])}),
+        on.WorkflowsRead(ALONE),
+        on.WorkflowsRead(SIDE_BY_SIDE),
         on.WorkflowsRead(STARTING),
-        on.WorkflowsRead({}),
         FAILED,
     ),
     do.ValidateRecordedResult: (on.ResultAccepted({"n": 1}), FAILED_FOR_GOOD),
-    do.RevertStale: (on.Reverted(commit(REVERTED, OTHER)), on.NothingStaged(), FAILED),
+    do.ReadStale: (
+        on.StaleRead((on.StaleCommit(EARLIER, commit(STAGED, REF, by=EARLIER.metadata)),)),
+        on.StaleRead((on.StaleCommit(EARLIER, commit(STAGED, REF, tree="another")),)),
+        FAILED,
+    ),
+    do.RevertStale: (
+        on.Reverted(commit(REVERTED, OTHER), (on.RevertedChanges(),)),
+        on.Reverted(
+            commit(REVERTED, OTHER),
+            (on.RevertedChanges(left=frozenset({"a"})),),
+            beyond_input=frozenset({"a"}),
+        ),
+        on.NothingStaged(),
+        FAILED,
+    ),
     do.VerifyStaging: (on.StagingVerified(), on.StagingDiffers(("a",)), on.StagingDiffers(("a",), held=True), FAILED),
     do.CompareWithOthers: (
         on.OthersCompared(),
@@ -174,6 +202,10 @@ def _more_answers(state: State, command: do.Command) -> tuple[on.Event, ...]:
     """Answers on which something hangs here, and nothing elsewhere: left out there, the ways are fewer."""
     if isinstance(command, do.CheckPublishFence) and not state.rebuilt:
         return (on.PublishFenceSeen(on.FenceState.ABSENT),)
+    if isinstance(command, do.ValidateInput) and state.plan.publish_fence is PublishFence.REQUIRED:
+        return (on.InputAccepted(replace(WORKSPACE, ref=""), "00", (OTHER, REF)),)
+    if isinstance(command, do.CheckDelivery) and command.with_line and not state.rebuilt:
+        return (on.DeliveryConfirmed(line=STARTING),)
     if isinstance(command, do.TryPublishFence) and not (state.brings_fence or state.rebuilt):
         return (on.PublishFenceTried(enforced=False),)
     if isinstance(command, do.DetectChanges) and replace(state.plan, rebuild_tries=3) == PLAN:

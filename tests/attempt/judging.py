@@ -6,38 +6,59 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from perago.attempt import commands as do
 from perago.attempt import events as on
 from perago.attempt import history
-from perago.attempt.history import Adopt, Build, Judgement, Refuse
+from perago.attempt.history import Adopt, Build, Judgement, Refuse, Wait
 from perago.attempt.state import Base, State
-from perago.ports import ANY_WORKFLOW, AttemptRow, Commit, WorkflowRow
+from perago.ports import Commit, Delivery, TaskRow, WorkflowRow
 
-from .builders import DELIVERY, MERGED, NEWER, OTHER, PLAN, REF, STAGED, WORKSPACE, commit, publication_of, workflow_row
+from .builders import (
+    DELIVERY,
+    MERGED,
+    NEWER,
+    OTHER,
+    PLAN,
+    REF,
+    STAGED,
+    WORKSPACE,
+    child_row,
+    commit,
+    publication_of,
+    task_row,
+    workflow_row,
+)
 
 RETRY = replace(DELIVERY, task_id="task-3", retry_count=2, retried_task_id="task-2", start_time=3000)
 FIRST = replace(DELIVERY, task_id="task-1", start_time=1000)
-CHAIN = ("task-3", "task-2", "task-1")
-ROWS: dict[str, AttemptRow | None] = {
-    "task-1": AttemptRow("task-1", 1000, None),
-    "task-2": AttemptRow("task-2", 2000, "task-1"),
-}
+CHAIN = (
+    task_row("task-1", 1000, status="FAILED"),
+    task_row("task-2", 2000, status="FAILED", retried_task_id="task-1"),
+    task_row("task-3", 3000, retried_task_id="task-2"),
+)
 ELSEWHERE = replace(DELIVERY, task_id="task-9", reference_name="later", start_time=9000)
 """An attempt of another step of the workflow."""
 STATE = State(replace(PLAN, delivery=RETRY), workspace=WORKSPACE, params_sha256="00")
 
 
-def read(*since: Commit) -> on.BranchRead:
-    return on.BranchRead(since, reaches_ref=True)
+def own(*rows: TaskRow, parent: str | None = None, forgets_rounds: bool = False) -> dict[str, WorkflowRow | None]:
+    """This attempt's workflow, with rows of other steps after its own."""
+    return {"wf-1": workflow_row("wf-1", parent, (*CHAIN, *rows), forgets_rounds=forgets_rounds)}
 
 
-FAMILY: dict[str, Any] = {
-    "root": workflow_row("root", 100, name="parent", children=("wf-1", "wf-beside")),
-    "wf-1": workflow_row("wf-1", 100, "root", "child"),
-    "wf-beside": workflow_row("wf-beside", 100, "root", "child"),
-    "wf-old": workflow_row("wf-old", 100, "root", "child"),
-}
-"""A workflow with two sub-workflows, one of them this attempt's, and one that it has run before."""
+def family(
+    *rows: TaskRow, forgets_rounds: bool = False, more: Mapping[str, WorkflowRow | None] | None = None
+) -> dict[str, WorkflowRow | None]:
+    """A parent with these rows, and sub-workflows: this attempt's own, one next to it, and one that is not named."""
+    return {
+        "root": workflow_row("root", None, rows, forgets_rounds=forgets_rounds),
+        **own(parent="root"),
+        "wf-beside": workflow_row("wf-beside", "root", [task_row("task-1", 1000)]),
+        "wf-old": workflow_row("wf-old", "root", [task_row("task-1", 1000)]),
+        **(more or {}),
+    }
+
+
+MINE = child_row("wf-1")
 
 
 @dataclass(frozen=True)
@@ -45,232 +66,338 @@ class Case:
     name: str
     since: tuple[Commit, ...]
     expected: Judgement
-    rows: dict[str, AttemptRow | None] | None = None
+    workflows: Mapping[str, WorkflowRow | None] = field(default_factory=own)
     state: State = STATE
-    workflows: Mapping[str, WorkflowRow | None] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return self.name.replace(" ", "-")
 
     def judged(self) -> Judgement:
-        """What is made of the range."""
-        state = self.state.evolve(read=read(*self.since), workflows=self.workflows)
-        if isinstance(asked := history.ask_first(state), tuple) and isinstance(asked[1], do.ReadLineage):
-            rows = ROWS if self.rows is None else self.rows
-            state = state.evolve(lineage=on.LineageRead(CHAIN, rows))
-        return history.judge(state)
+        """The judgment of the range."""
+        read = on.BranchRead(self.since, reaches_ref=True)
+        return history.judge(self.state.evolve(read=read, workflows=self.workflows))
 
     def holds(self) -> bool:
-        """Whether that is what should be made of it; a refusal names the head."""
-        found = self.judged()
-        if isinstance(self.expected, Refuse):
-            named = (self.since[0].id[:12], self.expected.reason)
-            return isinstance(found, Refuse) and all(text in found.reason for text in named)
-        return found == self.expected
+        """Whether the judgment is the expected one. A refusal has the expected words."""
+        judgement = self.judged()
+        if isinstance(self.expected, Refuse | Wait):
+            return type(judgement) is type(self.expected) and self.expected.reason in judgement.reason
+        return judgement == self.expected
 
 
 PREDECESSOR = publication_of(FIRST)
 FOREIGN = commit(OTHER, REF)
 ABOVE = commit(OTHER, MERGED)
 MINE_BEFORE_A_RERUN = publication_of(replace(RETRY, start_time=2500))
-REFUSED = Refuse("")
 MOVED = Refuse("has moved since the input ref")
 BURIED = Refuse(f"has published commit {MERGED[:12]}")
-UNDONE = Build(Base(MERGED, (MERGED,), "tree-1"))
-BOTH_UNDONE = Build(Base(NEWER, (NEWER, MERGED), "tree-1"))
-REBASE = replace(STATE, plan=replace(STATE.plan, rebase=True))
-ADOPTED = commit(
-    NEWER,
-    MERGED,
-    STAGED,
-    by={**publication_of(replace(ELSEWHERE, task_id="task-10", start_time=9500)).metadata, "perago.adopts": MERGED},
-)
+UNPROVEN = Wait("Conductor has no evidence that it still counts commit")
 
+
+def built(head: str, *stale: str, among_others: bool = False) -> Build:
+    return Build(Base(head, stale, "tree-1", among_others))
+
+
+REBASE = replace(STATE, plan=replace(STATE.plan, rebase=True))
 COPY = replace(PREDECESSOR, id=NEWER, parents=(MERGED,))
-"""Somebody's commit with the metadata of the predecessor's publication, as after a cherry-pick."""
+"""A commit with the metadata of the predecessor's publication, as after a cherry-pick."""
 
 
 def in_format(text: str, commit: Commit) -> Commit:
     return replace(commit, metadata={**commit.metadata, "perago.format": text, "perago.version": "9.9.9"})
 
 
-ANOTHER_WORKFLOW = publication_of(replace(DELIVERY, workflow_id="wf-9", task_id="task-9", start_time=9000))
-NEWER_FORMAT = Refuse("has format 2: perago 9.9.9 wrote it")
-
-
 def of_workflow(workflow_id: str) -> Commit:
-    """What the first attempt of this step has published in another workflow."""
+    """A publication of another step in another workflow."""
     return publication_of(replace(FIRST, workflow_id=workflow_id))
 
 
 def of_task(task_id: str, *place: str) -> Commit:
-    """What another attempt of this step has published."""
+    """A publication of another attempt of this step."""
     return publication_of(replace(DELIVERY, task_id=task_id), *place)
 
 
-def family(**root: Any) -> dict[str, Any]:
-    """The workflows, with a changed root."""
-    return {**FAMILY, "root": replace(FAMILY["root"], **root)}
+def adopting(adopted: Commit, delivery: Delivery) -> Commit:
+    """A fence commit on the publication `adopted`."""
+    fence = publication_of(delivery, NEWER, adopted.id)
+    return replace(fence, metadata={**fence.metadata, "perago.adopts": adopted.id})
 
 
-FORGOTTEN = {**ROWS, "task-9": None}
-LIVING = {**ROWS, "task-9": AttemptRow("task-9", 9000, None)}
-TO_RUN_AGAIN = {**ROWS, "task-9": AttemptRow("task-9", 0, None)}
-LATER_STEP = publication_of(ELSEWHERE, NEWER, MERGED)
+def undone(*commits: Commit) -> Commit:
+    """A commit of `perago undo`."""
+    operation = publication_of(replace(DELIVERY, task_id="undo-1", reference_name="perago undo"), NEWER, commits[0].id)
+    claims = {"perago.operation": "undo", "perago.supersedes": ",".join(commit.id for commit in commits)}
+    return replace(operation, metadata={**operation.metadata, **claims})
+
+
+ANOTHER_WORKFLOW = publication_of(replace(DELIVERY, workflow_id="wf-9", task_id="task-9", start_time=9000))
+NEWER_FORMAT = Refuse("has format 3: perago 9.9.9 wrote it")
+LATER = publication_of(ELSEWHERE)
+LATER_ABOVE = publication_of(ELSEWHERE, NEWER, MERGED)
+RETRY_OF_LATER = replace(ELSEWHERE, task_id="task-10", start_time=9500, retried_task_id="task-9")
 ROUND_BEFORE = publication_of(replace(ELSEWHERE, reference_name="later__2", iteration=2))
 OVER_FOREIGN = replace(publication_of(FIRST), parents=(OTHER, STAGED))
+LIVING = task_row("task-9", 9000, reference_name="later")
+RESET = replace(LIVING, start_time=0, status="SCHEDULED")
+OPEN = task_row("task-8", 8000, reference_name="other")
+"""An attempt of a third step, which is running."""
+
+
+def both(name: str, since: tuple[Commit, ...], expected: Judgement, **more: Any) -> tuple[Case, Case]:
+    """A case that is judged the same way with and without a rebase."""
+    among = (
+        replace(expected, base=replace(expected.base, among_others=True)) if isinstance(expected, Build) else expected
+    )
+    return Case(name, since, expected, **more), Case(f"rebase: {name}", since, among, state=REBASE, **more)
+
+
 CASES = (
     Case("nothing happened", (), Build(Base(REF))),
-    Case("a predecessor has published", (PREDECESSOR,), Adopt(PREDECESSOR, PREDECESSOR)),
-    Case("a predecessor wrote a newer format", (in_format("2", PREDECESSOR),), NEWER_FORMAT),
-    Case("rebase: a predecessor wrote a newer format", (in_format("2", PREDECESSOR),), NEWER_FORMAT, state=REBASE),
+    *both("a predecessor has published", (PREDECESSOR,), Adopt(PREDECESSOR, PREDECESSOR)),
+    *both("a predecessor wrote a newer format", (in_format("3", PREDECESSOR),), NEWER_FORMAT),
     Case(
-        "rebase: another workflow wrote a newer format",
-        (in_format("2", ANOTHER_WORKFLOW),),
-        Build(Base(MERGED, (), "tree-1")),
+        "rebase: another family wrote a newer format",
+        (in_format("3", ANOTHER_WORKFLOW),),
+        built(MERGED, among_others=True),
+        workflows={**own(), "wf-9": workflow_row("wf-9")},
         state=REBASE,
-        workflows={name: workflow_row(name) for name in ("wf-1", "wf-9")},
     ),
     Case("a predecessor wrote an unreadable format", (in_format("x", PREDECESSOR),), Refuse("format x")),
-    Case("rebase: somebody has copied a publication of this step", (COPY, PREDECESSOR), REFUSED, state=REBASE),
+    *both("a person has copied a publication of this step", (COPY, PREDECESSOR), Refuse("did not publish it")),
+    Case("a person has copied a publication of another step", (commit(NEWER, REF, by=LATER.metadata),), MOVED),
+    # A step replaces its own publications, whatever else runs.
+    *both("this attempt was run again", (MINE_BEFORE_A_RERUN,), built(MERGED, MERGED), workflows=own(OPEN)),
+    *both("an attempt of this step that Conductor has forgotten", (of_task("task-old"),), built(MERGED, MERGED)),
     Case(
-        "somebody has copied a publication of another step that Conductor has forgotten",
-        (commit(NEWER, REF, by=publication_of(ELSEWHERE).metadata),),
-        REFUSED,
-        rows=FORGOTTEN,
+        "rebase: a forgotten attempt above the predecessor",
+        (of_task("task-old", NEWER, MERGED), PREDECESSOR),
+        built(NEWER, NEWER, MERGED, among_others=True),
+        state=REBASE,
     ),
-    Case("this attempt was run again", (MINE_BEFORE_A_RERUN,), UNDONE),
-    Case("the workflow was restarted", (of_task("task-old"),), UNDONE, rows={**ROWS, "task-old": None}),
-    Case("a later step that is to run again", (LATER_STEP, MINE_BEFORE_A_RERUN), BOTH_UNDONE, rows=TO_RUN_AGAIN),
-    Case("a living attempt of another step", (publication_of(ELSEWHERE),), MOVED, rows=LIVING),
-    Case("somebody else on the predecessor's publication", (ABOVE, PREDECESSOR), BURIED),
-    Case("a predecessor's publication that came over somebody else's commit", (OVER_FOREIGN, FOREIGN), REFUSED),
-    Case("rebase: others only", (FOREIGN,), Build(Base(OTHER, (), "tree-1")), state=REBASE),
+    # The newest adoption decides, both ways.
+    *both(
+        "the adoption of a predecessor before a rerun of this attempt",
+        (adopting(PREDECESSOR, replace(RETRY, start_time=2500)), PREDECESSOR),
+        built(NEWER, NEWER, MERGED),
+    ),
+    Case(
+        "rebase: an attempt that was started again, and that its retry has adopted",
+        (adopting(LATER, RETRY_OF_LATER), LATER),
+        built(NEWER, among_others=True),
+        workflows=own(
+            replace(RESET, start_time=9900),
+            task_row("task-10", 9500, reference_name="later", retried_task_id="task-9", status="COMPLETED"),
+        ),
+        state=REBASE,
+    ),
+    Case(
+        "rebase: an attempt with its start time, whose adoption was reset",
+        (adopting(LATER, RETRY_OF_LATER), LATER),
+        UNPROVEN,
+        workflows=own(
+            replace(LIVING, status="FAILED"),
+            task_row("task-10", 0, reference_name="later", retried_task_id="task-9", status="SCHEDULED"),
+        ),
+        state=REBASE,
+    ),
+    # Another step counts with evidence only, and is undone by the only open attempt only.
+    Case("another step with its start time", (LATER,), MOVED, workflows=own(LIVING)),
+    Case(
+        "rebase: another step with its start time",
+        (LATER,),
+        built(MERGED, among_others=True),
+        workflows=own(LIVING),
+        state=REBASE,
+    ),
+    Case(
+        "rebase: a step that a late report has completed after it was reset",
+        (LATER,),
+        built(MERGED, among_others=True),
+        workflows=own(replace(RESET, status="COMPLETED", published_commit=MERGED)),
+        state=REBASE,
+    ),
+    *both(
+        "a step that was completed again with another commit",
+        (LATER,),
+        built(MERGED, MERGED),
+        workflows=own(replace(RESET, status="COMPLETED", published_commit=OTHER)),
+    ),
+    *both("a step that is to run again", (LATER,), UNPROVEN, workflows=own(RESET)),
+    *both("a removed row next to an open attempt", (LATER,), built(MERGED, MERGED), workflows=own(OPEN)),
+    *both("a removed row", (LATER,), built(MERGED, MERGED)),
+    *both(
+        "a row that was completed again with another commit, next to an open attempt",
+        (LATER,),
+        UNPROVEN,
+        workflows=own(replace(RESET, status="COMPLETED", published_commit=OTHER), OPEN),
+    ),
+    *both(
+        "a row that was completed again, next to an operator and an attempt that has a retry",
+        (LATER,),
+        built(MERGED, MERGED),
+        workflows=own(
+            replace(RESET, status="COMPLETED", published_commit=OTHER),
+            replace(OPEN, is_operator=True),
+            task_row("task-5", 500, reference_name="x"),
+            task_row("task-6", 600, reference_name="x", retried_task_id="task-5", status="COMPLETED"),
+        ),
+    ),
+    *both(
+        "later steps of the run before",
+        (LATER_ABOVE, MINE_BEFORE_A_RERUN),
+        built(NEWER, NEWER, MERGED),
+    ),
+    Case(
+        "rebase: a publication that another step has undone",
+        (replace(LATER_ABOVE, metadata={**LATER_ABOVE.metadata, "perago.supersedes": MERGED}), MINE_BEFORE_A_RERUN),
+        built(NEWER, among_others=True),
+        workflows=own(LIVING),
+        state=REBASE,
+    ),
+    # Operations, and steps that do not count for Conductor.
+    *both("publications that an operator has undone", (undone(LATER), LATER), built(NEWER), workflows=own(OPEN)),
+    *both(
+        "an operator has undone nothing",
+        (undone(commit("0" * 64)), PREDECESSOR),
+        Adopt(PREDECESSOR, undone(commit("0" * 64))),
+    ),
+    Case(
+        "an optional step that has ended after it published",
+        (LATER,),
+        built(MERGED, among_others=True),
+        workflows=own(replace(LIVING, status="COMPLETED_WITH_ERRORS", is_optional=True)),
+    ),
+    # Others.
+    Case("a person on the predecessor's publication", (ABOVE, PREDECESSOR), BURIED),
+    Case("a predecessor's publication that came over a commit of others", (OVER_FOREIGN, FOREIGN), BURIED),
+    Case("rebase: others only", (FOREIGN,), built(OTHER, among_others=True), state=REBASE),
     Case(
         "rebase: others on the predecessor's publication", (ABOVE, PREDECESSOR), Adopt(PREDECESSOR, ABOVE), state=REBASE
     ),
     Case(
         "rebase: a predecessor's publication that came over a commit of others",
         (OVER_FOREIGN, FOREIGN),
-        REFUSED,
+        BURIED,
         state=REBASE,
     ),
-    Case(
-        "rebase: a stale publication that another branch of the fork has undone",
-        (commit(NEWER, MERGED, STAGED, by={**LATER_STEP.metadata, "perago.supersedes": MERGED}), MINE_BEFORE_A_RERUN),
-        Build(Base(NEWER, (), "tree-1")),
-        rows=LIVING,
-        state=REBASE,
-    ),
-    Case(
-        "rebase: a stale publication on the predecessor's",
-        (of_task("task-old", NEWER, MERGED), PREDECESSOR),
-        BOTH_UNDONE,
-        rows={**ROWS, "task-old": None},
-        state=REBASE,
-    ),
-    Case(
-        "rebase: a forgotten round of a loop before this step", (ROUND_BEFORE,), REFUSED, rows=FORGOTTEN, state=REBASE
-    ),
-    Case(
-        "a restart of a workflow whose loop has published",
-        (ROUND_BEFORE,),
-        UNDONE,
-        rows=FORGOTTEN,
-        workflows={"wf-1": workflow_row("wf-1", 9500)},
-    ),
-    Case("a sub-workflow that its parent has run anew", (of_workflow("wf-old"),), UNDONE, workflows=FAMILY),
-    Case("a living sub-workflow beside this one", (of_workflow("wf-beside"),), REFUSED, workflows=FAMILY),
-    Case(
-        "a living sub-workflow whose root was restarted since",
-        (of_workflow("wf-beside"),),
-        UNDONE,
-        workflows=family(start_time=1500),
-    ),
-    *[
-        Case(
-            f"{who}a sub-workflow of a parent with loops that does not name it{which}",
-            (of_workflow("wf-old"),),
-            expected,
-            workflows=family(looped=frozenset(looped)),
-            state=state,
-        )
-        for who, state in (("", STATE), ("rebase: ", REBASE))
-        for which, looped, expected in (
-            ("", {"child"}, REFUSED),
-            (" and may run any", {ANY_WORKFLOW}, REFUSED),
-            (" and cannot run it", {"other"}, UNDONE),
-        )
-    ],
-    Case(
-        "rebase: a sub-workflow of a parent with loops that has retried it",
+    # Sub-workflows.
+    *both(
+        "a sub-workflow that this one retries",
         (of_workflow("wf-old"),),
-        UNDONE,
-        workflows=family(looped=frozenset({"child"}), replaced=frozenset({"wf-old"})),
-        state=REBASE,
+        built(MERGED, MERGED),
+        workflows=family(
+            child_row("wf-old", "row-1", "FAILED"), child_row("wf-1", retried_task_id="row-1"), child_row("wf-beside")
+        ),
+    ),
+    *both(
+        "a sub-workflow that no row names, and none is open",
+        (of_workflow("wf-old"),),
+        built(MERGED, MERGED),
+        workflows=family(MINE),
+    ),
+    *both(
+        "a sub-workflow that no row names, next to another one",
+        (of_workflow("wf-old"),),
+        built(MERGED, MERGED),
+        workflows=family(MINE, child_row("wf-beside")),
+    ),
+    *both(
+        "a sub-workflow that may be about to be named",
+        (of_workflow("wf-old"),),
+        UNPROVEN,
+        workflows=family(MINE, child_row(None, "new", "SCHEDULED")),
     ),
     Case(
-        "rebase: a workflow whose parents form a cycle",
+        "a sub-workflow next to this one",
+        (of_workflow("wf-beside"),),
+        MOVED,
+        workflows=family(MINE, child_row("wf-beside")),
+    ),
+    Case(
+        "rebase: a sub-workflow next to this one",
+        (of_workflow("wf-beside"),),
+        built(MERGED, among_others=True),
+        workflows=family(MINE, child_row("wf-beside")),
+        state=REBASE,
+    ),
+    *both(
+        "an attempt that was run again in a sub-workflow next to this one",
+        (of_workflow("wf-beside"),),
+        UNPROVEN,
+        workflows=family(
+            MINE,
+            child_row("wf-beside"),
+            more={"wf-beside": workflow_row("wf-beside", "root", [task_row("task-1", 1500)])},
+        ),
+    ),
+    Case(
+        "rebase: a sub-workflow next to this one whose retry is open",
+        (of_workflow("wf-old"),),
+        built(MERGED, MERGED, among_others=True),
+        workflows=family(MINE, child_row("wf-old", "row-1", "FAILED"), child_row("wf-new", retried_task_id="row-1")),
+        state=REBASE,
+    ),
+    *both(
+        "this sub-workflow was retried in the parent",
+        (of_workflow("wf-old"),),
+        Refuse("Sub-workflow wf-1 of this attempt no longer counts"),
+        workflows=family(child_row("wf-1", "row-1"), child_row("wf-old", retried_task_id="row-1", status="COMPLETED")),
+    ),
+    *both(
+        "this sub-workflow is not named yet",
+        (of_workflow("wf-old"),),
+        Refuse("The parent of workflow wf-1 has not named it"),
+        workflows=family(child_row(None, "new", "SCHEDULED")),
+    ),
+    *both(
+        "a workflow whose parents form a cycle",
         (of_workflow("wf-2"),),
-        REFUSED,
-        workflows={**FAMILY, "wf-2": workflow_row("wf-2", 100, "wf-3"), "wf-3": workflow_row("wf-3", 100, "wf-2")},
-        state=REBASE,
+        Refuse("It is unknown whether workflow wf-2 still counts"),
+        workflows=family(MINE, more={"wf-2": workflow_row("wf-2", "wf-3"), "wf-3": workflow_row("wf-3", "wf-2")}),
     ),
-    Case(
-        "rebase: this attempt's own parents form a cycle",
+    *both(
+        "this attempt's own parents form a cycle",
         (of_workflow("wf-beside"),),
-        REFUSED,
-        workflows=family(parent_id="wf-1"),
-        state=REBASE,
+        Refuse("It is unknown whether workflow wf-1 still counts"),
+        workflows={**family(), "root": workflow_row("root", "wf-1")},
     ),
-    Case("rebase: a workflow that was not read", (of_workflow("wf-2"),), REFUSED, workflows=FAMILY, state=REBASE),
-    Case(
-        "rebase: a living sub-workflow that was not read itself, although its parent names it",
-        (of_workflow("wf-named"),),
-        REFUSED,
-        workflows=family(children=("wf-1", "wf-named")),
-        state=REBASE,
+    *both(
+        "a workflow that was not read",
+        (of_workflow("wf-2"),),
+        Refuse("It is unknown whether workflow wf-2"),
+        workflows=family(MINE),
     ),
     Case(
-        "rebase: a sub-workflow that was restarted itself, so that its parent names it still",
-        (of_workflow("wf-beside"),),
-        UNDONE,
-        workflows={**FAMILY, "wf-beside": replace(FAMILY["wf-beside"], start_time=1500)},
-        state=REBASE,
+        "a sub-workflow of another family",
+        (of_workflow("wf-2"),),
+        MOVED,
+        workflows=family(MINE, more={"wf-2": workflow_row("wf-2", "other"), "other": workflow_row("other")}),
     ),
     Case(
-        "a sub-workflow of a parent that may be about to name it",
+        "a sub-workflow whose parent Conductor has forgotten",
+        (of_workflow("wf-2"),),
+        MOVED,
+        workflows=family(MINE, more={"wf-2": workflow_row("wf-2", "gone"), "gone": None}),
+    ),
+    # Loops that keep their last rounds.
+    *both(
+        "a round that a loop has dropped",
+        (ROUND_BEFORE,),
+        Refuse("Conductor has forgotten the row"),
+        workflows=own(forgets_rounds=True),
+    ),
+    *both("a round of a loop that keeps all rounds", (ROUND_BEFORE,), built(MERGED, MERGED)),
+    Case(
+        "rebase: a dropped round that a later round continues",
+        (ROUND_BEFORE,),
+        built(MERGED, among_others=True),
+        workflows=own(replace(LIVING, task_id="task-11", input_commits=frozenset({MERGED})), forgets_rounds=True),
+        state=REBASE,
+    ),
+    *both(
+        "a sub-workflow of a round that a loop has dropped",
         (of_workflow("wf-old"),),
-        REFUSED,
-        workflows=family(is_starting=True),
-    ),
-    Case(
-        "a living sub-workflow that began with its root, by the clock of another node",
-        (of_workflow("wf-beside"),),
-        REFUSED,
-        workflows=family(start_time=1100),
-    ),
-    Case(
-        "rebase: a failed attempt that was begun again, and that its retry has adopted",
-        (replace(ADOPTED, parents=(MERGED, MERGED)), publication_of(ELSEWHERE)),
-        Build(Base(NEWER, (), "tree-1")),
-        rows={**ROWS, "task-9": AttemptRow("task-9", 9900, None), "task-10": AttemptRow("task-10", 9500, "task-9")},
-        state=REBASE,
-    ),
-    Case(
-        "a sub-workflow of another family that was run anew",
-        (of_workflow("wf-strange"),),
-        REFUSED,
-        workflows={
-            **FAMILY,
-            "other": workflow_row("other", 100),
-            "wf-strange": workflow_row("wf-strange", 100, "other"),
-        },
-    ),
-    Case(
-        "a sub-workflow that was restarted itself, and whose parent Conductor has forgotten",
-        (of_workflow("wf-old"),),
-        REFUSED,
-        workflows={**FAMILY, "root": None, "wf-old": replace(FAMILY["wf-old"], start_time=1500)},
+        Refuse("Conductor has forgotten the row"),
+        workflows=family(MINE, forgets_rounds=True),
     ),
 )

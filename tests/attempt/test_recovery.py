@@ -11,7 +11,7 @@ from itertools import islice
 
 import pytest
 
-from perago.attempt.history import MOST_PAGES, PAGE, NotOneLine, given, newest_of, unknown
+from perago.attempt.joins import MOST_PAGES, PAGE, NotOneLine, named, newest_of, unknown
 from perago.attempt.outcome import REASON_LIMIT
 from perago.attempt.publication import (
     START_TIME,
@@ -129,8 +129,8 @@ def test_the_search_ends_after_a_bounded_number_of_requests() -> None:
 
 def test_many_commits_are_counted_and_some_named() -> None:
     commits = [f"{number:064d}" for number in range(10)]
-    assert given(commits[:2]) == "000000000000, 000000000000"
-    assert given(commits).endswith(" and 4 more")
+    assert named(commits[:2]) == "000000000000, 000000000000"
+    assert named(commits).endswith(" and 4 more")
     reason = unknown(f"lakeFS: read the history of repository: commit {commits[0]} does not exist", commits)
     assert len(reason) < REASON_LIMIT
 

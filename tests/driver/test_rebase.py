@@ -54,8 +54,8 @@ def test_a_lost_race_only_reads_new_commits_and_runs_nothing_again(services: InM
     assert outcome.rebased_onto == fork.commits()[-2].id
     assert f"lost {len(others)} races to others" in outcome._record.remarks
     assert fork.linear()
-    on_arrival = sum(range(len(others)))
-    assert faults.calls("read_attempt") == on_arrival + len(others)
+    checks, on_arrival = len(fork.deliveries), len(others) - 1
+    assert faults.calls("read_workflow") == checks + on_arrival + outcome._record.lost_races
     a_fence, own_keys, looks = 1, len(same), len(others) - 1
     assert faults.calls("stat_objects") <= (a_fence + own_keys) * len(fork.deliveries) + looks
 

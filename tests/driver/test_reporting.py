@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 
 from perago.attempt import commands as do
+from perago.attempt import events as on
 from perago.attempt.history import STARTING_REREADS, WORKFLOWS_READ, Refuse, judge
 from perago.attempt.outcome import REPORT_TRIES
 from perago.attempt.refusals import STILL_STARTING
@@ -31,7 +32,7 @@ from perago.ports import (
 )
 from perago.testing.services import InMemoryServices
 from tests.attempt.builders import DELIVERY, publication_of, workflow_row
-from tests.attempt.judging import FAMILY, REBASE, read
+from tests.attempt.judging import REBASE, own
 
 from .tasks import EDIT, TWO_FILES, Params, publications_since
 
@@ -236,7 +237,7 @@ class Parents:
     def read_workflow(self, delivery: Delivery, workflow_id: str) -> WorkflowRow:
         self.read += 1
         above = self._line[(self._line.index(workflow_id) + 1) % len(self._line)]
-        return workflow_row(workflow_id, int(delivery.start_time), above)
+        return workflow_row(workflow_id, above)
 
 
 def questions(services: InMemoryServices, parents: Parents) -> DeliveryQuestions:
@@ -250,8 +251,8 @@ def test_parents_are_followed_within_a_bound(services: InMemoryServices, length:
 
     assert parents.read == len(event.rows) == min(length, WORKFLOWS_READ)
     theirs = publication_of(replace(DELIVERY, workflow_id="wf-0"))
-    state = REBASE.evolve(read=read(theirs), workflows={**FAMILY, **event.rows})
-    judgement = judge(state)
+    read = on.BranchRead((theirs,), reaches_ref=True)
+    judgement = judge(REBASE.evolve(read=read, workflows={**own(), **event.rows}))
     assert isinstance(judgement, Refuse)
     assert "was not found within 1000 workflows" in judgement.reason
 

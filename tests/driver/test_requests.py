@@ -47,7 +47,7 @@ ATTEMPT = (
     ("download: listing", "work", "GET /repositories/R/refs/C/objects/ls"),
     ("does the server sign addresses of its block store?", "once in a while", "GET /config"),
     *[("download: a file", "work", "GET /repositories/R/refs/C/objects")] * 3,
-    ("delivery check before staging", "delivery check", "GET /tasks/T"),
+    ("delivery check before staging, with the parents", "delivery check", "GET /workflow/W"),
     ("staging branch", "work", "POST /repositories/R/branches"),
     ("staged: a deletion", "work", "POST /repositories/R/branches/S/objects/delete"),
     *[("staged: a file", "work", "POST /repositories/R/branches/S/objects")] * 2,
@@ -148,6 +148,7 @@ def _shape(request: str) -> str:
     path = re.sub(" /api(/v1)?", " ", request.partition("?")[0]).replace(f"/{REPOSITORY}/", "/R/")
     path = re.sub("/[0-9a-f]{64}", "/C", path)
     path = re.sub("/perago-[0-9a-f]{16}-[0-9a-f]{12}", "/S", path)
+    path = re.sub("/workflow/[0-9a-f-]{36}", "/workflow/W", path)
     return re.sub("/tasks/[0-9a-f-]{36}", "/tasks/T", path)
 
 

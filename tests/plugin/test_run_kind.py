@@ -382,7 +382,7 @@ def test_a_task_that_publishes_does_so_once_though_its_report_is_lost(
     copy_module(pytester, "work", "copy", examples=[GOOD])
     run(pytester, "--perago-modules", "work", "-k", "run").assert_outcomes(passed=1, deselected=5)
     refuse = Refuse("somebody was here")
-    monkeypatch.setattr(protocol, "judge", lambda state: refuse if state.lineage else judge(state))
+    monkeypatch.setattr(protocol, "judge", lambda state: refuse if state.workflows else judge(state))
     result = run(pytester, "--perago-modules", "work", "-k", "run")
     result.assert_outcomes(errors=1, deselected=5)
     result.stdout.fnmatch_lines(["*after a lost report *"])

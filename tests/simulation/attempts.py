@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from perago.driver import AttemptRecord, Interrupted
-from perago.ports import AttemptRow, Delivery, TaskStatus
+from perago.ports import Delivery, TaskStatus, WorkflowRow
 
 _MOST_COMMANDS = 20_000
 ASKS_NOBODY = ("take_notes",)
@@ -37,6 +37,8 @@ class Call:
     outcome: str
     argument: str = ""
     """The branch, for calls that concern one."""
+    workflow: WorkflowRow | None = None
+    """The answer, if it is a workflow."""
 
 
 @dataclass(eq=False)
@@ -68,6 +70,10 @@ class Attempt:
     """The commit that its input names, or the one of a JOIN that it has found to continue the others."""
     wipes: bool = False
     """Its function removes the workspace and makes a new one."""
+    parent_id: str | None = None
+    """The parent of its workflow."""
+    met_open: bool = False
+    """When it read a workflow, another attempt of its family was open."""
     met_others: bool = False
     """When it looked, the branch had commits after its input ref that no run before explains."""
 
@@ -166,14 +172,18 @@ class Attempt:
             raise Interrupted
 
 
-def chain_of(delivery: Delivery, read: Callable[[Delivery, str], AttemptRow | None]) -> tuple[str, ...]:
-    """The attempts of which this is a retry, as Conductor knows them now, newest first, itself among them."""
-    chain, above = [delivery.task_id], delivery.retried_task_id
-    while above and above not in chain:
-        chain.append(above)
-        row = read(delivery, above)
-        above = row.retried_task_id if row else None
-    return tuple(chain)
+def chain_of(delivery: Delivery, workflow: WorkflowRow | None) -> tuple[str, ...]:
+    """Return the attempts of which this is a retry, as Conductor has them now, newest first, and itself."""
+    row = workflow.row(delivery.task_id) if workflow is not None else None
+    return (delivery.task_id, *(workflow.retries_of(row) if workflow is not None and row is not None else ()))
+
+
+def is_confirmation(workflow: WorkflowRow, delivery: Delivery) -> bool:
+    """Whether a workflow without a parent has the row of a delivery that Conductor waits for."""
+    row = workflow.row(delivery.task_id) if workflow.workflow_id == delivery.workflow_id else None
+    if row is None or workflow.parent_id is not None:
+        return False
+    return row.status == "IN_PROGRESS" and (row.task_id, row.poll_count, row.start_time) == delivery.identity
 
 
 class Line:

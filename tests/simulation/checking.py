@@ -164,8 +164,6 @@ class Checking:
                 continue
             if stale not in self.publications:
                 problems.append(f"{name(record)} undoes {name(stale)}, which is of others")
-            elif self._may_be_a_good_round(record, stale):
-                problems.append(f"{name(record)} undoes {name(stale)}, and in a loop it cannot be told whether it may")
             if self._is_reverted_right_after(gone):
                 continue
             if gone not in by_hand:
@@ -184,18 +182,6 @@ class Checking:
         that a person has written since is not the publication's."""
         reverts = (each for each, reverted in self.world.reverted.items() if reverted == commit_id)
         return any(self.by_id[each].commit.parents[0] == commit_id for each in reverts)
-
-    def _may_be_a_good_round(self, record: CommitRecord, stale: CommitRecord) -> bool:
-        """Whether a step in a loop undoes another step of the same run, or the other way round."""
-        mine, other = record.commit.metadata, stale.commit.metadata
-        if mine["perago.step_key"] == other["perago.step_key"]:
-            return False
-        in_a_loop = any(found["perago.iteration"] != "0" for found in (mine, other))
-        began, since = int(other["perago.start_time"]), int(mine["perago.start_time"])
-        is_of_this_run = mine["perago.workflow_id"] == other["perago.workflow_id"] and not any(
-            workflow == mine["perago.workflow_id"] and began <= at <= since for workflow, at in self.world.restarts
-        )
-        return in_a_loop and is_of_this_run
 
     def _plan(self, record: CommitRecord) -> Changes | None:
         """What the attempt of a publication has changed itself."""

@@ -280,12 +280,12 @@ class Deeds:
         elif deed == "revert":
             self.revert()
         else:
+            world.operations += 1
             with suppress(ServiceError):
                 if deed == "retry":
                     conductor.retry_workflow(workflow, resume_sub_workflows=number % 2 == 0)
                 elif deed == "restart":
                     conductor.restart_workflow(workflow)
-                    world.restarts.append((workflow, world.services.clock.now() * 1000))
                 elif rows := self._rows(workflow):
                     changed = self._changed(number) if deed == "change" else None
                     conductor.rerun_workflow(workflow, rows[number % len(rows)], workflow_input=changed)

@@ -12,6 +12,7 @@ from typing import Any
 from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
 from perago.driver.publisher import TURNS_FILE
 from perago.embedded.lakefs.repository import CommitRecord
+from perago.ports import WorkflowRow
 from perago.workspace.directory import directory_name
 
 from .attempts import Attempt, Call
@@ -90,6 +91,7 @@ def badly_asked(attempt: Attempt) -> Iterator[str]:
             while before and before[-1].operation in ("create_branch", "get_commit"):
                 before = before[:-1]
             yield from _confirmed(call, before)
+            yield from _named(attempt, before)
         elif call.operation == "report":
             yield from _confirmed(call, before)
         elif call.operation == "merge":
@@ -104,10 +106,47 @@ def badly_asked(attempt: Attempt) -> Iterator[str]:
 
 
 def _confirmed(call: Call, before: Sequence[Call]) -> Iterator[str]:
-    if not before or before[-1].outcome != "yes":
+    if not before or not _is_yes(call, before[-1]):
         yield f"{call.operation} without the delivery check"
-    elif _is_old(before, ("is_current",)):
+    elif _is_old(before, ("is_current", "read_workflow")):
         yield f"{call.operation} on an old answer of the delivery check"
+
+
+def _is_yes(call: Call, answer: Call) -> bool:
+    """Whether an answer confirms the delivery. Before it stages, an attempt may read its own workflow instead, if that
+    has no parent: then its row is that of the delivery."""
+    if answer.operation != "read_workflow" or call.operation != "create_branch":
+        return answer.outcome == "yes"
+    return answer.outcome == "current"
+
+
+def _named(attempt: Attempt, before: Sequence[Call]) -> Iterator[str]:
+    """In a sub-workflow, an attempt stages only if each parent names the workflow below it, in a row without a retry.
+    It reads them right before the delivery check."""
+    if attempt.parent_id is None:
+        return
+    calls = list(before)
+    while calls and calls[-1].operation == "is_current":
+        calls.pop()
+    read = dict[str, WorkflowRow]()
+    while calls and calls[-1].operation == "read_workflow":
+        call = calls.pop()
+        if call.workflow is not None:
+            read.setdefault(call.workflow.workflow_id, call.workflow)
+    child = attempt.delivery.workflow_id
+    while child in read and (parent_id := read[child].parent_id) is not None:
+        if parent_id not in read or not is_named(child, read[parent_id]):
+            yield f"it stages in sub-workflow {child}, which its parent does not name"
+            return
+        child = parent_id
+    if child not in read:
+        yield f"it stages in sub-workflow {attempt.delivery.workflow_id} and has not read {child}"
+
+
+def is_named(child: str, parent: WorkflowRow) -> bool:
+    """Whether a parent has a row for a sub-workflow, and no retry of that row."""
+    retried = {row.retried_task_id for row in parent.rows}
+    return any(row.sub_workflow_id == child and row.task_id not in retried for row in parent.rows)
 
 
 def _looked(before: Sequence[Call]) -> Iterator[str]:

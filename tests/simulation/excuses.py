@@ -118,6 +118,18 @@ def _cannot_be_laid_out(world: World, attempt: Attempt) -> bool:
     return any(above in keys for key in keys for above in directories_above(key))
 
 
+def _met_an_operation(world: World, attempt: Attempt) -> bool:
+    """An operator has run steps again, and another attempt of the family was open."""
+    return world.operations > 0 and attempt.met_open
+
+
+def _has_an_undone_input(world: World, attempt: Attempt) -> bool:
+    """A commit on the branch has undone the one that the reason names."""
+    named = re.search(r"The input commit (\w+)", attempt.words)
+    undone = ",".join(record.commit.metadata.get("perago.supersedes", "") for record in world.history())
+    return named is not None and named.group(1) in undone
+
+
 def _always(world: World, attempt: Attempt) -> bool:
     return True
 
@@ -135,7 +147,9 @@ _EXCUSES: dict[str, Needs] = {
     "This concerns the combination with": lambda world, attempt: attempt.mode == "ruled",
     "post guardrail": lambda world, attempt: attempt.mode == "ruled",
     "are of an earlier run of this workflow and cannot be undone": _met_on_a_path,
-    "In a loop it is unknown whether": lambda world, attempt: any(node.kind in LOOPS for node in world.plot.nodes),
+    "of this attempt no longer counts": lambda world, attempt: _is_replaced(world, attempt.delivery.workflow_id),
+    "Conductor has no evidence that it still counts": _met_an_operation,
+    "is no longer in effect on branch": _has_an_undone_input,
     "did not give the tree of the input ref": _always,
     "while this attempt tried to publish": _saw_other_heads,
     "was to be adopted, but": _always,
@@ -148,7 +162,7 @@ _EXCUSES: dict[str, Needs] = {
     "have vanished twice from staging branch": lambda world, attempt: world.disturbed,
     "The publish fence is altered in staging commit": lambda world, attempt: world.disturbed,
     "was replaced by another directory": lambda world, attempt: attempt.wipes,
-    "It is unknown whether commit": lambda world, attempt: world.unnamed_until > 0,
+    "has not named it within 30 s": lambda world, attempt: world.unnamed_until > 0,
     "carries the metadata of this step, but perago did not publish it": lambda world, attempt: bool(world.forged),
     "The publish fence could not be tried": lambda world, attempt: world.disturbed,
     "cannot be laid out as files": _cannot_be_laid_out,

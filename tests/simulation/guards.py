@@ -38,7 +38,6 @@ from perago.cache import ObjectId, Shelf
 from perago.cache.objects import copy_bytes
 from perago.driver.delivery import DeliveryQuestions
 from perago.driver.publisher import PatientStore, Publisher
-from perago.ports import AttemptRow
 from perago.workspace.changes import Overlap, find_overlap
 from perago.workspace.scan import Tree, scan_tree
 
@@ -55,27 +54,24 @@ def believe_that_nothing_was_staged(patch: Patch) -> None:
 
 
 def ask_without_end(patch: Patch) -> None:
-    """Ask about each task id that a commit has, whatever it is, and ask again if there is no answer."""
+    """Ask about each workflow that a commit names, whatever it is, and ask again if there is no answer."""
 
-    def lineage_ids(state: State, read: on.BranchRead) -> tuple[str, ...]:
-        mine = (commit for commit in read.since if publication.is_of_my_workflow(commit, state.plan.delivery))
-        known = {*state.lineage.chain[:1], *state.lineage.rows} if state.lineage else ()
-        found = dict.fromkeys(commit.metadata.get(publication.TASK_ID, "") for commit in mine)
-        return tuple(task_id for task_id in found if task_id not in known)
+    def workflow_ids(state: State, read: on.BranchRead) -> tuple[str, ...]:
+        names = dict.fromkeys(commit.metadata.get(publication.WORKFLOW_ID, "") for commit in read.since)
+        return tuple(name for name in names if name not in state.workflows)
 
     def ask_first(state: State) -> tuple[State, do.Command] | None:
         return history.ask_first(state.evolve(asked=()))
 
-    read_once = DeliveryQuestions.read_lineage
+    read_once = DeliveryQuestions.read_workflows
 
-    def read_lineage(self: DeliveryQuestions, command: do.ReadLineage) -> on.LineageRead:
-        found = read_once(self, command)
-        rows: dict[str, AttemptRow | None] = {key: row for key, row in found.rows.items() if key}
-        return on.LineageRead(found.chain, rows)
+    def read_workflows(self: DeliveryQuestions, command: do.ReadWorkflows) -> on.WorkflowsRead:
+        answer = read_once(self, command)
+        return on.WorkflowsRead({name: row for name, row in answer.rows.items() if name})
 
-    patch.setattr(history, "lineage_ids", lineage_ids)
+    patch.setattr(history, "workflow_ids", workflow_ids)
     patch.setattr(protocol, "ask_first", ask_first)
-    patch.setattr(DeliveryQuestions, "read_lineage", read_lineage)
+    patch.setattr(DeliveryQuestions, "read_workflows", read_workflows)
 
 
 def read_few_workflows(patch: Patch) -> None:

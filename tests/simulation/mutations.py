@@ -12,13 +12,15 @@ import pytest
 from perago.attempt import commands as do
 from perago.attempt import events as on
 from perago.attempt import history, outcome, protocol, publication
+from perago.attempt.family import Evidence, Family, Place
 from perago.attempt.outcome import Reporting, advance_report
 from perago.attempt.protocol import TRANSITIONS, advance
+from perago.attempt.publication import Origin
 from perago.attempt.state import Base, State, Step
 from perago.driver import delivery as driver_delivery
 from perago.embedded.lakefs import commits
 from perago.embedded.lakefs.trees import Tree
-from perago.ports import AttemptRow, Commit, Delivery, Report
+from perago.ports import Commit, Delivery, Report, WorkflowRow
 from perago.workspace import sweep
 
 Next = tuple[State, do.Command | None]
@@ -213,13 +215,6 @@ def know(name: str, value: bool) -> Mutate:
     return lambda patch: patch.setattr(publication, name, lambda *_: value)
 
 
-def take_every_commit_for_this_workflow(patch: pytest.MonkeyPatch) -> None:
-    """A commit that names no attempt counts as one of an attempt that Conductor does not know."""
-    know("is_of_my_workflow", value=True)(patch)
-    original = publication.origin
-    patch.setattr(publication, "origin", lambda commit: original(commit) or publication.Origin("unknown", "unknown", 0))
-
-
 def take_for_my_input_without(*keys: str) -> Mutate:
     """The input of a publication is compared without these parts of it."""
 
@@ -231,32 +226,24 @@ def take_for_my_input_without(*keys: str) -> Mutate:
     return lambda patch: patch.setattr(publication, "is_for_my_input", mutated)
 
 
-@in_place_of(history, "_kind")
-def take_every_run_for_the_present_one(original: Any, state: State, commit: Commit) -> Any:
+@in_place_of(history, "_can_adopt")
+def take_every_run_for_the_present_one(original: Any, state: State, commit: Commit, by: Origin) -> Any:
     """Start times are not compared."""
-    started = int(commit.metadata.get(publication.START_TIME, 0))
-    delivery = replace(state.plan.delivery, start_time=started)
-    known = state.lineage.rows if state.lineage else {}
-    rows = {key: replace(row, start_time=started) if row else None for key, row in known.items()}
-    return original(_with_rows(state.evolve(plan=replace(state.plan, delivery=delivery)), rows), commit)
+    delivery = replace(state.plan.delivery, start_time=by.start_time)
+    state = state.evolve(plan=replace(state.plan, delivery=delivery))
+    own = state.workflows.get(delivery.workflow_id)
+    if own is not None:
+        rows = tuple(replace(row, start_time=by.start_time) for row in own.rows)
+        state = state.evolve(workflows={**state.workflows, own.workflow_id: replace(own, rows=rows)})
+    return original(state, commit, by)
 
 
-@in_place_of(history, "_kind")
-def take_forgotten_attempts_for_living(original: Any, state: State, commit: Commit) -> Any:
-    started = int(commit.metadata.get(publication.START_TIME, 0))
-    known = state.lineage.rows if state.lineage else {}
-    rows: dict[str, AttemptRow | None] = {key: row or AttemptRow(key, started, None) for key, row in known.items()}
-    return original(_with_rows(state, rows), commit)
-
-
-def _with_rows(state: State, rows: dict[str, AttemptRow | None]) -> State:
-    return state.evolve(lineage=replace(state.lineage, rows=rows)) if state.lineage else state
-
-
-@in_place_of(history, "_kind")
-def take_every_attempt_into_the_chain(original: Any, state: State, commit: Commit) -> Any:
-    known = state.lineage
-    return original(state.evolve(lineage=replace(known, chain=tuple(known.rows)) if known else None), commit)
+@in_place_of(history, "_can_adopt")
+def take_every_attempt_into_the_chain(original: Any, state: State, commit: Commit, by: Origin) -> Any:
+    own = state.workflows.get(state.plan.delivery.workflow_id)
+    row = own.row(by.task_id) if own is not None else None
+    is_alive = row is not None and row.start_time == by.start_time
+    return original(state, commit, by) or (is_alive and publication.is_for_my_input(commit, state))
 
 
 @in_place_of(protocol, "judge")
@@ -267,16 +254,88 @@ def adopt_also_what_is_buried(original: Any, state: State) -> Any:
     return original(state.evolve(read=replace(state.read, since=tuple(mine))) if state.read and mine else state)
 
 
-@in_place_of(protocol, "judge")
-def undo_in_loops(original: Any, state: State) -> Any:
-    once = replace(state.plan, delivery=replace(state.plan.delivery, iteration=0))
-    return original(state.evolve(plan=once))
-
-
-@in_place_of(history, "_kind")
+@in_place_of(history, "_standing")
 def undo_what_is_foreign(original: Any, state: State, commit: Commit) -> Any:
-    found = original(state, commit)
-    return history._Kind.STALE if found is history._Kind.FOREIGN else found
+    standing = original(state, commit)
+    return history.Standing.STALE if standing is history.Standing.FOREIGN else standing
+
+
+# ------------------------------------------------------------------------- evidence
+
+
+def take_evidence_as(found: Evidence, instead: Evidence) -> Mutate:
+    """What rows say about an attempt is taken for something else."""
+
+    def mutated(original: Any, *arguments: Any, **options: Any) -> Evidence:
+        evidence: Evidence = original(*arguments, **options)
+        return instead if evidence is found else evidence
+
+    def mutate(patch: pytest.MonkeyPatch) -> None:
+        original = Family.evidence
+        patch.setattr(Family, "evidence", lambda *arguments, **options: mutated(original, *arguments, **options))
+
+    return mutate
+
+
+def compare_clocks(patch: pytest.MonkeyPatch) -> None:
+    """An attempt counts if its row was not started after it."""
+    original = Family.evidence
+
+    def mutated(family: Family, commit: Commit, by: Origin, *, in_a_loop: bool) -> Evidence:
+        workflow = family.workflow(by.workflow_id)
+        row = workflow.row(by.task_id) if workflow is not None else None
+        if row is not None and row.start_time <= by.start_time:
+            by = replace(by, start_time=row.start_time)
+        return original(family, commit, by, in_a_loop=in_a_loop)
+
+    patch.setattr(Family, "evidence", mutated)
+
+
+def overlook_reported_commits(patch: pytest.MonkeyPatch) -> None:
+    """A row that names the commit in its output is no evidence."""
+    original = Family.evidence
+
+    def mutated(family: Family, commit: Commit, by: Origin, *, in_a_loop: bool) -> Evidence:
+        return original(family, replace(commit, id=""), by, in_a_loop=in_a_loop)
+
+    patch.setattr(Family, "evidence", mutated)
+
+
+def judge_with_old_rows(patch: pytest.MonkeyPatch) -> None:
+    """Rows that were read before a commit say something about it."""
+    judged, with_range = history.judged, protocol._with_range
+    patch.setattr(protocol, "judged", lambda state: judged(state).evolve(workflows=state.workflows))
+
+    def mutated(state: State, event: on.BranchRead) -> State:
+        return with_range(state, event).evolve(workflows=state.workflows)
+
+    patch.setattr(protocol, "_with_range", mutated)
+
+
+def take_every_workflow_for_family(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Family, "is_same", lambda *_: True)
+
+
+def overlook_retries_of_sub_workflows(patch: pytest.MonkeyPatch) -> None:
+    """A parent names a sub-workflow also in a row that was retried."""
+    place = Family.place
+
+    def mutated(family: Family, workflow_id: str) -> Place:
+        with pytest.MonkeyPatch.context() as inner:
+            inner.setattr(WorkflowRow, "has_retry", lambda *_: False)
+            return place(family, workflow_id)
+
+    patch.setattr(Family, "place", mutated)
+
+
+def think_of_being_alone(patch: pytest.MonkeyPatch) -> None:
+    """No other attempt of the family is open."""
+    patch.setattr(Family, "open_rows", lambda *_: iter(()))
+
+
+def believe_every_claim(patch: pytest.MonkeyPatch) -> None:
+    """Whoever writes metadata can undo publications."""
+    patch.setattr(publication, "proven", lambda commits, sources: tuple(commits))
 
 
 # ------------------------------------------------------------------------- what others do
@@ -307,7 +366,7 @@ def undo_without(what: str) -> Mutate:
 
 def judge_each_commit_alone(patch: pytest.MonkeyPatch) -> None:
     """What a living attempt has adopted is judged by the attempt that has made it."""
-    patch.setattr(history, "_kinds", lambda state, read: [history._kind(state, commit) for commit in read.since])
+    patch.setattr(publication, "adopted", lambda commit: None)
 
 
 GUARDS: dict[str, Mutate] = {
@@ -349,17 +408,24 @@ GUARDS: dict[str, Mutate] = {
     "adopted: predecessor not run again": take_every_run_for_the_present_one,
     "adopted: of the own chain": take_every_attempt_into_the_chain,
     "adopted: of this step": know("is_of_my_step", True),
-    "undone: of this workflow": take_every_commit_for_this_workflow,
+    "undone: of this family": take_every_workflow_for_family,
     "adopted: from the same params": take_for_my_input_without(publication.PARAMS),
     "adopted: from the same prefix": take_for_my_input_without(publication.PREFIX),
     "adopted: from the same input ref": take_for_my_input_without(publication.INPUT_REF),
     "adopted: the head of the branch": adopt_also_what_is_buried,
     "undone: once by a restarted fork": lambda patch: patch.setattr(publication, "superseded", lambda commit: set()),
-    "undone: of a run before": lambda patch: patch.setattr(history, "_began_before", lambda state, commit: True),
     "adopted: on the head that it was built on": lambda patch: patch.setattr(history, "_is_whole", lambda commit: True),
-    "undone: of attempts that Conductor has forgotten": take_forgotten_attempts_for_living,
+    "undone: of attempts that Conductor has removed": take_evidence_as(Evidence.GONE, Evidence.COUNTS),
+    "undone: of attempts that were started again": take_evidence_as(Evidence.OPEN, Evidence.COUNTS),
+    "undone: only by the only open attempt": think_of_being_alone,
+    "evidence: equality of start times": compare_clocks,
+    "evidence: the commit in the output": overlook_reported_commits,
+    "evidence: rows read after the commit": judge_with_old_rows,
+    "evidence: sub-workflows that were not retried": overlook_retries_of_sub_workflows,
+    "a replaced sub-workflow publishes nothing": lambda patch: patch.setattr(protocol, "misplaced", lambda *_: None),
+    "the input is in effect": lambda patch: patch.setattr(history, "_undone_input", lambda *_: None),
+    "only a staging commit proves what was undone": believe_every_claim,
     "undone: nothing of others": undo_what_is_foreign,
-    "undone: no other step in a loop": undo_in_loops,
     "lock on the marker": lambda patch: patch.setattr(sweep, "hold", lambda descriptor: True),
 }
 """By name, in the words of the safety argument of docs/dev/protocol.md."""

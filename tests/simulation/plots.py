@@ -121,7 +121,7 @@ _WEIGHTS = {
     "is_current": 8,
     "report": 4,
     "get_commit": 4,
-    "read_attempt": 2,
+    "read_workflow": 4,
     "download": 3,
     "list_branches": 2,
     "delete_branch": 2,

@@ -20,16 +20,17 @@ from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
 from perago.cache import ObjectCache, Shelf
 from perago.driver import AttemptRuntime, Limits, deliver_report, run_attempt
 from perago.driver.fencing import FenceProofs
+from perago.driver.runtime import KnownRoots
 from perago.embedded.lakefs import commits, references
 from perago.embedded.lakefs.repository import CommitRecord
-from perago.ports import Delivery, DeliveryCheck, ServiceError, Unclear, WorkflowRow, WorkspaceStore
+from perago.ports import Delivery, DeliveryCheck, ServiceError, TaskRow, Unclear, WorkflowRow, WorkspaceStore
 from perago.settings import PublishFence
 from perago.taskdef import build_task_definition
 from perago.testing.services import InMemoryServices
 from perago.workspace.directory import AttemptDirectory
 
 from ..cache.shelves import PLENTY
-from .attempts import Attempt, Call, Killed, Line, chain_of
+from .attempts import Attempt, Call, Killed, Line, chain_of, is_confirmation
 from .deeds import ALTERATION, DEEDS, Deeds
 from .defining import MAIN, define, run_function
 from .editing import BY_NAME, TASKS, applied
@@ -50,6 +51,8 @@ UNRELATED: dict[str, Any] = {
 _MOST_ATTEMPTS = 120
 """Two workflows, each begun again, whose forks have two branches that fail eleven times, need 92."""
 _MOST_CALLS = 6_000
+_HAND_BACK_SECONDS = 5
+"""The delay of an attempt that waits for another one of its family."""
 
 
 class Endless(Exception):
@@ -85,8 +88,9 @@ class World:
         """Something has put objects on a staging branch."""
         self.rebased = False
         """A workflow was run again with the head of the branch as its input."""
-        self.restarts: list[tuple[str, float]] = []
-        """Workflows that were restarted, and when, in milliseconds."""
+        self.operations = 0
+        """Reruns, restarts and retries by an operator."""
+        self._roots = KnownRoots()
         self._has_unrelated = False
         self.cache = ObjectCache(services.workspace_root / "cache", PLENTY)
         self.tasks = TASKS
@@ -201,8 +205,10 @@ class World:
             for delivery in self.services.conductor.poll(task.name, "w0001", count=free, wait_seconds=0):
                 if len(self.attempts) >= self._most_attempts:
                     raise Endless(f"{self._most_attempts} attempts, and still one waits")
-                chain = chain_of(delivery, self.services.conductor.read_attempt)
+                workflow = self.services.conductor.read_workflow(delivery, delivery.workflow_id)
+                chain = chain_of(delivery, workflow)
                 attempt = Attempt(len(self.attempts), delivery, BY_NAME[delivery.task_name], self.count, chain)
+                attempt.parent_id = workflow.parent_id if workflow is not None else None
                 self.attempts.append(attempt)
                 self.active.append(attempt)
                 where = f"{delivery.reference_name} retry {delivery.retry_count} poll {delivery.poll_count}"
@@ -241,14 +247,22 @@ class World:
             found = record.commit.metadata
             if record.commit.id in self.outside or found.get("perago.workflow_id") != delivery.workflow_id:
                 return True
-            row = self.services.conductor.read_attempt(delivery, found["perago.task_id"])
-            if (
-                found["perago.step_key"] != attempt.step_key
-                and row
-                and str(row.start_time) == found["perago.start_time"]
-            ):
+            workflow = self.services.conductor.read_workflow(delivery, found["perago.workflow_id"])
+            row = workflow.row(found["perago.task_id"]) if workflow is not None else None
+            if row is None or found["perago.step_key"] == attempt.step_key:
+                continue
+            is_reported = row.status == "COMPLETED" and row.published_commit == record.commit.id
+            if is_reported or str(row.start_time) == found["perago.start_time"]:
                 return True
         return False
+
+    def _has_open_others(self, attempt: Attempt) -> bool:
+        """Whether Conductor waits for another attempt of the same family."""
+        root = self.root_workflow(attempt)
+        with self.services.conductor._locked() as state:
+            rows = [row for row in state.tasks.values() if row.task_id != attempt.delivery.task_id]
+        open_rows = [row for row in rows if row.task_type in BY_NAME and row.status in ("SCHEDULED", "IN_PROGRESS")]
+        return any(self.root_of_workflow(row.workflow_id) == root for row in open_rows)
 
     def _run(self, attempt: Attempt) -> None:
         services = self.services
@@ -262,6 +276,7 @@ class World:
             call=lambda task, workspace, params, current: run_function(self, attempt, task, workspace, params),
             interruptible=attempt.interruptible_block,
             proofs=services.proofs,
+            roots=self._roots if self.plot.shared_root else None,
         )
         attempt.calls["begin"] += 1
         task = self.tasks[attempt.mode]
@@ -269,7 +284,8 @@ class World:
         attempt.record = run_attempt(task, attempt.delivery, runtime)
         if attempt.record.hand_back:
             if services.conductor.is_current(attempt.delivery):
-                services.conductor.hand_back(attempt.delivery)
+                delay = _HAND_BACK_SECONDS if attempt.record.waits else 0
+                services.conductor.hand_back(attempt.delivery, delay)
         elif attempt.record.report is not None:
             deliver_report(
                 cast("Any", queue), services.clock, attempt.delivery, attempt.record.report, "w", services.limits
@@ -280,12 +296,13 @@ class World:
     def _call(self, attempt: Attempt, name: str, method: Callable[..., Any], arguments: Any, options: Any) -> Any:
         if name == "download" and self.plot.cached:
             method = partial(self._download_with_cache, method)
-        argument = arguments[1] if name in ("create_branch", "delete_branch", "merge") else ""
+        argument = arguments[1] if name in ("create_branch", "delete_branch", "merge", "read_workflow") else ""
         if name == "merge" and arguments[2] != BRANCH:
             name = "carry" if arguments[4].get("perago.phase") == "staging" else "challenge"
         if name == "history":
             attempt.ref = attempt.ref or options["until"]  # later looks may begin elsewhere
-        sent, answer, outcome = self.services.clock.now(), None, "no answer"
+        answer: Any = None
+        sent, outcome = self.services.clock.now(), "no answer"
         try:
             self._count(attempt, name)
             self.happen(attempt, name, "before", lambda: method(*arguments, **options))
@@ -294,11 +311,14 @@ class World:
             try:
                 answer = method(*arguments, **options)
                 outcome = ("yes" if answer else "no") if name == "is_current" else "done"
+                if isinstance(answer, WorkflowRow) and is_confirmation(answer, attempt.delivery):
+                    outcome = "current"
                 if name == "history":
                     attempt.heads.append(answer[0].id if answer else options["until"])
                 if isinstance(answer, WorkflowRow):
                     answer = self._without_running_children(answer)
-                if name in ("history", "read_attempt"):
+                    attempt.met_open = attempt.met_open or (self.operations > 0 and self._has_open_others(attempt))
+                if name in ("history", "read_workflow"):
                     attempt.met_others = attempt.met_others or self._has_others(attempt)
             except ServiceError as error:
                 outcome = f"{type(error).__name__}"
@@ -310,7 +330,8 @@ class World:
             outcome = f"{outcome}, {type(error).__name__} for the caller"
             raise
         finally:
-            attempt.journal.append(Call(name, sent, self.services.clock.now(), outcome, argument))
+            row = answer if isinstance(answer, WorkflowRow) else None
+            attempt.journal.append(Call(name, sent, self.services.clock.now(), outcome, argument, row))
             self.tell(f"#{attempt.index} {name} {attempt.calls[name]} {argument}: {outcome}")
 
     def _download_with_cache(self, method: Callable[..., int], *arguments: Any) -> int:
@@ -330,10 +351,13 @@ class World:
         return found
 
     def _without_running_children(self, row: WorkflowRow) -> WorkflowRow:
-        running = {each for each in row.children if self.status(each) not in OVER}
-        if not running or self.services.clock.now() >= self.unnamed_until:
+        if self.services.clock.now() >= self.unnamed_until:
             return row
-        return replace(row, children=row.children - running, is_starting=True)
+        return replace(row, rows=tuple(map(self._without_running_child, row.rows)))
+
+    def _without_running_child(self, row: TaskRow) -> TaskRow:
+        is_running = row.sub_workflow_id is not None and self.status(row.sub_workflow_id) not in OVER
+        return replace(row, sub_workflow_id=None) if is_running else row
 
     def _count(self, attempt: Attempt, name: str) -> None:
         if self.count >= _MOST_CALLS * self._most_attempts // _MOST_ATTEMPTS:

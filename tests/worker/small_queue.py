@@ -9,8 +9,8 @@ from dataclasses import replace
 from itertools import count
 from typing import Any
 
-from perago.ports import AccessDenied, AttemptRow, Delivery, NotFound, Report, ServiceError, WorkflowRow
-from tests.attempt.builders import workflow_row
+from perago.ports import AccessDenied, Delivery, NotFound, Report, ServiceError, WorkflowRow
+from tests.attempt.builders import task_row, workflow_row
 from tests.deliveries import make_delivery
 
 
@@ -127,15 +127,15 @@ class SmallQueue:
             held = self.held.get(delivery.task_id)
             return held is not None and held.identity == delivery.identity and delivery.task_id not in self.reports
 
-    def read_attempt(self, delivery: Delivery, task_id: str) -> AttemptRow | None:
-        self._maybe_fail("read_attempt")
-        with self._changed:
-            held = self.held.get(task_id)
-            return None if held is None else AttemptRow(task_id, held.start_time, held.retried_task_id)
-
     def read_workflow(self, delivery: Delivery, workflow_id: str) -> WorkflowRow | None:
         self._maybe_fail("read_workflow")
-        return workflow_row(workflow_id, 0) if workflow_id == delivery.workflow_id else None
+        with self._changed:
+            held = [row for row in self.held.values() if row.workflow_id == workflow_id]
+        rows = [
+            task_row(row.task_id, row.start_time, poll_count=row.poll_count, retried_task_id=row.retried_task_id)
+            for row in held
+        ]
+        return workflow_row(workflow_id, None, rows) if workflow_id == delivery.workflow_id else None
 
     def extend_lease(self, delivery: Delivery) -> None:
         self._maybe_fail("extend_lease")

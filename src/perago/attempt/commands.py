@@ -87,24 +87,14 @@ class ReadBranch(Command):
     """Whether the head is needed with its metadata, even if it is the input ref."""
 
 
-@command("reading the attempts that published to the branch", on.LineageRead, service="Conductor")
-class ReadLineage(Command):
-    """Follow this attempt's chain of retries to its beginning, and read the rows of `task_ids`, whose commits are in
-    the range."""
-
-    task_ids: tuple[str, ...]
-    chain: tuple[str, ...] = ()
-    """This attempt's chain of retries, if it is known already."""
-
-
 @command("reading the workflows that published to the branch", on.WorkflowsRead, service="Conductor")
 class ReadWorkflows(Command):
     """Read these workflows, whose commits are in the range, and their parents up to the root."""
 
     workflow_ids: tuple[str, ...]
     repetition: int = 0
-    """The number of this repetition. From 1 on, the driver waits first, longer each time, because a sub-workflow was
-    still starting."""
+    """The number of this repetition. From 1 on, the driver waits first, longer each time, because the parent did not
+    name the sub-workflow yet."""
 
 
 @command("looking for leftovers of earlier deliveries", on.LeftoversFound, service="lakeFS")
@@ -163,7 +153,12 @@ class DetectChanges(Command):
 
 @command("asking Conductor whether the attempt is still wanted", on.DeliveryConfirmed, service="Conductor")
 class CheckDelivery(Command):
-    """Ask whether this is still the delivery that Conductor is waiting for."""
+    """Ask whether this is still the delivery that Conductor is waiting for. `with_line`: if it is in a sub-workflow,
+    read its workflow and the parents of that, too."""
+
+    with_line: bool = False
+    repetition: int = 0
+    """As in `ReadWorkflows`."""
 
 
 @command("creating the staging branch", on.StagingBranchCreated, service="lakeFS")
@@ -188,28 +183,30 @@ class StalePublication:
     """The number of living commits above it."""
 
 
+@command("reading the publications to undo", on.StaleRead, service="lakeFS")
+class ReadStale(Command):
+    """Read publications and their second parents. If one was merged into another head than it was built on, read what
+    it has changed there, too."""
+
+    repository: str
+    stale: tuple[StalePublication, ...]
+
+
 @command("undoing stale publications", on.Reverted, on.NothingStaged, service="lakeFS")
 class RevertStale(Command):
-    """Revert the own changes of stale publications, newest first, on a staging branch that began at `source`.
-
-    Verify that exactly these changes are reverted: then the tree is that of `input_ref`. With `among_others`, the
-    changed keys must be as they were before the publications, and nothing else must differ.
-    """
+    """Revert commits, newest first, on a staging branch that began at `source`, and find out what has changed."""
 
     repository: str
     branch: str
     source: str
     stale: tuple[StalePublication, ...]
+    reverts: tuple[str, ...]
+    """The commit to revert for each publication. Empty: it has changed nothing itself."""
     input_ref: str
     among_others: bool = False
     others: tuple[tuple[str, str], ...] = ()
-    """Living commits above a stale one, newest first, each with its first parent. Keys that one of them has changed,
-    too, are not reverted, because a revert cannot distinguish its bytes from the same bytes of an earlier run."""
-    shared: frozenset[str] | None = frozenset()
-    """Keys that already had the wanted content for these living commits, possibly because of a stale one. None:
-    unknown."""
-    merge_open: bool = False
-    """Whether a merge of this attempt may have taken place. Then a failure must not say that nothing was published."""
+    """Living commits above a stale one, newest first, each with its first parent. A key that one of them has changed,
+    too, must not be reverted, because a revert cannot distinguish its bytes from the same bytes of an earlier run."""
 
 
 @command("comparing with concurrent changes", on.OthersCompared, service="lakeFS")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from perago.ports import AttemptRow, Commit, MergeRefusal, WorkflowRow
+from perago.ports import Commit, MergeRefusal, WorkflowRow
 
 
 class FenceState(StrEnum):
@@ -54,9 +54,11 @@ class InputAccepted(Event):
 
 @dataclass(frozen=True, slots=True)
 class JoinResolved(Event):
-    """The commit `ref` has all others of the join in its first-parent history."""
+    """The first-parent history from the commit that has all others of the join in it, down to the oldest of them.
+    `sources` as in `BranchRead`."""
 
-    ref: str
+    line: tuple[Commit, ...]
+    sources: Mapping[str, Commit] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,22 +75,12 @@ class BranchRead(Event):
     late: bool = False
     input_commit: Commit | None = None
     """The commit of the input ref, if it is the head and was asked for."""
+    sources: Mapping[str, Commit] = field(default_factory=dict)
+    """The second parents of the commits that claim to have undone others, by the ids of these commits."""
 
     def head(self, ref: str) -> str:
         """Return the branch head, given the input ref."""
         return self.since[0].id if self.since else ref
-
-
-@dataclass(frozen=True, slots=True)
-class LineageRead(Event):
-    """The answer of Conductor about the attempts whose commits were found.
-
-    `chain` has the task ids of this attempt's chain of retries, this attempt first. `rows` has every requested attempt;
-    None means that the attempt no longer exists.
-    """
-
-    chain: tuple[str, ...]
-    rows: Mapping[str, AttemptRow | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +146,12 @@ class ChangesDetected(Event):
 
 @dataclass(frozen=True, slots=True)
 class DeliveryConfirmed(Event):
-    """Conductor is still waiting for this delivery. `late`: the answer took so long that this may have changed."""
+    """Conductor is still waiting for this delivery. `late`: the answer took so long that this may have changed.
+
+    `line` has the workflow of the delivery and its parents, if they were asked for and there are parents."""
 
     late: bool = False
+    line: Mapping[str, WorkflowRow | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,13 +167,57 @@ class StagingBranchCreated(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class Reverted(Event):
-    """Stale publications are undone on the staging branch. The tree of its head `commit` equals that of the input
-    ref."""
+class StaleCommit:
+    """A publication to undo, as it is on the server. Keys are those of objects."""
 
     commit: Commit
-    held: frozenset[str] = frozenset()
-    """Keys that were reverted although living publications rely on them. They must be restored."""
+    source: Commit
+    """Its second parent."""
+    changed: frozenset[str] | None = None
+    """The keys in which it differs from its first parent. This and the next two fields are only read if it was merged
+    into another head than it was built on."""
+    staged: frozenset[str] | None = None
+    """The keys in which the second parent differs from the expected head; None: there is no such commit."""
+    differing: frozenset[str] = frozenset()
+    """The keys in which it differs from its second parent."""
+
+
+@dataclass(frozen=True, slots=True)
+class StaleRead(Event):
+    """The publications to undo were read, newest first."""
+
+    commits: tuple[StaleCommit, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RevertedChanges:
+    """The outcome of one revert. Keys are those of objects."""
+
+    touched: frozenset[str] = frozenset()
+    """The keys that the reverted commit has changed."""
+    left: frozenset[str] = frozenset()
+    """Those of them that are not as they were before that commit."""
+    superseded: frozenset[str] = frozenset()
+    """The keys in which the publication differs from its first parent, if it has undone others."""
+    still_different: frozenset[str] = frozenset()
+    """The keys in which the head differs from that first parent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reverted(Event):
+    """Stale publications were reverted on the staging branch, whose head is `commit`. Nothing is verified yet."""
+
+    commit: Commit
+    changes: tuple[RevertedChanges, ...] = ()
+    """One for each publication of the command."""
+    changed: frozenset[str] = frozenset()
+    """The keys that the reverts have changed; only among others."""
+    others: tuple[frozenset[str], ...] = ()
+    """The keys that each living commit of the command has changed; empty if they were not needed."""
+    beyond_input: frozenset[str] = frozenset()
+    """The keys in which the head differs from the input ref; only without others."""
+    is_whole: bool = True
+    """Whether each revert has changed something."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -204,7 +204,8 @@ def check_again(state: State, event: on.DeliveryConfirmed | on.BranchRead) -> Ne
     None to continue."""
     if not event.late or state.late_answers >= LATE_ANSWERS:
         return None
-    return state.evolve(late_answers=state.late_answers + 1), do.CheckDelivery()
+    check = do.CheckDelivery(with_line=state.step is Step.PLANNED)
+    return state.evolve(late_answers=state.late_answers + 1), check
 
 
 def command_failed(state: State, event: on.CommandFailed) -> Next:

@@ -43,17 +43,18 @@ from typing import Any
 
 from perago.attempt import commands as do
 from perago.attempt import events as on
-from perago.attempt import outcome, publication, refusals
+from perago.attempt import history, outcome, publication, refusals
+from perago.attempt.family import Family, Place
 from perago.attempt.history import (
     Adopt,
     Build,
     Refuse,
+    Wait,
     ask_first,
     judge,
     judged,
+    misplaced,
     own_publications,
-    undoing,
-    with_lineage,
 )
 from perago.attempt.outcome import (
     ENDED,
@@ -69,10 +70,14 @@ from perago.attempt.outcome import (
 from perago.attempt.publication import FENCE_PATH, IMPOSSIBLE_HEAD
 from perago.attempt.refusals import facts_of, named
 from perago.attempt.state import Base, Plan, State, Step
+from perago.attempt.undoing import odd_commit, own_changes, undoing, verified
 from perago.ports import MergeRefusal, Report, TaskStatus
 from perago.settings.sources import PublishFence
 from perago.text import short
 
+LONGEST_WAIT = 600.0
+"""Seconds after the first delivery of an attempt for which it is handed back, while a commit of its family has no
+evidence."""
 MERGE_TRIES = 3
 """Maximum number of merges without a usable answer, in addition to one for each lost race."""
 _CONFLICTS_TRACED = 3
@@ -82,6 +87,12 @@ _CONFLICTS_TRACED = 3
 def begin(plan: Plan) -> Next:
     """Return the start of an attempt: a delivery has been received."""
     return State(plan), do.ValidateInput()
+
+
+def begin_operation(plan: Plan, workspace: on.WorkspaceRef) -> Next:
+    """Return the start of an operation, which undoes publications and has no function. `workspace` names the branch and
+    the commit below which nothing is undone."""
+    return input_located(State(plan).at(Step.VALIDATED, workspace=workspace))
 
 
 def advance(state: State, event: on.Event) -> Next:
@@ -118,8 +129,14 @@ def input_accepted(state: State, event: on.InputAccepted) -> Next:
     if refused := refuse_on("input", state):
         return refused
     if event.joined:
-        return state, do.ResolveJoin(event.workspace.repository, event.joined)
+        return state.evolve(joined_refs=event.joined), do.ResolveJoin(event.workspace.repository, event.joined)
     return input_located(state)
+
+
+def join_resolved(state: State, event: on.JoinResolved) -> Next:
+    """Continue the newest of the given commits."""
+    line = publication.proven(event.line, event.sources)
+    return input_located(state.evolve(workspace=replace(state.ref, ref=line[0].id), joined=line))
 
 
 def input_located(state: State) -> Next:
@@ -139,14 +156,15 @@ def leftovers_found(state: State, event: on.LeftoversFound) -> Next:
     return state, do.ReadBranch(state.ref, with_head=refusals.need_head())
 
 
-def lineage_read(state: State, event: on.LineageRead) -> Next:
-    """Judge the branch with the rows of the attempts that published to it."""
-    return _judge(with_lineage(state, event))
-
-
 def workflows_read(state: State, event: on.WorkflowsRead) -> Next:
     """Judge the branch with the rows of the workflows that published to it."""
     return _judge(state.evolve(workflows={**state.workflows, **event.rows}))
+
+
+def _with_range(state: State, event: on.BranchRead) -> State:
+    """Return the state with a range to judge. Rows that were read before it say nothing about its commits."""
+    since = publication.proven(event.since, event.sources)
+    return state.evolve(read=replace(event, since=since), workflows={}, asked=(), rereads=0)
 
 
 def _judge(state: State) -> Next:
@@ -156,6 +174,8 @@ def _judge(state: State) -> Next:
     judgement, state = judge(state), judged(state)
     if isinstance(judgement, Refuse):
         return fail(state, judgement.reason, terminal=judgement.terminal)
+    if isinstance(judgement, Wait):
+        return _wait(state, judgement)
     if state.step is Step.COMMITTED:
         return _build_again(state, judgement)
     if isinstance(judgement, Adopt):
@@ -164,11 +184,21 @@ def _judge(state: State) -> Next:
     return refuse_on("branch", state) or (state, do.CheckPublishFence(state.ref.repository, _likely_base(state)))
 
 
+def _wait(state: State, judgement: Wait) -> Next:
+    """Wait for other attempts of the family: on arrival without a slot, and before the merge in short steps. After a
+    bounded time, refuse. A retry may find them done."""
+    if state.step is Step.COMMITTED and state.waits < state.plan.most_waits:
+        state = state.evolve(waits=state.waits + 1)
+        return state, do.AwaitTurn(state.ref.repository, state.ref.branch, tries=state.waits)
+    is_early = state.step is Step.VALIDATED and state.plan.delivery.spent_seconds < LONGEST_WAIT
+    return fail(state.evolve(hand_back=is_early), judgement.reason, terminal=False)
+
+
 def _likely_base(state: State) -> str:
     """Return the commit whose tree the changes will be put on, as far as that is known on arrival. If all commits on
     the branch are undone first, it is the input ref."""
     is_undone = state.base is not None and bool(state.base.stale)
-    return state.ref.ref if is_undone or not state.plan.rebase else state.expected_head
+    return state.ref.ref if is_undone else state.expected_head
 
 
 def fence_seen_on_arrival(state: State, event: on.PublishFenceSeen) -> Next:
@@ -190,6 +220,8 @@ def reads_compared(state: State, event: on.OthersCompared) -> Next:
 
 
 def _list(state: State) -> Next:
+    if state.plan.operation:
+        return changes_detected(state, on.ChangesDetected())
     return state.at(Step.RECOVERED, has_directory=True), do.ListObjects(state.ref)
 
 
@@ -231,7 +263,7 @@ def changes_detected(state: State, event: on.ChangesDetected) -> Next:
         return refused
     if state.plan.read_only or not (event.count or needs_commit(state)):
         return published(state, state.ref.ref)
-    return state.at(Step.PLANNED), do.CheckDelivery()
+    return state.at(Step.PLANNED), do.CheckDelivery(with_line=True)
 
 
 def adopt(state: State, found: Adopt) -> Next:
@@ -292,36 +324,74 @@ def confirmed_before_staging(state: State, event: on.DeliveryConfirmed) -> Next:
     """Begin with a staging branch on the base. It also tells later deliveries that a merge may still arrive."""
     if (again := check_again(state, event)) is not None:
         return again
+    if event.line and (refusal := misplaced(state, family := Family(event.line))) is not None:
+        is_starting = family.place(state.plan.delivery.workflow_id) is Place.STARTING
+        if not is_starting or state.rereads >= history.STARTING_REREADS:
+            return fail(state, refusal.reason, terminal=refusal.terminal)
+        state = state.evolve(rereads=state.rereads + 1)
+        return state, do.CheckDelivery(with_line=True, repetition=state.rereads)
+    state = state.evolve(rereads=0)
     branch = publication.staging_branch(state.plan, state.rebuilt)
     state = state.evolve(late_answers=0, staging_branch=branch)
     return state, do.CreateStagingBranch(state.ref.repository, branch, state.expected_head)
 
 
 def staging_branch_created(state: State, _: on.StagingBranchCreated) -> Next:
-    """Undo the stale publications first."""
+    """Undo the stale publications first. Without a rebase, the tree must then be that of the input ref."""
     base = state.base
-    if base is None or not base.stale:
+    if base is None or not (base.stale or (state.is_moved and not state.rebases and state.adopts is None)):
         return _base_ready(state)
-    stale, living = undoing(state, base)
-    others = living if state.plan.rebase else []
+    if to_undo := undoing(state.read.since if state.read else (), base.stale)[0]:
+        return state, do.ReadStale(state.ref.repository, tuple(to_undo))
+    return stale_read(state, on.StaleRead(()))
+
+
+def stale_read(state: State, event: on.StaleRead) -> Next:
+    """Revert the own changes of each stale publication, unless a person has made one."""
+    base, since = state.base or Base(state.expected_head), state.read.since if state.read else ()
+    stale, living = undoing(since, base.stale)
+    reverts = [own_changes(*pair) for pair in zip(stale, event.commits, strict=True)]
+    if None in reverts:
+        return _cannot_undo(state, odd_commit(event.commits[reverts.index(None)]))
+    others = living[: stale[-1].above] if state.rebases and stale else []
     return state, do.RevertStale(
         state.ref.repository,
         _staging(state),
         base.head,
         tuple(stale),
+        tuple(commit_id for commit_id in reverts if commit_id is not None),
         state.ref.ref,
-        among_others=state.plan.rebase,
+        among_others=state.rebases,
         others=tuple((commit.id, commit.parents[0]) for commit in others),
-        shared=publication.shared(others),
-        merge_open=state.open_merge is not None,
     )
+
+
+def reverted(state: State, event: on.Reverted) -> Next:
+    """Go on if only the changes of the stale publications are reverted. Without others, the tree is that of the input
+    ref then."""
+    if state.rebases:
+        held = verified(state, event)
+        if isinstance(held, str):
+            return _cannot_undo(state, held)
+        return _base_ready(state.evolve(reverted=event.commit, held=held))
+    if wrong := event.beyond_input - {FENCE_PATH}:
+        if not event.is_whole:
+            return staging_vanished(state, on.NothingStaged())
+        return refuse(state, refusals.TREE_NOT_RESTORED, keys=named(sorted(wrong)))
+    return _base_ready(state.evolve(reverted=event.commit))
+
+
+def _cannot_undo(state: State, why: str) -> Next:
+    stale = state.base.stale if state.base else ()
+    reason = outcome.cannot_undo(state.ref.repository, stale, why, merge_open=state.open_merge is not None)
+    return fail(state, reason, terminal=refusals.CANNOT_UNDO.terminal)
 
 
 def _base_ready(state: State) -> Next:
     """Compare the changes with those of others if others have moved the head, and check for the fence again."""
-    if not state.plan.rebase or not state.is_moved or state.adopts is not None:
+    if not state.is_moved or state.adopts is not None:
         return _stage(state)
-    if state.changes.count or state.plan.has_reads:
+    if state.rebases and (state.changes.count or state.plan.has_reads):
         return state, do.CompareWithOthers(state.ref.repository, state.ref.ref, _staged_on(state))
     return state, do.CheckPublishFence(state.ref.repository, _staged_on(state))
 
@@ -430,9 +500,7 @@ def staging_differs(state: State, event: on.StagingDiffers) -> Next:
     because another client used the branch."""
     if event.held:
         why = f"others have published the same bytes at {named(event.keys)}, and this attempt would change it"
-        stale = state.base.stale if state.base else ()
-        reason = outcome.cannot_undo(state.ref.repository, stale, why, merge_open=state.open_merge is not None)
-        return fail(state, reason, terminal=refusals.CANNOT_UNDO.terminal)
+        return _cannot_undo(state, why)
     if state.carried is not None:
         return _stage_again(state.evolve(rebuilt=state.rebuilt + 1, carried=None))
     return refuse(state, refusals.STAGING_DIFFERS, keys=named(event.keys))
@@ -464,7 +532,7 @@ def publish_fence_tried(state: State, event: on.PublishFenceTried) -> Next:
 def _committed(state: State) -> Next:
     """Go on to the merge. Attempts of this host that publish to the branch continue one at a time."""
     state = state.at(Step.COMMITTED)
-    if state.plan.rebase and not state.rebuilt:
+    if state.rebases and not state.rebuilt:
         return state, do.AwaitTurn(state.ref.repository, state.ref.branch, tries=0)
     return state, do.CheckDelivery()
 
@@ -473,7 +541,9 @@ def _stage_again(state: State) -> Next:
     """Begin again with staging, on another branch than before."""
     old = state.staging_branch
     state = state.at(Step.PLANNED, reverted=None, held=frozenset(), staging_commit=None, staging_branch=None)
-    return state, do.RemoveStagingBranches(state.ref.repository, (old,)) if old else do.CheckDelivery()
+    if old:
+        return state, do.RemoveStagingBranches(state.ref.repository, (old,))
+    return state, do.CheckDelivery(with_line=True)
 
 
 def _staging(state: State) -> str:
@@ -502,11 +572,11 @@ def branch_read_before_merge(state: State, event: on.BranchRead) -> Next:
         doubles = tuple(commit.id for commit in below) if is_built_as_planned else ()
         return _read_back(state.evolve(doubles=doubles), newest.id)
     if event.head(state.ref.ref) == state.expected_head:
-        refused = None if state.adopts else refuse_on("branch", state.evolve(read=event))
+        refused = None if state.adopts else refuse_on("branch", _with_range(state, event))
         return refused or check_again(state, event) or _merge(state.evolve(late_answers=0))
-    if state.plan.rebase and state.rebuilt and not state.has_turn:
+    if state.rebases and state.rebuilt and not state.has_turn:
         return state, do.AwaitTurn(state.ref.repository, state.ref.branch, state.rebuilt)
-    return _judge(state.evolve(read=event, late_answers=0))
+    return _judge(_with_range(state.evolve(late_answers=0), event))
 
 
 def turn_came(state: State, event: on.TurnCame) -> Next:
@@ -528,7 +598,7 @@ def _build_again(state: State, judgement: Adopt | Build) -> Next:
         return adopt(state, judgement)
     if state.adopts is not None:  # and the attempt has no result of its own: a retry judges again
         return refuse(state, refusals.ADOPTED_IS_GONE)
-    if state.plan.rebase and state.has_changes and state.staging_commit is not None:
+    if state.rebases and state.has_changes and state.staging_commit is not None:
         state = state.evolve(carried=state.staging_commit.id)
     return _stage_again(state.evolve(base=judgement.base, shared=frozenset()))
 
@@ -604,12 +674,9 @@ def publication_read(state: State, event: on.PublicationRead) -> Next:
 
 TRANSITIONS: dict[tuple[Step, type[Any]], Callable[[State, Any], Next]] = {
     (Step.RECEIVED, on.InputAccepted): input_accepted,
-    (Step.VALIDATED, on.JoinResolved): lambda state, event: input_located(
-        state.evolve(workspace=replace(state.ref, ref=event.ref))
-    ),
+    (Step.VALIDATED, on.JoinResolved): join_resolved,
     (Step.VALIDATED, on.LeftoversFound): leftovers_found,
-    (Step.VALIDATED, on.BranchRead): lambda state, event: _judge(state.evolve(read=event)),
-    (Step.VALIDATED, on.LineageRead): lineage_read,
+    (Step.VALIDATED, on.BranchRead): lambda state, event: _judge(_with_range(state, event)),
     (Step.VALIDATED, on.WorkflowsRead): workflows_read,
     (Step.VALIDATED, on.PublishFenceSeen): fence_seen_on_arrival,
     (Step.VALIDATED, on.OthersCompared): reads_compared,
@@ -627,8 +694,9 @@ TRANSITIONS: dict[tuple[Step, type[Any]], Callable[[State, Any], Next]] = {
     (Step.POST_CHECKED, on.ChangesDetected): changes_detected,
     (Step.PLANNED, on.DeliveryConfirmed): confirmed_before_staging,
     (Step.PLANNED, on.StagingBranchCreated): staging_branch_created,
-    (Step.PLANNED, on.StagingBranchesRemoved): lambda state, _: (state, do.CheckDelivery()),
-    (Step.PLANNED, on.Reverted): lambda state, event: _base_ready(state.evolve(reverted=event.commit, held=event.held)),
+    (Step.PLANNED, on.StagingBranchesRemoved): lambda state, _: (state, do.CheckDelivery(with_line=True)),
+    (Step.PLANNED, on.StaleRead): stale_read,
+    (Step.PLANNED, on.Reverted): reverted,
     (Step.PLANNED, on.NothingStaged): staging_vanished,
     (Step.PLANNED, on.OthersCompared): others_compared,
     (Step.PLANNED, on.CommitsFound): conflict,
@@ -645,7 +713,6 @@ TRANSITIONS: dict[tuple[Step, type[Any]], Callable[[State, Any], Next]] = {
     (Step.COMMITTED, on.DeliveryConfirmed): confirmed_before_merge,
     (Step.COMMITTED, on.BranchRead): branch_read_before_merge,
     (Step.COMMITTED, on.TurnCame): turn_came,
-    (Step.COMMITTED, on.LineageRead): lineage_read,
     (Step.COMMITTED, on.WorkflowsRead): workflows_read,
     (Step.COMMITTED, on.AdoptedRead): adopted_read,
     (Step.COMMITTED, on.ResultAccepted): recorded_result_accepted,

@@ -14,12 +14,12 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from perago.attempt.events import FenceState
 from perago.attempt.state import Plan, State
 from perago.ports import FENCE_MARKER, Commit, Delivery, ObjectEntry
-from perago.text import short
+from perago.text import count, short
 
 EXPECTED_HEAD = "perago.expected_head"
 PHASE = "perago.phase"
@@ -46,8 +46,12 @@ SHARED = "perago.shared"
 TRACEPARENT = "perago.traceparent"
 FORMAT_KEY = "perago.format"
 VERSION = "perago.version"
+OPERATION = "perago.operation"
+REASON = "perago.reason"
 FORMAT = 1
-"""The format of these metadata. Additions keep it. Commits of versions that wrote no format have format 1."""
+"""The format of the metadata of attempts. Additions keep it. Commits of versions that wrote no format have format 1."""
+NEWEST_FORMAT = 2
+"""The newest format that this version reads: that of operations, which an earlier version would undo."""
 
 _LONGEST_SHARED = 10_000
 """Maximum length of `perago.shared`, because each commit of a long range can have this value."""
@@ -87,13 +91,18 @@ def number(commit: Commit, key: str) -> int | None:
 
 def has_newer_format(commit: Commit) -> bool:
     """Whether a later version of perago wrote metadata that this version cannot interpret."""
-    return FORMAT_KEY in commit.metadata and (number(commit, FORMAT_KEY) or FORMAT + 1) > FORMAT
+    return FORMAT_KEY in commit.metadata and (number(commit, FORMAT_KEY) or NEWEST_FORMAT + 1) > NEWEST_FORMAT
 
 
 def adopted(commit: Commit) -> str | None:
     """Return the id of the publication that `commit` adopts, or None."""
     text = commit.metadata.get(ADOPTS, "")
     return text if _COMMIT_ID.fullmatch(text) else None
+
+
+def is_commit_id(text: str) -> bool:
+    """Whether `text` has the form of a complete commit id."""
+    return _COMMIT_ID.fullmatch(text) is not None
 
 
 def is_identifier(text: str) -> bool:
@@ -133,6 +142,9 @@ def is_staging_branch(name: str) -> bool:
 def message(state: State) -> str:
     """Return the commit message of staging commit and merge, for the people who read the branch's log."""
     delivery, changes = state.plan.delivery, state.changes
+    if state.plan.operation:
+        undone = count(len(state.base.stale) if state.base else 0, "publication")
+        return f"perago {state.plan.operation}: {undone} undone (workflow {delivery.workflow_id})"
     if state.adopts is not None:
         counts = f"adopts {short(state.adopts)}"
     elif state.has_changes:
@@ -150,7 +162,7 @@ def metadata(state: State, *, phase: str) -> dict[str, str]:
     delivery = state.plan.delivery
     shared = json.dumps(sorted(state.shared), separators=(",", ":")) if state.shared else ""
     return {
-        FORMAT_KEY: str(FORMAT),
+        FORMAT_KEY: str(NEWEST_FORMAT if state.plan.operation else FORMAT),
         VERSION: state.plan.perago_version,
         PHASE: phase,
         STEP_KEY: step_key(delivery),
@@ -175,6 +187,7 @@ def metadata(state: State, *, phase: str) -> dict[str, str]:
         SUPERSEDES: ",".join(state.base.stale) if state.base else "",
         SHARED: shared if len(shared) <= _LONGEST_SHARED else _TOO_MANY,
         TRACEPARENT: delivery.trace.traceparent if delivery.trace else "",
+        **({OPERATION: state.plan.operation, REASON: state.plan.reason} if state.plan.operation else {}),
     }
 
 
@@ -217,7 +230,9 @@ def staged_for(commit: Commit, branch: str) -> Delivery | None:
 
 
 _OF_THE_WORK = (STEP_KEY, INPUT_REF, PREFIX, PARAMS, RESULT)
-_OF_THE_DELIVERY = (TASK_ID, POLL_COUNT, START_TIME, ADOPTS, SUPERSEDES)
+_OF_THE_DELIVERY = (TASK_ID, POLL_COUNT, START_TIME, ADOPTS, SUPERSEDES, OPERATION)
+_CLAIMS = (SUPERSEDES, OPERATION)
+"""The keys with which a commit says something about other commits."""
 
 
 def is_merge(commit: Commit) -> bool:
@@ -256,6 +271,34 @@ def is_mine(commit: Commit, delivery: Delivery) -> bool:
     """Whether this delivery published `commit`, and not another delivery of the same attempt."""
     stamp = tuple(commit.metadata.get(key) for key in (TASK_ID, POLL_COUNT, START_TIME))
     return stamp == (delivery.task_id, str(delivery.poll_count), str(delivery.start_time))
+
+
+def makes_claims(commit: Commit) -> bool:
+    """Whether `commit` says that it has undone others. The claim needs a proof, because anyone who can commit to the
+    branch can write metadata."""
+    return is_merge(commit) and any(commit.metadata.get(key) for key in _CLAIMS)
+
+
+def proven(commits: Iterable[Commit], sources: Mapping[str, Commit]) -> tuple[Commit, ...]:
+    """Return the commits without claims that their second parents (`sources`, by the id of the commit) do not prove:
+    only a staging commit with the same metadata does."""
+
+    def is_proven(commit: Commit) -> bool:
+        source = sources.get(commit.id)
+        return source is not None and source.metadata.get(PHASE) == "staging" and _has_metadata_of(source, commit)
+
+    def without_claims(commit: Commit) -> Commit:
+        kept = {key: text for key, text in commit.metadata.items() if key not in _CLAIMS}
+        return replace(commit, metadata=kept)
+
+    return tuple(
+        without_claims(commit) if makes_claims(commit) and not is_proven(commit) else commit for commit in commits
+    )
+
+
+def is_operation(commit: Commit) -> bool:
+    """Whether `commit` is one of `perago undo`."""
+    return is_merge(commit) and bool(commit.metadata.get(OPERATION))
 
 
 def superseded(commit: Commit) -> set[str]:

@@ -55,7 +55,7 @@ class Refusal:
 
     def text(self, state: State | None, **given: str) -> str:
         """Return the message about an attempt."""
-        return self.message.format_map(_Facts(state, given))
+        return self.message.format_map(_Facts(state, given)).rstrip()
 
 
 class _Facts(dict[str, str]):
@@ -233,44 +233,76 @@ NEWER_FORMAT = Refusal(
     advice="install the version that the message names; a retry then succeeds, as does a retry on such a worker",
     example={**_COMMIT, "format": "2", "known": "1"},
 )
-STALE_IN_A_LOOP = Refusal(
-    "Branch {branch} of {repository} holds commit {commit} of step {step} of {whose}, which Conductor no longer "
-    "names. In a loop it is unknown whether that is stale, so it is not undone. Check it, and start the workflow from "
-    "the new head.",
-    shown="Branch ... holds commit ... which Conductor no longer names",
-    meaning="a step or a sub-workflow was run again inside a loop, where stale and good rounds look the same",
+INTERRUPTED = Refusal(
+    "Operation {by} has undone commit {commit} of step {step} (workflow {workflow}) on branch {branch} of "
+    "{repository}, and Conductor still counts that step: the operation ended before the step was run again. "
+    "{nothing}Continue or revoke it: perago undo {root}; then: perago retry {root}.",
+    shown="Operation ... has undone commit ... and Conductor still counts that step",
+    meaning="`perago rerun` or `perago retry` ended after it undid publications and before it asked Conductor",
+    advice="run the `perago undo` that the message names, then `perago retry`",
+    example={**_COMMIT, "by": "cccccccccccc", "root": "w-1"},
+)
+REPLACED = Refusal(
+    "Sub-workflow {workflow} of this attempt no longer counts: its parent has retried it, or runs another workflow in "
+    "its place. Conductor runs such sub-workflows again when a step next to them is recovered, and ignores how they "
+    "end. {nothing}The parent continues.",
+    shown="Sub-workflow ... of this attempt no longer counts",
+    meaning="the step of this sub-workflow was retried or run again in the parent, and Conductor has also started the "
+    "replaced sub-workflow again",
+    advice="nothing: the result of the newer sub-workflow counts",
+    terminal=True,
+    example={"workflow": "w-1"},
+)
+UNPROVEN = Refusal(
+    "Conductor has no evidence that it still counts commit {commit} of step {step} (task {publisher}, workflow "
+    "{workflow}) on branch {branch} of {repository}, and step {other} may replace it but has not. {nothing}End the "
+    "workflow, if it has not ended, and remove what no longer counts: perago undo {root}; then: perago retry {root}.",
+    shown="Conductor has no evidence that it still counts commit ...",
+    meaning="a rerun, restart or retry was requested from Conductor directly while steps run side by side. None of "
+    "them undoes the work of the others while they run",
+    advice="run the `perago undo` that the message names, then `perago retry`. `perago rerun` and `perago retry` undo "
+    "first, so that this does not happen",
+    example={**_COMMIT, "other": "right", "root": "w-1"},
+)
+FORGOTTEN = Refusal(
+    "Conductor has forgotten the row of commit {commit} of step {step} (workflow {workflow}) on branch {branch} of "
+    "{repository}, because a loop keeps its last rounds only (keepLastN). So it is unknown whether the commit still "
+    "counts, and it is not undone. {nothing}Check it, and start the workflow from the new head.",
+    shown="Conductor has forgotten the row of commit ...",
+    meaning="a loop with `keepLastN` has dropped the round of that commit, and no later round continues it",
     advice="check that commit, and start the workflow from the new head",
     terminal=True,
-    example={**_COMMIT, "whose": "this workflow"},
-)
-UNKNOWN_ATTEMPT = Refusal(
-    "Conductor did not say what became of task {publisher}, which has published commit {commit} to branch {branch} of "
-    "{repository}. So it is unknown whether that commit is stale. {nothing}A retry asks again.",
-    shown="Conductor did not say what became of task ...",
-    meaning="a commit of this workflow names a task that is missing from Conductor's answer",
-    advice="nothing at first: the retry asks again; if the failure persists, check the proxies between the worker and "
-    "Conductor",
     example=_COMMIT,
+)
+INPUT_UNDONE = Refusal(
+    "The input commit {input} is no longer in effect on branch {branch} of {repository}: commit {commit} has undone "
+    "it. {nothing}The step that published the input was run again after this attempt got its input. Run the workflow "
+    "again from that step: perago rerun WORKFLOW --from STEP.",
+    shown="The input commit ... is no longer in effect",
+    meaning="the step before this one was run again while its earlier report was on the way, so Conductor passed on "
+    "the result that was replaced",
+    advice="run the workflow again from the step that published the input",
+    terminal=True,
+    example={"input": "aaaaaaaaaaaa", "commit": "dddddddddddd"},
 )
 UNREAD_WORKFLOW = Refusal(
-    "It is unknown whether commit {commit} on branch {branch} of {repository} is of an earlier run: workflow "
-    "{workflow} published it, and its root was not found within {limit} workflows. {nothing}Start the workflow "
-    "from the new head.",
-    shown="It is unknown whether commit ... is of an earlier run: workflow",
-    meaning="the branch has publications of more workflows than perago reads, or the parents of that workflow form "
-    "a cycle",
-    advice="check that commit, and start the workflow from the new head",
+    "It is unknown whether workflow {workflow} still counts, and with it what it has published to branch {branch} of "
+    "{repository}: its root was not found within {limit} workflows. {nothing}Start the workflow from the new head.",
+    shown="It is unknown whether workflow ... still counts",
+    meaning="the branch has publications of more workflows than perago reads, the parents of that workflow form a "
+    "cycle, or a parent of this workflow was removed from Conductor",
+    advice="check the branch, and start the workflow from the new head",
     terminal=True,
-    example={**_COMMIT, "limit": "1000"},
+    example={"workflow": "w-1", "limit": "1000"},
 )
 STILL_STARTING = Refusal(
-    "It is unknown whether commit {commit} on branch {branch} of {repository} is of an earlier run: the parent of "
-    "workflow {workflow} does not name that workflow, and its sub-workflows have not all started yet. {nothing}A retry "
-    "reads them again.",
-    shown="It is unknown whether commit ... is of an earlier run: the parent of workflow",
-    meaning="a sub-workflow next to that workflow was starting for 30 s, and the workflow may be the one that starts",
-    advice="nothing: the retry reads them again",
-    example=_COMMIT,
+    "The parent of workflow {workflow} has not named it within 30 s, so it is unknown whether the workflow counts. "
+    "{nothing}A retry reads the parent again.",
+    shown="The parent of workflow ... has not named it",
+    meaning="Conductor started a sub-workflow, and its parent did not name it in time",
+    advice="nothing at first: the retry reads the parent again; if the failure persists, check that Conductor's "
+    "sweeper works",
+    example={"workflow": "w-1"},
 )
 ADOPTED_IS_GONE = Refusal(
     "Commit {adopted} of an earlier attempt of this step was to be adopted, but branch {branch} of {repository} "
@@ -332,7 +364,7 @@ OVER_BUDGET = Refusal(
 )
 CONFLICT = Refusal(
     "Conflict with others on branch {branch} of {repository}: {listed}. The input ref is {ref}, the head {head}. "
-    "Nothing was published, and a retry would meet the same; start the workflow from the new head.",
+    "{nothing}A retry would meet the same; start the workflow from the new head.",
     shown="Conflict with others on branch ... was ...",
     meaning='with `on_moved_head="rebase"`: others have changed a path that this task has changed, too, or that it '
     "reads",
@@ -342,7 +374,7 @@ CONFLICT = Refusal(
 )
 VIOLATED_TOGETHER = Refusal(
     "{violations}. This concerns the combination with commits of others on branch {branch} since the input ref "
-    "{ref} (head {head}). The files of the function alone satisfy the rules. Nothing was published.",
+    "{ref} (head {head}). The files of the function alone satisfy the rules. {nothing}",
     shown="... This concerns the combination with commits of others on branch",
     meaning='with `on_moved_head="rebase"`: what this task left satisfies the post guardrails, and so does the branch, '
     "but not both together",
@@ -361,11 +393,21 @@ CANNOT_UNDO = Refusal(
     example={"commits": "dddddddddddd", "why": "others have changed 'a' since"},
 )
 
+TREE_NOT_RESTORED = Refusal(
+    "Undoing the stale publications on branch {branch} of {repository} did not give the tree of the input ref: {keys} "
+    "differ. {nothing}Start the workflow from the new head.",
+    shown="Undoing the stale publications on branch ... did not give the tree of the input ref",
+    meaning="the server's reverts gave another tree",
+    advice="start the workflow from the new head",
+    terminal=True,
+    example={"keys": "'a'"},
+)
+
 # ------------------------------------------------------------------- staging and the fence
 
 FOREIGN_STAGING = Refusal(
     "The head {found} of staging branch {staging_branch} of {repository} is not the commit of this attempt on the "
-    "input ref: another client used the branch. Nothing was published.",
+    "input ref: another client used the branch. {nothing}",
     shown="The head ... of staging branch ... is not the commit of this attempt",
     meaning="another client wrote to the hidden staging branch",
     advice="find out who writes to branches that begin with `perago-`; a retry makes a new one",
@@ -399,8 +441,7 @@ ALTERED_FENCE = Refusal(
 )
 NOT_TRIED = Refusal(
     "PERAGO_PUBLISH_FENCE is `required`, but lakeFS did not say whether it runs the hooks of {repository}: a challenge "
-    "merge got no answer in time. Nothing was published. Check whether another hook is slow. A retry sends the "
-    "challenge again.",
+    "merge got no answer in time. {nothing}Check whether another hook is slow. A retry sends the challenge again.",
     shown="PERAGO_PUBLISH_FENCE is required, but lakeFS did not say",
     meaning="a challenge got no answer within the time for a merge, often because another team's hook is slow",
     advice="check the action runs of the repository; a retry sends the challenge again",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from perago.attempt.events import BranchRead, ChangesDetected, FenceState, LineageRead, PublishFenceSeen, WorkspaceRef
+from perago.attempt.events import BranchRead, ChangesDetected, FenceState, PublishFenceSeen, WorkspaceRef
 from perago.ports import Commit, Delivery, Report, WorkflowRow
 from perago.settings.sources import PublishFence
 
@@ -62,6 +62,15 @@ class Plan:
     """Whether the task names files whose change by others is a conflict (`reads`)."""
     looks_into_input: bool = False
     """Whether a `pre` guardrail reads the contents of files."""
+    operation: str = ""
+    """The operation that publishes instead of an attempt (`undo`), or empty."""
+    reason: str = ""
+    """The operator's reason for it."""
+    revoked: frozenset[str] = frozenset()
+    """The earlier operations that it undoes, so that what they have undone is in effect again."""
+    most_waits: int = 20
+    """The number of times that the branch is read again before the merge, because a commit of the family has no
+    evidence: for about 30 s with the driver's delays."""
     rebuild_tries: int = 3
     """The number of times that a publication can be rebuilt because the branch has changed."""
 
@@ -75,6 +84,8 @@ class Base:
     """Commits between input ref and head, newest first, that are undone."""
     tree: str | None = None
     """Identity of the head's tree, as lakeFS compares trees; None for the input ref, which was not read."""
+    among_others: bool = False
+    """Whether commits that stay can be between input ref and head, so that the changes are compared with theirs."""
 
 
 @dataclass(frozen=True)
@@ -87,19 +98,25 @@ class State:
     params_sha256: str = ""
     read: BranchRead | None = None
     """The range to judge."""
-    lineage: LineageRead | None = None
-    """Conductor's rows of the attempts in the judged ranges. Each is read once."""
+    joined_refs: tuple[str, ...] = ()
+    """The commits of the input, if it gives several."""
+    joined: tuple[Commit, ...] = ()
+    """The first-parent history from the newest of them down to the oldest."""
     workflows: Mapping[str, WorkflowRow | None] = field(default_factory=dict)
-    """Conductor's rows of the workflows in the range and of their parents.
-
-    They are read once. If this attempt's own workflow is run again, the delivery is lost. A sub-workflow that is
-    restarted later counts as restarted after this attempt. Parents that may soon name other sub-workflows are read
-    again for each range. """
+    """Conductor's rows of the workflows in the range and of their parents. They are read for each range again, because
+    rows that were read before a commit say nothing about it."""
+    counted: frozenset[str] = frozenset()
+    """The commits for which there was evidence once. They are not undone, whatever rows say later."""
+    optional: frozenset[str] = frozenset()
+    """Those of them whose optional step has ended."""
     asked: tuple[str, ...] = ()
     """The ids in the last question to Conductor about the range to judge."""
     rereads: int = 0
-    """The number of times that a workflow was read again for this range, because one of its sub-workflows was
-    starting."""
+    """The number of times that the parents were read again, because they named no sub-workflow yet."""
+    waits: int = 0
+    """The number of times that the branch was read again before the merge, because a commit had no evidence."""
+    hand_back: bool = False
+    """Whether the delivery is to be handed back, instead of reporting its failure."""
     base: Base | None = None
     """Set once the range is judged."""
     adopts: str | None = None
@@ -208,7 +225,7 @@ class State:
     def rebased_onto(self) -> str | None:
         """The head that was published on, if others had moved it."""
         has_published = self.publication not in (None, self.workspace.ref if self.workspace else None)
-        return self.base.head if self.base and self.plan.rebase and self.is_moved and has_published else None
+        return self.base.head if self.base and self.rebases and self.is_moved and has_published else None
 
     @property
     def expected_head(self) -> str:
@@ -223,6 +240,23 @@ class State:
         if self.read is None:
             return None
         return self.read.since[0] if self.read.since else self.read.input_commit
+
+    @property
+    def given_refs(self) -> tuple[str, ...]:
+        """The commits that the input gives."""
+        return self.joined_refs or (self.ref.ref,)
+
+    @property
+    def line(self) -> tuple[Commit, ...]:
+        """The history from the branch head down to the oldest given commit, newest first. A single given commit has no
+        metadata here, because it was not read."""
+        since = self.read.since if self.read else ()
+        return (*since, *(self.joined or (Commit(self.ref.ref, (), "", "", 0, {}, ""),)))
+
+    @property
+    def rebases(self) -> bool:
+        """Whether the changes are applied to a head that can have commits of others."""
+        return self.plan.rebase or (self.base is not None and self.base.among_others)
 
     @property
     def staged(self) -> Commit:

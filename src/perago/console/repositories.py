@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from perago.attempt import publication
-from perago.attempt.history import PAGE, NotOneLine, newest_of
+from perago.attempt.joins import PAGE, NotOneLine, newest_of
 from perago.attempt.publication import is_staging_branch
 from perago.console import links
 from perago.console.preview import TEXT_BYTES, image_of, preview_of, read_text

@@ -179,7 +179,9 @@ class _AttemptRun:
         patience = limits.answer_patience
         owners: list[object] = [
             self,
-            DeliveryQuestions(runtime.delivery_check, delivery, clock, patience=patience, until=until),
+            DeliveryQuestions(
+                runtime.delivery_check, delivery, clock, patience=patience, until=until, roots=runtime.roots
+            ),
         ]
         if task.workspace is not None:
             if runtime.store is None:
@@ -344,7 +346,8 @@ class _AttemptRun:
             left_files=self._left_files,
             objects=self._local.total_objects if self._local else 0,
             from_cache=self._publisher.from_cache if self._publisher else 0,
-            hand_back=self._hand_back and state.report is not None,
+            hand_back=(self._hand_back or state.hand_back) and state.report is not None,
+            waits=state.hand_back,
             notes=(*self._notes, *(self._local.unread if self._local else ())),
             ignored_params=self._ignored,
             metrics=self._measurements.all(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -12,10 +13,9 @@ from perago.attempt import events as on
 from perago.attempt.history import WORKFLOWS_READ
 from perago.attempt.outcome import advance_report, begin_report
 from perago.attempt.state import Step
-from perago.driver.runtime import Limits
+from perago.driver.runtime import KnownRoots, Limits
 from perago.ports import (
     AccessDenied,
-    AttemptRow,
     Clock,
     Delivery,
     DeliveryCheck,
@@ -31,10 +31,6 @@ from perago.retry import PASSING, REPEATS, BackOff, retry, within
 
 LATE = 2.0
 """Seconds after which the answer to a question is outdated. A process can be stopped at any point, for any time."""
-
-LONGEST_CHAIN = 1000
-"""The maximum number of attempts of one step that are followed back, because a workflow can be retried by hand any
-number of times."""
 
 _TIME_TO_REPORT = 30.0
 
@@ -60,23 +56,37 @@ class DeliveryQuestions:
         *,
         patience: float,
         until: float = math.inf,
+        roots: KnownRoots | None = None,
         passing: tuple[type[ServiceError], ...] = PASSING,
     ) -> None:
         """`patience`: the seconds for which a question is repeated after `passing` errors. `until`: the time, by
-        `clock`, up to which workflows are waited for."""
+        `clock`, up to which workflows are waited for. `roots`: what this process knows of workflows."""
         self._delivery_check = delivery_check
         self._delivery = delivery
         self._clock = clock
         self._retries = within(patience, passing)
         self._until = until
+        self._roots = roots or KnownRoots()
+        self._line_asked = 0.0
 
-    def check_delivery(self, _: do.CheckDelivery) -> on.DeliveryConfirmed | on.DeliveryLost:
+    def check_delivery(self, command: do.CheckDelivery) -> on.DeliveryConfirmed | on.DeliveryLost:
         """Return the answer of the delivery check, and whether it came late.
+
+        With the line of a sub-workflow, the parents are read first and the delivery last, so that the answer is as
+        fresh as without. The first row of a workflow without a parent has the delivery itself in it.
 
         Raises:
             ServiceError: there is no answer, which means neither yes nor no.
         """
-        sent = 0.0
+        line: dict[str, WorkflowRow | None] = {}
+        workflow_id, sent = self._delivery.workflow_id, 0.0
+        if command.with_line and not self._roots.has(workflow_id):
+            line = self._read_line(command)
+            own = line[workflow_id]
+            if own is not None and own.parent_id is None:
+                self._roots.add(workflow_id)
+                late = self._is_late(self._line_asked)
+                return on.DeliveryConfirmed(late) if _is_current(own, self._delivery) else on.DeliveryLost()
 
         def is_current() -> bool:
             nonlocal sent
@@ -84,34 +94,13 @@ class DeliveryQuestions:
             return self._delivery_check.is_current(self._delivery)
 
         current = retry(is_current, self._retries, self._clock)
-        return on.DeliveryConfirmed(late=abs(self._clock.now() - sent) > LATE) if current else on.DeliveryLost()
+        return on.DeliveryConfirmed(self._is_late(sent), line) if current else on.DeliveryLost()
 
-    def read_lineage(self, command: do.ReadLineage) -> on.LineageRead:
-        """Follow `retriedTaskId` upwards from the delivery, unless its chain is known, and read some attempts.
+    def _is_late(self, sent: float) -> bool:
+        return abs(self._clock.now() - sent) > LATE
 
-        Raises:
-            ServiceError: as `check_delivery`.
-        """
-        own = self._delivery
-        rows: dict[str, AttemptRow | None] = {
-            own.task_id: AttemptRow(own.task_id, own.start_time, own.retried_task_id),
-        }
-
-        def read(task_id: str) -> AttemptRow | None:
-            if task_id not in rows:
-                question = partial(self._delivery_check.read_attempt, own, task_id)
-                rows[task_id] = retry(question, self._retries, self._clock)
-            return rows[task_id]
-
-        chain = list(command.chain) or [own.task_id]
-        above = None if command.chain else own.retried_task_id
-        while above and above not in chain and len(chain) < LONGEST_CHAIN:
-            chain.append(above)
-            row = read(above)
-            above = row.retried_task_id if row is not None else None
-        for task_id in command.task_ids:
-            read(task_id)
-        return on.LineageRead(tuple(chain), rows)
+    def _read_line(self, command: do.CheckDelivery) -> dict[str, WorkflowRow | None]:
+        return self._read_up((self._delivery.workflow_id,), command.repetition)
 
     def read_workflows(self, command: do.ReadWorkflows) -> on.WorkflowsRead:
         """Read workflows, and the parents of each up to its root, but at most `WORKFLOWS_READ`. A repetition waits
@@ -120,17 +109,30 @@ class DeliveryQuestions:
         Raises:
             ServiceError: as `check_delivery`.
         """
+        return on.WorkflowsRead(self._read_up(command.workflow_ids, command.repetition))
+
+    def _read_up(self, workflow_ids: Iterable[str], repetition: int) -> dict[str, WorkflowRow | None]:
         rows: dict[str, WorkflowRow | None] = {}
-        if command.repetition:
-            delay = _WHILE_STARTING.pause(command.repetition - 1)
+        if repetition:
+            delay = _WHILE_STARTING.pause(repetition - 1)
             self._clock.sleep(max(0.0, min(delay, self._until - self._clock.now())))
-        for workflow_id in command.workflow_ids:
+
+        def read(workflow_id: str) -> WorkflowRow | None:
+            self._line_asked = self._clock.now()
+            return self._delivery_check.read_workflow(self._delivery, workflow_id)
+
+        for workflow_id in workflow_ids:
             above: str | None = workflow_id
             while above and above not in rows and len(rows) < WORKFLOWS_READ:
-                question = partial(self._delivery_check.read_workflow, self._delivery, above)
-                row = rows[above] = retry(question, self._retries, self._clock, until=self._until)
+                row = rows[above] = retry(partial(read, above), self._retries, self._clock, until=self._until)
                 above = row.parent_id if row is not None else None
-        return on.WorkflowsRead(rows)
+        return rows
+
+
+def _is_current(workflow: WorkflowRow, delivery: Delivery) -> bool:
+    row = workflow.row(delivery.task_id)
+    identity = (row.task_id, row.poll_count, row.start_time) if row is not None else None
+    return row is not None and row.status == "IN_PROGRESS" and identity == delivery.identity
 
 
 _FIRST_DELAY = 0.5

@@ -13,15 +13,20 @@ import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from perago.attempt import commands as do
 from perago.attempt import events as on
-from perago.attempt import history
-from perago.attempt.outcome import cannot_undo
-from perago.attempt.publication import FENCE_PATH, WORKFLOW_ID, fence_in, head_expected_instead, is_built_from
-from perago.attempt.refusals import named
+from perago.attempt import joins
+from perago.attempt.publication import (
+    FENCE_PATH,
+    fence_in,
+    head_expected_instead,
+    is_built_from,
+    makes_claims,
+)
 from perago.driver.delivery import LATE
 from perago.driver.fencing import FenceProofs, fence_upload, is_enforced
 from perago.driver.local_workspace import LocalWorkspace
@@ -46,7 +51,6 @@ from perago.ports import (
 )
 from perago.retry import BackOff, Retries, retry, unless_done
 from perago.settings.sources import PublishFence
-from perago.text import short
 from perago.workspace.changes import find_overlap
 from perago.workspace.keys import is_reserved
 from perago.workspace.layout import ListingBound
@@ -311,6 +315,7 @@ class Publisher:
         self._note = note
         self._merge_within = merge_within
         self._unclear_merges: list[str] = []
+        self._known_sources: dict[str, Commit] = {}
         self._range: tuple[Commit, ...] = ()
         """The commits after the input ref, as they were read last."""
         self.fence_refusals: int = 0
@@ -323,14 +328,24 @@ class Publisher:
         """Find the commit that continues all the others. Read only as much of the first-parent history as needed."""
 
         def read(commit: str) -> tuple[Commit, ...]:
-            return self._lakefs.retry(lambda: self._store.ancestry(command.repository, commit, limit=history.PAGE))
+            return self._lakefs.retry(lambda: self._store.ancestry(command.repository, commit, limit=joins.PAGE))
 
         try:
-            return on.JoinResolved(history.newest_of(command.commits, read))
-        except history.NotOneLine as error:
+            line = joins.line_of(command.commits, read)
+        except joins.NotOneLine as error:
             return on.CommandFailed(str(error), terminal=True)
         except NotFound as error:
-            return on.CommandFailed(history.unknown(str(error), command.commits), terminal=True)
+            return on.CommandFailed(joins.unknown(str(error), command.commits), terminal=True)
+        return on.JoinResolved(line, self._sources(command.repository, line[:-1]))
+
+    def _sources(self, repository: str, commits: Iterable[Commit]) -> dict[str, Commit]:
+        """Read the second parents of commits that claim to have undone others. Commits never change, so each is read
+        once."""
+        claims = [commit for commit in commits if makes_claims(commit)]
+        for commit in claims:
+            if commit.id not in self._known_sources:
+                self._known_sources[commit.id] = self._lakefs.get_commit(repository, commit.parents[1])
+        return {commit.id: self._known_sources[commit.id] for commit in claims}
 
     def read_branch(self, command: do.ReadBranch) -> on.Event:
         """Read the commits after the input ref."""
@@ -342,7 +357,8 @@ class Publisher:
             self._lakefs.get_commit(where.repository, where.ref)
         self._range = since if reaches_ref else ()
         head = self._lakefs.get_commit(where.repository, where.ref) if command.with_head and not since else None
-        return on.BranchRead(since, reaches_ref, late, head)
+        sources = self._sources(where.repository, since) if reaches_ref else {}
+        return on.BranchRead(since, reaches_ref, late, head, sources)
 
     def _history(self, where: on.WorkspaceRef) -> tuple[Commit, ...]:
         """Return the commits after the input ref. The history of a commit never changes, so only the commits above the
@@ -410,21 +426,32 @@ class Publisher:
         self._lakefs.retry(create)
         return on.StagingBranchCreated()
 
-    def revert_stale(self, command: do.RevertStale) -> on.Event:
-        """Revert the own changes of stale publications on the staging branch, which belongs to this delivery alone.
+    def read_stale(self, command: do.ReadStale) -> on.Event:
+        """Read publications to undo, and their second parents."""
+        return on.StaleRead(tuple(self._stale_commit(command.repository, stale) for stale in command.stale))
 
-        A publication that has undone others is a merge of both, so a revert of it would restore what it has undone. Its
-        staging commit has only its own changes, so this commit is reverted.
-        """
+    def _stale_commit(self, repository: str, stale: do.StalePublication) -> on.StaleCommit:
+        known = next((commit for commit in self._range if commit.id == stale.id), None)
+        commit = known or self._lakefs.get_commit(repository, stale.id)
+        source = self._lakefs.get_commit(repository, stale.parents[-1])
+        expected = None if is_built_from(commit, source) else head_expected_instead(commit, source)
+        if expected is None:
+            return on.StaleCommit(commit, source)
+
+        def changed(left: str, right: str) -> frozenset[str]:
+            return frozenset(self._lakefs.diff(repository, left, right))
+
+        staged = None
+        with suppress(NotFound):  # a person has written this head
+            staged = changed(expected, source.id)
+        on_head = changed(commit.parents[0], commit.id)
+        return on.StaleCommit(commit, source, on_head, staged, changed(source.id, commit.id))
+
+    def revert_stale(self, command: do.RevertStale) -> on.Event:
+        """Revert the own changes of stale publications on the staging branch, which belongs to this delivery alone."""
         where, head, is_whole = command.repository, command.source, True
-        brought: list[set[str]] = []
-        wrong = set[str]()
-        changes = [self._own_changes(where, stale) for stale in command.stale]
-        if None in changes:
-            odd = command.stale[changes.index(None)]
-            source = f"its second parent {short(odd.parents[-1])} is not its staging commit, or has different files"
-            return _not_undone(command, f"{short(odd.id)} is not as perago publishes, because {source}")
-        for own in changes:
+        changes = list[on.RevertedChanges]()
+        for stale, own in zip(command.stale, command.reverts, strict=True):
             touched, left, is_undone = set[str](), set[str](), True
             if own:
                 try:
@@ -441,94 +468,23 @@ class Publisher:
                 touched, left = self.rebase.not_undone(where, own, head)
                 if left and not is_undone:
                     return on.NothingStaged()
-            brought.append(touched)
-            wrong |= left
-        if command.among_others:
-            return self._undone_among_others(command, head, brought, wrong)
-        if wrong := set(self._lakefs.diff(where, command.input_ref, head)):
-            if not is_whole:
-                return on.NothingStaged()
-            return on.CommandFailed(
-                f"Undoing the stale publications on branch {command.branch} of {where} did not give the tree of the "
-                f"input ref: {named(sorted(wrong))} differ."
-                + ("" if command.merge_open else " Nothing was published."),
-                terminal=True,
+            superseded = (
+                self._lakefs.diff(where, stale.parents[0], stale.id) if stale.has_undone and stale.above else ()
             )
-        return on.Reverted(self._lakefs.get_commit(where, head))
-
-    def _own_changes(self, repository: str, stale: do.StalePublication) -> str | None:
-        """Return the commit whose difference to its first parent is what a publication has changed itself. It is empty
-        if the publication has changed nothing or has only undone others. It is None if a person has made the commit.
-
-        Only a publication with the tree of its staging commit is reverted. If it was merged into another head than
-        expected, it must have changed only its own files there. Publications of earlier versions that changed nothing
-        have no staging commit."""
-        known = next((commit for commit in self._range if commit.id == stale.id), None)
-        found, merged = (
-            known or self._lakefs.get_commit(repository, stale.id),
-            self._lakefs.get_commit(repository, stale.parents[-1]),
-        )
-        if is_built_from(found, merged) or self._has_merged_as_staged(repository, found, merged):
-            return merged.id if stale.has_undone else found.id
-        has_none = stale.has_undone or len(set(stale.parents)) == 1
-        return "" if has_none and merged.meta_range_id == found.meta_range_id else None
-
-    def _has_merged_as_staged(self, repository: str, found: Commit, merged: Commit) -> bool:
-        """Whether publication `found`, which was merged into another head than expected, has changed that head exactly
-        as its staging commit `merged` changed the expected one."""
-        expected = head_expected_instead(found, merged)
-        if expected is None:
-            return False
-        touched = set(self._lakefs.diff(repository, found.parents[0], found.id))
-        try:
-            staged = set(self._lakefs.diff(repository, expected, merged.id))
-        except NotFound:  # a person has written this head
-            return False
-        return touched <= staged and not touched & set(self._lakefs.diff(repository, merged.id, found.id))
-
-    def _undone_among_others(
-        self, command: do.RevertStale, head: str, brought: list[set[str]], wrong: set[str]
-    ) -> on.Event:
-        """Verify that exactly the changes of the stale publications `brought` are undone in `head`, and that no living
-        commit above them has changed the same keys. `wrong` has keys that differ from their state before these
-        publications."""
-        where = command.repository
-        changed = set(self._lakefs.diff(where, command.source, head))
-        wrong = wrong | (changed - set().union(*brought))
-        undone = changed & set().union(*brought)
-        is_restored = any(stale.has_undone for stale in command.stale)
-        others = command.others if undone or wrong or is_restored else ()
-        theirs = [set(self._lakefs.diff(where, parent, commit)) - {FENCE_PATH} for commit, parent in others]
-        for stale, touched in zip(command.stale, brought, strict=True):
-            above = theirs[: stale.above]
-            wrong |= undone & touched & set().union(*above)
-            if stale.has_undone and above:
-                wrong |= self._restored(where, stale, head, touched, zip(others, above, strict=False))
-        if wrong:
-            by_others = wrong & set().union(*theirs)
-            keys = named(sorted(by_others or wrong))
-            why = f"others have changed {keys} since" if by_others else f"reverting them did not restore {keys}"
-            return _not_undone(command, why)
-        held = undone if command.shared is None else undone & command.shared
-        return on.Reverted(self._lakefs.get_commit(where, head), frozenset(held - {FENCE_PATH}))
-
-    def _restored(
-        self,
-        repository: str,
-        stale: do.StalePublication,
-        head: str,
-        touched: set[str],
-        others: Iterable[tuple[tuple[str, str], set[str]]],
-    ) -> set[str]:
-        """Return the keys at which people have manually restored what `stale` had undone. These keys belong to an
-        earlier run, too."""
-        undone = set(self._lakefs.diff(repository, stale.parents[0], stale.id)) - touched
-        back = undone - set(self._lakefs.diff(repository, stale.parents[0], head))
-        found = [(commit, back & keys) for (commit, _), keys in others if back & keys]
-        by_hand = (
-            keys for commit, keys in found if WORKFLOW_ID not in self._lakefs.get_commit(repository, commit).metadata
-        )
-        return set().union(*by_hand)
+            changes.append(on.RevertedChanges(frozenset(touched), frozenset(left), frozenset(superseded)))
+        commit = self._lakefs.get_commit(where, head)
+        if not command.among_others:
+            beyond_input = frozenset(self._lakefs.diff(where, command.input_ref, head))
+            return on.Reverted(commit, tuple(changes), beyond_input=beyond_input, is_whole=is_whole)
+        for place, stale in enumerate(command.stale):
+            if changes[place].superseded:
+                still = frozenset(self._lakefs.diff(where, stale.parents[0], head))
+                changes[place] = replace(changes[place], still_different=still)
+        changed = frozenset(self._lakefs.diff(where, command.source, head))
+        needs_others = changed or any(part.left or part.superseded for part in changes)
+        others = command.others if needs_others else ()
+        theirs = tuple(frozenset(self._lakefs.diff(where, parent, commit_id)) for commit_id, parent in others)
+        return on.Reverted(commit, tuple(changes), changed, theirs)
 
     def _revert(self, command: do.RevertStale, stale: str, head: str) -> Commit:
         """Undo one publication, and return the new head. If an earlier call got no answer, the head shows whether it
@@ -716,11 +672,6 @@ class Publisher:
             except ServiceError as error:
                 self._note(f"The staging branch {branch} of {command.repository} was not removed. {error}")
         return on.StagingBranchesRemoved()
-
-
-def _not_undone(command: do.RevertStale, why: str) -> on.CommandFailed:
-    reason = cannot_undo(command.repository, [stale.id for stale in command.stale], why, merge_open=command.merge_open)
-    return on.CommandFailed(reason, terminal=True)
 
 
 def _fence_refused(how: str, error: ServiceError) -> on.CommandFailed:

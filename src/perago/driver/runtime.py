@@ -99,6 +99,25 @@ class Interrupted(BaseException):
     it for a failure of the interrupted call."""
 
 
+class KnownRoots:
+    """Workflows without a parent. A workflow never gets another parent, so an attempt that knows it need not ask."""
+
+    LIMIT = 1000
+
+    def __init__(self) -> None:
+        self._workflow_ids: dict[str, None] = {}
+
+    def has(self, workflow_id: str) -> bool:
+        """Whether the workflow has no parent."""
+        return workflow_id in self._workflow_ids
+
+    def add(self, workflow_id: str) -> None:
+        """Keep a workflow without a parent. The oldest ones are dropped."""
+        self._workflow_ids[workflow_id] = None
+        while len(self._workflow_ids) > self.LIMIT:
+            del self._workflow_ids[next(iter(self._workflow_ids))]
+
+
 Interruptible = Callable[[], AbstractContextManager[object]]
 """Makes a block that raises `Interrupted` as soon as the delivery is lost, at its beginning or at any point within."""
 
@@ -133,6 +152,8 @@ class AttemptRuntime:
     None: it is removed before."""
     proofs: FenceProofs | None = None
     """The results of challenges that this process knows. None: the attempt challenges its server itself."""
+    roots: KnownRoots | None = None
+    """The workflows without a parent that this process knows. None: the attempt asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +205,10 @@ class AttemptRecord:
     from_cache: int = 0
     """Number of objects that came from the cache of this machine."""
     hand_back: bool = False
-    """Whether the disk of this host prevented the call of the function. Then a worker sends no `report`, but hands the
-    delivery back, so that another host can take it."""
+    """Whether the function was not called for a reason that passes, such as a full disk of this host. Then a worker
+    sends no `report`, but hands the delivery back."""
+    waits: bool = False
+    """Whether it is handed back because another attempt of the family must end first."""
     notes: tuple[str, ...] = ()
     """Failures that did not change the outcome, such as a directory that could not be removed."""
     ignored_params: tuple[str, ...] = ()

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from perago.adapters.http import COMMAND_POLICY
 from perago.attempt import publication as notes
-from perago.attempt.history import undone_at_head
 from perago.attempt.publication import FENCE_PATH, fence_in
+from perago.attempt.undoing import undone_at_head
 from perago.configuration import Servers
 from perago.failure import Failure
 from perago.history.attempts import with_files

@@ -15,7 +15,8 @@ from typing import Any, Protocol
 
 from perago.adapters.conductor.session import NO_SUCH_URL
 from perago.attempt import publication as notes
-from perago.attempt.history import PAGE, NotOneLine, newest_of, undone_at_head
+from perago.attempt.joins import PAGE, NotOneLine, newest_of
+from perago.attempt.undoing import undone_at_head
 from perago.failure import Failure
 from perago.ports import Commit, NotFound, Refused, WorkspaceStore
 from perago.taskdef.payload import commits_of

@@ -175,7 +175,9 @@ class InMemoryServices:
     ) -> Outcome:
         """Report an attempt that was run, if there is something to report. `read` becomes that of its `Outcome`."""
         delivered = None
-        if record.report is not None:
+        if record.waits:
+            self.conductor.hand_back(record.delivery, _HAND_BACK_SECONDS)
+        elif record.report is not None:
             delivered = deliver_report(self.conductor, self.clock, record.delivery, record.report, WORKER, self.limits)
         return Outcome(record, delivered, self._row(record), lines, traceback, read)
 
@@ -277,6 +279,10 @@ class InMemoryServices:
 
     def _row(self, record: AttemptRecord) -> Mapping[str, Any]:
         return self.conductor.get_task(record.delivery.task_id)
+
+
+_HAND_BACK_SECONDS = 5
+"""The delay of an attempt that waits for another one of its workflow."""
 
 
 def sent_params(params: BaseModel | Mapping[str, Any]) -> dict[str, Any]:

@@ -440,8 +440,7 @@ def _ask(queue: TaskQueue, delivery: Delivery, question: DeliveryQuestion) -> De
     """
     if question.read is None:
         return DeliveryAnswer(question.number, current=queue.is_current(delivery))
-    read = queue.read_workflow if question.is_workflow else queue.read_attempt
-    return DeliveryAnswer(question.number, current=True, row=read(delivery, question.read))
+    return DeliveryAnswer(question.number, current=True, row=queue.read_workflow(delivery, question.read))
 
 
 def hand_back(

@@ -37,7 +37,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from perago.attempt.events import FenceState
-from perago.ports import AttemptRow, Delivery, Report, ServiceError, WorkflowRow
+from perago.ports import Delivery, Report, ServiceError, WorkflowRow
 from perago.worker.events import NO_USAGE, FunctionSaid, Logged, Usage, Watched, kinds_of
 
 Identity = tuple[str, int, int]
@@ -61,7 +61,7 @@ class DeliveryAnswer:
     number: int
     current: bool = False
     error: ServiceError | None = None
-    row: AttemptRow | WorkflowRow | None = None
+    row: WorkflowRow | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +101,11 @@ class StartFailed:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryQuestion:
-    """Asks whether Conductor still waits for `identity`. With `read`, asks for the attempt or the workflow in the
-    metadata of a commit that `identity` found."""
+    """Asks whether Conductor still waits for `identity`. With `read`, asks for the workflow with this id."""
 
     number: int
     identity: Identity
     read: str | None = None
-    is_workflow: bool = False
 
 
 @dataclass(frozen=True, slots=True)

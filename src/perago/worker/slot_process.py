@@ -49,9 +49,10 @@ from perago.driver import (
     run_attempt,
 )
 from perago.driver.fencing import FenceProofs
+from perago.driver.runtime import KnownRoots
 from perago.guardrails.evaluation import Finding
 from perago.hanging import HANGS
-from perago.ports import AttemptRow, Delivery, Report, TaskStatus, Unavailable, WorkflowRow, WorkspaceStore
+from perago.ports import Delivery, Report, TaskStatus, Unavailable, WorkflowRow, WorkspaceStore
 from perago.processes import ENDING, adopt_orphans, release_signals
 from perago.retry import REPEATS
 from perago.taskdef import load_task
@@ -144,7 +145,7 @@ class _SlotMain:
         self._log = JsonLog(plan, worker_id, forward if plan.logs.forward else None)
         self._budget = LineBudget()
         self._delivery_check = PipeDeliveryCheck(channel)
-        self._proofs = FenceProofs(SystemClock())
+        self._proofs, self._roots = FenceProofs(SystemClock()), KnownRoots()
         self._cancellation = Cancellation()
         self._output = OutputPipe(plan.mask)
         self._inbox: SimpleQueue[Deliver | Stop] = SimpleQueue()
@@ -244,6 +245,7 @@ class _SlotMain:
                     interruptible=self._cancellation.interrupting,
                     store_notes=getattr(store, "take_notes", tuple),  # the one that speaks to lakeFS has some
                     proofs=self._proofs,
+                    roots=self._roots,
                     around_guardrails=lambda: self._around_guardrails(attempt_log),
                     remove_later=self._removals.append,
                 ),
@@ -405,38 +407,26 @@ class PipeDeliveryCheck:
         """
         return self._ask(delivery, None).current
 
-    def read_attempt(self, delivery: Delivery, task_id: str) -> AttemptRow | None:
-        """Ask for the row of another attempt, on behalf of the current delivery.
-
-        Raises:
-            ServiceError: as `is_current`. Also when the current delivery is lost, because then the row was not read.
-        """
-        row = self._read(delivery, task_id)
-        return row if isinstance(row, AttemptRow) else None
-
     def read_workflow(self, delivery: Delivery, workflow_id: str) -> WorkflowRow | None:
         """Ask for a workflow, on behalf of the current delivery.
 
         Raises:
-            ServiceError: as `read_attempt`.
+            ServiceError: as `is_current`. Also when the current delivery is lost, because then the workflow was not
+                read.
         """
-        row = self._read(delivery, workflow_id, is_workflow=True)
-        return row if isinstance(row, WorkflowRow) else None
+        answer = self._ask(delivery, workflow_id)
+        if not answer.current:
+            raise Unavailable("Conductor", f"read {workflow_id}", "the delivery that asked is lost")
+        return answer.row
 
-    def _read(self, delivery: Delivery, read: str, *, is_workflow: bool = False) -> AttemptRow | WorkflowRow | None:
-        found = self._ask(delivery, read, is_workflow=is_workflow)
-        if not found.current:
-            raise Unavailable("Conductor", f"read {read}", "the delivery that asked is lost")
-        return found.row
-
-    def _ask(self, delivery: Delivery, read: str | None, *, is_workflow: bool = False) -> DeliveryAnswer:
+    def _ask(self, delivery: Delivery, read: str | None) -> DeliveryAnswer:
         number, answer = next(self._numbers), Future[DeliveryAnswer]()
         with self._lock:
             if self._closed:
                 return DeliveryAnswer(number)
             self._waiting[number] = answer
         try:
-            self._channel.send(DeliveryQuestion(number, delivery.identity, read, is_workflow))
+            self._channel.send(DeliveryQuestion(number, delivery.identity, read))
             found = answer.result(ANSWER_LIMIT)
         except ChannelError:
             return DeliveryAnswer(number)  # without a supervisor no attempt may publish

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from perago.ports import AttemptRow, Delivery, NotFound, Refused, Report, TaskQueue, TaskStatus
+from perago.ports import Delivery, NotFound, Refused, Report, TaskQueue, TaskStatus
 
 from .conductor_services import ConductorService, Json
 
@@ -174,11 +174,15 @@ class ConductorScenarios:
         first = task.poll()
         task.report(first, FAILED)
         second = task.poll()
-        before = AttemptRow(first.task_id, first.start_time, None)
-        assert task.queue.read_attempt(second, first.task_id) == before
-        itself = AttemptRow(second.task_id, second.start_time, first.task_id)
-        assert task.queue.read_attempt(second, second.task_id) == itself
-        assert task.queue.read_attempt(second, str(uuid.uuid4())) is None
+        workflow = task.queue.read_workflow(second, second.workflow_id)
+        assert workflow is not None
+        assert [(row.task_id, row.start_time, row.status, row.retried_task_id) for row in workflow.rows] == [
+            (first.task_id, first.start_time, "FAILED", None),
+            (second.task_id, second.start_time, "IN_PROGRESS", first.task_id),
+        ]
+        assert workflow.has_retry(workflow.rows[0])
+        assert not workflow.has_retry(workflow.rows[1])
+        assert task.queue.read_workflow(second, str(uuid.uuid4())) is None
         task.report(second, OVER)
 
     def test_a_manual_retry_names_the_attempt_before_it(self, task: TaskType) -> None:
@@ -197,7 +201,10 @@ class ConductorScenarios:
         task.report(first, DONE)
         time.sleep(0.002)  # a model in this process is quick enough to begin twice in one millisecond
         task.service.rerun(workflow, first.task_id)
-        assert task.queue.read_attempt(first, first.task_id) == AttemptRow(first.task_id, 0, None)
+        workflow_row = task.queue.read_workflow(first, workflow)
+        assert workflow_row is not None
+        (row,) = workflow_row.rows
+        assert (row.task_id, row.start_time, row.published_commit) == (first.task_id, 0, None)
         second = task.poll()
         assert second.task_id == first.task_id
         assert second.identity != first.identity
@@ -231,18 +238,19 @@ class ConductorScenarios:
         child, row = queue.read_workflow(inner, inner.workflow_id), queue.read_workflow(inner, parent)
         assert child is not None
         assert row is not None
-        assert (child.parent_id, row.parent_id, child.children) == (parent, None, frozenset())
-        assert row.children == {inner.workflow_id}
-        assert (row.looped, row.is_starting) == (frozenset(), False)
-        assert (child.name, row.name) == (f"{task.name}.child", f"{task.name}.parent")
-        assert 0 < row.start_time <= child.start_time <= inner.start_time
+        assert (child.parent_id, row.parent_id) == (parent, None)
+        assert [(step.is_sub_workflow, step.sub_workflow_id) for step in row.rows if step.is_sub_workflow] == [
+            (True, inner.workflow_id)
+        ]
+        assert [(step.task_id, step.start_time, step.is_operator) for step in child.rows] == [
+            (inner.task_id, inner.start_time, False)
+        ]
         assert queue.read_workflow(inner, "00000000-0000-0000-0000-000000000000") is None
         task.service.terminate(parent)
         task.service.restart(parent)
         again = queue.read_workflow(inner, parent)
         assert again is not None
-        assert again.start_time >= inner.start_time
-        assert inner.workflow_id not in again.children
+        assert inner.workflow_id not in {step.sub_workflow_id for step in again.rows}
         old = queue.read_workflow(inner, inner.workflow_id)
         assert old is not None
         assert old.parent_id == parent
@@ -258,7 +266,9 @@ class ConductorScenarios:
         }
         for delivery in back:
             task.report(delivery, DONE)
-        assert task.queue.read_attempt(first, first.task_id) is not None
+        row = task.queue.read_workflow(first, first.workflow_id)
+        assert row is not None
+        assert row.row(first.task_id) is not None
 
     def test_an_attempt_begun_again_without_its_mark_is_known_by_its_retry(self, task: TaskType) -> None:
         workflow = task.beside_a_child()
@@ -286,7 +296,9 @@ class ConductorScenarios:
         second = task.poll()
         assert (second.workflow_id, second.retried_task_id) == (workflow, None)
         assert second.task_id != first.task_id
-        assert task.queue.read_attempt(second, first.task_id) is None
+        row = task.queue.read_workflow(second, workflow)
+        assert row is not None
+        assert row.row(first.task_id) is None
         task.report(second, DONE)
 
     def test_a_removed_workflow_ends_its_deliveries(self, task: TaskType) -> None:

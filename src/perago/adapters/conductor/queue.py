@@ -16,7 +16,6 @@ from perago.ports import (
     ENDED_WORKFLOWS,
     POLL_MARGIN,
     UNTIL_ITS_RETRY_ENDS,
-    AttemptRow,
     Delivery,
     Identity,
     NotFound,
@@ -185,14 +184,6 @@ class ConductorQueue(ConductorClient):
         task = _unless_missing(delivery.task_id, self.task) or {}
         identity = (task.get("taskId"), task.get("pollCount"), task.get("startTime"))
         return task.get("status") == "IN_PROGRESS" and identity == delivery.identity
-
-    def read_attempt(self, delivery: Delivery, task_id: str) -> AttemptRow | None:  # noqa: ARG002 - the port's
-        """Return the row of any attempt; None: Conductor itself says that it does not exist."""
-        task = _unless_missing(task_id, self.task)
-        if task is None:
-            return None
-        with reading(SERVICE, f"read task {task_id}", "a task"):
-            return AttemptRow(str(task.get("taskId", "")), int(task.get("startTime") or 0), task.get("retriedTaskId"))
 
     def read_workflow(self, delivery: Delivery, workflow_id: str) -> WorkflowRow | None:  # noqa: ARG002 - the port's
         """Return Conductor's row of any workflow; None: Conductor itself says that it does not exist."""

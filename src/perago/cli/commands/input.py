@@ -54,7 +54,7 @@ def newest_commit(repository: str, commits: Sequence[str]) -> str:
     Raises:
         Failure: there is no such commit, or lakeFS does not have one of the commits.
     """
-    from perago.attempt.history import PAGE, NotOneLine, newest_of
+    from perago.attempt.joins import PAGE, NotOneLine, newest_of
     from perago.configuration import Servers
     from perago.ports import NotFound
 

@@ -21,7 +21,7 @@ from perago.embedded.conductor.definitions import (
 from perago.embedded.conductor.lifecycle import rerun, restart, retry, settle, sweep
 from perago.embedded.conductor.state import HistoryEntry, HttpHandler, LastPoll, State, Status, queue_name
 from perago.embedded.faults import FaultScript, faults_around
-from perago.ports import UNTIL_ITS_RETRY_ENDS, AttemptRow, Clock, Delivery, Report, Unavailable, WorkflowRow
+from perago.ports import UNTIL_ITS_RETRY_ENDS, Clock, Delivery, Report, Unavailable, WorkflowRow
 
 _UPDATE = "updateWorkflowDef"
 
@@ -640,12 +640,6 @@ class InMemoryConductor(ConductorModel):
             if row is None or row.status is not Status.IN_PROGRESS:
                 return False
             return (row.task_id, row.poll_count, row.start_time) == delivery.identity
-
-    def read_attempt(self, delivery: Delivery, task_id: str) -> AttemptRow | None:  # noqa: ARG002 - the port's
-        """Return the state of any attempt, or None if it no longer exists."""
-        with self._operation("read_attempt") as state:
-            row = state.tasks.get(task_id)
-            return None if row is None else AttemptRow(row.task_id, row.start_time, row.retried_task_id)
 
     def read_workflow(self, delivery: Delivery, workflow_id: str) -> WorkflowRow | None:  # noqa: ARG002 - the port's
         """Return the state of any workflow, or None if it no longer exists."""
