@@ -58,6 +58,7 @@ GROUPS = {
         "terminate": "End a workflow.",
         "retry": "Run the failed steps of a workflow again.",
         "rerun": "Run a workflow again, in full or from a step on.",
+        "undo": "Remove what a workflow has published and no longer counts.",
         "doctor": "Look for everything that keeps workers from working.",
         "gc": "Remove the leftovers of killed attempts, here and on lakeFS.",
         "cache": "Show, verify or clear the object cache of this machine.",
@@ -69,7 +70,7 @@ SHARED = {
     **dict.fromkeys(("init", "add"), "project"),
     **dict.fromkeys(("extract", "workflow", "diff", "register"), "definitions"),
     **dict.fromkeys(("show", "log"), "history"),
-    **dict.fromkeys(("terminate", "retry", "rerun"), "operations"),
+    **dict.fromkeys(("terminate", "retry", "rerun", "undo"), "operations"),
 }
 """The file of commands that share one. It has a function and an entry of `EXAMPLES` for each, by name."""
 

@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from perago.adapters.conductor.session import NO_SUCH_URL
 from perago.failure import Failure
-from perago.ports import ENDED_WORKFLOWS, NotFound
+from perago.ports import ENDED_WORKFLOWS, NotFound, Refused, ServiceError
+from perago.settings import ConfigurationError
 from perago.text import count, listing, one_line, quoted
 from perago.workflows.recovery import Refusal, attempt_of, permissive_retries, rerun_refusal, retry_refusal, revived_by
 
 if TYPE_CHECKING:
     from perago.adapters.conductor import ConductorWorkflows
+    from perago.configuration import Servers
+    from perago.diagnosis.families import FamilyAtRest
+    from perago.diagnosis.undo import Undoing
 
 Json = Mapping[str, Any]
 IN_PROGRESS = "IN_PROGRESS"
@@ -29,16 +33,18 @@ class Operation:
     status: str
     done: str
     warnings: tuple[str, ...] = ()
+    undone: tuple[str, ...] = ()
+    """What was undone on the branches of the workflow before, in words."""
 
 
 @contextmanager
-def operated() -> Iterator[ConductorWorkflows]:
-    """Open the configured Conductor."""
+def operated() -> Iterator[Servers]:
+    """Open the configured servers."""
     from perago.adapters.http import COMMAND_POLICY
     from perago.configuration import Servers
 
     with Servers(policy=replace(COMMAND_POLICY, answer=30.0)) as servers:
-        yield servers.workflows
+        yield servers
 
 
 def read_workflow(workflows: ConductorWorkflows, workflow_id: str) -> Json:
@@ -77,50 +83,135 @@ def terminate(workflows: ConductorWorkflows, workflow: Json, reason: str) -> Ope
     return _after(workflows, workflow, "running attempts are canceled, and their unpublished changes are lost")
 
 
-def retry(workflows: ConductorWorkflows, workflow_id: str) -> Operation:
-    """Start new attempts for the failed steps of a workflow.
+def undoing_of(servers: Servers, workflow_id: str, reason: str) -> Undoing:
+    """Read the family of a workflow for an operation.
 
     Raises:
-        Failure: Conductor would not find the steps, or has nothing to retry.
+        Failure: Conductor does not have the workflow.
+        ServiceError: Conductor did not answer.
+    """
+    from perago.diagnosis.families import FamilyAtRest
+    from perago.diagnosis.undo import Undoing
+
+    read_workflow(servers.workflows, workflow_id)
+    return Undoing(servers, FamilyAtRest(servers.workflows, workflow_id), reason)
+
+
+def end_family(servers: Servers, undoing: Undoing) -> None:
+    """End the workflow of a family that was started, if it has not ended.
+
+    Raises:
         ServiceError: Conductor did not answer, or refused.
     """
+    root_id = undoing.family.root_id
+    if read_workflow(servers.workflows, root_id)["status"] not in ENDED_WORKFLOWS:
+        servers.workflows.terminate(root_id, undoing.reason)
+
+
+def retry(servers: Servers, workflow_id: str) -> Operation:
+    """Start new attempts for the failed steps of a workflow, and undo first what will no longer count.
+
+    Raises:
+        Failure: Conductor would not find the steps, has nothing to retry, or a branch cannot be changed.
+        ServiceError: a server did not answer, or refused.
+    """
+    workflows = servers.workflows
     workflow = read_workflow(workflows, workflow_id)
     if (refusal := retry_refusal(workflow)) is not None:
         raise _refused(workflow, "retried", refusal)
     steps = permissive_retries(workflow)
-    workflows.retry(workflow_id)
-    warnings = _about(steps, lambda names: f"Conductor gives the new attempt of {names} no retries and no timeouts")
-    return _after(workflows, workflow, "the failed and canceled steps run again", warnings)
+    undone, warnings = _undone_first(
+        servers,
+        workflow_id,
+        "perago retry",
+        change=lambda family: family.retry(workflow_id),
+        ask=lambda: workflows.retry(workflow_id),
+    )
+    warnings += _about(steps, lambda names: f"Conductor gives the new attempt of {names} no retries and no timeouts")
+    return _after(workflows, workflow, "the failed and canceled steps run again", warnings, undone)
 
 
-def rerun(workflows: ConductorWorkflows, workflow_id: str, step: str | None) -> Operation:
-    """Run a workflow again: all steps, or those from one attempt on.
+def rerun(servers: Servers, workflow_id: str, step: str | None) -> Operation:
+    """Run a workflow again, all steps or those from one attempt on, and undo first what will no longer count.
 
     Args:
-        workflows: the Conductor.
+        servers: the configured servers.
         workflow_id: a workflow that has ended.
         step: a reference name, for its last attempt, or a task id; None for all steps.
 
     Raises:
-        Failure: the workflow has no such step, or would be stuck.
-        ServiceError: Conductor did not answer, or refused.
+        Failure: the workflow has no such step, would be stuck, or a branch cannot be changed.
+        ServiceError: a server did not answer, or refused.
     """
+    workflows = servers.workflows
     workflow = read_workflow(workflows, workflow_id)
     row = None if step is None else attempt_of(workflow, step)
     if step is not None and row is None:
-        names = list(dict.fromkeys(quoted(str(each["referenceTaskName"])) for each in workflow["tasks"]))
+        names = list(dict.fromkeys(quoted(str(task["referenceTaskName"])) for task in workflow["tasks"]))
         known = f"it has {listing(names) or 'none yet'}"
         fix = f"{known}; in a loop, each round has a name of its own, such as 'step__2'"
         raise Failure(f"workflow {workflow_id} has no step {quoted(step)}", fix)
     if (refusal := rerun_refusal(workflow, row)) is not None:
         raise _refused(workflow, "run again" + ("" if row is None else f" from {one_line(str(step))}"), refusal)
+    task_id = None if row is None else str(row["taskId"])
+
+    def ask() -> None:
+        if task_id is None:
+            workflows.restart(workflow_id)
+        else:
+            workflows.rerun(workflow_id, task_id)
+
+    undone, warnings = _undone_first(
+        servers, workflow_id, "perago rerun", change=lambda family: family.rerun(workflow_id, task_id), ask=ask
+    )
     if row is None:
-        workflows.restart(workflow_id)
-        return _after(workflows, workflow, "every step runs again")
-    workflows.rerun(workflow_id, row["taskId"])
-    name = row["referenceTaskName"]
-    warnings = _about(revived_by(workflow, row), lambda names: f"Conductor also repeats earlier attempts of {names}")
-    return _after(workflows, workflow, one_line(f"{name} and the steps after it run again"), warnings)
+        return _after(workflows, workflow, "every step runs again", warnings, undone)
+    warnings += _about(revived_by(workflow, row), lambda names: f"Conductor also repeats earlier attempts of {names}")
+    done = one_line(f"{row['referenceTaskName']} and the steps after it run again")
+    return _after(workflows, workflow, done, warnings, undone)
+
+
+def _undone_first(
+    servers: Servers,
+    workflow_id: str,
+    reason: str,
+    *,
+    change: Callable[[FamilyAtRest], None],
+    ask: Callable[[], None],
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Undo the publications that will not count after an operation, then ask Conductor for it. Return what was undone,
+    and warnings.
+
+    If Conductor refuses, what was undone is brought back. If there is no answer, it is unknown whether the steps run:
+    then `perago undo` continues or revokes the operation.
+    """
+    from perago.diagnosis.families import FamilyAtRest
+    from perago.diagnosis.undo import Undoing, open_text, undone_text
+
+    undoing = Undoing(servers, FamilyAtRest(servers.workflows, workflow_id), reason)
+    change(undoing.family)
+    if not undoing.has_branches:
+        ask()
+        return (), ()
+    try:
+        servers.settings.require_lakefs()
+    except ConfigurationError:
+        ask()
+        return (), ("lakeFS is not configured here, so nothing was undone before; attempts undo what they can",)
+    plan = undoing.plan()
+    if plan.open_attempts:
+        ask()
+        return (), (f"nothing was undone before, because others of the family run: {open_text(plan)}",)
+    outcomes = undoing.carry_out(plan)
+    try:
+        ask()
+    except (Refused, NotFound) as error:
+        undoing.revoke()
+        raise Failure(f"Conductor refused, so what was undone is back: {error}") from error
+    except ServiceError as error:
+        fix = f"see whether the workflow runs (perago show {workflow_id}); then continue or revoke: perago undo"
+        raise Failure(f"it is unknown whether the steps run again: {error}", f"{fix} {workflow_id}") from error
+    return undone_text(plan, outcomes), tuple(note for outcome in outcomes for note in outcome.notes)
 
 
 def _about(steps: Sequence[str], words: Callable[[str], str]) -> tuple[str, ...]:
@@ -132,10 +223,16 @@ def _refused(workflow: Json, done: str, refusal: Refusal) -> Failure:
     return Failure(words, one_line(refusal.fix))
 
 
-def _after(workflows: ConductorWorkflows, workflow: Json, done: str, warnings: tuple[str, ...] = ()) -> Operation:
+def _after(
+    workflows: ConductorWorkflows,
+    workflow: Json,
+    done: str,
+    warnings: tuple[str, ...] = (),
+    undone: tuple[str, ...] = (),
+) -> Operation:
     status = str(workflows.workflow(workflow["workflowId"])["status"])
     if status in ENDED_WORKFLOWS and workflow["status"] in ENDED_WORKFLOWS:
         # Conductor accepts a retry while it still ends the workflow, and then cancels the new attempts.
         again = f"it has ended again already: {status}; if that is unexpected, run the command again"
         warnings = (*warnings, again)
-    return Operation(str(workflow["workflowId"]), str(workflow["workflowName"]), status, done, warnings)
+    return Operation(str(workflow["workflowId"]), str(workflow["workflowName"]), status, done, warnings, undone)

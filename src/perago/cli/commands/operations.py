@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,6 +54,20 @@ Examples:
   perago retry 4a6c1f0e-8f5d-4c0e-9d0b-2f6a5f4f7c11              failed steps only""",
 }
 
+EXAMPLES["undo"] = """\b
+After a rerun in Conductor itself, the branch can hold publications of steps
+that no longer count. `perago rerun` and `perago retry` undo them first.
+
+\b
+An operation that was interrupted is continued, or revoked if Conductor did not
+run the steps again.
+
+\b
+Examples:
+  perago undo 4a6c1f0e-8f5d-4c0e-9d0b-2f6a5f4f7c11 --dry-run
+  perago undo 4a6c1f0e-8f5d-4c0e-9d0b-2f6a5f4f7c11 --reason "wrong input"
+  perago undo 4a6c1f0e-8f5d-4c0e-9d0b-2f6a5f4f7c11 --terminate"""
+
 WorkflowId = Annotated[str, argument("WORKFLOW_ID", "The id of the workflow in Conductor.")]
 
 
@@ -70,7 +85,8 @@ def terminate(
     """
     from perago.diagnosis import operations
 
-    with operations.operated() as workflows:
+    with operations.operated() as servers:
+        workflows = servers.workflows
         workflow = operations.read_workflow(workflows, workflow_id)
         if not yes and workflow["status"] in ("RUNNING", "PAUSED"):
             words = f"{one_line(str(workflow['workflowName']))} {workflow_id} is {workflow['status']}"
@@ -99,8 +115,8 @@ def retry(workflow_id: WorkflowId, as_json: Json = False) -> None:
     """
     from perago.diagnosis import operations
 
-    with operations.operated() as workflows:
-        print_operation(operations.retry(workflows, workflow_id), as_json=as_json)
+    with operations.operated() as servers:
+        print_operation(operations.retry(servers, workflow_id), as_json=as_json)
 
 
 def rerun(
@@ -114,8 +130,55 @@ def rerun(
     """
     from perago.diagnosis import operations
 
-    with operations.operated() as workflows:
-        print_operation(operations.rerun(workflows, workflow_id, step), as_json=as_json)
+    with operations.operated() as servers:
+        print_operation(operations.rerun(servers, workflow_id, step), as_json=as_json)
+
+
+def undo(
+    workflow_id: WorkflowId,
+    reason: Annotated[str, option("--reason TEXT", "The reason that the commit records.")] = "perago undo",
+    dry_run: Annotated[bool, option("--dry-run", "Show the plan, and change nothing.")] = False,
+    terminate: Annotated[bool, option("--terminate", "End the workflow first, if it has not ended.")] = False,
+    wait: Annotated[float, option("--wait SECONDS", "How long to wait for open attempts.")] = 60.0,
+    as_json: Json = False,
+) -> None:
+    """Remove what a workflow has published and no longer counts.
+
+    It reads the workflow with its sub-workflows, and shows which publications Conductor counts. It waits until no
+    attempt is open. Then it undoes the others in one commit for each branch.
+    """
+    from perago.diagnosis import operations
+    from perago.diagnosis.undo import undone_text, wait_until_at_rest
+
+    with operations.operated() as servers:
+        servers.settings.require_lakefs()
+        undoing = operations.undoing_of(servers, workflow_id, reason[:500])
+        if terminate and not dry_run:
+            operations.end_family(servers, undoing)
+        plan = undoing.plan() if dry_run else wait_until_at_rest(undoing, time.time() + wait)
+        outcomes = () if dry_run else undoing.carry_out(plan)
+    done = undone_text(plan, outcomes) if outcomes else ()
+    if as_json:
+        print_json({**asdict(plan), "done": done})
+        return
+    out = Renderer()
+    for branch in plan.branches:
+        out.line(f"{branch.repository}/{branch.branch} since {branch.ref[:12]}")
+        for commit in branch.commits:
+            out.line(one_line(f"  {commit.commit[:12]}  {commit.standing:<14}  {commit.step}  {commit.message}"))
+        for operation in branch.revoked:
+            out.line(f"  {operation[:12]}  is revoked, because Conductor counts what it has undone")
+        for name in branch.leftovers:
+            out.line(f"  staging branch {name} of an attempt that has ended")
+    for attempt in plan.open_attempts:
+        out.line(one_line(f"open: {attempt}"))
+    if done:
+        for text in done:
+            out.line(text)
+    elif not plan.is_needed:
+        out.line("nothing to undo")
+    elif dry_run:
+        out.line("dry run: nothing was changed")
 
 
 def print_operation(operation: Operation, *, as_json: bool) -> None:
@@ -126,5 +189,7 @@ def print_operation(operation: Operation, *, as_json: bool) -> None:
         out = Renderer()
         out.line(f"{one_line(operation.name)} {operation.workflow_id}: {out.status(operation.status)}")
         out.line(f"  {operation.done}")
+        for text in operation.undone:
+            out.line(f"  {text}")
     for text in operation.warnings:
         messages.warning(text)

@@ -1,0 +1,341 @@
+"""Undo the publications of a workflow that no longer count: `perago undo`, and the first half of `rerun` and `retry`.
+
+One process works on a family of workflows that is at rest. Attempts never undo the publication of a step that may
+still count while others run, so what they leave is undone here. An operation that was interrupted before Conductor ran
+the steps again is continued or revoked by the next one.
+"""
+
+from __future__ import annotations
+
+import getpass
+import socket
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from perago.attempt import publication
+from perago.attempt.events import BranchRead, WorkspaceRef
+from perago.attempt.history import Standing, interrupted, standings
+from perago.attempt.state import State
+from perago.configuration import Servers, limits_of
+from perago.diagnosis.families import FamilyAtRest, Json
+from perago.driver.operation import Operation, OperationFailed, Undone, plan_of, run_operation
+from perago.failure import Failure
+from perago.ports import Commit, NotFound, SystemClock
+from perago.text import count, listing, quoted, short
+
+UNDO = "undo"
+_LOOK_SECONDS = 2.0
+_OPEN_NAMED = 3
+_STAGING_PREFIX = "perago-"
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedCommit:
+    """A publication of the family, and what the operation does with it."""
+
+    commit: str
+    step: str
+    workflow_id: str
+    standing: str
+    """`counts`, `does not count`, `undone`, `unknown`, or `operation`."""
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class BranchPlan:
+    """What an operation does on one branch."""
+
+    repository: str
+    branch: str
+    ref: str
+    """The commit below which nothing is undone."""
+    commits: tuple[PlannedCommit, ...]
+    stale: tuple[str, ...] = ()
+    """The publications to undo, newest first."""
+    revoked: tuple[str, ...] = ()
+    """Interrupted operations to revoke, because Conductor counts what they have undone."""
+    leftovers: tuple[str, ...] = ()
+    """Staging branches of attempts that have ended. A publication keeps their merges from succeeding later."""
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether the operation has something to publish."""
+        return bool(self.stale or self.revoked or self.leftovers)
+
+
+@dataclass(frozen=True, slots=True)
+class UndoPlan:
+    """What an operation does on all branches of a family."""
+
+    root_id: str
+    branches: tuple[BranchPlan, ...]
+    open_attempts: tuple[str, ...] = ()
+    """The attempts that are open, as `step of workflow`. The operation waits for them."""
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether the operation has something to publish."""
+        return any(branch.is_needed for branch in self.branches)
+
+
+@dataclass(slots=True)
+class Undoing:
+    """An operation on the configured servers."""
+
+    servers: Servers
+    family: FamilyAtRest
+    reason: str
+    published: dict[tuple[str, str], str] = field(default_factory=dict)
+    """The commits of the operation, by repository and branch."""
+
+    def plan(self) -> UndoPlan:
+        """Return what the operation will do, by the rows as they will be afterwards.
+
+        Raises:
+            Failure: a branch cannot be judged.
+            ServiceError: a server did not answer.
+        """
+        rows = sorted(self.family.open_rows(), key=lambda row: (row.workflow_id, row.reference_name))
+        targets = _targets(self.family.workflows, self.family.root_id)
+        branches = [self._plan_of(*target, refs) for target, refs in targets.items()]
+        return UndoPlan(
+            self.family.root_id,
+            tuple(branch for branch in branches if branch is not None),
+            tuple(f"{row.reference_name} of {row.workflow_id}" for row in rows),
+        )
+
+    @property
+    def has_branches(self) -> bool:
+        """Whether the family works on branches."""
+        return bool(_targets(self.family.workflows, self.family.root_id))
+
+    def carry_out(self, plan: UndoPlan) -> tuple[Undone, ...]:
+        """Publish the plan, one commit for each branch.
+
+        Raises:
+            Failure: a branch could not be changed. The branches before it are, and the operation can be repeated.
+        """
+        return tuple(self._publish(branch) for branch in plan.branches if branch.is_needed)
+
+    def revoke(self) -> None:
+        """Bring back what the operation has undone, because Conductor did not run the steps again.
+
+        Raises:
+            Failure: a branch could not be changed.
+        """
+        self.family.after.clear()
+        for (repository, branch), commit_id in self.published.items():
+            commit = self.servers.store.get_commit(repository, commit_id)
+            plan = BranchPlan(repository, branch, commit.parents[0], (), revoked=(commit_id,))
+            self._publish(plan)
+        self.published.clear()
+
+    def _publish(self, plan: BranchPlan) -> Undone:
+        settings = self.servers.settings
+        settings.workspace_root.mkdir(parents=True, exist_ok=True)
+        operation = Operation(
+            name=UNDO,
+            root_id=self.family.root_id,
+            workspace=WorkspaceRef(plan.repository, plan.branch, plan.ref),
+            reason=self.reason,
+            operator=f"{getpass.getuser()}@{socket.gethostname()}",
+            revoked=frozenset(plan.revoked),
+            leftovers=plan.leftovers,
+        )
+        limits = replace(limits_of(settings), history=_HISTORY)
+        try:
+            undone = run_operation(
+                operation, self.family, self.servers.store, SystemClock(), limits, settings.workspace_root
+            )
+        except OperationFailed as error:
+            where = f"branch {plan.branch} of {plan.repository}"
+            raise Failure(
+                f"nothing was undone on {where}: {error}", f"run it again: perago undo {self.family.root_id}"
+            ) from error
+        if undone.commit is not None:
+            self.published[plan.repository, plan.branch] = undone.commit
+        return undone
+
+    def _plan_of(self, repository: str, branch: str, refs: Sequence[str]) -> BranchPlan | None:
+        """Plan one branch. None: it no longer exists, or has none of the commits that the workflow was given."""
+        read = self._range(repository, branch, refs)
+        if read is None:
+            return None
+        ref, since = read
+        for commit in since:
+            if (by := publication.origin(commit)) is not None:
+                self.family.read(by.workflow_id)
+        state = State(
+            plan_of(self._named(frozenset()), limits_of(self.servers.settings), time.time()),
+            workspace=WorkspaceRef(repository, branch, ref),
+            read=BranchRead(since, reaches_ref=True),
+            workflows=self.family.rows(),
+        )
+        revoked = frozenset(operation for _, operation in interrupted(state))
+        state = state.evolve(plan=replace(state.plan, revoked=revoked))
+        ranged = standings(state)
+        commits = [_planned(commit, standing) for commit, standing in ranged if self._is_of_family(commit)]
+        stale = (commit.id for commit, standing in ranged if standing in (Standing.STALE, Standing.UNPROVEN))
+        return BranchPlan(
+            repository,
+            branch,
+            ref,
+            tuple(commits),
+            tuple(commit_id for commit_id in stale if commit_id not in revoked),
+            tuple(revoked),
+            self._leftovers(repository),
+        )
+
+    def _named(self, revoked: frozenset[str]) -> Operation:
+        workspace = WorkspaceRef("", "", "")
+        return Operation(
+            name=UNDO,
+            root_id=self.family.root_id,
+            workspace=workspace,
+            reason=self.reason,
+            operator="",
+            revoked=revoked,
+        )
+
+    def _is_of_family(self, commit: Commit) -> bool:
+        return commit.metadata.get(publication.WORKFLOW_ID) in self.family.workflows
+
+    def _range(self, repository: str, branch: str, refs: Sequence[str]) -> tuple[str, tuple[Commit, ...]] | None:
+        """Return the oldest of `refs` on the branch, and the commits above it."""
+        store, longest = self.servers.store, None
+        for ref in refs:
+            try:
+                since = store.history(repository, branch, until=ref, limit=_HISTORY)
+            except NotFound:
+                return None
+            if len(since) == _HISTORY:
+                where = f"branch {branch} of {repository}"
+                raise Failure(
+                    f"{where} has {_HISTORY:,} commits or more since {short(ref)}", "start the workflow from the head"
+                )
+            reaches_ref = not since or since[-1].parents[:1] == (ref,)
+            if reaches_ref and (longest is None or len(since) > len(longest[1])):
+                longest = ref, since
+        if longest is None:
+            return None
+        ref, since = longest
+        claims = [commit for commit in since if publication.makes_claims(commit)]
+        sources = {commit.id: store.get_commit(repository, commit.parents[1]) for commit in claims}
+        return ref, publication.proven(since, sources)
+
+    def _leftovers(self, repository: str) -> tuple[str, ...]:
+        """Return the staging branches of the family's steps."""
+        steps = {
+            f"{workflow_id}:{row.get('referenceTaskName')}:{row.get('taskDefName')}"
+            for workflow_id, workflow in self.family.workflows.items()
+            for row in (workflow or {}).get("tasks") or ()
+        }
+        prefixes = tuple(publication.staging_prefix(step) for step in steps)
+        branches = self.servers.store.list_branches(repository, _STAGING_PREFIX)
+        return tuple(branch for branch in branches if branch.startswith(prefixes))
+
+
+_HISTORY = 10_000
+"""The number of commits that are read of a branch."""
+_SHOWN = {
+    Standing.UNDONE: "undone",
+    Standing.OPERATION: "operation",
+    Standing.COUNTS: "counts",
+    Standing.STALE: "does not count",
+    Standing.UNPROVEN: "does not count",
+    Standing.FORGOTTEN: "unknown",
+    Standing.UNREAD: "unknown",
+}
+
+
+def _planned(commit: Commit, standing: Standing) -> PlannedCommit:
+    return PlannedCommit(
+        commit.id,
+        commit.metadata.get(publication.REFERENCE_NAME, ""),
+        commit.metadata.get(publication.WORKFLOW_ID, ""),
+        _SHOWN.get(standing, "counts"),
+        commit.message,
+    )
+
+
+def _targets(workflows: Mapping[str, Json | None], root_id: str) -> dict[tuple[str, str], list[str]]:
+    """Return the branches of a family, each with the commits that the workflow that was started was given. If it was
+    given none, they are those of its steps."""
+    root = workflows.get(root_id) or {}
+    targets = _refs_in([root.get("input")])
+    rows = (row for workflow in workflows.values() for row in (workflow or {}).get("tasks") or ())
+    of_steps = _refs_in(row.get("inputData") for row in rows)
+    return of_steps | {target: refs for target, refs in targets.items() if refs}
+
+
+def _refs_in(inputs: Iterable[Any]) -> dict[tuple[str, str], list[str]]:
+    targets = dict[tuple[str, str], list[str]]()
+    for payload in inputs:
+        for block in _blocks(payload):
+            refs = targets.setdefault((block["repository"], block["branch"]), [])
+            refs += [ref for ref in _texts(block.get("ref")) if publication.is_commit_id(ref) and ref not in refs]
+    return targets
+
+
+def _blocks(payload: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield the workspace blocks in an input, at any depth."""
+    pending = [payload]
+    while pending:
+        part = pending.pop()
+        if isinstance(part, Mapping):
+            if isinstance(part.get("repository"), str) and isinstance(part.get("branch"), str):
+                yield part
+            pending += part.values()
+        elif isinstance(part, list):
+            pending += part
+
+
+def _texts(payload: Any) -> Iterator[str]:
+    pending = [payload]
+    while pending:
+        part = pending.pop()
+        if isinstance(part, Mapping):
+            pending += part.values()
+        elif isinstance(part, list):
+            pending += part
+        elif isinstance(part, str):
+            yield part
+
+
+def undone_text(plan: UndoPlan, outcomes: Sequence[Undone]) -> tuple[str, ...]:
+    """Say what was undone on each branch."""
+    branches = [branch for branch in plan.branches if branch.is_needed]
+    return tuple(
+        f"undid {count(len(outcome.stale), 'publication')} on {branch.repository}/{branch.branch} "
+        f"with commit {short(outcome.commit)}"
+        for branch, outcome in zip(branches, outcomes, strict=True)
+        if outcome.commit is not None
+    )
+
+
+def open_text(plan: UndoPlan) -> str:
+    """Name the open attempts of a family."""
+    named = listing([quoted(attempt) for attempt in plan.open_attempts], _OPEN_NAMED)
+    return f"{count(len(plan.open_attempts), 'open attempt')}: {named}"
+
+
+def wait_until_at_rest(undoing: Undoing, until: float) -> UndoPlan:
+    """Return the plan once no attempt of the family is open.
+
+    Raises:
+        Failure: attempts are still open at `until`, in seconds since the epoch.
+        ServiceError: a server did not answer.
+    """
+    while True:
+        plan = undoing.plan()
+        if not plan.open_attempts:
+            return plan
+        if time.time() + _LOOK_SECONDS > until:
+            raise Failure(
+                f"workflow {plan.root_id} has {open_text(plan)}",
+                f"wait until they have ended, or end them: perago undo {plan.root_id} --terminate",
+            )
+        time.sleep(_LOOK_SECONDS)
+        undoing.family = FamilyAtRest(undoing.servers.workflows, plan.root_id)

@@ -1,0 +1,286 @@
+"""`perago undo`, and what `perago rerun` and `perago retry` undo first, on embedded servers over HTTP."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from perago.adapters.conductor import ConductorWorkflows
+from perago.configuration import Servers
+from perago.diagnosis import operations
+from perago.diagnosis.undo import UndoPlan, wait_until_at_rest
+from perago.driver import AttemptRecord, AttemptRuntime, deliver_report, run_attempt
+from perago.embedded.services import EmbeddedServices
+from perago.failure import Failure
+from perago.ports import Refused, SystemClock, TaskStatus, Unclear, WorkspaceStore
+from perago.settings import load_settings
+from perago.taskdef import build_task_definition
+from perago.testing.tasks import task_of
+
+from ..definitions import flow, forking, operator, simple
+from ..driver.forking import TREE, plain
+
+TASK = task_of(plain)
+BLOCK = "${workflow.input.workspace}"
+
+
+JOINED = {"repository": "workspace", "branch": "main", "ref_type": "commit", "ref": "${fork_join.output}"}
+
+
+def step(name: str, *, ref: Any = BLOCK, **fields: Any) -> dict[str, Any]:
+    """A step that writes what the input of the workflow says for its name."""
+    return {**simple(TASK.name, name, workspace=ref, params=f"${{workflow.input.{name}}}"), **fields}
+
+
+class Family:
+    """A started workflow whose attempts run in this process."""
+
+    def __init__(self, services: EmbeddedServices, servers: Servers, root: Path) -> None:
+        self.services, self.servers, self.root = services, servers, root
+        self.workflow_id = ""
+
+    def start(self, *steps: dict[str, Any], **edits: Any) -> None:
+        """Start a workflow of these steps. `edits`: the params of each step."""
+        self.ref = self.services.lakefs.seed("workspace", "main", TREE).id
+        conductor = self.services.conductor
+        conductor.register_task_definitions([{**build_task_definition(TASK), "retryDelaySeconds": 0}])
+        block = {"repository": "workspace", "branch": "main", "ref_type": "commit", "ref": self.ref}
+        definition = flow(*steps, name="family")
+        conductor.create_workflow_definition(definition, overwrite=True)
+        self.workflow_id = conductor.start_workflow("family", {"workspace": block, **edits})
+
+    def run(self, *names: str, report: TaskStatus | None = None, silent: bool = False) -> list[AttemptRecord]:
+        """Run the waiting attempts of these steps, in this order. `report` replaces the status that is reported;
+        `silent` ends the worker before its report."""
+        conductor, waiting = self.services.conductor, {}
+        records = list[AttemptRecord]()
+        for delivery in conductor.poll(TASK.name, "w", count=20, wait_seconds=0):
+            waiting[delivery.reference_name] = delivery
+        assert set(names) <= set(waiting), f"{set(waiting)} wait"
+        for name in names:
+            runtime = AttemptRuntime(
+                store=cast("WorkspaceStore", self.services.lakefs),
+                delivery_check=conductor,
+                workspace_root=self.root,
+                clock=SystemClock(),
+            )
+            record = run_attempt(TASK, waiting[name], runtime)
+            records.append(record)
+            if record.waits:
+                conductor.hand_back(waiting.pop(name))
+            elif record.report is not None and not silent:
+                text = record.report if report is None else type(record.report)(report, {}, "on purpose")
+                deliver_report(conductor, SystemClock(), waiting.pop(name), text, "w")
+        for delivery in waiting.values():
+            if not silent or delivery.reference_name not in names:
+                conductor.hand_back(delivery)
+        return records
+
+    def run_all(self) -> None:
+        """Run attempts until none waits."""
+        for _ in range(40):
+            waiting = [row["referenceTaskName"] for row in self.rows() if row["status"] in ("SCHEDULED", "IN_PROGRESS")]
+            names = [name for name in waiting if name.startswith("f")]
+            if not names:
+                return
+            self.run(names[0])
+        raise AssertionError("attempts still wait")
+
+    @property
+    def status(self) -> str:
+        return str(self.services.conductor.workflow(self.workflow_id)["status"])
+
+    def rows(self) -> list[Mapping[str, Any]]:
+        return list(self.services.conductor.workflow(self.workflow_id)["tasks"])
+
+    def row(self, name: str) -> Mapping[str, Any]:
+        return next(row for row in reversed(self.rows()) if row["referenceTaskName"] == name)
+
+    def tree(self) -> dict[str, str]:
+        """The files of the branch that the steps have added."""
+        files = self.services.lakefs.tree("workspace", "main@")
+        return {path: data.decode() for path, data in files.items() if path not in TREE and not path.startswith("_")}
+
+    def in_effect(self) -> Counter[str]:
+        """How many publications of each step are in effect, by the metadata of the branch."""
+        commits = self.services.lakefs.history("workspace", "main", until=self.ref, limit=100)
+        undone = set(",".join(commit.metadata.get("perago.supersedes", "") for commit in commits).split(","))
+        return Counter(
+            commit.metadata["perago.reference_name"]
+            for commit in commits
+            if commit.id not in undone
+            and commit.metadata["perago.phase"] == "merge"
+            and "perago.operation" not in commit.metadata
+        )
+
+    def plan(self) -> UndoPlan:
+        return operations.undoing_of(self.servers, self.workflow_id, "to try").plan()
+
+    def undo(self) -> UndoPlan:
+        undoing = operations.undoing_of(self.servers, self.workflow_id, "to try")
+        plan = wait_until_at_rest(undoing, 0.0)
+        undoing.carry_out(plan)
+        return plan
+
+
+@pytest.fixture
+def family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Family]:
+    with EmbeddedServices() as services:
+        for name, value in services.environment().items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("PERAGO_WORKSPACE_ROOT", str(tmp_path / "root"))
+        (tmp_path / "root").mkdir()
+        with Servers(load_settings()) as servers:
+            yield Family(services, servers, tmp_path / "root")
+
+
+def put(path: str, text: str = "x") -> dict[str, Any]:
+    return {"put": {path: text}}
+
+
+FORK = (*forking("fork", [step("f0")], [step("f1")]), step("f2", ref=JOINED))
+
+
+def test_a_rerun_of_a_fork_undoes_first_and_completes_in_any_order(family: Family) -> None:
+    """Each branch failed once and was retried. Conductor also starts the first attempt of f1 again."""
+    family.start(*forking("fork", [step("f0")], [step("f1")]), f0=put("a"), f1=put("b"))
+    for report in (TaskStatus.FAILED, None):
+        family.run("f0", "f1", report=report)
+    assert family.status == "COMPLETED"
+    row = family.row("f0")
+    with pytest.raises(Failure) as refused:
+        operations.rerun(family.servers, family.workflow_id, row["taskId"])
+    assert "perago rerun" in refused.value.fix, "Conductor would leave the workflow stuck"
+
+    done = operations.rerun(family.servers, family.workflow_id, None)
+    assert done.undone[0].startswith("undid 4 publications on workspace/main"), "with two fence commits"
+    assert family.tree() == {}
+    family.run("f1", "f0")
+    assert (family.status, family.tree(), family.in_effect()) == ("COMPLETED", {"a": "x", "b": "x"}, {"f0": 1, "f1": 1})
+
+
+def test_a_rerun_that_takes_another_way_leaves_nothing_of_the_first_one(family: Family) -> None:
+    switch = operator(
+        "SWITCH",
+        "switch",
+        evaluatorType="value-param",
+        expression="way",
+        inputParameters={"way": "left"},
+        decisionCases={"left": [step("f1")]},
+        defaultCase=[],
+    )
+    family.start(step("f0"), switch, f0=put("a"), f1=put("b"))
+    family.run_all()
+    assert family.tree() == {"a": "x", "b": "x"}
+    operations.rerun(family.servers, family.workflow_id, "f0")
+    assert family.tree() == {}, "no step after f0 counts, whatever runs next"
+    family.run_all()
+    assert (family.status, family.tree()) == ("COMPLETED", {"a": "x", "b": "x"})
+
+
+def test_a_retry_undoes_what_a_failed_sub_workflow_has_published(family: Family) -> None:
+    conductor = family.services.conductor
+    conductor.register_task_definitions([{**build_task_definition(TASK), "retryCount": 0}])
+    conductor.create_workflow_definition(flow(step("f1"), step("f2"), name="child"))
+    inputs = {name: f"${{workflow.input.{name}}}" for name in ("workspace", "f1", "f2")}
+    sub = operator("SUB_WORKFLOW", "sub", subWorkflowParam={"name": "child"}, inputParameters=inputs)
+    family.start(*forking("fork", [step("f0")], [sub]), f0=put("a"), f1=put("b"), f2=put("c"))
+    conductor.register_task_definitions([{**build_task_definition(TASK), "retryCount": 0}])
+    family.run("f0", "f1")
+    family.run("f2", report=TaskStatus.FAILED_WITH_TERMINAL_ERROR)
+    assert (family.status, family.tree()) == ("FAILED", {"a": "x", "b": "x", "c": "x"})
+
+    done = operations.retry(family.servers, family.workflow_id)
+    assert done.undone[0].startswith("undid 2 publications")
+    assert family.tree() == {"a": "x"}
+    family.run("f1")
+    family.run("f2")
+    assert (family.status, family.tree()) == ("COMPLETED", {"a": "x", "b": "x", "c": "x"})
+    assert family.in_effect() == {"f0": 1, "f1": 1, "f2": 1}
+    assert not family.plan().is_needed
+
+
+def test_a_refused_rerun_brings_back_what_it_has_undone(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
+    family.start(*FORK, f0=put("a"), f1=put("b"), f2=put("c"))
+    family.run_all()
+
+    def refuse(*_: object) -> None:
+        raise Refused("Conductor", "restart", "not today")
+
+    monkeypatch.setattr(ConductorWorkflows, "restart", refuse)
+    with pytest.raises(Failure, match="Conductor refused, so what was undone is back"):
+        operations.rerun(family.servers, family.workflow_id, None)
+    assert family.tree() == {"a": "x", "b": "x", "c": "x"}
+    assert not family.plan().is_needed
+    monkeypatch.undo()
+
+
+def test_an_interrupted_rerun_is_refused_by_attempts_and_revoked(
+    family: Family, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    family.start(*FORK, f0=put("a"), f1=put("b"), f2=put("c"))
+    family.run("f0", "f1")
+    family.run("f2", report=TaskStatus.FAILED_WITH_TERMINAL_ERROR)
+
+    def lose(*_: object) -> None:
+        raise Unclear("Conductor", "restart", "no answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ConductorWorkflows, "restart", lose)
+        with pytest.raises(Failure, match="it is unknown whether the steps run again"):
+            operations.rerun(family.servers, family.workflow_id, None)
+    assert family.tree() == {}
+
+    family.services.conductor.retry_workflow(family.workflow_id)
+    (record,) = family.run("f2")
+    assert record.report is not None
+    assert "Operation" in str(record.report.reason)
+    assert f"perago undo {family.workflow_id}" in str(record.report.reason)
+    family.services.conductor.terminate_workflow(family.workflow_id)
+    assert family.undo().branches[0].revoked
+    operations.retry(family.servers, family.workflow_id)
+    family.run_all()
+    assert (family.status, family.tree()) == ("COMPLETED", {"a": "x", "b": "x", "c": "x"})
+
+
+def test_undo_waits_for_open_attempts_and_says_what_counts(family: Family) -> None:
+    family.start(step("f0"), step("f1", ref="${f0.output.workspace}"), f0=put("a"), f1=put("b"))
+    family.run("f0")
+    with pytest.raises(Failure, match="1 open attempt: 'f1 of") as refused:
+        family.undo()
+    assert refused.value.fix.endswith("--terminate")
+    family.services.conductor.terminate_workflow(family.workflow_id)
+    plan = family.undo()
+    assert [(commit.step, commit.standing) for commit in plan.branches[0].commits] == [("f0", "counts")]
+    assert not plan.is_needed
+    family.services.conductor.restart_workflow(family.workflow_id)
+    family.services.conductor.terminate_workflow(family.workflow_id)
+    assert [(commit.step, commit.standing) for commit in family.undo().branches[0].commits] == [
+        ("f0", "does not count")
+    ]
+    assert family.tree() == {}
+    (head, *_) = family.services.lakefs.history("workspace", "main", until=family.ref, limit=9)
+    assert (head.metadata["perago.reason"], head.metadata["perago.format"]) == ("to try", "2")
+
+
+def test_undo_shuts_out_the_late_merge_of_a_staging_branch(family: Family) -> None:
+    family.start(step("f0"), f0=put("a"))
+    family.services.lakefs.create_branch(
+        "workspace", plan_branch(family.workflow_id), family.services.lakefs.get_commit("workspace", "main").id
+    )
+    family.services.conductor.terminate_workflow(family.workflow_id)
+    plan = family.undo()
+    assert plan.branches[0].leftovers == (plan_branch(family.workflow_id),)
+    (head,) = family.services.lakefs.history("workspace", "main", until=family.ref, limit=9)
+    assert head.metadata["perago.phase"] == "fence"
+    assert not family.services.lakefs.list_branches("workspace", "perago-")
+
+
+def plan_branch(workflow_id: str) -> str:
+    from perago.attempt.publication import staging_prefix
+
+    return staging_prefix(f"{workflow_id}:f0:{TASK.name}") + "0123456789ab"
