@@ -55,6 +55,8 @@ class Family:
     def __init__(self, workflows: Mapping[str, WorkflowRow | None]) -> None:
         """`workflows`: by id. None: Conductor does not have the workflow."""
         self._workflows = workflows
+        self._rows: dict[str, dict[str, TaskRow]] = {}
+        self._retried: dict[str, frozenset[str | None]] = {}
 
     def line(self, workflow_id: str) -> list[str]:
         """Return a workflow and its parents up to the root, as far as they were read. A cycle ends where it closes."""
@@ -94,7 +96,7 @@ class Family:
             row = self._row_of(child, parent)
             if row is None and any(_is_starting(other) for other in parent.rows):
                 return Place.STARTING
-            if row is None or parent.has_retry(row):
+            if row is None or self._has_retry(parent, row):
                 return Place.REPLACED
         return Place.NAMED
 
@@ -102,7 +104,7 @@ class Family:
         """Return the evidence about the attempt `by`, which published `commit`. `in_a_loop`: whether the attempt was in
         a round of a loop."""
         place, workflow = self.place(by.workflow_id), self._workflows.get(by.workflow_id)
-        row = workflow.row(by.task_id) if workflow is not None else None
+        row = self._row(by)
         if place is Place.UNREAD or workflow is None:
             return Evidence.UNREAD
         if place is Place.STARTING:
@@ -116,8 +118,7 @@ class Family:
 
     def has_ended_optionally(self, by: Origin) -> bool:
         """Whether the attempt `by` was of an optional step that has ended, and whose failure was ignored."""
-        workflow = self._workflows.get(by.workflow_id)
-        row = workflow.row(by.task_id) if workflow is not None else None
+        row = self._row(by)
         return row is not None and row.is_optional and not row.is_open and row.status != "COMPLETED"
 
     def _forgets_line(self, workflow_id: str) -> bool:
@@ -142,8 +143,21 @@ class Family:
                 continue
             for row in workflow.rows:
                 is_of_line = row.task_id == task_id or (depth > 0 and row.sub_workflow_id == line[depth - 1])
-                if row.is_open and not row.is_operator and not is_of_line and not workflow.has_retry(row):
+                if row.is_open and not row.is_operator and not is_of_line and not self._has_retry(workflow, row):
                     yield row
+
+    def _row(self, by: Origin) -> TaskRow | None:
+        workflow = self._workflows.get(by.workflow_id)
+        if workflow is None:
+            return None
+        if by.workflow_id not in self._rows:
+            self._rows[by.workflow_id] = {row.task_id: row for row in workflow.rows}
+        return self._rows[by.workflow_id].get(by.task_id)
+
+    def _has_retry(self, workflow: WorkflowRow, row: TaskRow) -> bool:
+        if workflow.workflow_id not in self._retried:
+            self._retried[workflow.workflow_id] = frozenset(retry.retried_task_id for retry in workflow.rows)
+        return row.task_id in self._retried[workflow.workflow_id]
 
     def _steps_up(self, workflow_id: str) -> Iterator[tuple[str, WorkflowRow]]:
         for child, parent_id in pairwise(self.line(workflow_id)):

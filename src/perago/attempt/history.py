@@ -125,10 +125,11 @@ def workflow_ids(state: State, read: BranchRead) -> tuple[str, ...]:
     if not read.reaches_ref:
         return ()
     undone, mine = _undone_at_head(state), state.plan.delivery.workflow_id
+    by_operations = _undone_by_operations(read)
     undecided = [
         commit
         for commit in read.since
-        if commit.id not in state.counted and (commit.id not in undone or commit.id in _undone_by_operations(read))
+        if commit.id not in state.counted and (commit.id not in undone or commit.id in by_operations)
     ]
     origins = [publication.origin(commit) for commit in undecided if not publication.is_operation(commit)]
     names = dict.fromkeys(by.workflow_id for by in origins if by is not None)
@@ -227,10 +228,11 @@ def interrupted(state: State) -> list[tuple[Commit, str]]:
     if state.read is None:
         return []
     undone_by, adopted, counting = _undone_by_operations(state.read), set[str](), list[tuple[Commit, str]]()
+    family = Family(state.workflows)
     for commit in state.read.since:
         is_of_others = commit.id not in adopted and not publication.is_of_my_step(commit, state.plan.delivery)
         adopted.add(publication.adopted(commit) or "")
-        if commit.id in undone_by and is_of_others and _evidence(state, commit) is Evidence.COUNTS:
+        if commit.id in undone_by and is_of_others and _evidence(state, family, commit) is Evidence.COUNTS:
             counting.append((commit, undone_by[commit.id]))
     return counting
 
@@ -247,9 +249,9 @@ def _undone_by_operations(read: BranchRead) -> dict[str, str]:
     return {undone: by for undone, by in undone_at_head(read.since).items() if by in operations}
 
 
-def _evidence(state: State, commit: Commit) -> Evidence | None:
-    """Return the evidence about a commit of this family; None: it is of nobody or of another family."""
-    by, family = publication.origin(commit), Family(state.workflows)
+def _evidence(state: State, family: Family, commit: Commit) -> Evidence | None:
+    """Return the evidence about a commit of this family; None: it is by a person or of another family."""
+    by = publication.origin(commit)
     mine = state.plan.delivery.workflow_id
     if by is None or not publication.is_merge(commit) or family.has_ended_line(by.workflow_id):
         return None
@@ -395,13 +397,13 @@ def standings(state: State) -> Ranged:
     undone, decided_by, ranged = _undone_at_head(state), dict[tuple[str, str | None], Standing](), Ranged()
     for operation in (commit for commit in read.since if commit.id in state.plan.revoked):
         undone.undo(operation, set())
-    inputs = _counting_inputs(state)
+    family, inputs = Family(state.workflows), _counting_inputs(state)
     for place, commit in enumerate(read.since):
         step = commit.metadata.get(publication.STEP_KEY)
         is_undone = commit.id in undone and commit.id not in state.plan.revoked
         standing = Standing.UNDONE if is_undone else decided_by.get((commit.id, step))
         if standing is None:
-            standing = _standing(state, commit)
+            standing = _standing(state, family, commit)
             if standing is Standing.FORGOTTEN and any(above.id in inputs for above in read.since[: place + 1]):
                 standing = Standing.COUNTS
         adopted = publication.adopted(commit) if publication.is_merge(commit) else None
@@ -411,7 +413,7 @@ def standings(state: State) -> Ranged:
     return ranged
 
 
-def _standing(state: State, commit: Commit) -> Standing:
+def _standing(state: State, family: Family, commit: Commit) -> Standing:
     delivery, by = state.plan.delivery, publication.origin(commit)
     if publication.is_operation(commit):
         return Standing.STALE if commit.id in state.plan.revoked else Standing.OPERATION
@@ -421,7 +423,7 @@ def _standing(state: State, commit: Commit) -> Standing:
         return Standing.OWN if _can_adopt(state, commit, by) else Standing.STALE
     if commit.id in state.counted:
         return Standing.COUNTS
-    evidence = _evidence(state, commit)
+    evidence = _evidence(state, family, commit)
     return Standing.FOREIGN if evidence is None else _STANDINGS[evidence]
 
 
