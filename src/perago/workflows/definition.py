@@ -97,8 +97,8 @@ class Workflow(Generic[P, R]):
         Raises:
             WorkflowDefinitionError: the workflow has mistakes; all are listed.
         """
-        found: dict[str, Any] = json.loads(self._build().definition)
-        return found
+        definition: dict[str, Any] = json.loads(self._build().definition)
+        return definition
 
     def _build(self) -> Built:
         """Write the workflow, once.
@@ -124,7 +124,7 @@ class Workflow(Generic[P, R]):
         writer = Writer(self.given)
         output: dict[str, Any] = {}
         try:
-            returned = self.function(Flow(writer), cast("P", writer.given))
+            returned = self.function(Flow(writer), cast("P", writer.params))
             writer.end = self._location
             output = writer.output(returned, self.result)
             writer.check_runs()
@@ -136,7 +136,7 @@ class Workflow(Generic[P, R]):
             writer.problems.append(self._place_of(invalid).error(invalid.rule, invalid.fix))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the author's code may fail in any way
             problem, fix = f"{type(error).__name__}: {error}", "correct this line"
-            if isinstance(error, ValidationError) and any(contains_value(one["input"]) for one in error.errors()):
+            if isinstance(error, ValidationError) and any(contains_value(detail["input"]) for detail in error.errors()):
                 problem = f"{error.title} is called with a value that exists only when the workflow runs"
                 fix = f"write flow.value({error.title}, ...)"
             writer.problems.append(self._place_of(error).error(problem, fix))
@@ -184,8 +184,15 @@ class Workflow(Generic[P, R]):
                 continue
             adapter: TypeAdapter[Any] = TypeAdapter(field.rebuild_annotation())
             try:
-                made = [field.get_default(call_default_factory=True, validated_data={}) for _ in range(2)]
-                default, again = (adapter.dump_python(one, mode="json", by_alias=True, warnings=False) for one in made)
+                default, again = (
+                    adapter.dump_python(
+                        field.get_default(call_default_factory=True, validated_data={}),
+                        mode="json",
+                        by_alias=True,
+                        warnings=False,
+                    )
+                    for _ in range(2)
+                )
                 json.dumps(default, allow_nan=False)
             except Exception as error:  # noqa: BLE001 - factories and serializers of the author may fail in any way
                 rule = f"{label} has no default that JSON can hold: {type(error).__name__}: {error}"
@@ -201,17 +208,17 @@ class Workflow(Generic[P, R]):
         place = {"workspace": workspace_schema(GIVEN_REF)} if writer.has_workspace else {}
         output = {"workspace": workspace_schema({})} if writer.has_workspace else {}
         try:
-            given = model_schema(self.given, "parameter", "validation")
+            params = model_schema(self.given, "parameter", "validation")
             if self.result is not None:
                 output["result"] = result_schema(self.result)
         except InvalidDeclaration as invalid:
             self._report(writer, invalid.rule, invalid.fix)
             return {}
-        given["properties"] = {**place, **given.get("properties", {})}
-        given["required"] = sorted([*place, *given.get("required", ())])
+        params["properties"] = {**place, **params.get("properties", {})}
+        params["required"] = sorted([*place, *params.get("required", ())])
         returned = {"type": "object", "properties": output, "required": sorted(output)}
         return {
-            "inputSchema": schema_definition(f"{self.name}.input", given),
+            "inputSchema": schema_definition(f"{self.name}.input", params),
             "outputSchema": schema_definition(f"{self.name}.output", returned),
         }
 
@@ -225,11 +232,11 @@ class Workflow(Generic[P, R]):
 
     def _place_of(self, error: BaseException) -> Location:
         """Return the innermost line of the author's module in the traceback of the error."""
-        found = self._location
+        place = self._location
         for frame, line in traceback.walk_tb(error.__traceback__):
             if frame.f_code.co_filename == self.file:
-                found = Location(self.file, line)
-        return found
+                place = Location(self.file, line)
+        return place
 
 
 _building: ContextVar[tuple[tuple[str, int], ...]] = ContextVar("building", default=())
@@ -277,11 +284,11 @@ def complete_input(definition: Mapping[str, Any], params: Mapping[str, Any]) -> 
     for name in params:
         if name not in known:
             raise ValueError(f"{label} has no parameter {name!r}; it takes {listed}")
-    found = {**definition["inputTemplate"], **params}
-    missing = [name for name in known if name not in found]
+    complete = {**definition["inputTemplate"], **params}
+    missing = [name for name in known if name not in complete]
     if missing:
         raise ValueError(f"{label} needs the parameter {missing[0]!r}; it takes {listed}")
-    return found
+    return complete
 
 
 @declares("@workflow", named_only=True)
@@ -313,13 +320,13 @@ def workflow(
     def make(function: Callable[[Flow, Any], Any]) -> Workflow[Any, Any]:
         try:
             plain = require_function(function, "@workflow")
-            given, result = _models(plain, calling_locals() if "<locals>" in plain.__qualname__ else {})
+            params, result = _models(plain, calling_locals() if "<locals>" in plain.__qualname__ else {})
         except InvalidDeclaration as invalid:
             raise declared_at.error(f"workflow {name!r}: {invalid.rule}", invalid.fix) from None
         module, code = plain.__module__, plain.__code__
         place = (module, code.co_filename, code.co_firstlineno)
         made: Workflow[Any, Any] = Workflow(
-            name, version, owner_email, description, timeout_seconds, given, result, plain, *place
+            name, version, owner_email, description, timeout_seconds, params, result, plain, *place
         )
         if "<locals>" not in plain.__qualname__:
             _declared.setdefault(module, []).append((getattr(sys.modules.get(module), "__spec__", None), made))
@@ -346,6 +353,6 @@ def _models(function: FunctionType, local_names: Mapping[str, Any]) -> tuple[typ
             f"write `def {function.__name__}(flow: Flow, given: Given) -> Report`",
         )
     hints = resolve_annotations(function, local_names)
-    given = check_model(hints.get(parameters[1]), f"parameter {parameters[1]!r}")
+    params = check_model(hints.get(parameters[1]), f"parameter {parameters[1]!r}")
     returned = hints.get("return", type(None))
-    return given, None if returned is type(None) else check_model(returned, "the result")
+    return params, None if returned is type(None) else check_model(returned, "the result")

@@ -71,14 +71,14 @@ class Loop:
 
     def until(self, condition: bool) -> None:
         """End the loop after the round in which this result of a step in it is true."""
-        given: object = condition
-        if not isinstance(given, Value):
+        value: object = condition
+        if not isinstance(value, Value):
             raise InvalidDeclaration("until() takes a bool result of a step in this loop", "give step.result.FIELD")
         if self._is_done:
             raise InvalidDeclaration("until() comes after its loop", "call it in the `with` of the loop")
         if self._until is not None:
             raise InvalidDeclaration("until() is called twice for one loop", "let a step return both as one bool")
-        self._until = recorded(given)
+        self._until = recorded(value)
 
 
 class Switch:
@@ -177,9 +177,10 @@ class Flow:
             )
         self._check_model(name, f"workflow {workflow.name}", workflow.given, model)
         built = workflow._build()
-        given = self._writer.document(f"step {name!r}", workflow.given, arguments, params)
-        inputs = {**workflow.definition()["inputTemplate"], **given}  # Conductor fills in none if the input is empty
-        for key in sorted(inputs.keys() - given.keys()):
+        arguments_json = self._writer.document(f"step {name!r}", workflow.given, arguments, params)
+        # Conductor fills in no default if the input is empty.
+        inputs = {**workflow.definition()["inputTemplate"], **arguments_json}
+        for key in sorted(inputs.keys() - arguments_json.keys()):
             if "${" in json.dumps(inputs[key]):
                 rule = f"Conductor would read '${{' in the default of {workflow.given.__name__}.{key} as an expression"
                 self._writer.report(f"step {name!r}: {rule}", f"give {key}= a value without '${{'")
@@ -187,7 +188,7 @@ class Flow:
         if built.has_workspace:
             inputs = {"workspace": self._writer.workspace(), **inputs}
             here, inner = calling_line(), built.publishers
-            self._writer.current.publishers += [Publisher(f"{name} > {one}", rebases, here) for one, rebases in inner]
+            self._writer.current.publishers += [Publisher(f"{name} > {step}", rebases, here) for step, rebases in inner]
         called = {"name": workflow.name, "version": workflow.version}
         task = {"name": workflow.name, "type": "SUB_WORKFLOW", "inputParameters": inputs, "subWorkflowParam": called}
         step: Step[R] = self._add(name, task, workflow.result)
@@ -224,8 +225,10 @@ class Flow:
         )
         for inner in re.findall(r'"taskReferenceName": "([^"]+)"', text):
             self._writer.references.setdefault(inner, calling_line())
-        for found in sorted(set(_EXPRESSION.findall(text)) - {"workflow", *self._writer.references}):
-            self._writer.report(f"step {name!r} reads ${{{found}...}}, but no earlier step has that name", "correct it")
+        for unknown in sorted(set(_EXPRESSION.findall(text)) - {"workflow", *self._writer.references}):
+            self._writer.report(
+                f"step {name!r} reads ${{{unknown}...}}, but no earlier step has that name", "correct it"
+            )
         reference, scopes = self._add(name, written, Any).name, (self._writer.current.scope,)
         return Step(reference, Recorded(expression(reference, ()), name, Any, scopes, reference, ()))
 
@@ -286,7 +289,7 @@ class Flow:
     def unchecked(self, value: object, /) -> Any:
         """Pass a value on whose type cannot be judged. The task checks it when it runs."""
         scopes: list[Scope] = []
-        documents = Documents(lambda found: self._writer.use(found, scopes), self._writer.report)
+        documents = Documents(lambda record: self._writer.use(record, scopes), self._writer.report)
         content = documents.convert(value, UNCHECKED, "unchecked")
         return Value(Recorded(content, "unchecked", UNCHECKED, tuple(scopes)))
 
@@ -340,7 +343,7 @@ class Flow:
         element = element_of(annotation, "list")
         if element is None:
             raise InvalidDeclaration(f"map {name!r}: {recorded(items).shown} is not a list", "give a list")
-        documents = Documents(lambda found: self._writer.use(found, scopes), self._writer.report)
+        documents = Documents(lambda record: self._writer.use(record, scopes), self._writer.report)
         content = documents.convert(items, annotation, name)
         with self._writer.frame("item", name, self._writer.current.suffix) as frame:
             item = Recorded(Item(), f"item of {name}", element, (frame.scope,), origin, ())

@@ -41,15 +41,15 @@ def nodes_of(tasks: Any, depth: int = 0) -> tuple[Node, ...]:
 
 
 def _mapping(task: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    found = task.get(key)
-    return found if isinstance(found, Mapping) else {}
+    child = task.get(key)
+    return child if isinstance(child, Mapping) else {}
 
 
 def _source(task: Mapping[str, Any]) -> str:
     """The step whose output has the tasks of a dynamic fork."""
-    given = _mapping(task, "inputParameters").get(str(task.get("dynamicForkTasksParam")))
-    found = re.match(r"\$\{([^.}]+)\.output\.result\.tasks\}", str(given))
-    return found.group(1) if found else ""
+    tasks_param = _mapping(task, "inputParameters").get(str(task.get("dynamicForkTasksParam")))
+    match = re.match(r"\$\{([^.}]+)\.output\.result\.tasks\}", str(tasks_param))
+    return match.group(1) if match else ""
 
 
 def _node(task: Mapping[str, Any], by_name: Mapping[str, Mapping[str, Any]], depth: int) -> Node:
@@ -94,7 +94,7 @@ def _readable(text: str) -> str:
 
 def task_names(definition: Mapping[str, Any]) -> tuple[str, ...]:
     """The task types that workers do for a definition, its sub-workflows not included."""
-    found: dict[str, None] = {}
+    names: dict[str, None] = {}
     left: list[Any] = [definition["tasks"]]
     while left:
         node = left.pop(0)
@@ -102,9 +102,9 @@ def task_names(definition: Mapping[str, Any]) -> tuple[str, ...]:
             left += node
         elif isinstance(node, Mapping):
             if node.get("type") == "SIMPLE" and "taskReferenceName" in node:
-                found[str(node["name"])] = None
+                names[str(node["name"])] = None
             left += node.values()
-    return tuple(found)
+    return tuple(names)
 
 
 def picture_of(definition: Mapping[str, Any]) -> str:

@@ -96,8 +96,8 @@ class Recorded:
             )
         computed = model.model_computed_fields if self.is_written else {}  # parameters do not have them
         known: Mapping[str, FieldInfo | ComputedFieldInfo] = {**model.model_fields, **computed}
-        found = known.get(name)
-        if found is None:
+        info = known.get(name)
+        if info is None:
             listed = ", ".join(known) or "no field"
             rule = f"{shown}: {model.__name__} has no field {name!r}; it has {listed}"
             raise InvalidDeclaration(rule, _nearest(name, known))
@@ -106,13 +106,13 @@ class Recorded:
         if self.read is not None:
             self.read(name)
         is_sent = self.reference == "workflow"
-        key = sent_name(name, found) if is_sent and isinstance(found, FieldInfo) else _reported_name(name, found)
+        key = sent_name(name, info) if is_sent and isinstance(info, FieldInfo) else _reported_name(name, info)
         if key is None or not _ADDRESS.fullmatch(key):
             raise InvalidDeclaration(
                 f"{shown}: Conductor cannot read the JSON name {key!r} in an expression",
                 "give the field a name of letters, digits and underscores",
             )
-        annotation = found.annotation if isinstance(found, FieldInfo) else found.return_type
+        annotation = info.annotation if isinstance(info, FieldInfo) else info.return_type
         return self._below(shown, key, annotation)
 
     def _below(self, shown: str, key: str, annotation: Any) -> Recorded:
@@ -151,8 +151,8 @@ class Value:
 
 def recorded(value: Value) -> Recorded:
     """The record of a value."""
-    found: Recorded = object.__getattribute__(value, "_Value__recorded")
-    return found
+    record: Recorded = object.__getattribute__(value, "_Value__recorded")
+    return record
 
 
 class Step(Generic[R]):
@@ -171,14 +171,14 @@ class Step(Generic[R]):
         raise InvalidDeclaration(f"step {self.name!r} is used as a text", "give its result as a parameter of a step")
 
 
-def refuse_step(given: object) -> None:
+def refuse_step(argument: object) -> None:
     """Refuse a step in place of a value.
 
     Raises:
         InvalidDeclaration: it is a step.
     """
-    if isinstance(given, Step):
-        raise InvalidDeclaration(f"step {given.name!r} is given, not its result", "write .result after the step")
+    if isinstance(argument, Step):
+        raise InvalidDeclaration(f"step {argument.name!r} is given, not its result", "write .result after the step")
 
 
 _MISUSE = {
@@ -209,15 +209,15 @@ for _instead, _methods in _MISUSE.items():
         setattr(Value, f"__{_method}__", _refusing(_instead))
 
 
-def contains_value(given: object) -> bool:
+def contains_value(argument: object) -> bool:
     """Whether the argument contains a value that does not exist yet."""
-    match given:
+    match argument:
         case Value() | Step():
             return True
         case Mapping():
-            return any(map(contains_value, given.values()))
+            return any(map(contains_value, argument.values()))
         case list() | tuple():
-            return any(map(contains_value, given))
+            return any(map(contains_value, argument))
     return False
 
 
@@ -263,7 +263,7 @@ class Documents:
         self._reporter = report
         self._problems = 0
 
-    def of_model(self, model: type[BaseModel], given: Mapping[str, Any], label: str) -> dict[str, Any]:
+    def of_model(self, model: type[BaseModel], arguments: Mapping[str, Any], label: str) -> dict[str, Any]:
         """The JSON of a model that is called with these arguments. Defaults are left to the model.
 
         `label` names the place, such as `step 'clean': Params`.
@@ -273,7 +273,7 @@ class Documents:
         if model.model_config.get("populate_by_name") or model.model_config.get("validate_by_name"):
             names |= {name: name for name in model.model_fields}
         document: dict[str, Any] = {}
-        for called, value in given.items():
+        for called, value in arguments.items():
             name = names.get(called)
             if name is None:
                 listed = ", ".join(names) or "no field"
@@ -285,48 +285,48 @@ class Documents:
                 self._report(f"{label}.{name} is sent by an AliasPath, not by a key", "give it a plain alias")
             else:
                 document[key] = self.convert(value, field.rebuild_annotation(), f"{label}.{name}")
-        filled = {names[called] for called in given if called in names}
+        filled = {names[called] for called in arguments if called in names}
         missing = [name for name, field in model.model_fields.items() if field.is_required() and name not in filled]
         for name in missing:
             self._report(f"{label}.{name} is required and not given", f"add {name}=...")
-        if self._problems == before and not contains_value(given):
-            self._validate(lambda: model(**given), label)  # what the model checks of several fields
+        if self._problems == before and not contains_value(arguments):
+            self._validate(lambda: model(**arguments), label)  # what the model checks of several fields
         return document
 
-    def convert(self, given: Any, annotation: Any, label: str) -> Any:
+    def convert(self, argument: Any, annotation: Any, label: str) -> Any:
         """Return the JSON of an argument for a type. `label` names the place, such as `Params.rows`."""
-        refuse_step(given)
-        if isinstance(given, Value):
-            found = recorded(given)
-            if not fits(found.annotation, annotation):
+        refuse_step(argument)
+        if isinstance(argument, Value):
+            record = recorded(argument)
+            if not fits(record.annotation, annotation):
                 self._report(
-                    f"{label} takes {spelled(_plain(annotation))}, but {found.shown} is {spelled(found.annotation)}",
+                    f"{label} takes {spelled(_plain(annotation))}, but {record.shown} is {spelled(record.annotation)}",
                     "give a value of that type; flow.unchecked(value) skips the check",
                 )
-            elif self._is_sent and found.is_written and found.annotation == _plain(annotation):
-                for model, name in _renamed_fields(found.annotation):
+            elif self._is_sent and record.is_written and record.annotation == _plain(annotation):
+                for model, name in _renamed_fields(record.annotation):
                     self._report(
-                        f"{label} reads {model}.{name} under another name than {found.shown} is written with",
+                        f"{label} reads {model}.{name} under another name than {record.shown} is written with",
                         f"give {model}.{name} the same validation_alias and serialization_alias",
                     )
-            return self._use(found)
-        if not contains_value(given):
-            return self._constant(given, annotation, label)
-        element = element_of(annotation, "mapping" if isinstance(given, Mapping) else "list")
+            return self._use(record)
+        if not contains_value(argument):
+            return self._constant(argument, annotation, label)
+        element = element_of(annotation, "mapping" if isinstance(argument, Mapping) else "list")
         if element is None:
-            kind, plain = "a mapping" if isinstance(given, Mapping) else "a list", _plain(annotation)
+            kind, plain = "a mapping" if isinstance(argument, Mapping) else "a list", _plain(annotation)
             fix = f"write flow.value({plain.__name__}, FIELD=...)" if _is_model(plain) else "give one value"
             self._report(f"{label} takes {spelled(plain)}, not {kind}", fix)
             element = UNCHECKED
-        if isinstance(given, Mapping):
-            keys = {key: self._key(key, label) for key in given}
-            return {keys[key]: self.convert(value, element, f"{label}[{key!r}]") for key, value in given.items()}
-        elements = [element] * len(given)
+        if isinstance(argument, Mapping):
+            keys = {key: self._key(key, label) for key in argument}
+            return {keys[key]: self.convert(value, element, f"{label}[{key!r}]") for key, value in argument.items()}
+        elements = [element] * len(argument)
         if _has_places(_plain(annotation)):
             elements = list(typing.get_args(_plain(annotation)))
-            if len(elements) != len(given):
-                self._report(f"{label} takes {len(elements)} items, not {len(given)}", "give one for each place")
-        pairs = enumerate(zip(given, elements, strict=False))
+            if len(elements) != len(argument):
+                self._report(f"{label} takes {len(elements)} items, not {len(argument)}", "give one for each place")
+        pairs = enumerate(zip(argument, elements, strict=False))
         return [self.convert(value, kind, f"{label}[{index}]") for index, (value, kind) in pairs]
 
     def _key(self, key: object, label: str) -> str:
@@ -338,11 +338,11 @@ class Documents:
             self._report(f"{label}: Conductor would read '${{' in the key {key!r} as an expression", _NO_EXPRESSION)
         return str(plain)
 
-    def _constant(self, given: Any, annotation: Any, label: str) -> Any:
+    def _constant(self, constant: Any, annotation: Any, label: str) -> Any:
         if annotation is UNCHECKED:
             annotation = Any
         adapter: TypeAdapter[Any] = TypeAdapter(annotation)
-        read = self._validate(lambda: adapter.validate_python(given), label)
+        read = self._validate(lambda: adapter.validate_python(constant), label)
         if read is None:
             return None
         try:
@@ -419,7 +419,7 @@ def _has_places(annotation: Any) -> bool:
 
 def _keys_fit(source: Any, target: Any) -> bool:
     """Whether the keys of a mapping are keys of another. In JSON they are text."""
-    written, read = ((*typing.get_args(one), Any)[0] for one in (source, target))
+    written, read = ((*typing.get_args(mapping), Any)[0] for mapping in (source, target))
     return read in (Any, str) or written == read
 
 
@@ -455,8 +455,8 @@ def element_of(annotation: Any, kind: str) -> Any:
     """Return the type of the items of a list or a mapping; None for other types."""
     annotation = _plain(annotation)
     if _is_union(annotation):
-        found = [element_of(member, kind) for member in typing.get_args(annotation)]
-        return next((element for element in found if element is not None), None)
+        elements = [element_of(member, kind) for member in typing.get_args(annotation)]
+        return next((element for element in elements if element is not None), None)
     if annotation in (UNCHECKED, Any):
         return annotation
     origin, arguments = typing.get_origin(annotation) or annotation, typing.get_args(annotation)

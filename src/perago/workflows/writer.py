@@ -103,8 +103,8 @@ class _Structure(contextlib.AbstractContextManager[T]):
 class Writer:
     """The tasks of one workflow, and the part of it that is being written."""
 
-    def __init__(self, given: type[BaseModel]) -> None:
-        """A workflow without tasks, with parameters of the model `given`."""
+    def __init__(self, model: type[BaseModel]) -> None:
+        """A workflow without tasks, with parameters of this model."""
         root = Scope("flow", "")
         self.current: Frame = Frame(root, (_FIRST_HEAD,))
         self.open: set[Scope] = {root}
@@ -122,10 +122,10 @@ class Writer:
         """A problem for each structure that is not in a `with`."""
         self.used: set[str] = set()
         """The parameters that were read."""
-        self.model = given
+        self.model = model
         path: tuple[str, ...] = ()
-        self.given: Value = Value(
-            Recorded(expression("workflow", path), "given", given, (root,), "workflow", path, self.used.add)
+        self.params: Value = Value(
+            Recorded(expression("workflow", path), "given", model, (root,), "workflow", path, self.used.add)
         )
 
     @contextlib.contextmanager
@@ -164,13 +164,13 @@ class Writer:
 
     def output(self, result: object, model: type[BaseModel] | None) -> Json:
         """The output parameters of the workflow; `result` is what the author's function returned."""
-        found: Json = {}
+        output: Json = {}
         if self.has_workspace:
-            found["workspace"] = _rendered(self.workspace())
+            output["workspace"] = _rendered(self.workspace())
         if model is not None:
             documents = Documents(lambda value: self.use(value, []), self.report)
-            found["result"] = documents.convert(result, model, "the result of the workflow")
-        return found
+            output["result"] = documents.convert(result, model, "the result of the workflow")
+        return output
 
     def report(self, rule: str, fix: str) -> None:
         """Note a problem at the author's line; all are raised together when the workflow has been written."""
@@ -223,8 +223,8 @@ class Writer:
         for inner in built.parts:
             self._know_part(inner)
 
-    def _know(self, label: str, one: object) -> None:
-        if self._known.setdefault(label, one) is not one:
+    def _know(self, label: str, declared: object) -> None:
+        if self._known.setdefault(label, declared) is not declared:
             self.report(f"two different {label}", "give one of the two another name")
 
     def document(
@@ -320,14 +320,14 @@ def _rendered(node: Any) -> Any:
     return node
 
 
-def _flat(ends: Ends, seen: set[int] | None = None) -> Iterator[str]:
-    seen = set() if seen is None else seen
+def _flat(ends: Ends, visited: set[int] | None = None) -> Iterator[str]:
+    visited = set() if visited is None else visited
     for head in ends.heads:
         if isinstance(head, str):
             yield head
-        elif id(head) not in seen:  # a body begins with its own end
-            seen.add(id(head))
-            yield from _flat(head, seen)
+        elif id(head) not in visited:  # a body begins with its own end
+            visited.add(id(head))
+            yield from _flat(head, visited)
 
 
 def without_items(
@@ -339,8 +339,8 @@ def without_items(
     if not isinstance(node, dict | list):
         return node, []
     pairs = list(node.items() if isinstance(node, dict) else enumerate(node))
-    found = [(key, *without_items(value, (*at, key))) for key, value in pairs]
-    places = [place for _, _, inner in found for place in inner]
+    children = [(key, *without_items(value, (*at, key))) for key, value in pairs]
+    places = [place for _, _, inner in children for place in inner]
     if isinstance(node, dict):
-        return {key: value for key, value, _ in found}, places
-    return [value for _, value, _ in found], places
+        return {key: value for key, value, _ in children}, places
+    return [value for _, value, _ in children], places
