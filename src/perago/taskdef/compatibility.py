@@ -54,8 +54,8 @@ def _schema_definition(field: str, old: Any, new: Any) -> Iterator[Change]:
     valid."""
     pointer = join_pointer("", field)
     if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
-        found = schema_changes(pointer, _data(old), _data(new))
-        affected = affected_by(found)
+        changes_of_data = schema_changes(pointer, _data(old), _data(new))
+        affected = affected_by(changes_of_data)
         reason = "a schema was added" if old is ABSENT else "the schema was removed"
         yield _directed(field, SchemaChange(pointer, old, new, affected, reason))
         return
@@ -328,11 +328,11 @@ def _object_changes(pointer: str, old: Schema, new: Schema) -> Iterator[SchemaCh
     """Yield the changes of the properties, of the required ones, and of the rule for additional ones."""
     yield from _properties(pointer, old, new)
     required, required_now = set(old.get("required", ())), set(new.get("required", ()))
-    come, gone = sorted(required_now - required), sorted(required - required_now)
-    words = [f"{', '.join(come)} must be there now"] if come else []
-    words += [f"{', '.join(gone)} may be absent now"] if gone else []
-    affected = AffectedParty.of(senders=bool(come), readers=bool(gone))
-    yield from _changed(pointer, old, new, ["required"], affected, "; ".join(words) or "the same names")
+    added, dropped = sorted(required_now - required), sorted(required - required_now)
+    reasons = [f"{', '.join(added)} must be there now"] if added else []
+    reasons += [f"{', '.join(dropped)} may be absent now"] if dropped else []
+    affected = AffectedParty.of(senders=bool(added), readers=bool(dropped))
+    yield from _changed(pointer, old, new, ["required"], affected, "; ".join(reasons) or "the same names")
     yield from _other_properties(pointer, old, new)
     before, after = old.get("patternProperties", {}), new.get("patternProperties", {})
     for pattern in sorted({*before, *after}):
@@ -360,7 +360,7 @@ def _properties(pointer: str, old: Schema, new: Schema) -> Iterator[SchemaChange
 
 
 def _same_but_title(old: Any, new: Any) -> bool:
-    return same_json(*(_without(each, ["title"]) if isinstance(each, Mapping) else each for each in (old, new)))
+    return same_json(*(_without(schema, ["title"]) if isinstance(schema, Mapping) else schema for schema in (old, new)))
 
 
 def _added(here: str, name: str, old: Schema, new: Schema) -> SchemaChange:
@@ -395,11 +395,11 @@ def _property(here: str, old: Any, new: Any, *, must_be_sent: bool) -> Iterator[
 def _other_properties(pointer: str, old: Schema, new: Schema) -> Iterator[SchemaChange]:
     keyword = "additionalProperties"
     before, after = old.get(keyword, True), new.get(keyword, True)
-    found = schema_changes(join_pointer(pointer, keyword), before, after)
+    changes = schema_changes(join_pointer(pointer, keyword), before, after)
     if isinstance(before, Mapping) and isinstance(after, Mapping):
-        yield from found
+        yield from changes
         return
-    affected = affected_by(found)
+    affected = affected_by(changes)
     reason = affected.words(
         "the same in another form",
         "other keys are now refused, or must fit a schema",
@@ -443,14 +443,14 @@ def _keyword_by_keyword(pointer: str, old: Schema, new: Schema) -> Iterator[Sche
             sides = _accepted(keyword, old), _accepted(keyword, new)
             yield _as_one(join_pointer(pointer, keyword), before, after, *sides, what)
     places, places_now = old.get("prefixItems", []), new.get("prefixItems", [])
-    for index, (gone, come) in enumerate(zip_longest(places, places_now, fillvalue=ABSENT)):
+    for index, (removed, added) in enumerate(zip_longest(places, places_now, fillvalue=ABSENT)):
         place = join_pointer(join_pointer(pointer, "prefixItems"), index)
-        if gone is not ABSENT and come is not ABSENT:
-            yield from schema_changes(place, gone, come)
+        if removed is not ABSENT and added is not ABSENT:
+            yield from schema_changes(place, removed, added)
         else:  # what is at no place of a tuple is one of its items
-            left = _accepted("items", old) if gone is ABSENT else gone
-            right = _accepted("items", new) if come is ABSENT else come
-            yield _as_one(place, gone, come, left, right, "this place of the list")
+            left = _accepted("items", old) if removed is ABSENT else removed
+            right = _accepted("items", new) if added is ABSENT else added
+            yield _as_one(place, removed, added, left, right, "this place of the list")
     empty = [key for key in ("properties", "patternProperties", "prefixItems") if not old.get(key) and not new.get(key)]
     yield from _changed(pointer, old, new, [*sorted(ANNOTATIONS), *empty], AffectedParty.NEITHER, _SAME_VALUES)
     unknown = sorted({*old, *new} - _KNOWN)
@@ -470,8 +470,8 @@ def _accepted(keyword: str, schema: Schema) -> Any:
 def _as_one(pointer: str, old: Any, new: Any, before: Any, after: Any, what: str) -> SchemaChange:
     """Return a single change for an added or removed schema. `before` and `after` say what is accepted without it."""
     affected = affected_by(schema_changes(pointer, before, after))
-    words = affected.words("accepts the same", "narrowed", "widened", "unknown which values still fit")
-    return SchemaChange(pointer, old, new, affected, f"{what}: {words}")
+    effect = affected.words("accepts the same", "narrowed", "widened", "unknown which values still fit")
+    return SchemaChange(pointer, old, new, affected, f"{what}: {effect}")
 
 
 _Alternative: TypeAlias = "tuple[str, Schema]"
@@ -533,14 +533,14 @@ def _union_changes(old: list[_Alternative], new: list[_Alternative]) -> list[Sch
     Senders are not affected if every old alternative is contained in a new one, and readers are not if every new one is
     contained in an old one. Matching alternatives are compared in depth, so that the change is reported at its place.
     """
-    pairs, gone, come = _paired(old, new)
+    pairs, removed, added = _paired(old, new)
     changes = [change for (_, left), (here, right) in pairs for change in schema_changes(here, left, right)]
-    for here, left in gone:
+    for here, left in removed:
         covered = any(AffectedParty.SENDERS not in affected_by(schema_changes("", left, other)) for _, other in new)
         reason = "alternative removed" + (", but another one accepts the same values" if covered else "")
         affected = AffectedParty.of(senders=not covered, readers=False)
         changes.append(SchemaChange(here, left, ABSENT, affected, reason))
-    for here, right in come:
+    for here, right in added:
         covered = any(AffectedParty.READERS not in affected_by(schema_changes("", other, right)) for _, other in old)
         reason = "alternative added" + (", but an old one accepts the same values" if covered else "")
         affected = AffectedParty.of(senders=False, readers=not covered)
@@ -553,7 +553,7 @@ def _paired(
 ) -> tuple[list[tuple[_Alternative, _Alternative]], list[_Alternative], list[_Alternative]]:
     """Pair matching alternatives, and return the unmatched ones of both sides."""
     pairs = []
-    gone, come = list(old), list(new)
+    removed, added = list(old), list(new)
     likenesses: tuple[Callable[[Schema], Any], ...] = (
         lambda schema: json.dumps(_without(schema, ANNOTATIONS), sort_keys=True),
         lambda schema: (_shape(schema), schema.get("title")),
@@ -561,15 +561,15 @@ def _paired(
         types_of,
     )
     for likeness in likenesses:
-        for left in list(gone):
-            match = next((right for right in come if likeness(left[1]) == likeness(right[1])), None)
+        for left in list(removed):
+            match = next((right for right in added if likeness(left[1]) == likeness(right[1])), None)
             if match is not None:
                 pairs.append((left, match))
-                gone.remove(left)
-                come.remove(match)
-    if len(gone) == len(come) == 1:
-        pairs.append((gone.pop(), come.pop()))
-    return pairs, gone, come
+                removed.remove(left)
+                added.remove(match)
+    if len(removed) == len(added) == 1:
+        pairs.append((removed.pop(), added.pop()))
+    return pairs, removed, added
 
 
 def _shape(schema: Schema) -> Any:
@@ -697,9 +697,9 @@ def _rate(old: Definition, new: Definition) -> Verdict:
 def _keys(old: Any, new: Any, what: str, *, added: Impact) -> Verdict:
     if not all(isinstance(keys, list) and all(isinstance(key, str) for key in keys) for keys in (old, new)):
         return _cannot_tell(f"an {what}")
-    gone, come = sorted({*old} - {*new}), sorted({*new} - {*old})
-    if gone:
-        return Impact.BREAKING, f"removed {what} {', '.join(gone)}"
-    if come:
-        return added, f"added {what} {', '.join(come)}"
+    removed, added_keys = sorted({*old} - {*new}), sorted({*new} - {*old})
+    if removed:
+        return Impact.BREAKING, f"removed {what} {', '.join(removed)}"
+    if added_keys:
+        return added, f"added {what} {', '.join(added_keys)}"
     return Impact.COMPATIBLE, "the same keys"

@@ -54,8 +54,8 @@ def canonical_json(definition: Mapping[str, Any]) -> str:
 
 def workflow_of_one(name: str, task: str, inputs: Iterable[str], reference: str) -> dict[str, Any]:
     """Return the definition of a workflow with one task, which gets these inputs of the workflow as its own."""
-    given = {key: f"${{workflow.input.{key}}}" for key in inputs}
-    step = {"name": task, "taskReferenceName": reference, "type": "SIMPLE", "inputParameters": given}
+    parameters = {key: f"${{workflow.input.{key}}}" for key in inputs}
+    step = {"name": task, "taskReferenceName": reference, "type": "SIMPLE", "inputParameters": parameters}
     return {"name": name, "version": 1, "schemaVersion": 2, "tasks": [step]}
 
 
@@ -171,15 +171,15 @@ def json_differences(old: Any, new: Any) -> tuple[Difference, ...]:
 
 def _comparable(definition: Mapping[str, Any]) -> dict[str, Any]:
     """Return the definition without the fields that the server adds."""
-    found = {}
+    comparable = {}
     for key, value in definition.items():
         is_default = key in SERVER_DEFAULTS and same_json(value, SERVER_DEFAULTS[key])
         if value is None or key in SERVER_FIELDS or is_default:
             continue
         if key in SCHEMAS and isinstance(value, Mapping):
             value = {name: item for name, item in value.items() if name not in SERVER_FIELDS}
-        found[key] = value
-    return found
+        comparable[key] = value
+    return comparable
 
 
 def _differences(path: str, old: Any, new: Any) -> Iterator[Difference]:

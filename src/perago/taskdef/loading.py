@@ -43,12 +43,12 @@ class FoundModule:
 
 def find_modules(names: Iterable[str]) -> tuple[FoundModule, ...]:
     """Return the named modules and, for packages, all modules below them, sorted by name, without duplicates."""
-    found: dict[str, FoundModule] = {}
+    modules: dict[str, FoundModule] = {}
     for name in names:
         for module in _below(name):
-            known = found.get(module.name)
-            found[module.name] = module if known is None or module.named else known
-    return tuple(found[name] for name in sorted(found))
+            known = modules.get(module.name)
+            modules[module.name] = module if known is None or module.named else known
+    return tuple(modules[name] for name in sorted(modules))
 
 
 def add_import_roots(candidates: Sequence[Path], names: Iterable[str]) -> list[str]:
@@ -75,14 +75,14 @@ def exists(name: str) -> bool:
 
 def children_of(directories: Iterable[Path]) -> list[str]:
     """Return the modules in these directories, and the subdirectories that contain modules: packages and namespaces."""
-    found = set()
+    names = set()
     for directory in directories:
         with contextlib.suppress(OSError):  # what cannot be read cannot be meant
             for entry in directory.iterdir():
                 holds = entry.suffix == ".py" or any(entry.glob("*.py")) or any(entry.glob("*/*.py"))
                 if entry.stem.isidentifier() and not entry.stem.startswith("__") and holds:
-                    found.add(entry.stem)
-    return sorted(found)
+                    names.add(entry.stem)
+    return sorted(names)
 
 
 def _below(name: str) -> Iterator[FoundModule]:
@@ -177,8 +177,8 @@ def load_task(module: str) -> Task:
 def _only_task(module: ModuleType) -> Task:
     name = module.__name__
     members = [value for value in vars(module).values() if isinstance(_carried_task(value), Task)]
-    found = {id(task): task for task in map(_carried_task, members) if task is not None and task.module == name}
-    tasks = sorted(found.values(), key=lambda task: task.line)
+    declared = {id(task): task for task in map(_carried_task, members) if task is not None and task.module == name}
+    tasks = sorted(declared.values(), key=lambda task: task.line)
     if not tasks:
         imported = {f"{task.name} of {task.module}" for task in map(_carried_task, members) if task is not None}
         elsewhere = ", ".join(sorted(imported))
@@ -201,15 +201,15 @@ def _only_task(module: ModuleType) -> Task:
 
 def _modules_of(package: str) -> str:
     """Return the advice to name one of the modules of a package. Modules that mention `@task` come first."""
-    files = {found.name: found.file for found in find_modules([package]) if found.file and found.name != package}
+    files = {module.name: module.file for module in find_modules([package]) if module.file and module.name != package}
     with_tasks = [name for name, file in files.items() if b"@task" in file.read_bytes()]
     return f"name one of its modules: {listing(with_tasks or [*files], 5)}" if files else ""
 
 
 def _carried_task(value: object) -> Task | None:
     """Return the task of an object, which is the function or a wrapper that copied its attributes."""
-    found = inspect.getattr_static(value, TASK_ATTRIBUTE, None)
-    return found if isinstance(found, Task) else None
+    attribute = inspect.getattr_static(value, TASK_ATTRIBUTE, None)
+    return attribute if isinstance(attribute, Task) else None
 
 
 _LONGEST_REASON = 300
@@ -334,8 +334,8 @@ def _is_library(file: str) -> bool:
 def _directory_of(top: str) -> str:
     """Return the directory below the current one that has a top-level module, `src` first; empty if none has it."""
     places = sorted([*Path().glob(f"*/{top}.py"), *Path().glob(f"*/{top}/")])
-    found = [place.parts[0] for place in places if not place.parts[0].startswith(".")]
-    return "src" if "src" in found else next(iter(found), "")
+    directories = [place.parts[0] for place in places if not place.parts[0].startswith(".")]
+    return "src" if "src" in directories else next(iter(directories), "")
 
 
 def _no_such_module(name: str, missing: str) -> TaskDefinitionError:
@@ -351,14 +351,14 @@ def _no_such_module(name: str, missing: str) -> TaskDefinitionError:
     rest = name.removeprefix(missing)
     near = difflib.get_close_matches(child, others, n=3, cutoff=0.6)
     corrected = [".".join(filter(None, (parent, sibling))) + rest for sibling in near]
-    found = next((one for one in corrected if exists(one)), None)
+    existing = next((candidate for candidate in corrected if exists(candidate)), None)
     where = f"in the package {parent}" if parent else "on the import path (the current directory and sys.path)"
     directory = "" if parent else _directory_of(child)
     if directory == "src":
         install = "; or install your project: pip install -e ." if Path("pyproject.toml").is_file() else ""
         fix = f"{child} is in src, so set PYTHONPATH=src for the command{install}"
-    elif found:
-        fix = f"did you mean {found}?"
+    elif existing:
+        fix = f"did you mean {existing}?"
     elif parent:
         fix = f"correct the path{f'; {parent} has the modules {listing(sorted(others), 5)}' if others else ''}"
     else:

@@ -218,13 +218,13 @@ def commits_of(ref: Any, repository: Any, problems: list[str], pointer: str = "/
 
     Null entries are ignored, because an optional task of a fork may have failed, and then has no output.
     """
-    found: dict[str, None] = {}
+    commits: dict[str, None] = {}
     known = len(problems)
     for claim in _claims(ref, pointer):
         if not (isinstance(claim.value, str) and _COMMIT_ID.fullmatch(claim.value)):
-            found_instead = type(claim.value).__name__ if claim.is_output else shown(claim.value)
+            actual = type(claim.value).__name__ if claim.is_output else shown(claim.value)
             problems.append(
-                f"{claim.pointer}: must be a full commit id (64 hexadecimal digits, lower case), not {found_instead}; "
+                f"{claim.pointer}: must be a full commit id (64 hexadecimal digits, lower case), not {actual}; "
                 "`perago input` prints the head of a branch"
             )
         elif claim.repository not in (None, repository):
@@ -233,13 +233,13 @@ def commits_of(ref: Any, repository: Any, problems: list[str], pointer: str = "/
                 "repositories cannot be joined, so give those of one as a list"
             )
         else:
-            found[claim.value] = None
-    if not found and len(problems) == known:
+            commits[claim.value] = None
+    if not commits and len(problems) == known:
         problems.append(
             f"{pointer}: names no commit: it is empty, or has no complete workspace block (repository, branch, "
             "ref_type, ref); give a commit id, a list of them, or the output of a JOIN"
         )
-    return tuple(found)
+    return tuple(commits)
 
 
 def shown(value: Any) -> str:
@@ -335,11 +335,11 @@ def _without_computed(schema: Any) -> Any:
         return [_without_computed(part) for part in schema]
     if not isinstance(schema, Mapping):
         return schema
-    found = {key: _without_computed(part) for key, part in schema.items()}
+    relaxed = {key: _without_computed(part) for key, part in schema.items()}
     if isinstance(schema.get("required"), list):
         fields = schema.get("properties", {})
-        found["required"] = [name for name in schema["required"] if not fields.get(name, {}).get("readOnly")]
-    return found
+        relaxed["required"] = [name for name in schema["required"] if not fields.get(name, {}).get("readOnly")]
+    return relaxed
 
 
 def _write(model: type[BaseModel], value: BaseModel) -> Any:
@@ -526,11 +526,11 @@ def params_sha256(params: Any) -> str:
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
-def _key_problems(found: Mapping[str, Any], keys: tuple[str, ...], takes: str, parent: str = "") -> Iterator[str]:
+def _key_problems(block: Mapping[str, Any], keys: tuple[str, ...], takes: str, parent: str = "") -> Iterator[str]:
     for key in keys:
-        if key not in found:
+        if key not in block:
             yield f"{join_pointer(parent, key)}: is missing"
-    for key in found:
+    for key in block:
         if key not in keys:
             yield f"{join_pointer(parent, key)}: is unknown; {takes} {' and '.join(keys)}"
 
@@ -558,10 +558,10 @@ def _parse_workspace(block: Any, problems: list[str]) -> WorkspaceInput | None:
         problems.append(f"/workspace: must be an object, not {type(block).__name__}")
         return None
     ref_key: RefKey = "refType" if "refType" in block and "ref_type" not in block else "ref_type"
-    found = list(_workspace_problems(block, ref_key))
-    refs = commits_of(block["ref"], block.get("repository"), found) if "ref" in block else ()
-    problems.extend(found)
-    if found:
+    block_problems = list(_workspace_problems(block, ref_key))
+    refs = commits_of(block["ref"], block.get("repository"), block_problems) if "ref" in block else ()
+    problems.extend(block_problems)
+    if block_problems:
         return None
     return WorkspaceInput(block["repository"], block["branch"], refs, ref_key)
 

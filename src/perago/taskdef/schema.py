@@ -302,13 +302,13 @@ def find_secret(model: type[BaseModel]) -> str | None:
 def types_in(annotation: Any, path: str = "") -> Iterator[tuple[str, type]]:
     """Yield the type and its component types, without duplicates, each with the path of fields that leads there."""
     pending: list[tuple[str, Any]] = [(path, annotation)]
-    found: dict[int, Any] = {}
+    visited: dict[int, Any] = {}
     while pending:
         path, annotation = pending.pop(0)
         origin = typing.get_origin(annotation) or annotation
-        if id(annotation) in found:
+        if id(annotation) in visited:
             continue
-        found[id(annotation)] = annotation
+        visited[id(annotation)] = annotation
         if isinstance(origin, type):
             yield path, origin
         pending += [(f"{path}.{name}" if name else path, part) for name, part in _parts(annotation)]
@@ -503,12 +503,12 @@ def _sample_number(schema: Schema, *, is_integer: bool) -> Any:
     low = schema.get("exclusiveMinimum", schema.get("minimum"))
     high = schema.get("exclusiveMaximum", schema.get("maximum"))
     step = schema.get("multipleOf", 1 if is_integer else None)
-    found = [0]
+    candidates = [0]
     if low is not None and high is not None and step is None:
-        found += [low, high, (low + high) / 2]
+        candidates += [low, high, (low + high) / 2]
     for bound in (low, high):
         if bound is not None:
             nearest = bound if step is None else round(bound / step) * step
-            found += [nearest, nearest + (step or 1), nearest - (step or 1)]
+            candidates += [nearest, nearest + (step or 1), nearest - (step or 1)]
     bounds = {key: value for key, value in schema.items() if key != "multipleOf"}
-    return min((number for number in found if schema_problem(bounds, number) is None), key=abs, default=0)
+    return min((number for number in candidates if schema_problem(bounds, number) is None), key=abs, default=0)
