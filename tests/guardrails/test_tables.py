@@ -238,7 +238,7 @@ def test_keys_in_files_are_the_same_as_keys_in_memory(numbers: list[int | None])
     seen: set[int] = set()
     wanted = next((row for row, key in enumerate(numbers) if key is not None and (key in seen or seen.add(key))), None)  # type: ignore[func-returns-value]
     for kept in (0, 10**6):
-        with closing(Keys(kept=kept)) as keys:
+        with closing(Keys(memory_limit=kept)) as keys:
             for start in range(0, len(numbers), 7):
                 keys.add([pa.array(numbers[start : start + 7], pa.int64())])
             assert keys.first_repetition() == wanted

@@ -58,8 +58,8 @@ class ContentGuardrail(Rule):
 def missing_of(workspace: WorkspaceSpec | None) -> list[tuple[str, str]]:
     """Return the missing libraries of all rules of a workspace, without duplicates."""
     rules = (*workspace.pre, *workspace.post) if workspace else ()
-    found = (rule.missing() for rule in rules if isinstance(rule, ContentGuardrail))
-    return list(dict.fromkeys(each for each in found if each))
+    libraries = (rule.missing() for rule in rules if isinstance(rule, ContentGuardrail))
+    return list(dict.fromkeys(library for library in libraries if library))
 
 
 class Phase(StrEnum):
@@ -107,14 +107,16 @@ def evaluate(
     kinds = cast("Iterable[Rule]", rules)  # each guardrail is of a kind
     judged = [(rule, _finding(rule, rule.evaluate(tree), tree, phase)) for rule in kinds]
     if disk is None or not all(finding.satisfied for _, finding in judged):
-        return tuple(found for rule, found in judged if not (isinstance(rule, ContentGuardrail) and found.satisfied))
+        return tuple(
+            finding for rule, finding in judged if not (isinstance(rule, ContentGuardrail) and finding.satisfied)
+        )
     findings, is_as_scanned = [], True
     for rule, finding in judged:
         if not isinstance(rule, ContentGuardrail):
             findings.append(finding)
         elif is_as_scanned:
-            seen, is_as_scanned = _look(rule, disk, tree, phase)
-            findings.append(seen)
+            content_finding, is_as_scanned = _look(rule, disk, tree, phase)
+            findings.append(content_finding)
     return tuple(findings)
 
 
@@ -128,10 +130,10 @@ def naming_hidden(
     def noted(finding: Finding) -> Finding:
         rule = by_text.get(finding.rule or "")
         files = [] if finding.satisfied or finding.is_defect else [path for path in hidden if not path.endswith("/")]
-        found = [path for path in files if _is_about(rule, path) or ("." in path and path in finding.message)]
-        if not found:
+        hidden_files = [path for path in files if _is_about(rule, path) or ("." in path and path in finding.message)]
+        if not hidden_files:
             return finding
-        names = listing([quoted(path) for path in sorted(found)], 3)
+        names = listing([quoted(path) for path in sorted(hidden_files)], 3)
         return replace(finding, message=f"{finding.message}; the task does not see {names}: {view}")
 
     return tuple(map(noted, findings)) if hidden else tuple(findings)
@@ -167,9 +169,9 @@ def _look(rule: ContentGuardrail, disk: Tree, tree: Listing, phase: Phase) -> tu
     try:
         return _finding(rule, rule.look_into(disk), tree, phase), True
     except GuardrailDefect as defect:
-        words = f"{phase} guardrail {rule.brief}: {defect}"
-        found = Finding(str(rule), False, 0, words, is_defect=True, detail=defect.detail)
-        return found, not defect.has_changed_the_tree
+        message = f"{phase} guardrail {rule.brief}: {defect}"
+        finding = Finding(str(rule), False, 0, message, is_defect=True, detail=defect.detail)
+        return finding, not defect.has_changed_the_tree
 
 
 def _finding(rule: Rule, verdict: Verdict, tree: Listing, phase: Phase) -> Finding:

@@ -96,14 +96,14 @@ def traceback_of(error: BaseException) -> str:
 
 def _is_in_python(ident: int) -> bool:
     """Whether the thread is executing Python code, and not waiting in C code."""
-    seen = set()
+    positions = set()
     for _ in range(_LOOKS):
         frame = sys._current_frames().get(ident)
         if frame is None:
             return False
-        seen.add((frame.f_code, frame.f_lasti))
+        positions.add((frame.f_code, frame.f_lasti))
         step = dis.opname[frame.f_code.co_code[frame.f_lasti]]
-        if len(seen) > 1 or step == "RESUME" or "JUMP_BACKWARD" in step:  # where Python itself changes threads
+        if len(positions) > 1 or step == "RESUME" or "JUMP_BACKWARD" in step:  # where Python itself changes threads
             return True
         time.sleep(_BETWEEN)
     return False
@@ -297,6 +297,6 @@ def _changes(before: Tree) -> str | None:
         ("added", [path for path in now.files if path not in before.files]),
         ("removed", [path for path in before.files if path not in now.files]),
     )
-    words = [f"{verb} {listing([quoted(path) for path in paths], 3)}" for verb, paths in parts if paths]
+    changes = [f"{verb} {listing([quoted(path) for path in paths], 3)}" for verb, paths in parts if paths]
     others = now.directories != before.directories or now.irregular != before.irregular
-    return "; ".join(words) or ("made or removed directories or links" if others else None)
+    return "; ".join(changes) or ("made or removed directories or links" if others else None)

@@ -68,8 +68,8 @@ def _similar_file(pattern: str, tree: Listing) -> str | None:
         return None
     for similar in (f"{pattern}*", f"**/{name}"):
         matches = compile_glob(similar).fullmatch
-        if found := min((path for path in tree.sizes if matches(path)), default=None):
-            return f"there is {quoted(found)}"
+        if nearest := min((path for path in tree.sizes if matches(path)), default=None):
+            return f"there is {quoted(nearest)}"
     return None
 
 

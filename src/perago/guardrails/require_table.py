@@ -244,16 +244,16 @@ def require_table(
         show_values=bool(show_values),
     )
     if rule.min_rows is not None and rule.max_rows is not None and rule.max_rows < rule.min_rows:
-        words = f"max_rows {rule.max_rows} is less than min_rows {rule.min_rows}, so no table can satisfy it"
-        raise _wrong(canonical, words, "raise max_rows or lower min_rows")
+        problem = f"max_rows {rule.max_rows} is less than min_rows {rule.min_rows}, so no table can satisfy it"
+        raise _wrong(canonical, problem, "raise max_rows or lower min_rows")
     if schema is not None and not rule.schema_module:
-        words = f"schema is an object of type {type(schema).__name__}, not a model of pandera"
-        raise _wrong(canonical, words, "give a subclass of pandera.DataFrameModel, or a pandera.DataFrameSchema")
+        problem = f"schema is an object of type {type(schema).__name__}, not a model of pandera"
+        raise _wrong(canonical, problem, "give a subclass of pandera.DataFrameModel, or a pandera.DataFrameSchema")
     return RequireTable(canonical, rule)
 
 
-def _wrong(pattern: str, words: str, fix: str) -> Exception:
-    return calling_line().error(f"require_table({pattern!r}): {words}", fix=fix)
+def _wrong(pattern: str, problem: str, fix: str) -> Exception:
+    return calling_line().error(f"require_table({pattern!r}): {problem}", fix=fix)
 
 
 def _by_name(pattern: str) -> Format | None:
@@ -261,16 +261,16 @@ def _by_name(pattern: str) -> Format | None:
     return next((kind for ending, kind in ENDINGS.items() if name.endswith(ending)), None)
 
 
-def _format(pattern: str, given: object) -> Format:
-    if given is not None:
-        if given not in tuple(Format):
-            raise _wrong(pattern, f"format is {given!r}", f"write one of {', '.join(map(repr, map(str, Format)))}")
-        return Format(str(given))
-    found = _by_name(pattern)
-    if found is None:
+def _format(pattern: str, declared: object) -> Format:
+    if declared is not None:
+        if declared not in tuple(Format):
+            raise _wrong(pattern, f"format is {declared!r}", f"write one of {', '.join(map(repr, map(str, Format)))}")
+        return Format(str(declared))
+    format_of_pattern = _by_name(pattern)
+    if format_of_pattern is None:
         fix = f"let it end in {', '.join(ENDINGS)}, or give format='csv'"
         raise _wrong(pattern, "the pattern does not show the format of the tables", fix)
-    return found
+    return format_of_pattern
 
 
 def _columns(pattern: str, columns: object) -> Iterable[tuple[str, ColumnType]]:
@@ -300,10 +300,10 @@ def _number(pattern: str, what: str, number: object) -> int | None:
 
 
 def _names(pattern: str, what: str, names: object) -> tuple[str, ...]:
-    found = (names,) if isinstance(names, str) else names if names is not None else ()
-    if not isinstance(found, Sequence) or not all(isinstance(name, str) and name for name in found):
+    columns = (names,) if isinstance(names, str) else names if names is not None else ()
+    if not isinstance(columns, Sequence) or not all(isinstance(name, str) and name for name in columns):
         raise _wrong(pattern, f"{what} is {names!r}, not names of columns", f"write {what}=['name']")
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(columns))
 
 
 def _delimiter(pattern: str, delimiter: object) -> str:
@@ -314,5 +314,5 @@ def _delimiter(pattern: str, delimiter: object) -> str:
 
 def _written(kind: ColumnType) -> str:
     """Return the source of a type: its bare name if it is a built-in, or a text."""
-    simple = {each.__name__ for each in PYTHON_TYPES if each.__module__ == "builtins"}
+    simple = {python_type.__name__ for python_type in PYTHON_TYPES if python_type.__module__ == "builtins"}
     return str(kind) if str(kind) in simple else repr(str(kind))

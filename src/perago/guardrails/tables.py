@@ -43,9 +43,9 @@ PARTS = 64
 class Keys:
     """The keys of a table, in the order of its rows. Close it: it may have files."""
 
-    def __init__(self, *, kept: int = KEPT) -> None:
-        """`kept`: the number of bytes that stay in memory."""
-        self._kept = kept
+    def __init__(self, *, memory_limit: int = KEPT) -> None:
+        """`memory_limit`: the number of bytes that stay in memory."""
+        self._kept = memory_limit
         self._tables: list[Any] = []
         self._size = 0
         self._rows = 0
@@ -74,12 +74,12 @@ class Keys:
         if not self._parts:
             return _first_repetition(pa.concat_tables(self._tables)) if self._tables else None
         self._spill()
-        found = []
+        repetitions = []
         for path, writer in self._parts:
             writer.close()
             with pa.OSFile(str(path)) as file:
-                found.append(_first_repetition(pyarrow.ipc.open_stream(file).read_all()))
-        return min((row for row in found if row is not None), default=None)
+                repetitions.append(_first_repetition(pyarrow.ipc.open_stream(file).read_all()))
+        return min((row for row in repetitions if row is not None), default=None)
 
     def _spill(self) -> None:
         if not self._tables:
@@ -170,9 +170,9 @@ class Checks:
         self._problems.pop(("null", name), None)
         self._say("missing", name, f"column {quoted(name)} is missing: no row has a value for it")
 
-    def wrong_type(self, name: str, words: str) -> None:
+    def wrong_type(self, name: str, actual: str) -> None:
         """Record that the complete column has another type."""
-        self._say("type", name, f"column {quoted(name)} is {words}, not {self.rule.types[name]}")
+        self._say("type", name, f"column {quoted(name)} is {actual}, not {self.rule.types[name]}")
 
     def wrong_value(self, name: str, index: int, value: object) -> None:
         """Record that a row of this batch, counted from 0, has a value of another type."""
@@ -211,12 +211,12 @@ class Checks:
             self._say("rows", "", f"it has {count(self.rows, 'row')}, but at most {rule.max_rows:,} are allowed")
         if (row := self._keys.first_repetition()) is not None:
             named = ", ".join(quoted(name) for name in rule.unique)
-            words = f"column {named}" if len(rule.unique) == 1 else f"columns {named} together"
-            self._say("unique", "", f"{words}: row {row + 1:,} repeats an earlier one")
+            label = f"column {named}" if len(rule.unique) == 1 else f"columns {named} together"
+            self._say("unique", "", f"{label}: row {row + 1:,} repeats an earlier one")
         return self.problems
 
-    def _say(self, sort: str, name: str, words: str) -> None:
-        self._problems.setdefault((sort, name), words)
+    def _say(self, sort: str, name: str, problem: str) -> None:
+        self._problems.setdefault((sort, name), problem)
 
 
 def wrong_text(kind: ColumnType, texts: pa.Array) -> int | None:
@@ -282,9 +282,9 @@ def read_csv(file: BinaryIO, rule: TableRule, checks: Checks) -> None:
             checks.batch(columns, batch.num_rows)
     except pa.ArrowInvalid as error:
         is_long = "straddl" in str(error)  # Arrow's own words may quote a row
-        words = f"a row after row {checks.rows:,} is longer than {size(BLOCK)}"
-        words = words if is_long else f"it is not valid CSV after row {checks.rows:,}"
-        raise Unreadable(source.problem or odd.words or words) from None
+        problem = f"a row after row {checks.rows:,} is longer than {size(BLOCK)}"
+        problem = problem if is_long else f"it is not valid CSV after row {checks.rows:,}"
+        raise Unreadable(source.problem or odd.words or problem) from None
     finally:
         source.stop()
     if source.problem:
@@ -417,20 +417,20 @@ def _arrow_schema(rule: TableRule) -> Any:
 
 def _blocks(file: BinaryIO, checks: Checks) -> Iterator[bytes]:
     """Yield the file in blocks of complete lines."""
-    kept = b""
+    partial_line = b""
     if file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
         file.seek(0)
     while data := file.read(BLOCK):
         whole, line_end, rest = data.rpartition(b"\n")
         if line_end:
-            yield kept + whole + line_end
-            kept = rest
+            yield partial_line + whole + line_end
+            partial_line = rest
         else:
-            kept += data
-        if len(kept) > BLOCK:
+            partial_line += data
+        if len(partial_line) > BLOCK:
             raise Unreadable(f"a row after row {checks.rows:,} is longer than {size(BLOCK)}")
-    if kept:
-        yield kept
+    if partial_line:
+        yield partial_line
 
 
 def _by_arrow(block: bytes, rows: int, schema: Any, rule: TableRule, checks: Checks) -> dict[str, Any] | None:
@@ -540,7 +540,7 @@ def read_parquet(file: BinaryIO, rule: TableRule, checks: Checks) -> None:
         kind = schema.field(name).type
         value = kind.value_type if _types.is_dictionary(kind) else kind
         means = (*_MEANS[rule.types[name]], _types.is_null) if name in rule.types else ()
-        if means and not any(each(value) for each in means):
+        if means and not any(is_type(value) for is_type in means):
             checks.wrong_type(name, str(kind).partition("[")[0] if not _types.is_nested(kind) else "nested")
     with_nulls = [name for name in rule.not_null if name in present and _may_have_nulls(table, name)]
     keys = rule.unique if all(name in present for name in rule.unique) else ()
@@ -555,10 +555,10 @@ def read_parquet(file: BinaryIO, rule: TableRule, checks: Checks) -> None:
         raise _unreadable(error, f"its data are broken after row {checks.rows:,}") from None
 
 
-def _unreadable(error: Exception, words: str) -> Exception:
+def _unreadable(error: Exception, problem: str) -> Exception:
     """Re-raise an OSError with a number, because it comes from the disk. pyarrow raises others for the contents of a
     file."""
-    return error if isinstance(error, OSError) and error.errno is not None else Unreadable(words)
+    return error if isinstance(error, OSError) and error.errno is not None else Unreadable(problem)
 
 
 def _may_have_nulls(table: Any, name: str) -> bool:
@@ -566,8 +566,8 @@ def _may_have_nulls(table: Any, name: str) -> bool:
     for group in range(table.metadata.num_row_groups):
         metadata = table.metadata.row_group(group)
         parts = [metadata.column(number) for number in range(metadata.num_columns)]
-        found = next((part for part in parts if part.path_in_schema == name), None)
-        statistics = found.statistics if found is not None and found.is_stats_set else None
+        chunk = next((part for part in parts if part.path_in_schema == name), None)
+        statistics = chunk.statistics if chunk is not None and chunk.is_stats_set else None
         if statistics is None or not statistics.has_null_count or statistics.null_count:
             return True
     return False
@@ -615,15 +615,15 @@ def _frame(file: BinaryIO, rule: TableRule) -> Any:
 
 def _failures(cases: Any, rule: TableRule) -> list[str]:
     rows = cases.to_dicts() if hasattr(cases, "to_dicts") else cases.to_dict("records")
-    found: list[str] = []
+    failures: list[str] = []
     for row in rows[:_MOST]:
         column, check, index = row.get("column"), row.get("check"), row.get("index")
         if check == "column_in_dataframe":
-            found.append(f"column {quoted(str(row.get('failure_case')))} is missing")
+            failures.append(f"column {quoted(str(row.get('failure_case')))} is missing")
             continue
         where = f"column {quoted(str(column))}" if isinstance(column, str) else "the table"
         place = f" in row {int(index) + 1:,}" if isinstance(index, int | float) and index == index else ""
         value = f": {quoted(str(row.get('failure_case')))}" if rule.show_values else ""
-        found.append(f"{where} breaks {one_line(str(check), 100)}{place}{value}")
+        failures.append(f"{where} breaks {one_line(str(check), 100)}{place}{value}")
     more = [f"and {len(rows) - _MOST:,} more failures of its schema"] if len(rows) > _MOST else []
-    return [*found, *more]
+    return [*failures, *more]
