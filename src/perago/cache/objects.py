@@ -178,8 +178,8 @@ def read_ledger(directory: int) -> Ledger:
         os.close(file)
 
 
-def _parsed(found: dict[str, Any] | None) -> Ledger:
-    known = {field.name: (found or {}).get(field.name) for field in fields(Ledger)}
+def _parsed(document: dict[str, Any] | None) -> Ledger:
+    known = {field.name: (document or {}).get(field.name) for field in fields(Ledger)}
     if not all(isinstance(value, int | float) and value >= 0 for value in known.values()):
         return Ledger()
     return Ledger(**known)  # type: ignore[arg-type]
@@ -354,46 +354,46 @@ class Shelf:
         finally:
             os.close(self._directory)
 
-    def holds(self, wanted: ObjectId) -> bool:
+    def holds(self, object_id: ObjectId) -> bool:
         """Whether an entry for the object exists. `copy_to` may still find that it is damaged."""
         try:
-            os.stat(self._name(wanted), dir_fd=self._directory, follow_symlinks=False)
+            os.stat(self._name(object_id), dir_fd=self._directory, follow_symlinks=False)
         except OSError:
             return False
         return True
 
-    def copy_to(self, wanted: ObjectId, destination: int) -> bool:
+    def copy_to(self, object_id: ObjectId, destination: int) -> bool:
         """Fill the empty open file `destination` with an object. Return False if there is no entry; the file is still
         empty then.
 
         Raises:
             OSError: the disk is full.
         """
-        found = wanted.can_be_checked and self._copy(wanted, self._name(wanted), destination)
+        is_hit = object_id.can_be_checked and self._copy(object_id, self._name(object_id), destination)
         with self._lock:
-            self.hits += found
-            self.misses += not found
-            self._hit_bytes += wanted.size if found else 0
-            self._needed -= on_disk(wanted.size) if found else 0
-        return found
+            self.hits += is_hit
+            self.misses += not is_hit
+            self._hit_bytes += object_id.size if is_hit else 0
+            self._needed -= on_disk(object_id.size) if is_hit else 0
+        return is_hit
 
     def note_miss(self) -> None:
         """Count an object that was not requested because it has no entry (`holds`)."""
         with self._lock:
             self.misses += 1
 
-    def add(self, found: ObjectId, source: int, checksum: bytes) -> None:
+    def add(self, object_id: ObjectId, source: int, checksum: bytes) -> None:
         """Add a copy of an object from the open file `source`, if there is room.
 
         Args:
-            found: the object.
+            object_id: the object.
             source: a file with its bytes, open for reading.
             checksum: the XXH3-128 of the verified bytes. If the file has changed in the meantime, the next use detects
                 that.
         """
-        if (addition := self.begin(found.size, can_be_checked=found.can_be_checked)) is not None:
+        if (addition := self.begin(object_id.size, can_be_checked=object_id.can_be_checked)) is not None:
             addition.copy(source)
-            addition.finish(found, checksum)
+            addition.finish(object_id, checksum)
 
     def begin(self, size: int, *, can_be_checked: bool = True) -> Addition | None:
         """Begin to add an object of `size` bytes; None if there is no room for it, or it cannot be checked. The caller
@@ -420,12 +420,14 @@ class Shelf:
                 self._added -= size
                 self._room += size
 
-    def _name(self, wanted: ObjectId) -> str:
+    def _name(self, object_id: ObjectId) -> str:
         cache = self._cache
-        identity = "\0".join((cache.server, cache.access_key, wanted.address, wanted.checksum, str(wanted.size)))
+        identity = "\0".join(
+            (cache.server, cache.access_key, object_id.address, object_id.checksum, str(object_id.size))
+        )
         return hashlib.blake2b(identity.encode(errors="surrogatepass"), digest_size=20).hexdigest() + SEALED
 
-    def _copy(self, wanted: ObjectId, name: str, destination: int) -> bool:
+    def _copy(self, object_id: ObjectId, name: str, destination: int) -> bool:
         try:
             source = os.open(name, _READ, dir_fd=self._directory)
         except FileNotFoundError:
@@ -435,7 +437,7 @@ class Shelf:
                 self._drop(name, 0)
             return False
         try:
-            if self._deliver(wanted, name, source, destination):
+            if self._deliver(object_id, name, source, destination):
                 return True
         except OSError as error:
             if error.errno in _FULL:
@@ -444,16 +446,16 @@ class Shelf:
             os.close(source)
         os.ftruncate(destination, 0)
         os.lseek(destination, 0, os.SEEK_SET)
-        self._drop(name, wanted.size + SEAL_BYTES)
+        self._drop(name, object_id.size + SEAL_BYTES)
         return False
 
-    def _deliver(self, wanted: ObjectId, name: str, source: int, destination: int) -> bool:
+    def _deliver(self, object_id: ObjectId, name: str, source: int, destination: int) -> bool:
         """Copy an entry and compare the checksum of the copied bytes with the entry's seal; False if they differ."""
         status, checksum = os.fstat(source), xxhash.xxh3_128()
-        if not can_be_sealed(status, wanted.size):
+        if not can_be_sealed(status, object_id.size):
             return False
-        copy_bytes(source, destination, wanted.size, checksum)
-        if os.pread(source, SEAL_BYTES, wanted.size) != seal_of(name, checksum.digest()):
+        copy_bytes(source, destination, object_id.size, checksum)
+        if os.pread(source, SEAL_BYTES, object_id.size) != seal_of(name, checksum.digest()):
             return False
         if (now := time.time_ns()) - status.st_atime_ns > _USED_AGAIN:
             os.utime(source, ns=(now, status.st_mtime_ns))
@@ -515,11 +517,11 @@ class Addition:
         except OSError:
             self._give_up()
 
-    def finish(self, found: ObjectId, checksum: bytes) -> None:
-        """Make it the entry of the object `found`, whose bytes have this XXH3-128."""
-        shelf, name = self._shelf, self._shelf._name(found)
+    def finish(self, object_id: ObjectId, checksum: bytes) -> None:
+        """Make it the entry of the object `object_id`, whose bytes have this XXH3-128."""
+        shelf, name = self._shelf, self._shelf._name(object_id)
         try:
-            if self._file is None or not found.can_be_checked or os.fstat(self._file).st_size != self._size:
+            if self._file is None or not object_id.can_be_checked or os.fstat(self._file).st_size != self._size:
                 return self.discard()
             os.pwrite(self._file, seal_of(name, checksum), self._size)
             self._close()

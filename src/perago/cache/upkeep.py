@@ -188,15 +188,15 @@ def give_room(root: Path, size: int) -> bool:
 def _shrink(directory: int, entries: Iterable[_Entry], target: int) -> int:
     """Delete entries until at most `target` bytes are left, and note the size in the ledger."""
     oldest_first = sorted(entries)
-    held, gone = _total(oldest_first), 0
+    held, deleted = _total(oldest_first), 0
     for entry in oldest_first:
         if held <= target:
             break
         _unlink(entry.name, directory)
-        held, gone = held - entry.size, gone + 1
+        held, deleted = held - entry.size, deleted + 1
     with contextlib.suppress(TimeoutError), locked_ledger(directory) as ledger:
         ledger.size, ledger.counted = held, time.time()
-    return gone
+    return deleted
 
 
 def _total(entries: Iterable[_Entry]) -> int:
@@ -239,8 +239,8 @@ def _is_abandoned(name: str, directory: int, age: float) -> bool:
 
 
 def _names(directory: int) -> list[str]:
-    with os.scandir(directory) as found:
-        return [entry.name for entry in found]
+    with os.scandir(directory) as entries:
+        return [entry.name for entry in entries]
 
 
 def _unlink(name: str, directory: int) -> None:

@@ -165,10 +165,10 @@ def detect_changes(baseline: Baseline, tree: Tree) -> Changes:
 
 
 def _removed(baseline: Baseline, tree: Tree) -> list[ChangedFile]:
-    gone = {path: file.entry for path, file in baseline.files.items() if path not in tree.files}
+    deleted = {path: file.entry for path, file in baseline.files.items() if path not in tree.files}
     removed = [
         ChangedFile(path, entry.size, entry.checksum, entry.content_type, entry.metadata)
-        for path, entry in gone.items()
+        for path, entry in deleted.items()
     ]
     markers = [f"{marker}/" for marker in baseline.markers]
     replaced = [marker for marker in markers if any(above in tree.files for above in directories_above(marker))]
@@ -225,8 +225,8 @@ def _hash_in_threads(workspace: Descent, files: Mapping[str, FileStat]) -> dict[
             parts = list(pool.map(part, range(threads)))
         finally:
             ended.set()  # leaving the block waits for all threads, even if the delivery is lost
-    found = {path: checksum for part in parts for path, checksum in part.items()}
-    return {path: found[path] for path in files}
+    checksums = {path: checksum for part in parts for path, checksum in part.items()}
+    return {path: checksums[path] for path in files}
 
 
 def _hash_file(workspace: Descent, path: str, expected: FileStat) -> str:

@@ -245,7 +245,7 @@ def check_closed(root: Path) -> None:
         FileChanging: it has.
     """
     left = _open_for_writing(root)
-    files = (each for each in gc.get_objects() if type(each) is io.FileIO and not each.closed) if left else ()
+    files = (file for file in gc.get_objects() if type(file) is io.FileIO and not file.closed) if left else ()
     if left and left.keys().isdisjoint(file.fileno() for file in files):
         gc.collect()
         left = _open_for_writing(root)
@@ -259,7 +259,7 @@ def check_closed(root: Path) -> None:
 
 def _open_for_writing(root: Path) -> dict[int, str]:
     """Return the files below `root` by their descriptors."""
-    top, found = f"{os.path.realpath(root)}{os.sep}", {}  # `resolve` fails for a loop of links
+    top, paths = f"{os.path.realpath(root)}{os.sep}", {}  # `resolve` fails for a loop of links
     with contextlib.suppress(OSError), os.scandir("/proc/self/fd") as descriptors:
         for entry in descriptors:
             with contextlib.suppress(OSError):
@@ -267,8 +267,8 @@ def _open_for_writing(root: Path) -> dict[int, str]:
                 number = int(entry.name)
                 is_written = fcntl.fcntl(number, fcntl.F_GETFL) & (os.O_WRONLY | os.O_RDWR)
                 if is_written and path.startswith(top) and os.fstat(number).st_nlink:
-                    found[number] = path.removeprefix(top)
-    return found
+                    paths[number] = path.removeprefix(top)
+    return paths
 
 
 class _Scan:
