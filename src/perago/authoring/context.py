@@ -160,7 +160,7 @@ def _with(before: Measured, value: float) -> Measured:
 
 def metrics_json(measured: Iterable[Measured]) -> dict[str, dict[str, str | float]]:
     """Return the reported metrics as JSON, by name."""
-    return {one.name: {"kind": one.kind, "value": one.value, "count": one.count} for one in measured}
+    return {metric.name: {"kind": metric.kind, "value": metric.value, "count": metric.count} for metric in measured}
 
 
 def _ignore_log(text: str) -> None:
@@ -263,9 +263,9 @@ def current() -> Current:
 
     Threads of the function see it, too, as long as the process runs one attempt at a time.
     """
-    found = _current.get(None)
-    if found is not None:
-        return found
+    attempt = _current.get(None)
+    if attempt is not None:
+        return attempt
     return _running[0] if len(_running) == 1 else _OUTSIDE
 
 

@@ -155,11 +155,11 @@ def declares(written: str, *, named_only: bool = False) -> Callable[[Callable[P,
             try:
                 signature.bind(*args, **kwargs)
             except TypeError as error:
-                words = str(error).replace(" keyword-only", "")  # the words of Python 3.11, in every version
+                problem = str(error).replace(" keyword-only", "")  # the words of Python 3.11, in every version
                 unknown = next((name for name in kwargs if name not in signature.parameters), "")
                 near = difflib.get_close_matches(unknown, signature.parameters, n=1)
                 meant = f"; did you mean {near[0]!r}?" if near else ""
-                raise calling_line().error(f"{written}: {words}{meant}", takes) from None
+                raise calling_line().error(f"{written}: {problem}{meant}", takes) from None
             return function(*args, **kwargs)
 
         return call
@@ -167,15 +167,15 @@ def declares(written: str, *, named_only: bool = False) -> Callable[[Callable[P,
     return decorate
 
 
-def declared_list(name: str, what: str, given: object, fix: str, *, but: type = str) -> tuple[Any, ...]:
+def declared_list(name: str, what: str, declared: object, fix: str, *, but: type = str) -> tuple[Any, ...]:
     """Return an argument that is a list of `what`.
 
     Raises:
         InvalidDeclaration: it is anything else, such as a text or one item, which is a `but`.
     """
-    if isinstance(given, str | but) or not isinstance(given, Iterable):
-        raise InvalidDeclaration(f"{name} must be a list of {what}, not {type(given).__name__}", fix)
-    return tuple(given)
+    if isinstance(declared, str | but) or not isinstance(declared, Iterable):
+        raise InvalidDeclaration(f"{name} must be a list of {what}, not {type(declared).__name__}", fix)
+    return tuple(declared)
 
 
 LARGEST_INT = 2**31 - 1
@@ -199,7 +199,7 @@ class Declaration(BaseModel):
         except ValidationError as error:
             problems = [_problem(type(self), details) for details in error.errors(include_url=False)]
             message = f"{type(self).__name__}: {'; '.join(problems)}"
-            is_about_a_field = any(each["type"] in ("extra_forbidden", "missing") for each in error.errors())
+            is_about_a_field = any(details["type"] in ("extra_forbidden", "missing") for details in error.errors())
             fix = _its_fields(type(self)) if is_about_a_field else None
             raise calling_line().error(message, fix=fix) from None
 
@@ -244,23 +244,23 @@ def _problem(model: type[BaseModel], details: ErrorDetails) -> str:
 
 
 def _expectation(details: ErrorDetails) -> str:
-    given = type(details["input"]).__name__
+    actual = type(details["input"]).__name__
     expected = details.get("ctx", {})
     match details["type"]:
         case "int_type" | "int_from_float":
-            return f"must be an int, not {given}"
+            return f"must be an int, not {actual}"
         case "float_type":
-            return f"must be a number, not {given}"
+            return f"must be a number, not {actual}"
         case "finite_number":
             return "must be a finite number"
         case "bool_type":
-            return f"must be True or False, not {given}"
+            return f"must be True or False, not {actual}"
         case "string_type":
-            return f"must be a str, not {given}"
+            return f"must be a str, not {actual}"
         case "literal_error":
             return f"must be {expected['expected']}, not {details['input']!r}"
         case "model_type" | "model_attributes_type":
-            return f"must be {expected.get('class_name', 'a declaration')}(...), not {given}"
+            return f"must be {expected.get('class_name', 'a declaration')}(...), not {actual}"
     return details["msg"].replace("Input should be", "must be")
 
 

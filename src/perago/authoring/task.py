@@ -44,8 +44,8 @@ def canonical_patterns(patterns: object) -> tuple[str, ...]:
         InvalidDeclaration: it is not a list of patterns, or one of them matches no withheld variable.
     """
     fix = 'write environment=["LAKECTL_*"], or leave it out'
-    found = declared_list("environment", "patterns", patterns, fix)
-    for pattern in found:
+    declared = declared_list("environment", "patterns", patterns, fix)
+    for pattern in declared:
         if not isinstance(pattern, str) or not _PATTERN.fullmatch(pattern):
             raise InvalidDeclaration(f"environment: {pattern!r} is not a pattern for names of variables", fix)
         literal, *_ = re.split(r"[*?\[]", pattern, maxsplit=1)
@@ -56,7 +56,7 @@ def canonical_patterns(patterns: object) -> tuple[str, ...]:
                 "the function gets all other variables anyway",
                 fix,
             )
-    return found
+    return declared
 
 
 def withheld(environment: Iterable[str], allowed: Iterable[str] = ()) -> list[str]:
@@ -326,8 +326,8 @@ def get_task(function: object) -> Task | None:
 
     A wrapper around a task function is not a task, even if it has copied the function's attributes.
     """
-    found = inspect.getattr_static(function, TASK_ATTRIBUTE, None)
-    return found if isinstance(found, Task) and found.function is function else None
+    attribute = inspect.getattr_static(function, TASK_ATTRIBUTE, None)
+    return attribute if isinstance(attribute, Task) and attribute.function is function else None
 
 
 def _refuse_second_task(function: FunctionType) -> None:
@@ -374,9 +374,9 @@ def _check_workspace_and_controls(workspace: WorkspaceSpec | None, controls: Tas
 def _check_type(name: str, value: object, expected: type, *, optional: bool = False) -> None:
     if isinstance(value, expected) or (optional and value is None):
         return
-    given = f"the class {value.__name__}" if isinstance(value, type) else f"an object of type {type(value).__name__}"
+    actual = f"the class {value.__name__}" if isinstance(value, type) else f"an object of type {type(value).__name__}"
     raise InvalidDeclaration(
-        f"{name} must be {expected.__name__}(...), not {given}", f"write {name}={expected.__name__}(...)"
+        f"{name} must be {expected.__name__}(...), not {actual}", f"write {name}={expected.__name__}(...)"
     )
 
 

@@ -120,13 +120,13 @@ class Listing:
     @cached_property
     def directories(self) -> frozenset[str]:
         """Every directory: those above a file, and those given. Only hints need them."""
-        found = set(self._given)
+        directories = set(self._given)
         for path in self.sizes:
             above = path.rpartition("/")[0]
-            while above and above not in found:
-                found.add(above)
+            while above and above not in directories:
+                directories.add(above)
                 above = above.rpartition("/")[0]
-        return frozenset(found)
+        return frozenset(directories)
 
 
 @dataclass(frozen=True, slots=True)

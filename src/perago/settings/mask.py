@@ -95,12 +95,12 @@ def redact_text(text: str) -> tuple[str, list[str]]:
     Secrets are passwords and secret parameters of addresses, assignments to names of secrets, options of commands,
     headers with credentials, and values that have the form of a key or token.
     """
-    found: list[str] = []
+    secrets: list[str] = []
 
     def without(secret: str) -> str:
         if secret.strip("\"'") == "" or secret.strip("\"'").startswith(STRUCK_OUT):
             return secret
-        found.append(secret.strip("\"'"))
+        secrets.append(secret.strip("\"'"))
         return STRUCK_OUT
 
     def login(match: re.Match[str]) -> str:
@@ -110,8 +110,8 @@ def redact_text(text: str) -> tuple[str, list[str]]:
         return match[1] + (without(user) if may_be_token(user) else user)
 
     def header(match: re.Match[str]) -> str:
-        words = match[2].split()
-        return match[0] if len(words) > 1 and all(map(_is_word, words)) else match[1] + without(match[2])
+        credentials = match[2].split()
+        return match[0] if len(credentials) > 1 and all(map(_is_word, credentials)) else match[1] + without(match[2])
 
     def scheme(match: re.Match[str]) -> str:
         is_prose = not _is_basic(match[3]) if match[1].lower() == "basic" else _is_word(match[3])
@@ -138,11 +138,11 @@ def redact_text(text: str) -> tuple[str, list[str]]:
         """Redact an address that is the parameter of another one, and show it unquoted."""
         if "%" not in match[0]:
             return match[0]
-        before = len(found)
+        before = len(secrets)
         clear = redacted(unquote(unquote(match[0])))
-        return clear if len(found) > before else match[0]
+        return clear if len(secrets) > before else match[0]
 
-    return _PIECE.sub(unquoted, redacted(text)), found
+    return _PIECE.sub(unquoted, redacted(text)), secrets
 
 
 def _is_prose(name: re.Match[str], value: re.Match[str]) -> bool:
@@ -185,7 +185,7 @@ def _forms(secret: str) -> Iterator[str]:
     content = secret.encode("utf-8", "surrogatepass")
     for quoted in (quote(content, safe=""), quote(content), quote_plus(content), quote_plus(content, safe="/")):
         yield quoted
-        yield re.sub("%..", lambda found: found[0].lower(), quoted)
+        yield re.sub("%..", lambda escape: escape[0].lower(), quoted)
     for shift in range(3):
         standard = _base64_core(content, shift)
         if len(standard) >= _SHORTEST:

@@ -230,9 +230,9 @@ def _secrets_of(name: str, value: str) -> Iterator[str]:
         if looks_secret(name):
             yield value
         with contextlib.suppress(ValueError):  # a value may be JSON
-            found = json.loads(value)
+            document = json.loads(value)
             yield from (
-                (str(text) for key, text in found.items() if looks_secret(key)) if isinstance(found, dict) else ()
+                (str(text) for key, text in document.items() if looks_secret(key)) if isinstance(document, dict) else ()
             )
     elif fnmatchcase(name, "OTEL_EXPORTER_OTLP_*ENDPOINT"):
         yield from (value.rpartition("@")[0].partition("//")[2], value.partition("?")[2], *secrets_in(value))

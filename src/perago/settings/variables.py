@@ -249,7 +249,7 @@ def _variable(
     name: str,
     default: Any,
     *,
-    words: str = "",
+    default_text: str = "",
     example: str | None = None,
     show: bool = True,
     local: bool = False,
@@ -260,13 +260,13 @@ def _variable(
         section: the section of docs/configuration.md and `.env.example`.
         name: the name of the variable.
         default: the value if the variable is not set.
-        words: the default as people read it; empty: there is no default.
-        example: a valid value for `.env.example`, if that is not `words`; empty: the variable is not in that file.
+        default_text: the default as people read it; empty: there is no default.
+        example: a valid value for `.env.example`, if not `default_text`; empty: the variable is not in that file.
         show: whether `repr` shows the value.
         local: whether it decides how an attempt on embedded services runs and ends, so that a wrong value stops it.
     """
-    example = words if example is None else example
-    extra: Any = {"section": section, "default": words, "example": example, "local": local}
+    example = default_text if example is None else example
+    extra: Any = {"section": section, "default": default_text, "example": example, "local": local}
     return Field(default, validation_alias=name, json_schema_extra=extra, repr=show)
 
 
@@ -308,7 +308,7 @@ class Settings(BaseSettings):
         "Directories",
         WORKSPACE_ROOT,
         ...,
-        words="`perago/workspaces` in the user's cache directory (`~/.cache`, `~/Library/Caches`)",
+        default_text="`perago/workspaces` in the user's cache directory (`~/.cache`, `~/Library/Caches`)",
         example="~/.cache/perago/workspaces",
         local=True,
     )
@@ -317,35 +317,35 @@ class Settings(BaseSettings):
         "Directories",
         LOG_ROOT,
         ...,
-        words="`perago/logs` in the user's state directory (`~/.local/state`, `~/Library/Application Support`)",
+        default_text="`perago/logs` in the user's state directory (`~/.local/state`, `~/Library/Application Support`)",
         example="~/.local/state/perago/logs",
         local=True,
     )
     """Logs of workers."""
     # In bytes.
     log_file_max_size: Annotated[int, BeforeValidator(parse_size)] = _variable(
-        "Logs", "PERAGO_LOG_FILE_MAX_SIZE", 100_000_000, words="100MB"
+        "Logs", "PERAGO_LOG_FILE_MAX_SIZE", 100_000_000, default_text="100MB"
     )
     """Size at which a log file is rotated, with its unit: `KB`, `MB`, `GB` (powers of 1,000), `KiB`, `MiB` or `GiB`
     (powers of 1,024)."""
     # In days.
     log_retention: Annotated[int, BeforeValidator(parse_days)] = _variable(
-        "Logs", "PERAGO_LOG_RETENTION", 30, words="30d"
+        "Logs", "PERAGO_LOG_RETENTION", 30, default_text="30d"
     )
     """Time for which log files stay, in whole days."""
     # None: standard error gets no log.
     log_format: Annotated[LogFormat, BeforeValidator(parse_log_format)] | None = _variable(
-        "Logs", "PERAGO_LOG_FORMAT", None, words="no log on standard error", example="json"
+        "Logs", "PERAGO_LOG_FORMAT", None, default_text="no log on standard error", example="json"
     )
     """`text` or `json`: `perago start` writes [its log](workers.md#log-files) to standard error, and prints nothing
     else. `--log-format` wins over it."""
     log_files: Annotated[bool, BeforeValidator(parse_switch)] = _variable(
-        "Logs", "PERAGO_LOG_FILES", True, words="on", example="off"
+        "Logs", "PERAGO_LOG_FILES", True, default_text="on", example="off"
     )
     """`on` or `off`: whether `perago start` writes log files. `off` needs a log format."""
     # None: `default_worker_id_prefix` of the task module.
     worker_id_prefix: WorkerId | None = _variable(
-        "Workers", "PERAGO_WORKER_ID_PREFIX", None, words="from the module's name", example="features"
+        "Workers", "PERAGO_WORKER_ID_PREFIX", None, default_text="from the module's name", example="features"
     )
     """Begins the worker ids: `<prefix>0000` polls, `<prefix>0001` and so on run attempts. The name of a pod,
     or letters, digits, dots, dashes and underscores."""
@@ -353,44 +353,44 @@ class Settings(BaseSettings):
     """Written by the supervisor for the processes that run attempts. Read it, and do not set it."""
     # In seconds.
     shutdown_grace: Annotated[float, BeforeValidator(parse_seconds)] = _variable(
-        "Workers", "PERAGO_SHUTDOWN_GRACE", 30.0, words="30s"
+        "Workers", "PERAGO_SHUTDOWN_GRACE", 30.0, default_text="30s"
     )
     """Time that a canceled attempt gets between TERM and KILL. A number with `ms`, `s`, `m` or `h`."""
     publish_fence: Annotated[PublishFence, BeforeValidator(parse_publish_fence)] = _variable(
-        "Workers", "PERAGO_PUBLISH_FENCE", PublishFence.AUTO, words="auto"
+        "Workers", "PERAGO_PUBLISH_FENCE", PublishFence.AUTO, default_text="auto"
     )
     """`auto`, `required` or `off`: how strictly a publication insists on the server-side [publish
     fence](dev/protocol.md#the-publish-fence)."""
     transfer_threads: Annotated[int, BeforeValidator(parse_thread_count)] = _variable(
-        "Workers", "PERAGO_TRANSFER_THREADS", 16, words="16"
+        "Workers", "PERAGO_TRANSFER_THREADS", 16, default_text="16"
     )
     """Parallel streams that one download or upload can have, 1 to 256. How many it has [depends on what they
     bring](workers.md#data-path)."""
-    max_result_bytes: Bytes = _variable("Workers", "PERAGO_MAX_RESULT_BYTES", 2**20, words="1MiB", local=True)
+    max_result_bytes: Bytes = _variable("Workers", "PERAGO_MAX_RESULT_BYTES", 2**20, default_text="1MiB", local=True)
     """Largest result of a task function, in bytes or as a size."""
     max_workspace_bytes: Bytes | None = _variable(
-        "Workers", "PERAGO_MAX_WORKSPACE_BYTES", None, words="no limit", example="50GiB", local=True
+        "Workers", "PERAGO_MAX_WORKSPACE_BYTES", None, default_text="no limit", example="50GiB", local=True
     )
     """Largest workspace that is downloaded, in bytes or as a size. Free disk space is always checked."""
     max_workspace_objects: Annotated[int, BeforeValidator(parse_count)] = _variable(
-        "Workers", "PERAGO_MAX_WORKSPACE_OBJECTS", 10_000_000, words="10,000,000", example="10000000", local=True
+        "Workers", "PERAGO_MAX_WORKSPACE_OBJECTS", 10_000_000, default_text="10,000,000", example="10000000", local=True
     )
     """Most objects below the task's prefix, and most directories that they need. An attempt needs about 1 KiB of
     memory for each object."""
     # None: a tenth of the free space at the start.
     cache_max_bytes: Annotated[int, BeforeValidator(parse_limit)] | None = _variable(
-        "Workers", "PERAGO_CACHE_MAX_BYTES", None, words="a tenth of the free space", example="20GiB"
+        "Workers", "PERAGO_CACHE_MAX_BYTES", None, default_text="a tenth of the free space", example="20GiB"
     )
     """Most bytes on disk of the [cache of objects](workers.md#the-cache-of-objects), as a number or a size. `0`: there
     is no cache."""
     # None: an input can name any.
     allowed_workspaces: Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_workspaces)] | None = _variable(
-        "Workers", "PERAGO_ALLOWED_WORKSPACES", None, words="all", example="audio-*/main,lab/*"
+        "Workers", "PERAGO_ALLOWED_WORKSPACES", None, default_text="all", example="audio-*/main,lab/*"
     )
     """Workspaces that an input can name: patterns `repository/branch`, separated by commas. `*`, `?` and `[...]`
     match as in a shell."""
     maintenance: Annotated[frozenset[Upkeep], NoDecode, BeforeValidator(parse_maintenance)] = _variable(
-        "Workers", "PERAGO_MAINTENANCE", ALL_UPKEEP, words="all"
+        "Workers", "PERAGO_MAINTENANCE", ALL_UPKEEP, default_text="all"
     )
     """Parts of the [clean-up](workers.md#leftovers-and-their-removal) that workers do in the background:
     `all`, `none`, or some of `directories`, `branches`, `cache`, `logs`."""
@@ -479,17 +479,19 @@ def load(*, local: bool = False) -> Settings:
             except ConfigurationError as error:
                 root_problems += error.details
                 values[name] = "/"
-    settings, found = _parsed(values, sources)
-    found += (*_group_problems(_CONDUCTOR_CREDENTIALS, sources), *_group_problems(_LAKEFS, sources))
+    settings, value_problems = _parsed(values, sources)
+    value_problems += (*_group_problems(_CONDUCTOR_CREDENTIALS, sources), *_group_problems(_LAKEFS, sources))
     ignored: list[Problem] = []
-    if local and found:
-        ignored = [problem for problem in found if not about(problem.variable, "local")]
+    if local and value_problems:
+        ignored = [problem for problem in value_problems if not about(problem.variable, "local")]
         dropped = {problem.variable for problem in ignored}
         for group in (_CONDUCTOR_CREDENTIALS, _LAKEFS):
             if dropped.intersection(group):
                 dropped.update(group)
-        settings, found = _parsed({name: text for name, text in values.items() if name not in dropped}, sources)
-    problems += (*found, *root_problems)
+        settings, value_problems = _parsed(
+            {name: text for name, text in values.items() if name not in dropped}, sources
+        )
+    problems += (*value_problems, *root_problems)
     warnings = [
         *(f"{problem} This command uses the default." for problem in ignored if problem.variable.startswith("PERAGO_")),
         *_unknown_variables(sources),
@@ -543,11 +545,11 @@ def _unknown_variables(sources: Sources) -> Iterator[str]:
 
 def _plain_endpoints(settings: Settings, sources: Sources) -> Iterator[str]:
     """Yield a warning for each address to which credentials go unencrypted over a network."""
-    found = (
+    endpoints = (
         ("CONDUCTOR_SERVER_URL", settings.conductor_server_url, settings.conductor_auth_secret),
         ("LAKECTL_SERVER_ENDPOINT_URL", settings.lakefs_endpoint_url, settings.lakefs_secret_access_key),
     )
-    for name, url, secret in found:
+    for name, url, secret in endpoints:
         if url is not None and secret is not None and is_readable_by_others(url):
             yield (
                 f"{name} ({sources.origin(name)}): the credentials go to {urlsplit(url).hostname} without encryption. "
@@ -587,14 +589,14 @@ def settings_in_effect(settings: Settings) -> tuple[Setting, ...]:
     """Return all variables that perago knows, in the order of their declaration. `settings` are valid and current."""
     sources, mask = read_sources(), configured_mask()
     roots = {WORKSPACE_ROOT: str(settings.workspace_root), LOG_ROOT: str(settings.log_root)}
-    found = []
+    effective = []
     for name in VARIABLES:
         source = sources.origin(name)
         if not source:
             default = roots.get(name) or about(name, "default")
-            found.append(Setting(name, default or "not set", "default" if default else ""))
+            effective.append(Setting(name, default or "not set", "default" if default else ""))
         elif looks_secret(name):
-            found.append(Setting(name, None, source))
+            effective.append(Setting(name, None, source))
         else:
-            found.append(Setting(name, mask(sources.values[name]), source))
-    return tuple(found)
+            effective.append(Setting(name, mask(sources.values[name]), source))
+    return tuple(effective)
