@@ -131,8 +131,8 @@ class Probed:
     """The workflows that it declares."""
 
 
-def _problem(found: dict[str, Any]) -> ModuleProblem:
-    return ModuleProblem(**{**found, "others": tuple(map(_problem, found.get("others", ())))})
+def _problem(fields: dict[str, Any]) -> ModuleProblem:
+    return ModuleProblem(**{**fields, "others": tuple(map(_problem, fields.get("others", ())))})
 
 
 FORKS = sys.platform == "linux"
@@ -336,7 +336,7 @@ class ChildProcess:
         if not (text := self._file(child.REPORT)):
             return None
         report = json.loads(text)
-        workflows = tuple(WorkflowSummary(**one) for one in report.get("workflows", ()))
+        workflows = tuple(WorkflowSummary(**workflow) for workflow in report.get("workflows", ()))
         if "problem" in report:
             files = tuple(report.get("files", ()))
             return Probed(self.module, None, _problem(report["problem"]), files=files, workflows=workflows)
@@ -431,8 +431,8 @@ def probing(
     Returns:
         A function that yields the result of each module, in their order, as soon as it is known.
     """
-    found = _found(modules) if packages else dict.fromkeys(modules, True)
-    names = tuple(found)
+    must_declare = _found(modules) if packages else dict.fromkeys(modules, True)
+    names = tuple(must_declare)
     with contextlib.ExitStack() as stack, sigterm_unwinds():
         first = [_enter(stack, name, seconds, examine) for name in names[:AT_ONCE]]
 
@@ -448,9 +448,9 @@ def probing(
         def results() -> Iterator[Probed]:
             owners: dict[str, str] = {}
             is_empty = True
-            for one in probed():
-                judged = accept_workflows(one) if workflows else one
-                if found[one.module] or judged.problem is None or not judged.problem.is_no_task:
+            for probe in probed():
+                judged = accept_workflows(probe) if workflows else probe
+                if must_declare[probe.module] or judged.problem is None or not judged.problem.is_no_task:
                     is_empty = False
                     yield _refuse_duplicate(judged, owners)
             if is_empty:
@@ -466,21 +466,21 @@ def accept_workflows(probed: Probed) -> Probed:
 
 
 def _results(children: Sequence[ChildProcess], waiting: Waiting) -> Iterator[Probed]:
-    for one in children:
-        one.listen()
-    for one in children:
-        with contextlib.nullcontext() if one.ends_soon() else waiting(one.module):
-            probed = one.result()
+    for process in children:
+        process.listen()
+    for process in children:
+        with contextlib.nullcontext() if process.ends_soon() else waiting(process.module):
+            probed = process.result()
         yield probed
 
 
 def _found(names: Sequence[str]) -> dict[str, bool]:
     """Return the modules that the names select, in order, and whether each must declare a task."""
-    found: dict[str, bool] = {}
+    must_declare: dict[str, bool] = {}
     for name in names:
         for module in find_modules([name]):
-            found[module.name] = found.get(module.name, False) or module.named
-    return found
+            must_declare[module.name] = must_declare.get(module.name, False) or module.named
+    return must_declare
 
 
 def _empty(package: str, names: Sequence[str]) -> Probed:
@@ -496,17 +496,17 @@ def _enter(stack: contextlib.ExitStack, module: str, seconds: float, examine: st
         return stack.enter_context(ChildProcess(module, seconds, examine=examine))
 
 
-def _refuse_duplicate(one: Probed, owners: dict[str, str]) -> Probed:
+def _refuse_duplicate(probed: Probed, owners: dict[str, str]) -> Probed:
     """Give each task name to the first module that declares it. A module that declares it again has a problem."""
-    owner = owners.setdefault(one.task.name, one.module) if one.task else one.module
-    checked = one if owner == one.module else refused_as_duplicate(one, owner)
-    for workflow in one.workflows:
-        other = owners.setdefault(f"workflow {workflow.name!r} {workflow.version}", one.module)
-        if other != one.module:
+    owner = owners.setdefault(probed.task.name, probed.module) if probed.task else probed.module
+    checked = probed if owner == probed.module else refused_as_duplicate(probed, owner)
+    for workflow in probed.workflows:
+        other = owners.setdefault(f"workflow {workflow.name!r} {workflow.version}", probed.module)
+        if other != probed.module:
             what = f"version {workflow.version} of the workflow {workflow.name!r}"
-            message = f"module {one.module} declares {what}, which {other} declares as well"
+            message = f"module {probed.module} declares {what}, which {other} declares as well"
             problem = ModuleProblem(Code.DUPLICATE, message, fix="give one of the two another name")
-            checked = replace(one, task=None, workflows=(), problem=problem)
+            checked = replace(probed, task=None, workflows=(), problem=problem)
     return checked
 
 

@@ -147,7 +147,9 @@ def _report(module: str, examine: str) -> dict[str, Any]:
             "workflows": workflows,
         }
     except TaskDefinitionError as error:
-        first, *others = (_declared(one, error) for one in getattr(error, "problems", (error,)))
+        first, *others = (
+            _declared(problem_of_workflow, error) for problem_of_workflow in getattr(error, "problems", (error,))
+        )
         first["problem"]["others"] = [other["problem"] for other in others]
         return {**first, "workflows": workflows, "files": _files_of(module, before) if workflows else []}
     except BaseException as error:  # noqa: BLE001 - a mistake of ours; the parent shows it
@@ -174,26 +176,26 @@ def _workflows(module: str) -> list[dict[str, Any]]:
     from perago.taskdef import canonical_json
     from perago.workflows.definition import WorkflowDefinitionError, workflows_of
 
-    found: dict[str, dict[str, Any]] = {}
+    summaries: dict[str, dict[str, Any]] = {}
     problems: list[TaskDefinitionError] = []
     workflows = workflows_of(imported)
-    for one in workflows:
-        if one.name in found:  # tests and `perago send` know a workflow of a module by its name
-            rule = f"the module declares the workflow {one.name!r} twice"
+    for workflow in workflows:
+        if workflow.name in summaries:  # tests and `perago send` know a workflow of a module by its name
+            rule = f"the module declares the workflow {workflow.name!r} twice"
             fix = "give one of the two another name, or write the other version into another module"
-            problems.append(Location(one.file, one.line).error(rule, fix))
+            problems.append(Location(workflow.file, workflow.line).error(rule, fix))
             continue
-        where = Location(one.file, one.line).readable
-        found[one.name] = {"name": one.name, "version": one.version, "where": where}
+        where = Location(workflow.file, workflow.line).readable
+        summaries[workflow.name] = {"name": workflow.name, "version": workflow.version, "where": where}
         try:
-            found[one.name]["definition"] = canonical_json(one.definition())
+            summaries[workflow.name]["definition"] = canonical_json(workflow.definition())
         except WorkflowDefinitionError as error:
             problems += error.problems
     if problems:
         different = {str(problem): problem for problem in problems}  # a workflow has those of its sub-workflows, too
         first = workflows[0]
         raise WorkflowDefinitionError(first.name, tuple(different.values()), first.file, first.line)
-    return list(found.values())
+    return list(summaries.values())
 
 
 def _example(task: Task, example: Example) -> dict[str, Any]:
@@ -211,15 +213,15 @@ def _example(task: Task, example: Example) -> dict[str, Any]:
 def _files_of(module: str, before: set[str]) -> list[str]:
     """Return the files that an author edits: the module, and its imports from below the current directory."""
     here, installed = Path.cwd(), Path(sys.prefix).resolve()
-    found = set()
+    files = set()
     for name, loaded in list(sys.modules.items()):
         file = getattr(loaded, "__file__", None)
         if not isinstance(file, str) or (name in before and name != module):
             continue
         path = Path(file).resolve()
         if name == module or (path.is_relative_to(here) and not path.is_relative_to(installed)):
-            found.add(str(path))
-    return sorted(found)
+            files.add(str(path))
+    return sorted(files)
 
 
 def _problem(

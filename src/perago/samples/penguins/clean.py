@@ -71,12 +71,12 @@ def clean(workspace: Path, params: Params) -> Result:
     rows = [_tidy(record) for record in _read(workspace / "raw" / "penguins-raw.csv")]
     reference = _read(workspace / "reference" / "penguins.csv")
     needed = (*MEASUREMENTS, "sex") if params.require_sex else MEASUREMENTS
-    kept = [row for row in rows if all(row[column] != MISSING for column in needed)]
-    rejected = [row for row in rows if row not in kept]
-    _write(workspace / "clean" / "penguins.csv", kept)
+    complete = [row for row in rows if all(row[column] != MISSING for column in needed)]
+    rejected = [row for row in rows if row not in complete]
+    _write(workspace / "clean" / "penguins.csv", complete)
     _write(workspace / "clean" / "rejected.csv", rejected)
     agreeing = sum(row == other for row, other in zip(rows, reference, strict=False))
-    return Result(read=len(rows), kept=len(kept), rejected=len(rejected), agreeing_with_reference=agreeing)
+    return Result(read=len(rows), kept=len(complete), rejected=len(rejected), agreeing_with_reference=agreeing)
 
 
 def _tidy(record: Row) -> Row:

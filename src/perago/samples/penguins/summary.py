@@ -41,11 +41,13 @@ class Result(BaseModel):
 )
 def summary(workspace: Path, params: Params) -> Result:
     """Write `summary.csv`, a line for each island."""
-    found = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted((workspace / "islands").glob("*.json"))}
+    islands = {
+        path.stem: json.loads(path.read_text("utf-8")) for path in sorted((workspace / "islands").glob("*.json"))
+    }
     with (workspace / "summary.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["island", "penguins", "mean_body_mass_g"])
-        writer.writerows([island, row["penguins"], row["mean_body_mass_g"]] for island, row in found.items())
-    penguins = sum(row["penguins"] for row in found.values())
-    grams = sum(row["penguins"] * row["mean_body_mass_g"] for row in found.values())
-    return Result(islands=list(found), penguins=penguins, mean_body_mass_g=round(grams / penguins, params.digits))
+        writer.writerows([island, row["penguins"], row["mean_body_mass_g"]] for island, row in islands.items())
+    penguins = sum(row["penguins"] for row in islands.values())
+    grams = sum(row["penguins"] * row["mean_body_mass_g"] for row in islands.values())
+    return Result(islands=list(islands), penguins=penguins, mean_body_mass_g=round(grams / penguins, params.digits))

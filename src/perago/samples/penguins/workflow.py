@@ -10,7 +10,7 @@ from perago.workflows import Flow, workflow
 ISLANDS = ("Biscoe", "Dream", "Torgersen")
 
 
-class Given(BaseModel):
+class Params(BaseModel):
     digits: int = 0
 
 
@@ -20,8 +20,8 @@ class Given(BaseModel):
     owner_email="data@example.com",
     description="Clean the records of the penguins, measure each island separately, and sum up.",
 )
-def penguins(flow: Flow, given: Given) -> summary.Result:
+def penguins(flow: Flow, params: Params) -> summary.Result:
     """Run the three tasks of this package."""
     flow.step("clean", clean.clean, clean.Params)
     flow.fork("islands", ISLANDS, lambda island: flow.step("measure", measure.measure, measure.Params, island=island))
-    return flow.step("summary", summary.summary, summary.Params, digits=given.digits).result
+    return flow.step("summary", summary.summary, summary.Params, digits=params.digits).result
