@@ -26,8 +26,8 @@ def delivery_from(task: Mapping[str, Any]) -> Delivery:
     Raises:
         KeyError, TypeError, ValueError: this is not a task.
     """
-    definition, given = task.get("taskDefinition") or {}, task.get("inputData") or {}
-    is_too_deep = isinstance(given, TooDeep)
+    definition, inputs = task.get("taskDefinition") or {}, task.get("inputData") or {}
+    is_too_deep = isinstance(inputs, TooDeep)
     return Delivery(
         task_id=str(task["taskId"]),
         poll_count=int(task["pollCount"]),
@@ -41,7 +41,7 @@ def delivery_from(task: Mapping[str, Any]) -> Delivery:
         retried_task_id=str(task["retriedTaskId"]) if task.get("retriedTaskId") else None,
         retried=task.get("retried") is True,
         retry_output=None,
-        input={} if is_too_deep else {**given},
+        input={} if is_too_deep else {**inputs},
         input_is_too_deep=is_too_deep,
         external_input=bool(task.get("externalInputPayloadStoragePath")),
         response_timeout_seconds=float(task.get("responseTimeoutSeconds") or _DEFAULT_RESPONSE_TIMEOUT),

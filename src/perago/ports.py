@@ -176,13 +176,13 @@ def workflow_span(
         run_before: as in the result. A rerun or retry keeps the end of the run before.
         parent: as in the result.
     """
-    found = _TRACEPARENT.fullmatch(traceparent) if isinstance(traceparent, str) else None
+    match = _TRACEPARENT.fullmatch(traceparent) if isinstance(traceparent, str) else None
     return WorkflowSpan(
         workflow_id,
-        trace_id=found["trace"] if found else _digest(f"perago:{workflow_id}")[:32],
+        trace_id=match["trace"] if match else _digest(f"perago:{workflow_id}")[:32],
         span_id=_digest(f"perago:workflow:{workflow_id}:{created}:{run_before}")[:16],
-        caller_id=found["parent"] if found else None,
-        sampled=bool(int(found["flags"], 16) & _SAMPLED) if found else True,
+        caller_id=match["parent"] if match else None,
+        sampled=bool(int(match["flags"], 16) & _SAMPLED) if match else True,
         run_before=run_before,
         parent=parent,
     )
@@ -464,12 +464,12 @@ _WHOLE = frozenset({"perago.step_key", "perago.prefix", "perago.supersedes", "pe
 
 def shortened(commit: Commit) -> Commit:
     """Return a commit as a history keeps it below its head: without long texts and foreign metadata."""
-    kept = {
+    metadata = {
         key: value
         for key, value in commit.metadata.items()
         if key in _WHOLE or (key.startswith("perago.") and len(value) <= _LONGEST_BELOW)
     }
-    return replace(commit, message=commit.message[:_LONGEST_BELOW], metadata=kept)
+    return replace(commit, message=commit.message[:_LONGEST_BELOW], metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True)

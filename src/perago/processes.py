@@ -75,10 +75,10 @@ class Process:
         """Return the command line with its arguments, which can be secret. Return the name only if the arguments can no
         longer be read."""
         try:
-            words = Path(f"/proc/{self.pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+            arguments = Path(f"/proc/{self.pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
         except OSError:
-            words = []
-        text = _printable(" ".join(words).strip())
+            arguments = []
+        text = _printable(" ".join(arguments).strip())
         return (text if len(text) <= _LONGEST_COMMAND else f"{text[:_LONGEST_COMMAND]}...") or self.name
 
 
@@ -111,12 +111,12 @@ def _libc() -> ctypes.CDLL:
 
 def running_processes() -> dict[int, Process]:
     """Return every process of this system that is not a zombie, by its id. Empty without /proc."""
-    found = {}
+    processes = {}
     with contextlib.suppress(FileNotFoundError), os.scandir("/proc") as entries:
         for entry in entries:
             if entry.name.isdigit() and (process := _read(entry.name)) is not None:
-                found[process.pid] = process
-    return found
+                processes[process.pid] = process
+    return processes
 
 
 def is_running(pid: int) -> bool:
@@ -155,13 +155,13 @@ def _printable(text: str) -> str:
 
 def descendants(pid: int, among: Mapping[int, Process], *, but: Collection[int] = ()) -> list[Process]:
     """Return all descendants, without those in `but` and their descendants."""
-    found: list[Process] = []
+    below: list[Process] = []
     parents = {pid}
     while parents:
-        generation = [each for each in among.values() if each.parent in parents and each.pid not in but]
-        found += generation
-        parents = {each.pid for each in generation}
-    return found
+        generation = [process for process in among.values() if process.parent in parents and process.pid not in but]
+        below += generation
+        parents = {process.pid for process in generation}
+    return below
 
 
 def end_processes(find: Callable[[], Iterable[Process]]) -> list[Process]:
@@ -175,7 +175,7 @@ def end_processes(find: Callable[[], Iterable[Process]]) -> list[Process]:
     while in_vain < _LOOKS:
         left = list(find())
         in_vain = 0 if left else in_vain + 1
-        for group in {each.group for each in left} - {os.getpgrp(), 0}:
+        for group in {process.group for process in left} - {os.getpgrp(), 0}:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(group, signal.SIGKILL)
         for process in left:
@@ -237,22 +237,22 @@ def ends_well(stopped: Callable[[], None]) -> Iterator[None]:
         raise SystemExit(0)
 
 
-def hand_over(told: Callable[[signal.Signals], None]) -> None:
-    """From now on, call `told` for each signal instead of unwinding, also for a signal whose exception was dropped
+def hand_over(receive: Callable[[signal.Signals], None]) -> None:
+    """From now on, call `receive` for each signal instead of unwinding, also for a signal whose exception was dropped
     before."""
     global _told_instead
-    _told_instead = told
+    _told_instead = receive
     _listen()
     while _noted:
-        told(signal.Signals(_noted.pop()))
+        receive(signal.Signals(_noted.pop()))
 
 
 @contextlib.contextmanager
-def heard(told: Callable[[signal.Signals], None]) -> Iterator[None]:
-    """Call `told` for each signal that ends a process, for a server that runs inside the block."""
+def heard(receive: Callable[[signal.Signals], None]) -> Iterator[None]:
+    """Call `receive` for each signal that ends a process, for a server that runs inside the block."""
 
     def note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the shape that `signal` wants
-        told(signal.Signals(number))
+        receive(signal.Signals(number))
 
     before = {number: signal.signal(number, note) for number in _ending()}
     try:

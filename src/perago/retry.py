@@ -236,8 +236,8 @@ def unless_done(look: Callable[[], Answer | None], send: Callable[[], Answer]) -
     def call() -> Answer:
         nonlocal tried
         again, tried = tried, True
-        found = look() if again else None
-        return send() if found is None else found
+        earlier = look() if again else None
+        return send() if earlier is None else earlier
 
     return call
 

@@ -54,15 +54,15 @@ def is_withheld(variable: str) -> bool:
 
 def looks_secret(name: str) -> bool:
     """Whether a field of this name holds a secret: `dbPassword`, `api-key`, `PGPASSWORD`; not `tokenizer`."""
-    words = [word.lower() for word in _PARTS.findall(name)]
-    if not words or words[-1] in _MEASURES:
+    parts = [word.lower() for word in _PARTS.findall(name)]
+    if not parts or parts[-1] in _MEASURES:
         return False
     return (
         _SIGNED.fullmatch(name) is not None
-        or "".join(words) in _NAMES
-        or words[-1] in _LAST_WORDS
-        or any(word in _WORDS | _PLURALS or word.endswith(_ENDS) for word in words)
-        or any(not _PAIRS.isdisjoint({(a, b), (a, b.removesuffix("s"))}) for a, b in itertools.pairwise(words))
+        or "".join(parts) in _NAMES
+        or parts[-1] in _LAST_WORDS
+        or any(word in _WORDS | _PLURALS or word.endswith(_ENDS) for word in parts)
+        or any(not _PAIRS.isdisjoint({(a, b), (a, b.removesuffix("s"))}) for a, b in itertools.pairwise(parts))
     )
 
 

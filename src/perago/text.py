@@ -60,10 +60,10 @@ def plain_reason(text: str | None) -> str:
     return (match["reason"] if match else text) or ""
 
 
-def _innermost(found: re.Match[str]) -> str:
-    frames = _FRAME.findall(found["frames"])
+def _innermost(match: re.Match[str]) -> str:
+    frames = _FRAME.findall(match["frames"])
     own = [frame for frame in frames if not _LIBRARY.search(frame[0])] or frames
-    return f"{found['error']} ({own[-1][0]}, line {own[-1][1]})" if own else found["error"]
+    return f"{match['error']} ({own[-1][0]}, line {own[-1][1]})" if own else match["error"]
 
 
 def strict_json(text: str, **options: Any) -> Any:
@@ -150,10 +150,10 @@ LOG_ZONE = timezone(timedelta(hours=8))
 _zone: tzinfo = LOG_ZONE
 
 
-def show_utc(wanted: bool) -> None:
+def show_utc(enabled: bool) -> None:
     """Let all views of this process show UTC, if that is wanted."""
     global _zone
-    _zone = UTC if wanted else LOG_ZONE
+    _zone = UTC if enabled else LOG_ZONE
 
 
 def zone() -> str:
