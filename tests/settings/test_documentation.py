@@ -5,30 +5,42 @@ Run this file with WRITE_DOCS=1 after a change of a field.
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
 import textwrap
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from perago.settings import load_settings
-from perago.settings.variables import DECLARED, about
+from perago.settings.variables import DECLARED, Settings, about
 
 from ..generated import assert_file, assert_table
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / ".env.example"
+(CLASS,) = ast.parse(textwrap.dedent(inspect.getsource(Settings))).body
+DESCRIPTIONS = {
+    field.target.id: inspect.cleandoc(text.value.value)
+    for field, text in pairwise(CLASS.body if isinstance(CLASS, ast.ClassDef) else ())
+    if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+    if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant) and isinstance(text.value.value, str)
+}
+"""The text below each field."""
 SECTIONS = list(dict.fromkeys(about(name, "section") for name in DECLARED))
+
+
+def description(variable: str) -> str:
+    (name,) = (name for name, field in Settings.model_fields.items() if field.validation_alias == variable)
+    return " ".join(DESCRIPTIONS[name].split())
 
 
 def variables(section: str) -> dict[str, str]:
     """The variables of a section, with their descriptions."""
-    return {
-        name: " ".join(str(field.description).split())
-        for name, field in DECLARED.items()
-        if about(name, "section") == section
-    }
+    return {name: description(name) for name in DECLARED if about(name, "section") == section}
 
 
 def rows(section: str) -> Iterator[tuple[str, str, str]]:
@@ -69,8 +81,7 @@ def test_the_example_file_has_all_variables_with_valid_values() -> None:
 def test_a_description_is_short_and_its_default_matches_the_words(
     variable: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = re.sub(r"\(\S+\)", "", str(DECLARED[variable].description)).split()
-    assert len(words) <= 25
+    assert len(re.sub(r"\(\S+\)", "", description(variable)).split()) <= 25
     default, field = about(variable, "default"), DECLARED[variable]
     if not (field.is_required() or field.default is None):
         before = load_settings()
