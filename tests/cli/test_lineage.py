@@ -20,6 +20,7 @@ from perago.embedded.services import EmbeddedServices
 from perago.settings import configured_mask
 from perago.worker import lineage
 from perago.worker.events import AttemptReceived
+from perago.worker.export_settings import wants_lineage
 from perago.worker.plan import ExportContext
 from tests.deliveries import make_delivery
 
@@ -291,9 +292,9 @@ def test_the_usual_variables_say_whether_lineage_is_sent(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert lineage.is_wanted(variables) is wanted
+    assert wants_lineage(variables) is wanted
     (tmp_path / "openlineage.yml").touch()
-    assert lineage.is_wanted(variables) is (variables.get("OPENLINEAGE_DISABLED") is None)
+    assert wants_lineage(variables) is (variables.get("OPENLINEAGE_DISABLED") is None)
 
 
 def test_without_the_extra_the_worker_is_told_what_is_missing(

@@ -22,7 +22,8 @@ from perago.embedded.services import EmbeddedServices
 from perago.ports import TaskStatus, trace_of, workflow_span
 from perago.settings import configured_mask
 from perago.worker.events import AttemptEnded, AttemptReceived, Ending
-from perago.worker.exporters import opentelemetry, wanted_signals
+from perago.worker.export_settings import wanted_signals
+from perago.worker.exporters import opentelemetry
 from perago.worker.plan import ExportContext
 from tests.deliveries import make_delivery
 
@@ -37,7 +38,7 @@ from .start_command import Started, started
 traces = pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_service_pb2")  # the extra `otel`
 numbers = pytest.importorskip("opentelemetry.proto.collector.metrics.v1.metrics_service_pb2")
 
-LOOK = "from perago.cli import messages; from perago.worker.exporters import wanted_signals;"
+LOOK = "from perago.cli import messages; from perago.worker.export_settings import wanted_signals;"
 
 TASK = """
 import os

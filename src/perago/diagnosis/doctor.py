@@ -33,7 +33,7 @@ from perago.taskdef.compatibility import Impact, classify
 from perago.taskdef.definition import comparable
 from perago.text import age, count, listing, one_line, short, size
 from perago.worker import presence
-from perago.worker.exporters import exporter_problems
+from perago.worker.export_settings import exporter_problems
 from perago.worker.plan import too_few_files
 from perago.workspace.layout import RESERVE, disk_problem, free_space
 

@@ -18,8 +18,9 @@ from types import SimpleNamespace
 from perago.failure import Failure
 from perago.worker import events
 from perago.worker.events import Event, Listener
+from perago.worker.export_settings import SIGNALS
 from perago.worker.health import Health, LakeFSCheck, Verdict
-from perago.worker.lineage import lineage_problem, openlineage
+from perago.worker.lineage import openlineage
 from perago.worker.logs import journal, printing
 from perago.worker.metrics import Metrics
 from perago.worker.plan import SERVICE_MANAGER, ExportContext
@@ -120,51 +121,6 @@ def metrics_page(metrics: Metrics, accept: str) -> Page:
     return Page(200, content_type, encoder(SimpleNamespace(collect=collect)))
 
 
-SIGNALS = ("traces", "metrics")
-_PROTOCOL = "http/protobuf"
-_PACKAGE = "opentelemetry-exporter-otlp-proto-http"
-
-
-def wanted_signals(warn: Callable[[str], object]) -> frozenset[str]:
-    """Return the `SIGNALS` that are requested and can be sent. `warn` gets the problems."""
-    if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
-        return frozenset()
-    signals = frozenset(signal for signal in SIGNALS if _is_wanted(signal, warn))
-    if signals:
-        try:
-            import perago.worker.telemetry  # noqa: F401
-        except ModuleNotFoundError as error:
-            if not (error.name or "").startswith("opentelemetry"):
-                raise
-            warn(f"OpenTelemetry sends nothing: {error.name} cannot be found; pip install {_PACKAGE}")
-            return frozenset()
-        except ValueError as error:  # some variables are read that early
-            warn(f"OpenTelemetry sends nothing: {error}")
-            return frozenset()
-    return signals
-
-
-def _is_wanted(signal: str, warn: Callable[[str], object]) -> bool:
-    """A signal is sent if it has an address, or if its exporter is requested by name."""
-    name = f"OTEL_{signal.upper()}_EXPORTER"
-    exporters = set(filter(None, os.environ.get(name, "").replace(" ", "").split(",")))
-    if others := exporters - {"otlp", "none"}:
-        warn(f"{name}: perago supports otlp and none, not {', '.join(sorted(others))}")
-    if not (("otlp" in exporters) if exporters else _variable(signal, "ENDPOINT")):
-        return False
-    protocol = _variable(signal, "PROTOCOL") or _PROTOCOL
-    if protocol != _PROTOCOL:
-        rest = f"and perago sends {_PROTOCOL}; collectors listen for it at port 4318"
-        warn(f"no {signal} are sent: OTEL_EXPORTER_OTLP_PROTOCOL is {protocol}, {rest}")
-    return protocol == _PROTOCOL
-
-
-def _variable(signal: str, setting: str) -> str:
-    """Return the variable of this signal, or that of all."""
-    own = os.environ.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_{setting}")
-    return own or os.environ.get(f"OTEL_EXPORTER_OTLP_{setting}", "")
-
-
 @contextlib.contextmanager
 def opentelemetry(context: ExportContext) -> Iterator[Listener | None]:
     """Send `context.signals` while a worker runs.
@@ -246,13 +202,6 @@ EXPORTERS: tuple[Exporter, ...] = (
     service_manager,
 )
 """The exporters of every worker. A new exporter is one function and an entry in this list."""
-
-
-def exporter_problems() -> tuple[str, ...]:
-    """Return why a worker with this environment sends less than it requests. Connects to nothing."""
-    problems: list[str] = []
-    wanted_signals(problems.append)
-    return (*problems, *filter(None, [lineage_problem()]))
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ from perago.settings.sources import configured_mask, whole_environment
 from perago.text import one_line
 from perago.worker import events
 from perago.worker.events import Event, Listener
+from perago.worker.export_settings import wants_lineage
 from perago.worker.logs import cleaned, delivery_ids
 from perago.worker.plan import ExportContext, WorkerPlan
 from perago.worker.sending import END_LIMIT, Say, Watch, Words, warnings_to
@@ -41,31 +42,17 @@ MOST_EVENTS = 1000
 SENDS_NOTHING = "OpenLineage sends nothing"
 _MISSING = f"{SENDS_NOTHING}: openlineage cannot be found; pip install openlineage-python"
 _TAGS = ("workflow_id", "task_id", "task_name", "retry_count", "worker_id")
-_PLACES = ("openlineage.yml", "~/.openlineage/openlineage.yml")
-"""The places in which the client looks for its configuration file."""
 _RUNS = uuid.UUID("5d0e2e0e-6b7c-5d55-9a3a-0f8f1d3c7b11")
 """The namespace of the ids of runs that are derived from other ids."""
 AboutRun = events.AttemptReceived | events.AttemptEnded
 """The events that begin or end a run."""
 
 
-def is_wanted(environment: Mapping[str, str]) -> bool:
-    """Whether the variables or a configuration file of OpenLineage name a receiver."""
-    if environment.get("OPENLINEAGE_DISABLED", "").strip().lower() == "true":
-        return False
-    names = ("OPENLINEAGE_URL", "OPENLINEAGE_CONFIG")
-    return (
-        any(environment.get(name) for name in names)
-        or any(name.startswith("OPENLINEAGE__TRANSPORT") for name in environment)
-        or any(Path(place).expanduser().is_file() for place in _PLACES)
-    )
-
-
 @contextlib.contextmanager
 def openlineage(context: ExportContext) -> Iterator[Listener | None]:
     """Send a run for each attempt while a worker runs. A wrong setting is warned about, and costs nothing else."""
     notices = context.notices
-    if notices is None or not is_wanted(whole_environment()):
+    if notices is None or not wants_lineage(whole_environment()):
         yield None
         return
     if not _is_installed():
@@ -84,7 +71,7 @@ def openlineage(context: ExportContext) -> Iterator[Listener | None]:
 def lineage_problem() -> str:
     """Return why a worker with this environment sends no lineage although it is requested; empty: there is no reason.
     Builds the client, and sends nothing."""
-    if not is_wanted(whole_environment()):
+    if not wants_lineage(whole_environment()):
         return ""
     if not _is_installed():
         return _MISSING

@@ -153,7 +153,8 @@ def command(
             from perago.cli.services import lakefs_problem, reach
             from perago.driver import SystemClock
             from perago.settings import prepare_roots
-            from perago.worker.exporters import exporting, wanted_signals
+            from perago.worker.export_settings import wanted_signals
+            from perago.worker.exporters import exporting
             from perago.worker.health import LakeFSCheck
             from perago.worker.plan import ExportContext
             from perago.worker.supervisor import Supervisor
