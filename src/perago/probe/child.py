@@ -81,7 +81,8 @@ def inspect_module(module: str, directory: str, seconds: float, examine: str) ->
         module: The import path of the task module.
         directory: Where the report goes.
         seconds: How long the import may take.
-        examine: Empty, or the module whose `review(task)` gives one problem and a list of advice.
+        examine: Empty, or the module whose `review(task)` returns the problems of the examples. The report then has
+            advice, too.
     """
     own = os.getpid()
     sys.argv = [module]
@@ -121,12 +122,9 @@ def _report(module: str, examine: str) -> dict[str, Any]:
             task = load_task(module)
         finally:
             workflows += _workflows(module)
-        advice: list[str] = []
-        if examine:
-            problem, advice = importlib.import_module(examine).review(task)
-            if problem:
-                fix = "correct the example, or what it shows"
-                return _problem("invalid-example", problem, f"{readable_path(task.file)}:{task.line}", fix, None)
+        if examine and task.examples and (problem := importlib.import_module(examine).review(task)):
+            fix = "correct the example, or what it shows"
+            return _problem("invalid-example", problem, f"{readable_path(task.file)}:{task.line}", fix, None)
         workspace = task.workspace
         return {
             "task": {
@@ -143,13 +141,11 @@ def _report(module: str, examine: str) -> dict[str, Any]:
                 "missing": missing_of(workspace),
             },
             "files": _files_of(module, before),
-            "advice": advice,
+            "advice": _advice(task) if examine else [],
             "workflows": workflows,
         }
     except TaskDefinitionError as error:
-        first, *others = (
-            _declared(problem_of_workflow, error) for problem_of_workflow in getattr(error, "problems", (error,))
-        )
+        first, *others = (_declared(problem, error) for problem in getattr(error, "problems", (error,)))
         first["problem"]["others"] = [other["problem"] for other in others]
         return {**first, "workflows": workflows, "files": _files_of(module, before) if workflows else []}
     except BaseException as error:  # noqa: BLE001 - a mistake of ours; the parent shows it
@@ -196,6 +192,16 @@ def _workflows(module: str) -> list[dict[str, Any]]:
         first = workflows[0]
         raise WorkflowDefinitionError(first.name, tuple(different.values()), first.file, first.line)
     return list(summaries.values())
+
+
+def _advice(task: Task) -> list[str]:
+    model = task.params_model
+    if model.model_config.get("extra") in ("allow", "forbid"):
+        return []
+    return [
+        f"{model.__name__} ignores keys that it does not know, so a misspelt one changes nothing; "
+        f'refuse them with: class {model.__name__}(BaseModel, extra="forbid")'
+    ]
 
 
 def _example(task: Task, example: Example) -> dict[str, Any]:

@@ -158,21 +158,15 @@ def _paths(file: Path, document: Mapping[str, Any], key: str) -> tuple[str, ...]
 _WORKSPACE = workspace_block("repository", "main", "0" * 64)
 
 
-def review(task: Task) -> tuple[str, list[str]]:
-    """Return the problems of the declared examples and advice on the task, for `perago check`."""
+def review(task: Task) -> str:
+    """Return the problems of the declared examples, for `perago check`."""
     problems = []
     for example in task.examples:
         try:
             check_case(task, case_of_example(task, example))
         except CaseFailed as failure:
             problems.append(f"task {task.name!r}: {str(failure).partition(': ')[2]}")
-    model = task.params_model
-    ignores = model.model_config.get("extra") not in ("allow", "forbid")
-    advice = (
-        f"{model.__name__} ignores keys that it does not know, so a misspelt one changes nothing; "
-        f'refuse them with: class {model.__name__}(BaseModel, extra="forbid")'
-    )
-    return "\n".join(problems), [advice] if ignores else []
+    return "\n".join(problems)
 
 
 def check_case(task: Task, case: RunCase) -> None:
