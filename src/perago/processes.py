@@ -15,8 +15,6 @@ then on the supervisor gets the signals instead (`hand_over`).
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import functools
 import os
 import signal
 import sys
@@ -53,9 +51,10 @@ _PR_SET_CHILD_SUBREAPER = 36
 _PR_GET_CHILD_SUBREAPER = 37
 _KILL_LIMIT = 2.0
 """Seconds to wait for killed processes to disappear."""
-_LOOKS = 3
+_EMPTY_SEARCHES = 3
 """The number of empty searches in a row that prove that nothing is left."""
-_PAUSE = 0.005
+_SEARCH_INTERVAL = 0.005
+"""Seconds between two searches."""
 _LONGEST_COMMAND = 200
 
 
@@ -90,6 +89,8 @@ def adopt_orphans() -> None:
 @contextlib.contextmanager
 def adopting_orphans() -> Iterator[None]:
     """Adopt orphans during the block."""
+    import ctypes
+
     before = ctypes.c_int(0)
     _prctl(_PR_GET_CHILD_SUBREAPER, ctypes.addressof(before))
     adopt_orphans()
@@ -101,12 +102,9 @@ def adopting_orphans() -> Iterator[None]:
 
 def _prctl(option: int, value: int) -> None:
     if sys.platform == "linux":
-        _libc().prctl(option, ctypes.c_ulong(value), 0, 0, 0)
+        import ctypes  # few processes need it
 
-
-@functools.cache
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None)
+        ctypes.CDLL(None).prctl(option, ctypes.c_ulong(value), 0, 0, 0)
 
 
 def running_processes() -> dict[int, Process]:
@@ -172,7 +170,7 @@ def end_processes(find: Callable[[], Iterable[Process]]) -> list[Process]:
     """
     deadline = time.monotonic() + _KILL_LIMIT
     in_vain = 0
-    while in_vain < _LOOKS:
+    while in_vain < _EMPTY_SEARCHES:
         left = list(find())
         in_vain = 0 if left else in_vain + 1
         for group in {process.group for process in left} - {os.getpgrp(), 0}:
@@ -183,7 +181,7 @@ def end_processes(find: Callable[[], Iterable[Process]]) -> list[Process]:
                 os.kill(process.pid, signal.SIGKILL)
         if time.monotonic() >= deadline:
             break
-        time.sleep(_PAUSE)
+        time.sleep(_SEARCH_INTERVAL)
     return left
 
 

@@ -189,7 +189,13 @@ class Declaration(BaseModel):
         TaskDefinitionError: a field is unknown, missing or invalid; it points at the line that made the declaration.
     """
 
-    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        defer_build=True,  # a process that only imports the class does not pay for its validator
+    )
 
     def __init__(self, *positional: object, **fields: Any) -> None:
         if positional:

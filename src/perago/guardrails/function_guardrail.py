@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-import ctypes
 import dis
 import inspect
 import re
@@ -39,8 +38,9 @@ from perago.workspace.scan import Tree, WorkspaceError, scan_tree
 _MAY_WAIT = sys.version_info >= (3, 12)
 """Whether an exception can wait for a thread that runs C code. In Python 3.11, no other traced thread (coverage, a
 debugger) can enter a function in the meantime."""
-_LOOKS = 20
-_BETWEEN = 0.01
+_SAMPLES = 20
+"""Number of looks at the frame of a thread."""
+_SAMPLE_INTERVAL = 0.01
 
 
 class LimitedCall(threading.Thread):
@@ -74,6 +74,8 @@ class LimitedCall(threading.Thread):
             is_late = self.is_alive()
         finally:  # a canceled attempt comes this way, too
             if is_late and self.ident is not None and (_MAY_WAIT or _is_in_python(self.ident)):
+                import ctypes  # rarely needed
+
                 # Raise SystemExit in the thread, at its next step in Python.
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.ident), ctypes.py_object(SystemExit))
         return not is_late
@@ -97,7 +99,7 @@ def traceback_of(error: BaseException) -> str:
 def _is_in_python(ident: int) -> bool:
     """Whether the thread is executing Python code, and not waiting in C code."""
     positions = set()
-    for _ in range(_LOOKS):
+    for _ in range(_SAMPLES):
         frame = sys._current_frames().get(ident)
         if frame is None:
             return False
@@ -105,7 +107,7 @@ def _is_in_python(ident: int) -> bool:
         step = dis.opname[frame.f_code.co_code[frame.f_lasti]]
         if len(positions) > 1 or step == "RESUME" or "JUMP_BACKWARD" in step:  # where Python itself changes threads
             return True
-        time.sleep(_BETWEEN)
+        time.sleep(_SAMPLE_INTERVAL)
     return False
 
 

@@ -18,8 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from perago.ports import ObjectEntry, Placement
 from perago.text import listing, quoted
 from perago.workspace.keys import Folding, compile_glob, directories_above, is_marker, is_reserved
 from perago.workspace.layout import probe_disk
@@ -33,6 +33,9 @@ from perago.workspace.scan import (
     WorkspaceError,
     open_workspace,
 )
+
+if TYPE_CHECKING:
+    from perago.ports import ObjectEntry, Placement
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
 

@@ -26,9 +26,8 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from perago.ports import Delivery
 from perago.settings.sources import open_to_others
 from perago.text import listing, quoted
 from perago.workspace.keys import is_utf8
@@ -43,6 +42,9 @@ from perago.workspace.sweep import (
     sweep,
     unlink_if_there,
 )
+
+if TYPE_CHECKING:
+    from perago.ports import Delivery
 
 __all__ = ["WORKSPACE", "AttemptDirectory", "sweep"]
 

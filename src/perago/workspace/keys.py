@@ -25,9 +25,12 @@ import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from perago.authoring.workspace import WorkspaceSpec
-from perago.ports import ObjectEntry
+
+if TYPE_CHECKING:
+    from perago.ports import ObjectEntry
 
 _IN_NAME = "[^/]"
 _DIRECTORY = "(?:[^/]+/)"

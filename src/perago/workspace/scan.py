@@ -14,12 +14,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from perago.authoring.workspace import Listing
-from perago.ports import Upload
 from perago.text import listing, quoted
 from perago.workspace.keys import is_utf8
+
+if TYPE_CHECKING:
+    from perago.ports import Upload
 
 EXHAUSTED = (errno.EMFILE, errno.ENFILE)
 """Error numbers of an `OSError` that is not about the file, but about too many open files. Such an error is passed on
