@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from perago.processes import release_signals
 
 if TYPE_CHECKING:
-    from perago.authoring import Example, Task, TaskDefinitionError
+    from perago.authoring import Example, Task, TaskDefinitionError, WorkspaceSpec
 
 REPORT = "report.json"
 STACK = "stack.txt"
@@ -110,7 +110,6 @@ def _report(module: str, examine: str) -> dict[str, Any]:
     from perago.authoring import TaskDefinitionError
     from perago.authoring.declaration import readable_path
     from perago.authoring.task import withheld
-    from perago.guardrails.evaluation import missing_of
     from perago.taskdef import build_task_definition, canonical_json, load_task
 
     for name in withheld(tuple(os.environ)):  # a worker's slot imports the module without them, too
@@ -138,7 +137,7 @@ def _report(module: str, examine: str) -> dict[str, Any]:
                 "environment": task.environment,
                 "include": () if workspace is None else workspace.include,
                 "exclude": () if workspace is None else workspace.exclude,
-                "missing": missing_of(workspace),
+                "missing": _missing_libraries(workspace),
             },
             "files": _files_of(module, before),
             "advice": _advice(task) if examine else [],
@@ -192,6 +191,14 @@ def _workflows(module: str) -> list[dict[str, Any]]:
         first = workflows[0]
         raise WorkflowDefinitionError(first.name, tuple(different.values()), first.file, first.line)
     return list(summaries.values())
+
+
+def _missing_libraries(workspace: WorkspaceSpec | None) -> list[tuple[str, str]]:
+    if workspace is None or not (workspace.pre or workspace.post):
+        return []
+    from perago.guardrails.evaluation import missing_of
+
+    return missing_of(workspace)
 
 
 def _advice(task: Task) -> list[str]:

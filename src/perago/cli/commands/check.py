@@ -38,10 +38,10 @@ def command(modules: Modules, timeout: Timeout = IMPORT_LIMIT, as_json: Json = F
     guardrails, controls and examples, and the wiring of its workflows. A package means all modules below it. Then
     perago checks the environment, .env and the two root directories. It creates nothing and asks no server.
     """
-    from perago.worker.export_settings import exporter_problems
-
     examine = "perago.testing.cases"
     with probing(modules, timeout, packages=True, examine=examine, workflows=True, waiting=importing) as results:
+        from perago.worker.export_settings import exporter_problems  # while the child imports the module
+
         configuration = read_configuration()
         other = namesake()
         probed = []
