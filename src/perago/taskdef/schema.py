@@ -3,25 +3,31 @@
 Params are described in validation mode, results in serialization mode. Every `$ref` is inlined, because Conductor and
 the people who read its console cannot follow one.
 
-As in the standard, `format` has no effect here. Keywords that pydantic does not write are ignored.
+As in the standard, `format` has no effect here.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
 import json
 import math
 import operator
 import re
 import typing
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from pydantic import BaseModel, PydanticUserError, Secret, SecretBytes, SecretStr
 from pydantic.json_schema import GenerateJsonSchema
 
 from perago.authoring import Task
 from perago.authoring.declaration import InvalidDeclaration, Location
+
+if TYPE_CHECKING:
+    from jsonschema import ValidationError
+    from jsonschema.protocols import Validator
 
 Schema: TypeAlias = Mapping[str, Any]
 
@@ -334,103 +340,82 @@ def schema_problem(schema: Schema, document: Any, pointer: str = "") -> str | No
     return next(schema_problems(schema, document, pointer), None)
 
 
-def schema_problems(schema: Schema, value: Any, pointer: str = "") -> Iterator[str]:
-    """Yield all violations of the schema, each with its JSON pointer in front."""
-    where = pointer or "/"
-    if "const" in schema and not same_json(value, schema["const"]):
-        yield f"{where}: must be {schema['const']!r}"
-    if "enum" in schema and not any(same_json(value, option) for option in schema["enum"]):
-        yield f"{where}: is not one of {', '.join(map(repr, schema['enum']))}"
-    kinds = schema.get("type", [])
-    wanted: list[str] = kinds if isinstance(kinds, list) else [kinds]
-    if wanted and not any(_is(kind, value) for kind in wanted):
-        yield f"{where}: must be {' or '.join(wanted)}, but is {kind_of(value)}"
-        return
-    for part in schema.get("allOf", ()):
-        yield from schema_problems(part, value, pointer)
-    yield from _alternatives(schema, value, pointer)
-    match value:
-        case bool() | None:
-            return
-        case int() | float():
-            yield from _number(schema, value, where)
-        case str():
-            yield from _length(schema, "Length", len(value), where)
-            if "pattern" in schema and re.search(schema["pattern"], value) is None:
-                yield f"{where}: does not match {schema['pattern']}"
-        case list():
-            yield from _array(schema, value, pointer)
-        case dict():
-            yield from _object(schema, value, pointer)
+def schema_problems(schema: Schema, document: Any, pointer: str = "") -> Iterator[str]:
+    """Yield all violations of the schema, each with its JSON pointer in front. The reasons quote the schema, and never
+    the document, which can have secrets."""
+    errors = sorted(_validator()(schema).iter_errors(document), key=_place)
+    yield from dict.fromkeys(problem for error in errors for problem in _violations(error, pointer))
 
 
-def _alternatives(schema: Schema, value: Any, pointer: str) -> Iterator[str]:
-    for key in ("anyOf", "oneOf"):
-        options = schema.get(key)
-        if not options:
-            continue
-        found = [schema_problem(option, value, pointer) for option in options]
-        accepted = found.count(None)
-        if accepted == 0:
-            yield f"{pointer or '/'}: fits none of the alternatives ({'; '.join(filter(None, found))})"
-        elif key == "oneOf" and accepted > 1:
-            yield f"{pointer or '/'}: fits {accepted} alternatives, but must fit exactly one"
+@functools.cache
+def _validator() -> type[Validator]:
+    from jsonschema import Draft202012Validator, ValidationError  # slow to import, and few attempts need it
+    from jsonschema.validators import extend
+
+    def multiple_of(_: Validator, step: float, number: Any, __: Schema) -> Iterator[ValidationError]:
+        """Allow for the rounding of fractions, as pydantic does."""
+        if _is("number", number) and not math.isclose(number / step, round(number / step), rel_tol=1e-9, abs_tol=1e-9):
+            yield ValidationError("")
+
+    extended: type[Validator] = extend(Draft202012Validator, {"multipleOf": multiple_of})  # type: ignore[no-untyped-call]
+    return extended
 
 
-_BOUNDS = (
-    ("minimum", operator.lt, "less than"),
-    ("maximum", operator.gt, "more than"),
-    ("exclusiveMinimum", operator.le, "not more than"),
-    ("exclusiveMaximum", operator.ge, "not less than"),
-)
+_BOUNDS = {
+    "minimum": (operator.ge, "is less than"),
+    "maximum": (operator.le, "is more than"),
+    "exclusiveMinimum": (operator.gt, "is not more than"),
+    "exclusiveMaximum": (operator.lt, "is not less than"),
+}
+"""The comparison that each bound asks for, and its violation."""
 
 
-def _number(schema: Schema, value: float, where: str) -> Iterator[str]:
-    for keyword, is_wrong, words in _BOUNDS:
-        if keyword in schema and is_wrong(value, schema[keyword]):
-            yield f"{where}: is {words} {schema[keyword]}"
-    step = schema.get("multipleOf")
-    if step and not math.isclose(value / step, round(value / step), rel_tol=1e-9, abs_tol=1e-9):
-        yield f"{where}: is not a multiple of {step}"
+def _place(error: ValidationError) -> str:
+    return error.json_path
 
 
-def _array(schema: Schema, value: list[Any], pointer: str) -> Iterator[str]:
-    yield from _length(schema, "Items", len(value), pointer or "/")
-    first = schema.get("prefixItems", ())
-    rest = schema.get("items")
-    for index, item in enumerate(value):
-        part = first[index] if index < len(first) else rest
-        if isinstance(part, Mapping):
-            yield from schema_problems(part, item, join_pointer(pointer, index))
-    if schema.get("uniqueItems") and any(same_json(a, b) for index, a in enumerate(value) for b in value[:index]):
-        yield f"{pointer or '/'}: has an item twice"
-
-
-def _object(schema: Schema, value: dict[str, Any], pointer: str) -> Iterator[str]:
-    yield from _length(schema, "Properties", len(value), pointer or "/")
-    known, rest = schema.get("properties", {}), schema.get("additionalProperties", True)
-    for name in schema.get("required", ()):
-        if name not in value:
-            yield f"{join_pointer(pointer, name)}: is missing"
-    for name, item in value.items():
-        here = join_pointer(pointer, name)
-        if "propertyNames" in schema:
-            yield from schema_problems(schema["propertyNames"], name, here)
-        patterns = [part for regex, part in schema.get("patternProperties", {}).items() if re.search(regex, name)]
-        if name in known:
-            yield from schema_problems(known[name], item, here)
-        elif not patterns and rest is False:
-            yield f"{here}: is unknown"
-        elif not patterns and isinstance(rest, Mapping):
-            yield from schema_problems(rest, item, here)
-        for part in patterns:
-            yield from schema_problems(part, item, here)
-
-
-def _length(schema: Schema, what: str, length: int, where: str) -> Iterator[str]:
-    least, most = schema.get(f"min{what}", 0), schema.get(f"max{what}", math.inf)
-    if not least <= length <= most:
-        yield f"{where}: has {length} {what.lower()}, allowed are {least} to {most}"
+def _violations(error: Any, pointer: str) -> list[str]:
+    """Return the violations of one keyword, which is an error of jsonschema."""
+    keyword, rule, schema, document = error.validator, error.validator_value, error.schema, error.instance
+    where = functools.reduce(join_pointer, error.absolute_path, pointer)
+    path = ["", "", *error.absolute_schema_path]
+    if path[-2] == "propertyNames" and path[-3] != "properties":  # the document is a key of the object
+        where = join_pointer(where, document)
+    match keyword:
+        case "required":
+            return [f"{join_pointer(where, name)}: is missing" for name in rule if name not in document]
+        case "additionalProperties":
+            known, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
+            extra = (name for name in document if name not in known and not any(re.search(p, name) for p in patterns))
+            return [f"{join_pointer(where, name)}: is unknown" for name in extra]
+        case "const":
+            reason = f"must be {rule!r}"
+        case "enum":
+            reason = f"is not one of {', '.join(map(repr, rule))}"
+        case "type":
+            reason = f"must be {rule if isinstance(rule, str) else ' or '.join(rule)}, but is {kind_of(document)}"
+        case "anyOf" | "oneOf" if error.context:
+            by_option = itertools.groupby(error.context, key=lambda inner: inner.schema_path[0])
+            reasons = [_violations(min(errors, key=_place), pointer)[0] for _, errors in by_option]
+            reason = f"fits none of the alternatives ({'; '.join(reasons)})"
+        case "oneOf":
+            accepted = sum(schema_problem(option, document) is None for option in rule)
+            reason = f"fits {accepted} alternatives, but must fit exactly one"
+        case "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum":
+            reason = f"{_BOUNDS[keyword][1]} {rule}"
+        case "multipleOf":
+            reason = f"is not a multiple of {rule}"
+        case "pattern":
+            reason = f"does not match {rule}"
+        case "uniqueItems":
+            reason = "has an item twice"
+        case _ if keyword[:3] in ("min", "max"):
+            counted = keyword[3:]
+            least, most = schema.get(f"min{counted}", 0), schema.get(f"max{counted}", math.inf)
+            reason = f"has {len(document)} {counted.lower()}, allowed are {least} to {most}"
+        case _:
+            reason = f"breaks the rule {keyword!r}"
+    return [f"{where or '/'}: {reason}"]
 
 
 FORMATS: Mapping[str, tuple[str, ...]] = {
@@ -510,5 +495,6 @@ def _sample_number(schema: Schema, *, is_integer: bool) -> Any:
         if bound is not None:
             nearest = bound if step is None else round(bound / step) * step
             candidates += [nearest, nearest + (step or 1), nearest - (step or 1)]
-    bounds = {key: value for key, value in schema.items() if key != "multipleOf"}
-    return min((number for number in candidates if schema_problem(bounds, number) is None), key=abs, default=0)
+    bounds = [(is_within, schema[keyword]) for keyword, (is_within, _) in _BOUNDS.items() if keyword in schema]
+    allowed = (number for number in candidates if all(is_within(number, bound) for is_within, bound in bounds))
+    return min(allowed, key=abs, default=0)
