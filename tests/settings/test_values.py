@@ -102,8 +102,7 @@ INVALID: dict[str, dict[str, tuple[str, ...]]] = {
         "must be all, none, or of directories, branches, cache, logs, separated": ("cache,all",),
     },
     "PERAGO_PUBLISH_FENCE": {
-        "must be auto, required or off.": ("never",),
-        "`auto` replaces `if-installed`": ("if-installed",),
+        "must be auto, required or off.": ("never", "if-installed"),
     },
     "PERAGO_TRANSFER_THREADS": {"must be a whole number from 1 to 256": ("0", "257", "four")},
     "PERAGO_WORKER_ID": {"must be the name of a pod or up to 200": ("a/b",)},

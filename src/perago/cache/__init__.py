@@ -1,7 +1,6 @@
 """Objects that this machine has fetched or published before, on its disk (docs/workers.md).
 
     <root>/.cache/<40 hex digits>.xxh3    an object and its checksum, below the workspace root
-    <root>/.cache/<40 hex digits>         the same without a checksum, of earlier versions; never read
     <root>/.cache/ledger.json             the size of the cache, and how often it helped
 
 Any number of processes use it at the same time. A file appears by a rename, complete. Nothing is ever linked into a

@@ -97,8 +97,8 @@ def _check_private(path: Path, status: os.stat_result) -> None:
         )
 
 
-SEALED = ".xxh3"
-"""Suffix of the names of entries with a seal. Versions before the seal neither read nor write such names."""
+_SUFFIX = ".xxh3"
+"""The name of an entry ends with it."""
 SEAL_BYTES = 16
 
 
@@ -425,7 +425,7 @@ class Shelf:
         identity = "\0".join(
             (cache.server, cache.access_key, object_id.address, object_id.checksum, str(object_id.size))
         )
-        return hashlib.blake2b(identity.encode(errors="surrogatepass"), digest_size=20).hexdigest() + SEALED
+        return hashlib.blake2b(identity.encode(errors="surrogatepass"), digest_size=20).hexdigest() + _SUFFIX
 
     def _copy(self, object_id: ObjectId, name: str, destination: int) -> bool:
         try:

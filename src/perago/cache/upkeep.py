@@ -16,7 +16,6 @@ import xxhash
 from perago.cache.objects import (
     LEDGER,
     SEAL_BYTES,
-    SEALED,
     UNFINISHED,
     can_be_sealed,
     hash_bytes,
@@ -65,8 +64,6 @@ class Verified:
     """Entries whose bytes have their checksum."""
     damaged: tuple[str, ...] = ()
     """Names of the entries whose bytes do not have their checksum, and which were deleted."""
-    without_checksum: int = 0
-    """Entries of earlier versions, which have no checksum. Only workers of these versions use them."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -117,19 +114,17 @@ def verify(root: Path) -> Verified:
     Raises:
         CacheUnusable, OSError: as `usage`.
     """
-    sound, without_checksum, damaged = 0, 0, []
+    sound, damaged = 0, []
     with contextlib.suppress(FileNotFoundError), opened_directory(root) as directory:
         for entry in _entries(directory):
-            if not entry.name.endswith(SEALED):
-                without_checksum += 1
-            elif (is_sound := _is_sound(directory, entry.name)) is False:
+            if (is_sound := _is_sound(directory, entry.name)) is False:
                 _unlink(entry.name, directory)
                 damaged.append(entry.name)
             else:
                 sound += bool(is_sound)
         if damaged:
             _shrink(directory, list(_entries(directory)), sys.maxsize)
-    return Verified(sound, tuple(sorted(damaged)), without_checksum)
+    return Verified(sound, tuple(sorted(damaged)))
 
 
 def _is_sound(directory: int, name: str) -> bool | None:

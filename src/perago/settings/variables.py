@@ -178,8 +178,7 @@ def parse_publish_fence(text: str) -> PublishFence:
     try:
         return PublishFence(text)
     except ValueError:
-        renamed = "; `auto` replaces `if-installed`" if text == "if-installed" else ""
-        raise ValueError(f"must be auto, required or off{renamed}") from None
+        raise ValueError("must be auto, required or off") from None
 
 
 def parse_log_format(text: str) -> LogFormat:

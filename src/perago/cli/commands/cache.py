@@ -53,8 +53,6 @@ def command(
     elif verified:
         out.line(str(place))
         out.line(f"  sound    {count(verified.sound, 'object')}")
-        if old := verified.without_checksum:
-            out.line(f"  skipped  {count(old, 'object')} of an earlier version, without a checksum")
         for name in verified.damaged:
             out.line(f"  deleted  {name}")
     elif clear:
