@@ -169,7 +169,8 @@ def _workflows(module: str) -> list[dict[str, Any]]:
         return []
     from perago.authoring.declaration import Location
     from perago.taskdef import canonical_json
-    from perago.workflows.definition import WorkflowDefinitionError, workflows_of
+    from perago.workflows.definition import workflows_of
+    from perago.workflows.flow import WorkflowDefinitionError
 
     summaries: dict[str, dict[str, Any]] = {}
     problems: list[TaskDefinitionError] = []

@@ -27,16 +27,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from urllib.parse import unquote
 
 from pydantic import SecretStr
 
 from perago.secret_names import looks_secret
 from perago.settings.mask import Mask, secrets_in, shown_address
-
-if TYPE_CHECKING:
-    from perago.settings.variables import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,7 +330,17 @@ def _in_home(variable: str, locate: Callable[..., Path]) -> Path:
     return path
 
 
-def check_roots(settings: Settings) -> tuple[Problem, ...]:
+class Roots(Protocol):
+    """The settings that name the roots."""
+
+    @property
+    def workspace_root(self) -> Path: ...
+
+    @property
+    def log_root(self) -> Path: ...
+
+
+def check_roots(settings: Roots) -> tuple[Problem, ...]:
     """Return the reasons why `prepare_roots` would fail. Create nothing.
 
     A read-only file system is not such a reason, because a worker waits until it can write there.
@@ -349,7 +356,7 @@ def check_roots(settings: Settings) -> tuple[Problem, ...]:
     return tuple(problems)
 
 
-def prepare_roots(settings: Settings) -> None:
+def prepare_roots(settings: Roots) -> None:
     """Create the missing directories of both roots, readable by the user only, unless the file system is read-only.
 
     Raises:
@@ -370,7 +377,7 @@ def prepare_roots(settings: Settings) -> None:
         raise ConfigurationError(problems)
 
 
-def _roots(settings: Settings) -> tuple[tuple[str, Path], ...]:
+def _roots(settings: Roots) -> tuple[tuple[str, Path], ...]:
     return (WORKSPACE_ROOT, settings.workspace_root), (LOG_ROOT, settings.log_root)
 
 

@@ -17,6 +17,7 @@ from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices
 from perago.testing.tasks import TaskFunction, task_of
 from perago.workflows import Workflow
 from perago.workflows.definition import complete_input
+from perago.workflows.writer import Part
 
 _MOST_ATTEMPTS = 1_000
 _AT_A_TIME = 100
@@ -74,7 +75,7 @@ class WorkflowRunner:
             self._definitions.append(workflow)
         self._tasks.update({(task := task_of(function)).name: task for function in functions})
 
-    def _add(self, workflow: Workflow[Any, Any]) -> None:
+    def _add(self, workflow: Part) -> None:
         built = workflow._build()
         for part in built.parts:
             self._add(part)

@@ -16,15 +16,12 @@ import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel
 
 from perago.authoring.declaration import InvalidDeclaration, Location, TaskDefinitionError, calling_line
 from perago.workflows.values import Documents, Item, Recorded, Scope, Value, expression, sent_name
-
-if TYPE_CHECKING:
-    from perago.workflows.definition import Workflow
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -100,6 +97,37 @@ class _Structure(contextlib.AbstractContextManager[T]):
         return self.structure.__exit__(*error)
 
 
+class Part(Protocol):
+    """A workflow that runs as a step of another one."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version(self) -> int: ...
+
+    def definition(self) -> Json: ...
+
+    def _build(self) -> Built: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A workflow that was written without a mistake."""
+
+    definition: str
+    """Conductor's JSON as text."""
+    has_workspace: bool
+    publishers: tuple[tuple[str, bool], ...]
+    """The steps that may publish, and whether each rebases."""
+    functions: Mapping[str, Callable[..., Any]]
+    """The task functions of its steps by the name of the task, without those of sub-workflows."""
+    parts: tuple[Part, ...]
+    """Its sub-workflows, without theirs."""
+    names: frozenset[tuple[str, int]]
+    """Names and versions of the workflow and of all below it."""
+
+
 class Writer:
     """The tasks of one workflow, and the part of it that is being written."""
 
@@ -111,7 +139,7 @@ class Writer:
         self.references: dict[str, Location] = {}
         self.problems: list[TaskDefinitionError] = []
         self.functions: dict[str, Callable[..., Any]] = {}
-        self.parts: dict[tuple[str, int], Workflow[Any, Any]] = {}
+        self.parts: dict[tuple[str, int], Part] = {}
         self._known: dict[str, object] = {}
         """The workflows and functions of all parts, by their unique key."""
         self.runs: dict[str, str] = {}
@@ -207,12 +235,12 @@ class Writer:
         self.functions[name] = function
         self._know(f"functions are the task {name!r}", function)
 
-    def add_part(self, part: Workflow[Any, Any]) -> None:
+    def add_part(self, part: Part) -> None:
         """Note a sub-workflow."""
         self.parts[part.name, part.version] = part
         self._know_part(part)
 
-    def _know_part(self, part: Workflow[Any, Any]) -> None:
+    def _know_part(self, part: Part) -> None:
         label = f"workflows are version {part.version} of {part.name!r}"
         if self._known.get(label) is part:
             return
