@@ -9,7 +9,8 @@ import pytest
 
 from perago import require_file, require_table
 from perago.guardrails.evaluation import GuardrailDefect
-from perago.guardrails.require_table import RequireTable, check_table
+from perago.guardrails.require_table import RequireTable
+from perago.guardrails.tables import check_table
 from perago.testing import smallest_tree
 from perago.testing.constraints import recipe_of
 

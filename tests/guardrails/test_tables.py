@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from perago import TaskDefinitionError, require_table
 from perago.authoring.workspace import Guardrail, Listing
 from perago.guardrails.evaluation import Finding, Phase, evaluate
-from perago.guardrails.require_table import RequireTable, check_table
-from perago.guardrails.tables import Checks, Keys
+from perago.guardrails.require_table import RequireTable
+from perago.guardrails.tables import Checks, Keys, check_table
 from perago.testing import oracle
 from perago.testing.strategies import table_contents
 from perago.workspace.scan import scan_tree

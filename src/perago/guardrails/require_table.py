@@ -1,129 +1,21 @@
-"""`require_table`: a rule about the rows and columns of tables.
-
-`check_table` needs pyarrow. `rule`, the declaration, does not.
-"""
+"""`require_table`: a rule about the rows and columns of tables. Only its evaluation needs pyarrow."""
 
 from __future__ import annotations
 
-import datetime
-import decimal
 import importlib.util
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
-from enum import StrEnum
-from types import MappingProxyType
-from typing import Any, BinaryIO
+from typing import Any
 
 from perago.authoring.declaration import calling_line, declares
 from perago.authoring.workspace import Guardrail, Listing, Path, Verdict, declared_pattern
 from perago.guardrails.evaluation import ContentGuardrail, GuardrailDefect
 from perago.guardrails.paths import for_pattern, matching
+from perago.guardrails.table_rule import ENDINGS, PYTHON_TYPES, ColumnType, Format, TableRule
 from perago.text import quoted
 from perago.workspace.keys import compile_glob
 from perago.workspace.scan import Tree, open_file
-
-
-def check_table(file: BinaryIO, rule: TableRule) -> list[str]:
-    """Return the problems of one table, in words that name columns and rows, and values only if the rule allows it.
-
-    Args:
-        file: the table, at its beginning.
-        rule: the declaration.
-
-    Raises:
-        OSError: the disk failed.
-        GuardrailDefect: a model of the author that is not a model.
-    """
-    from perago.guardrails.tables import Checks, Unreadable, check_model, read_csv, read_jsonl, read_parquet
-
-    readers = {Format.CSV: read_csv, Format.PARQUET: read_parquet, Format.JSONL: read_jsonl}
-    with closing(Checks(rule)) as checks:
-        try:
-            readers[rule.format](file, rule, checks)
-        except Unreadable as problem:
-            return [*checks.problems, str(problem)]
-        problems = checks.end()
-    if not problems and rule.schema is not None:
-        file.seek(0)
-        problems = check_model(file, rule)
-    return problems
-
-
-class Format(StrEnum):
-    """The format of a table file."""
-
-    CSV = "csv"
-    PARQUET = "parquet"
-    JSONL = "jsonl"
-
-
-ENDINGS: Mapping[str, Format] = MappingProxyType(
-    {".csv": Format.CSV, ".parquet": Format.PARQUET, ".jsonl": Format.JSONL, ".ndjson": Format.JSONL}
-)
-"""The formats by the end of the file's name."""
-
-
-class ColumnType(StrEnum):
-    """The type of a column's values. In a CSV file it decides how the values are spelled."""
-
-    INT = "int"
-    FLOAT = "float"
-    STR = "str"
-    BOOL = "bool"
-    BYTES = "bytes"
-    DATE = "date"
-    DATETIME = "datetime"
-    DECIMAL = "decimal"
-    ANY = "object"
-
-
-PYTHON_TYPES: Mapping[type, ColumnType] = MappingProxyType(
-    {
-        int: ColumnType.INT,
-        float: ColumnType.FLOAT,
-        str: ColumnType.STR,
-        bool: ColumnType.BOOL,
-        bytes: ColumnType.BYTES,
-        datetime.date: ColumnType.DATE,
-        datetime.datetime: ColumnType.DATETIME,
-        decimal.Decimal: ColumnType.DECIMAL,
-        object: ColumnType.ANY,
-    }
-)
-
-
-@dataclass(frozen=True, slots=True)
-class TableRule:
-    """A rule for each of some tables; see `require_table`."""
-
-    format: Format
-    columns: tuple[tuple[str, ColumnType], ...] = ()
-    min_rows: int | None = None
-    max_rows: int | None = None
-    unique: tuple[str, ...] = ()
-    not_null: tuple[str, ...] = ()
-    schema: Any = None
-    delimiter: str = ","
-    show_values: bool = False
-
-    @property
-    def types(self) -> Mapping[str, ColumnType]:
-        """The declared columns."""
-        return dict(self.columns)
-
-    @property
-    def schema_module(self) -> str:
-        """The module of pandera that defines the schema; empty if the schema is not from pandera."""
-        kinds = self.schema.__mro__ if isinstance(self.schema, type) else type(self.schema).__mro__
-        return next((kind.__module__ for kind in kinds if kind.__module__.partition(".")[0] == "pandera"), "")
-
-    @property
-    def needed(self) -> tuple[str, ...]:
-        """All columns that must be there."""
-        return tuple(dict.fromkeys((*self.types, *self.unique, *self.not_null)))
-
 
 INSTALL = "pip install 'pyarrow>=19'"
 _MODULE = "pyarrow"
@@ -187,6 +79,8 @@ class RequireTable(ContentGuardrail):
     def look_into(self, tree: Tree) -> Verdict:
         if missing := self.missing():
             raise GuardrailDefect(": ".join(missing))
+        from perago.guardrails.tables import check_table
+
         paths = [path for path in tree.files if self.reads(path)]
         problems: list[str] = []
         for path in paths:

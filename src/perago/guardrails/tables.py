@@ -19,7 +19,7 @@ import tempfile
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,13 +31,37 @@ import pyarrow.json
 import pyarrow.parquet
 
 from perago.guardrails.evaluation import GuardrailDefect
-from perago.guardrails.require_table import ColumnType, Format, TableRule
+from perago.guardrails.table_rule import ColumnType, Format, TableRule
 from perago.text import count, one_line, quoted, size, strict_json
 from perago.workspace.file_types import delimited_rows
 
 KEPT = 48 * 1024 * 1024
 """Bytes of keys in memory."""
 PARTS = 64
+
+
+def check_table(file: BinaryIO, rule: TableRule) -> list[str]:
+    """Return the problems of one table, in words that name columns and rows, and values only if the rule allows it.
+
+    Args:
+        file: the table, at its beginning.
+        rule: the declaration.
+
+    Raises:
+        OSError: the disk failed.
+        GuardrailDefect: a model of the author that is not a model.
+    """
+    readers = {Format.CSV: read_csv, Format.PARQUET: read_parquet, Format.JSONL: read_jsonl}
+    with closing(Checks(rule)) as checks:
+        try:
+            readers[rule.format](file, rule, checks)
+        except Unreadable as problem:
+            return [*checks.problems, str(problem)]
+        problems = checks.end()
+    if not problems and rule.schema is not None:
+        file.seek(0)
+        problems = check_model(file, rule)
+    return problems
 
 
 class Keys:

@@ -30,7 +30,8 @@ from perago.guardrails.forbid_glob import ForbidGlob
 from perago.guardrails.require_dir import RequireDir
 from perago.guardrails.require_file import RequireFile
 from perago.guardrails.require_glob import RequireGlob
-from perago.guardrails.require_table import ColumnType, Format, RequireTable, TableRule
+from perago.guardrails.require_table import RequireTable
+from perago.guardrails.table_rule import ColumnType, Format, TableRule
 from perago.text import size
 
 State = frozenset[int]

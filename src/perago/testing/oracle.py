@@ -21,7 +21,8 @@ from perago.guardrails.forbid_glob import ForbidGlob
 from perago.guardrails.require_dir import RequireDir
 from perago.guardrails.require_file import RequireFile
 from perago.guardrails.require_glob import RequireGlob
-from perago.guardrails.require_table import ColumnType, Format, RequireTable, TableRule
+from perago.guardrails.require_table import RequireTable
+from perago.guardrails.table_rule import ColumnType, Format, TableRule
 from perago.testing.tree_files import Tree, as_bytes, sizes_of
 
 

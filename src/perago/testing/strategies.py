@@ -24,7 +24,8 @@ from pydantic import BaseModel, PydanticUserError, ValidationError
 
 from perago.authoring import Example, Task, WorkspaceSpec
 from perago.authoring.workspace import Guardrail
-from perago.guardrails.require_table import ColumnType, Format, RequireTable, TableRule
+from perago.guardrails.require_table import RequireTable
+from perago.guardrails.table_rule import ColumnType, Format, TableRule
 from perago.taskdef.schema import RecursiveModel, integer_range, shape_of
 from perago.testing.constraints import (
     Undecided,
