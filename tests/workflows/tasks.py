@@ -26,10 +26,10 @@ class Found(BaseModel):
 
 
 def _write(workspace: Path, params: Named) -> Found:
-    found = sorted(path.name for path in workspace.iterdir())
-    (workspace / params.name).write_text("".join(f"{one}\n" for one in found))
-    kind: Literal["small", "large"] = "large" if len(found) > 2 else "small"
-    return Found(files=found, weight=len(found) + sum(params.weights), kind=kind, is_done=len(found) > 3)
+    files = sorted(path.name for path in workspace.iterdir())
+    (workspace / params.name).write_text("".join(f"{name}\n" for name in files))
+    kind: Literal["small", "large"] = "large" if len(files) > 2 else "small"
+    return Found(files=files, weight=len(files) + sum(params.weights), kind=kind, is_done=len(files) > 3)
 
 
 @task(name="flow.write", owner_email=OWNER, workspace=WorkspaceSpec(on_moved_head="rebase"))
@@ -44,15 +44,15 @@ def alone(workspace: Path, params: Named) -> Found:
 
 @task(name="flow.read", owner_email=OWNER, workspace=WorkspaceSpec(read_only=True))
 def read(workspace: Path, params: Named) -> Found:
-    found = sorted(path.name for path in workspace.iterdir())
-    return Found(files=found, weight=len(found), kind="small", is_done=True)
+    files = sorted(path.name for path in workspace.iterdir())
+    return Found(files=files, weight=len(files), kind="small", is_done=True)
 
 
 @task(name="flow.touch", owner_email=OWNER, workspace=WorkspaceSpec(on_moved_head="rebase"))
 def touch(workspace: Path, params: Named) -> Found:
-    found = read(workspace, params)
+    files = read(workspace, params)
     (workspace / params.name).touch()  # the same content each time, so that two of them do not conflict
-    return found
+    return files
 
 
 @task(
@@ -88,9 +88,9 @@ class Round(BaseModel):
 
 @task(name="flow.count", owner_email=OWNER, workspace=WorkspaceSpec())
 def count(workspace: Path, params: Rounds) -> Round:
-    found = sum(path.name.startswith("round") for path in workspace.iterdir()) + 1
-    (workspace / f"round{found}").touch()
-    return Round(rounds=found, is_done=found >= params.rounds)
+    round_number = sum(path.name.startswith("round") for path in workspace.iterdir()) + 1
+    (workspace / f"round{round_number}").touch()
+    return Round(rounds=round_number, is_done=round_number >= params.rounds)
 
 
 class Words(BaseModel, extra="forbid"):

@@ -32,7 +32,7 @@ def _structures(part: st.SearchStrategy[Part]) -> st.SearchStrategy[Part]:
     block = st.lists(part, min_size=1, max_size=2).map(tuple)
     return st.one_of(
         st.builds(Part, st.just("fork"), st.lists(block, min_size=2, max_size=2).map(tuple)),
-        st.builds(Part, st.sampled_from(["switch", "other switch", "loop", "sub"]), block.map(lambda one: (one,))),
+        st.builds(Part, st.sampled_from(["switch", "other switch", "loop", "sub"]), block.map(lambda body: (body,))),
     )
 
 
@@ -137,12 +137,12 @@ def test_each_step_finds_the_files_of_all_steps_before_it(parts: tuple[Part, ...
         ran = run.workflow(flow, tree={})
 
     assert ran.status == "COMPLETED", ran.reason
-    found: dict[str, list[set[str]]] = {}
+    files_of_steps: dict[str, list[set[str]]] = {}
     for outcome in ran.outcomes:
         reference = re.sub(r"__\d+$", "", outcome.delivery.reference_name)
         if reference in author.expected:
-            found.setdefault(reference, []).append(set(outcome.result["files"]))
-    assert found.keys() == author.expected.keys()
-    lost = {name: author.expected[name] - files for name in found for files in found[name]}
+            files_of_steps.setdefault(reference, []).append(set(outcome.result["files"]))
+    assert files_of_steps.keys() == author.expected.keys()
+    lost = {name: author.expected[name] - files for name in files_of_steps for files in files_of_steps[name]}
     assert not any(lost.values()), lost
     assert author.after <= set(ran.tree)

@@ -26,25 +26,25 @@ class Given(BaseModel):
     listed: list[str] = ["a"]
 
 
-def _use_all(flow: Any, given: Given) -> None:
+def _use_all(flow: Any, params: Given) -> None:
     """The mistakes below are about other things than unused parameters."""
-    flow.unchecked([given.text, given.number, given.maybe, given.listed])
+    flow.unchecked([params.text, params.number, params.maybe, params.listed])
 
 
-def wrong_fields(flow: Any, given: Any) -> None:
+def wrong_fields(flow: Any, params: Any) -> None:
     flow.step("one", alone, Named, nam="a")
-    flow.step("two", alone, Named, name=given.number)
-    flow.step("three", alone, Named, name=given.maybe)
+    flow.step("two", alone, Named, name=params.number)
+    flow.step("three", alone, Named, name=params.maybe)
     flow.step("four", alone, Named, name=3)
-    flow.step("five", count, Rounds, rounds=given.text)
-    flow.step("six", alone, Named, name="a", theWeights=[given.text])
-    flow.step("seven", alone, Named, name=[given.text])
+    flow.step("five", count, Rounds, rounds=params.text)
+    flow.step("six", alone, Named, name="a", theWeights=[params.text])
+    flow.step("seven", alone, Named, name=[params.text])
     flow.step("eight", alone, Named, name="${workflow.input.text}")
     flow.step("nine", alone, Named, "a", name="a")
     flow.step("ten", alone, Words, text="a")
 
 
-def wrong_names(flow: Any, given: Any) -> None:
+def wrong_names(flow: Any, params: Any) -> None:
     flow.step("my step", alone, Named, name="a")
     flow.step("one__two", alone, Named, name="a")
     flow.step("same", alone, Named, name="a")
@@ -52,19 +52,19 @@ def wrong_names(flow: Any, given: Any) -> None:
     flow.step("a" * 300, alone, Named, name="a")
 
 
-def step_in_place_of_its_result(flow: Any, given: Any) -> None:
-    one = flow.step("one", alone, Named, name="a")
-    flow.step("two", alone, Named, name="b", theWeights=[one])
-    with flow.switch("choice", one) as switch, switch.case("a"):
+def step_in_place_of_its_result(flow: Any, params: Any) -> None:
+    step = flow.step("one", alone, Named, name="a")
+    flow.step("two", alone, Named, name="b", theWeights=[step])
+    with flow.switch("choice", step) as switch, switch.case("a"):
         flow.step("three", alone, Named, name="a")
-    flow.map("parts", one, lambda name: flow.step("four", write, Named, name=name))
+    flow.map("parts", step, lambda name: flow.step("four", write, Named, name=name))
 
 
-def step_as_a_text(flow: Any, given: Any) -> None:
+def step_as_a_text(flow: Any, params: Any) -> None:
     flow.step("two", alone, Named, name=f"{flow.step('one', alone, Named, name='a')}.csv")
 
 
-def options_in_two_blocks(flow: Any, given: Any) -> None:
+def options_in_two_blocks(flow: Any, params: Any) -> None:
     options = flow.options(retries=1)
     with options:
         flow.step("one", alone, Named, name="a")
@@ -72,99 +72,99 @@ def options_in_two_blocks(flow: Any, given: Any) -> None:
         flow.step("two", alone, Named, name="a")
 
 
-def truth_of_a_value(flow: Any, given: Any) -> None:
-    if given.number > 3:
+def truth_of_a_value(flow: Any, params: Any) -> None:
+    if params.number > 3:
         flow.step("one", alone, Named, name="a")
 
 
-def choice_by_a_value(flow: Any, given: Any) -> None:
+def choice_by_a_value(flow: Any, params: Any) -> None:
     if flow.step("one", alone, Named, name="a").result.is_done:
         flow.step("two", alone, Named, name="a")
 
 
-def text_of_a_value(flow: Any, given: Any) -> None:
-    flow.step("one", alone, Named, name=f"{given.text}.csv")
+def text_of_a_value(flow: Any, params: Any) -> None:
+    flow.step("one", alone, Named, name=f"{params.text}.csv")
 
 
-def items_of_a_value(flow: Any, given: Any) -> None:
-    for name in given.listed:
+def items_of_a_value(flow: Any, params: Any) -> None:
+    for name in params.listed:
         flow.step("one", alone, Named, name=name)
 
 
-def field_that_is_missing(flow: Any, given: Any) -> None:
+def field_that_is_missing(flow: Any, params: Any) -> None:
     flow.step("two", alone, Named, name=flow.step("one", alone, Named, name="a").result.fils)
 
 
-def field_of_a_text(flow: Any, given: Any) -> None:
-    flow.step("one", alone, Named, name=given.text.upper)
+def field_of_a_text(flow: Any, params: Any) -> None:
+    flow.step("one", alone, Named, name=params.text.upper)
 
 
-def no_task(flow: Any, given: Any) -> None:
+def no_task(flow: Any, params: Any) -> None:
     flow.step("one", print, Named, name="a")
 
 
-def no_workflow(flow: Any, given: Any) -> None:
+def no_workflow(flow: Any, params: Any) -> None:
     flow.sub("one", alone, Named, name="a")
 
 
-def value_of_a_case(flow: Any, given: Any) -> None:
-    with flow.switch("choice", given.text) as switch, switch.case("a"):
-        found = flow.step("one", alone, Named, name="a")
-    flow.step("two", alone, Named, name="b", theWeights=[found.result.weight])
+def value_of_a_case(flow: Any, params: Any) -> None:
+    with flow.switch("choice", params.text) as switch, switch.case("a"):
+        step = flow.step("one", alone, Named, name="a")
+    flow.step("two", alone, Named, name="b", theWeights=[step.result.weight])
 
 
-def value_of_another_branch(flow: Any, given: Any) -> None:
-    found: list[Any] = []
+def value_of_another_branch(flow: Any, params: Any) -> None:
+    steps: list[Any] = []
 
     def branch(name: str) -> None:
-        weights = [one.result.weight for one in found]
-        found.append(flow.step("one", write, Named, name=name, theWeights=weights))
+        weights = [step.result.weight for step in steps]
+        steps.append(flow.step("one", write, Named, name=name, theWeights=weights))
 
     flow.fork("parts", ["a", "b"], branch)
 
 
-def value_of_an_item(flow: Any, given: Any) -> None:
-    found: list[Any] = []
-    flow.map("parts", given.listed, lambda name: found.append(flow.step("one", write, Named, name=name)))
-    flow.step("two", alone, Named, name="b", theWeights=[found[0].result.weight])
+def value_of_an_item(flow: Any, params: Any) -> None:
+    steps: list[Any] = []
+    flow.map("parts", params.listed, lambda name: steps.append(flow.step("one", write, Named, name=name)))
+    flow.step("two", alone, Named, name="b", theWeights=[steps[0].result.weight])
 
 
-def publishing_next_to_others(flow: Any, given: Any) -> None:
+def publishing_next_to_others(flow: Any, params: Any) -> None:
     flow.fork("parts", ["a", "b"], lambda name: flow.step("one", alone, Named, name=name))
-    flow.map("each", given.listed, lambda name: flow.step("two", alone, Named, name=name))
+    flow.map("each", params.listed, lambda name: flow.step("two", alone, Named, name=name))
     flow.fork("good", ["a", "b"], lambda name: flow.step("look", read, Named, name=name))
 
 
-def empty_parts(flow: Any, given: Any) -> None:
+def empty_parts(flow: Any, params: Any) -> None:
     flow.fork("none", [], lambda name: name)
     flow.fork("nothing", ["a"], lambda name: name)
     with flow.loop("loop", at_most=0):
         pass
-    with flow.switch("choice", given.text):
+    with flow.switch("choice", params.text):
         pass
 
 
-def two_steps_for_an_item(flow: Any, given: Any) -> None:
+def two_steps_for_an_item(flow: Any, params: Any) -> None:
     def both(name: str) -> None:
         flow.step("one", write, Named, name=name)
         flow.step("two", write, Named, name=name)
 
-    flow.map("parts", given.listed, both)
+    flow.map("parts", params.listed, both)
 
 
-def map_over_a_text(flow: Any, given: Any) -> None:
-    flow.map("parts", given.text, lambda name: flow.step("one", write, Named, name=name))
+def map_over_a_text(flow: Any, params: Any) -> None:
+    flow.map("parts", params.text, lambda name: flow.step("one", write, Named, name=name))
 
 
-def branch_that_ends_with_a_switch(flow: Any, given: Any) -> None:
+def branch_that_ends_with_a_switch(flow: Any, params: Any) -> None:
     def branch(name: str) -> None:
-        with flow.switch("choice", given.text) as switch, switch.case("a"):
+        with flow.switch("choice", params.text) as switch, switch.case("a"):
             flow.step("one", write, Named, name=name)
 
     flow.fork("parts", ["a", "b"], branch)
 
 
-def loop_in_a_loop(flow: Any, given: Any) -> None:
+def loop_in_a_loop(flow: Any, params: Any) -> None:
     with flow.loop("outer", at_most=2), flow.loop("inner", at_most=2):
         flow.step("one", alone, Named, name="a")
 
@@ -173,16 +173,16 @@ class Home(BaseModel):
     place: str = "${HOME}"
 
 
-def default_that_is_an_expression(flow: Any, given: Any) -> None:
+def default_that_is_an_expression(flow: Any, params: Any) -> None:
     @workflow(name="home", version=1, owner_email=OWNER)
-    def home(flow: Any, given: Home) -> None:
-        flow.step("one", alone, Named, name=given.place)
+    def home(flow: Any, params: Home) -> None:
+        flow.step("one", alone, Named, name=params.place)
 
     flow.sub("inner", home, Home)
     flow.sub("good", home, Home, place="a")
 
 
-def options_that_are_wrong(flow: Any, given: Any) -> None:
+def options_that_are_wrong(flow: Any, params: Any) -> None:
     with flow.options(retries=-1, start_delay_seconds=True):
         flow.step("first", alone, Named, name="a")
     with flow.options(optional=True):
@@ -192,20 +192,20 @@ def options_that_are_wrong(flow: Any, given: Any) -> None:
     flow.options(optional=True)
 
 
-def rounds_that_hide_files(flow: Any, given: Any) -> None:
+def rounds_that_hide_files(flow: Any, params: Any) -> None:
     with flow.loop("tries", at_most=3), flow.options(optional=True):
         flow.step("tried", alone, Named, name="a")
     with flow.loop("lists", at_most=3):
-        found = flow.unchecked(flow.raw({"name": "f", "taskReferenceName": "f", "type": "HTTP"}).result.names)
-        flow.map("each", found, lambda name: flow.step("item", write, Named, name=name))
+        names = flow.unchecked(flow.raw({"name": "f", "taskReferenceName": "f", "type": "HTTP"}).result.names)
+        flow.map("each", names, lambda name: flow.step("item", write, Named, name=name))
     with flow.loop("good", at_most=3):
         flow.step("always", read, Named, name="a")
-        flow.map("same", given.listed, lambda name: flow.step("other", write, Named, name=name))
+        flow.map("same", params.listed, lambda name: flow.step("other", write, Named, name=name))
         with flow.options(optional=True):
             flow.step("sometimes", write, Named, name="b")
 
 
-def raw_tasks_that_are_wrong(flow: Any, given: Any) -> None:
+def raw_tasks_that_are_wrong(flow: Any, params: Any) -> None:
     flow.raw({"name": "wait", "taskReferenceName": "wait", "type": "WAIT", "inputParameters": {"a": "${oen.output.x}"}})
     flow.raw({"name": "late", "taskReferenceName": "late", "type": "WAIT", "inputParameters": {"at": Path("a")}})
 
@@ -213,46 +213,46 @@ def raw_tasks_that_are_wrong(flow: Any, given: Any) -> None:
 NAMES: dict[str, str] = {}
 
 
-def error_of_the_author(flow: Any, given: Any) -> None:
+def error_of_the_author(flow: Any, params: Any) -> None:
     flow.step("one", alone, Named, name=NAMES["missing"])
 
 
-def end_of_the_process(flow: Any, given: Any) -> None:
+def end_of_the_process(flow: Any, params: Any) -> None:
     raise SystemExit(3)
 
 
-def result_of_another_type(flow: Any, given: Any) -> Split:
-    found: Any = flow.step("one", split, Words, text="a")
-    return flow.value(Split, words=found.result)  # type: ignore[no-any-return]
+def result_of_another_type(flow: Any, params: Any) -> Split:
+    step: Any = flow.step("one", split, Words, text="a")
+    return flow.value(Split, words=step.result)  # type: ignore[no-any-return]
 
 
 @workflow(name="same", version=1, owner_email=OWNER)
-def other_same(flow: Flow, given: Named) -> None:
-    flow.step("one", alone, Named, name=given.name, theWeights=given.weights)
+def other_same(flow: Flow, params: Named) -> None:
+    flow.step("one", alone, Named, name=params.name, theWeights=params.weights)
 
 
 @workflow(name="same", version=1, owner_email=OWNER)
-def same(flow: Flow, given: Named) -> None:
-    flow.step("two", alone, Named, name=given.name, theWeights=given.weights)
+def same(flow: Flow, params: Named) -> None:
+    flow.step("two", alone, Named, name=params.name, theWeights=params.weights)
 
 
 @workflow(name="wrong", version=1, owner_email=OWNER)
-def called_wrong(flow: Flow, given: Named) -> None:
-    flow.step("one", alone, Named, name=given.name, theWeights=given.weights)
+def called_wrong(flow: Flow, params: Named) -> None:
+    flow.step("one", alone, Named, name=params.name, theWeights=params.weights)
 
 
 called_wrong._build()
 
 
-def workflows_of_one_name(flow: Any, given: Any) -> None:
+def workflows_of_one_name(flow: Any, params: Any) -> None:
     flow.sub("one", same, Named, name="a")
     flow.sub("two", same, Named, name="a")
     flow.sub("three", other_same, Named, name="a")
 
 
 @workflow(name="around", version=1, owner_email=OWNER)
-def around_other_same(flow: Flow, given: Named) -> None:
-    flow.sub("one", other_same, Named, name=given.name, theWeights=given.weights)
+def around_other_same(flow: Flow, params: Named) -> None:
+    flow.sub("one", other_same, Named, name=params.name, theWeights=params.weights)
 
 
 @task(name="flow.alone", owner_email=OWNER)
@@ -260,21 +260,21 @@ def another_alone(params: Named) -> Words:
     return Words(text=params.name)
 
 
-def names_of_inner_workflows(flow: Any, given: Any) -> None:
+def names_of_inner_workflows(flow: Any, params: Any) -> None:
     flow.sub("one", same, Named, name="a")
     flow.sub("two", around_other_same, Named, name="a")
     flow.step("three", another_alone, Named, name="a")
 
 
-def workflow_that_runs_itself(flow: Any, given: Any) -> None:
+def workflow_that_runs_itself(flow: Any, params: Any) -> None:
     flow.sub("one", called_wrong, Named, name="a")
 
 
-def cases_that_cannot_be(flow: Any, given: Any) -> None:
-    found = flow.step("first", alone, Named, name="a")
-    with flow.switch("kinds", found.result.kind) as switch, switch.case("medium"):
+def cases_that_cannot_be(flow: Any, params: Any) -> None:
+    step = flow.step("first", alone, Named, name="a")
+    with flow.switch("kinds", step.result.kind) as switch, switch.case("medium"):
         flow.step("never", alone, Named, name="b")
-    with flow.switch("choice", given.text) as switch:
+    with flow.switch("choice", params.text) as switch:
         with switch.case("a"):
             flow.step("one", alone, Named, name="a")
         flow.step("two", alone, Named, name="b")
@@ -282,7 +282,7 @@ def cases_that_cannot_be(flow: Any, given: Any) -> None:
         flow.step("three", alone, Named, name="b")
 
 
-def ends_of_loops(flow: Any, given: Any) -> None:
+def ends_of_loops(flow: Any, params: Any) -> None:
     before = flow.step("before", count, Rounds, rounds=1)
     with flow.loop("one", at_most=2) as loop:
         flow.step("first", alone, Named, name="a")
@@ -294,14 +294,14 @@ def ends_of_loops(flow: Any, given: Any) -> None:
         loop.until(flow.step("fourth", count, Rounds, rounds=1).result.is_done)
 
 
-def until_after_its_loop(flow: Any, given: Any) -> None:
+def until_after_its_loop(flow: Any, params: Any) -> None:
     with flow.loop("loop", at_most=2) as loop:
         counted = flow.step("one", count, Rounds, rounds=1)
     loop.until(counted.result.is_done)
 
 
-def structures_without_with(flow: Any, given: Any) -> None:
-    flow.switch("choice", given.text)
+def structures_without_with(flow: Any, params: Any) -> None:
+    flow.switch("choice", params.text)
     loop = flow.loop("loop", at_most=2)
     counted = flow.step("one", count, Rounds, rounds=1)
     loop.until(counted.result.is_done)
@@ -321,14 +321,14 @@ def pair(params: Pair) -> Pair:
 
 
 @workflow(name="pairs", version=1, owner_email=OWNER)
-def pairs(flow: Flow, given: Pair) -> None:
-    flow.step("one", pair, Pair, pair=given.first)
+def pairs(flow: Flow, params: Pair) -> None:
+    flow.step("one", pair, Pair, pair=params.first)
 
 
-def items_at_other_places(flow: Any, given: Any) -> None:
-    flow.step("one", pair, Pair, pair=(given.text, given.number))
-    flow.step("two", pair, Pair, pair=(given.number,))
-    flow.step("three", pair, Pair, pair=(given.number, "a"))
+def items_at_other_places(flow: Any, params: Any) -> None:
+    flow.step("one", pair, Pair, pair=(params.text, params.number))
+    flow.step("two", pair, Pair, pair=(params.number,))
+    flow.step("three", pair, Pair, pair=(params.number, "a"))
 
 
 class Renamed(BaseModel):
@@ -340,32 +340,32 @@ def renamed(params: Renamed) -> Renamed:
     return params
 
 
-def model_with_two_aliases(flow: Any, given: Any) -> None:
+def model_with_two_aliases(flow: Any, params: Any) -> None:
     flow.step("two", renamed, Renamed, found=flow.step("one", renamed, Renamed, found=[]).result.found)
 
 
-def name_that_a_map_gives(flow: Any, given: Any) -> None:
+def name_that_a_map_gives(flow: Any, params: Any) -> None:
     flow.step("one_0", alone, Named, name="a")
-    flow.map("parts", given.listed, lambda name: flow.step("one", write, Named, name=name))
+    flow.map("parts", params.listed, lambda name: flow.step("one", write, Named, name=name))
 
 
-def one_mistake_in_each_branch(flow: Any, given: Any) -> None:
+def one_mistake_in_each_branch(flow: Any, params: Any) -> None:
     flow.fork("parts", ["a", "b"], lambda name: flow.step("one_", write, Named, nam="a"))
 
 
-def model_that_is_called(flow: Any, given: Any) -> None:
-    flow.step("one", alone, Named, name=Words(text=given.text).text)
+def model_that_is_called(flow: Any, params: Any) -> None:
+    flow.step("one", alone, Named, name=Words(text=params.text).text)
 
 
-def key_that_is_an_expression(flow: Any, given: Any) -> None:
-    flow.step("one", alone, Named, name=flow.unchecked({"${a}": given.text}))
+def key_that_is_an_expression(flow: Any, params: Any) -> None:
+    flow.step("one", alone, Named, name=flow.unchecked({"${a}": params.text}))
 
 
 MISTAKES: list[Wrong] = [
     value
     for name, value in globals().copy().items()
     if inspect.isfunction(value) and value.__module__ == __name__ and not name.startswith("_")
-    if [*inspect.signature(value).parameters] == ["flow", "given"]
+    if [*inspect.signature(value).parameters] == ["flow", "params"]
 ]
 """Every function above that writes a wrong workflow."""
 
@@ -374,20 +374,20 @@ MISTAKES: list[Wrong] = [
 def test_a_mistake_is_found_at_its_line(wrong: Wrong) -> None:
     result = Split if wrong is result_of_another_type else None
 
-    def written(flow: Flow, given: Given) -> Any:
-        _use_all(flow, given)
-        return wrong(flow, given)
+    def written(flow: Flow, params: Given) -> Any:
+        _use_all(flow, params)
+        return wrong(flow, params)
 
-    written.__annotations__ = {"flow": Flow, "given": Given, "return": result}
+    written.__annotations__ = {"flow": Flow, "params": Given, "return": result}
     built: Any = workflow(name="wrong", version=1, owner_email=OWNER)(written)
     with pytest.raises(WorkflowDefinitionError) as raised:
         built.definition()
 
     lines, first = inspect.getsourcelines(wrong)
-    found = raised.value.problems
-    assert {Path(str(problem.file)).name for problem in found} == {Path(__file__).name}
-    assert all(first <= (problem.line or 0) < first + len(lines) for problem in found), found
-    text = "\n".join(f"{problem.message}\n  fix: {problem.fix}" for problem in found)
+    problems = raised.value.problems
+    assert {Path(str(problem.file)).name for problem in problems} == {Path(__file__).name}
+    assert all(first <= (problem.line or 0) < first + len(lines) for problem in problems), problems
+    text = "\n".join(f"{problem.message}\n  fix: {problem.fix}" for problem in problems)
     assert_golden(__file__, wrong.__name__, text)
 
 
@@ -405,40 +405,40 @@ def test_a_mistake_is_found_at_its_line(wrong: Wrong) -> None:
 def test_a_default_that_json_cannot_hold(default: Any) -> None:
     model: Any = create_model("Odd", number=(float, default))
 
-    def odd(flow: Flow, given: Any) -> None:
-        flow.unchecked(given.number)
+    def odd(flow: Flow, params: Any) -> None:
+        flow.unchecked(params.number)
         flow.step("one", alone, Named, name="a")
 
-    odd.__annotations__ = {"flow": Flow, "given": model, "return": None}
+    odd.__annotations__ = {"flow": Flow, "params": model, "return": None}
     built: Any = workflow(name="odd", version=1, owner_email=OWNER)(odd)
     with pytest.raises(WorkflowDefinitionError, match=r"Odd\.number has no default that JSON can hold"):
         built._build()
 
 
 def test_parameters_have_no_computed_fields() -> None:
-    with pytest.raises(WorkflowDefinitionError, match=r"given\.first: Pair has no field 'first'; it has pair"):
+    with pytest.raises(WorkflowDefinitionError, match=r"params\.first: Pair has no field 'first'; it has pair"):
         pairs._build()
 
 
 def test_a_wrong_result_and_a_missing_step_are_found_at_the_function() -> None:
     @workflow(name="empty", version=1, owner_email=OWNER)
-    def empty(flow: Flow, given: Words) -> Split:
-        return given  # type: ignore[return-value]
+    def empty(flow: Flow, params: Words) -> Split:
+        return params  # type: ignore[return-value]
 
     with pytest.raises(WorkflowDefinitionError) as raised:
         empty._build()
 
     assert {(problem.file, problem.line) for problem in raised.value.problems} == {(empty.file, empty.line)}
     assert [problem.message for problem in raised.value.problems] == [
-        "the result of the workflow takes Split, but given is Words",
+        "the result of the workflow takes Split, but params is Words",
         "the workflow has no step, which Conductor refuses",
     ]
 
 
 def test_all_problems_are_listed_with_file_and_line() -> None:
     @workflow(name="many", version=1, owner_email=OWNER)
-    def many(flow: Flow, given: Given) -> None:
-        flow.step("a b", alone, Named, name=given.text)
+    def many(flow: Flow, params: Given) -> None:
+        flow.step("a b", alone, Named, name=params.text)
 
     with pytest.raises(TaskDefinitionError) as raised:
         many.definition()
@@ -463,14 +463,14 @@ def test_a_declaration_that_conductor_refuses(arguments: dict[str, Any]) -> None
 def test_a_function_with_another_signature() -> None:
     declare = workflow(name="a", version=1, owner_email=OWNER)
 
-    def one(flow: Flow) -> None: ...
+    def single(flow: Flow) -> None: ...
 
-    def two(flow: Flow, given: int) -> None: ...
+    def two(flow: Flow, params: int) -> None: ...
 
-    def three(flow: Flow, given: Given) -> int:
+    def three(flow: Flow, params: Given) -> int:
         return 3
 
-    wrong: tuple[Any, ...] = (one, two, three)
+    wrong: tuple[Any, ...] = (single, two, three)
     for function in wrong:
         with pytest.raises(TaskDefinitionError, match="workflow 'a'"):
             declare(function)

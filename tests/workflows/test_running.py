@@ -45,12 +45,12 @@ class Runner:
 
 def test_steps_continue_each_other(run: Runner) -> None:
     @workflow(name="chain", version=1, owner_email=OWNER)
-    def chain(flow: Flow, given: Named) -> Report:
-        one = flow.step("one", alone, Named, name=given.name, theWeights=given.weights)
-        seen = flow.step("look", read, Named, name="unused")
-        flow.step("words", split, Words, text=given.name)
-        two = flow.step("two", alone, Named, name="b", theWeights=[one.result.weight, 0.5, seen.result.weight])
-        return flow.value(Report, weight=two.result.weight)
+    def chain(flow: Flow, params: Named) -> Report:
+        first = flow.step("one", alone, Named, name=params.name, theWeights=params.weights)
+        look = flow.step("look", read, Named, name="unused")
+        flow.step("words", split, Words, text=params.name)
+        second = flow.step("two", alone, Named, name="b", theWeights=[first.result.weight, 0.5, look.result.weight])
+        return flow.value(Report, weight=second.result.weight)
 
     ran = run(chain, name="a")
 
@@ -60,7 +60,7 @@ def test_steps_continue_each_other(run: Runner) -> None:
 
 def test_different_steps_run_next_to_each_other(run: Runner) -> None:
     @workflow(name="both", version=1, owner_email=OWNER)
-    def both(flow: Flow, given: Nothing) -> None:
+    def both(flow: Flow, params: Nothing) -> None:
         def publish() -> None:
             flow.fork("inner", ["x", "y"], lambda name: flow.step("deep", write, Named, name=name))
 
@@ -120,14 +120,14 @@ def test_values_of_each_form_arrive(run: Runner) -> None:
     """All parameters as one value, a root model, constants next to values, an item under the name of its result."""
 
     @workflow(name="forms", version=1, owner_email=OWNER)
-    def forms(flow: Flow, given: Words) -> Words:
+    def forms(flow: Flow, params: Words) -> Words:
         flow.step("file", write, Named, name="a")
-        flow.step("whole", whole, Whole, words=given)
-        flow.step("lists", lists, Lists, listed=flow.value(Listed, root=[given.text]))
-        flow.map("files", ["c", given.text], lambda word: flow.step("each", write, Named, name=word))
-        found = flow.step("numbers", numbers, Nothing)
-        flow.map("rounds", found.result.numbers, lambda one: flow.step("round", rounds_of, Rounds, rounds=one.number))
-        return given
+        flow.step("whole", whole, Whole, words=params)
+        flow.step("lists", lists, Lists, listed=flow.value(Listed, root=[params.text]))
+        flow.map("files", ["c", params.text], lambda word: flow.step("each", write, Named, name=word))
+        step = flow.step("numbers", numbers, Nothing)
+        flow.map("rounds", step.result.numbers, lambda item: flow.step("round", rounds_of, Rounds, rounds=item.number))
+        return params
 
     ran = run(forms, text="b")
 
@@ -141,13 +141,13 @@ def test_values_of_each_form_arrive(run: Runner) -> None:
 def test_two_versions_of_a_sub_workflow_run_in_one_workflow(run: Runner) -> None:
     def version(number: int) -> Workflow[Any, Any]:
         @workflow(name="versions", version=number, owner_email=OWNER)
-        def one(flow: Flow, given: Nothing) -> None:
+        def numbered(flow: Flow, params: Nothing) -> None:
             flow.step("file", write, Named, name=f"version{number}")
 
-        return one
+        return numbered
 
     @workflow(name="versions", version=2, owner_email=OWNER)
-    def both(flow: Flow, given: Nothing) -> None:
+    def both(flow: Flow, params: Nothing) -> None:
         flow.sub("one", version(1), Nothing)
         flow.sub("three", version(3), Nothing)
 
@@ -156,28 +156,28 @@ def test_two_versions_of_a_sub_workflow_run_in_one_workflow(run: Runner) -> None
 
 def test_many_loops_are_written_in_a_moment() -> None:
     @workflow(name="many", version=1, owner_email=OWNER)
-    def many(flow: Flow, given: Split) -> None:
+    def many(flow: Flow, params: Split) -> None:
         for number in range(40):
             with flow.loop(f"loop{number}", at_most=2):
-                flow.map(f"map{number}", given.words, lambda word: flow.step(f"file{number}", write, Named, name=word))  # noqa: B023
+                flow.map(f"map{number}", params.words, lambda word: flow.step(f"file{number}", write, Named, name=word))  # noqa: B023
 
     assert len(many.definition()["tasks"]) == 40
 
 
 @workflow(name="inner", version=3, owner_email=OWNER)
-def inner(flow: Flow, given: Named) -> Found:
-    flow.fork("halves", [1, 2], lambda number: flow.step("half", write, Named, name=given.name))
+def inner(flow: Flow, params: Named) -> Found:
+    flow.fork("halves", [1, 2], lambda number: flow.step("half", write, Named, name=params.name))
     flow.step("other", write, Named, name="other")
-    return flow.step("end", write, Named, name="end", theWeights=given.weights).result
+    return flow.step("end", write, Named, name="end", theWeights=params.weights).result
 
 
 def test_a_sub_workflow_is_a_step_whose_defaults_count(run: Runner) -> None:
     @workflow(name="outer", version=1, owner_email=OWNER)
-    def outer(flow: Flow, given: Nothing) -> Report:
+    def outer(flow: Flow, params: Nothing) -> Report:
         flow.step("before", alone, Named, name="before")
-        found = flow.sub("part", inner, Named, name="half").result
+        result = flow.sub("part", inner, Named, name="half").result
         flow.step("after", alone, Named, name="after")
-        return flow.value(Report, weight=found.weight)
+        return flow.value(Report, weight=result.weight)
 
     ran = run(outer)
 
@@ -187,8 +187,8 @@ def test_a_sub_workflow_is_a_step_whose_defaults_count(run: Runner) -> None:
 
 def test_a_sub_workflow_runs_for_each_item(run: Runner) -> None:
     @workflow(name="regions", version=1, owner_email=OWNER)
-    def regions(flow: Flow, given: Split) -> None:
-        flow.map("regions", given.words, lambda name: flow.sub("region", one_region, Words, text=name))
+    def regions(flow: Flow, params: Split) -> None:
+        flow.map("regions", params.words, lambda name: flow.sub("region", one_region, Words, text=name))
         flow.step("last", alone, Named, name="last")
 
     ran = run(regions, words=["a", "b"])
@@ -198,17 +198,17 @@ def test_a_sub_workflow_runs_for_each_item(run: Runner) -> None:
 
 
 @workflow(name="region", version=1, owner_email=OWNER)
-def one_region(flow: Flow, given: Words) -> None:
-    flow.step("write", write, Named, name=given.text)
+def one_region(flow: Flow, params: Words) -> None:
+    flow.step("write", write, Named, name=params.text)
 
 
 @pytest.mark.parametrize(("rounds", "at_most", "done"), [(3, 10, 3), (10, 2, 2), (1, 10, 1)])
 def test_a_loop_continues_its_last_round_until_it_is_done(run: Runner, rounds: int, at_most: int, done: int) -> None:
     @workflow(name="loop", version=1, owner_email=OWNER)
-    def refine(flow: Flow, given: Rounds) -> Round:
+    def refine(flow: Flow, params: Rounds) -> Round:
         flow.step("before", alone, Named, name="before")
         with flow.loop("rounds", at_most=at_most) as loop:
-            counted = flow.step("count", count, Rounds, rounds=given.rounds)
+            counted = flow.step("count", count, Rounds, rounds=params.rounds)
             loop.until(counted.result.is_done)
         flow.step("after", alone, Named, name="after")
         return counted.result
@@ -221,8 +221,8 @@ def test_a_loop_continues_its_last_round_until_it_is_done(run: Runner, rounds: i
 
 def test_a_map_in_a_loop_continues_the_last_round(run: Runner) -> None:
     @workflow(name="maps", version=1, owner_email=OWNER)
-    def maps(flow: Flow, given: Words) -> None:
-        words = flow.step("words", split, Words, text=given.text)
+    def maps(flow: Flow, params: Words) -> None:
+        words = flow.step("words", split, Words, text=params.text)
         with flow.loop("rounds", at_most=2):
             flow.map("files", words.result.words, lambda word: flow.step("file", write, Named, name=word))
             flow.step("count", count, Rounds, rounds=9)
@@ -233,8 +233,8 @@ def test_a_map_in_a_loop_continues_the_last_round(run: Runner) -> None:
 @pytest.mark.parametrize(("name", "last"), [("a", "large"), ("", "small"), ("other", "default")])
 def test_one_case_of_a_switch_runs(run: Runner, name: str, last: str) -> None:
     @workflow(name="switch", version=1, owner_email=OWNER)
-    def choose(flow: Flow, given: Words) -> None:
-        with flow.switch("choice", given.text) as switch:
+    def choose(flow: Flow, params: Words) -> None:
+        with flow.switch("choice", params.text) as switch:
             with switch.case("a"):
                 flow.step("large", alone, Named, name="large")
             with switch.case(""):
@@ -250,8 +250,8 @@ def test_tasks_that_perago_does_not_know_are_added_as_json(run: Runner) -> None:
     """Also a structure, whose tasks can be named."""
 
     @workflow(name="raw", version=1, owner_email=OWNER)
-    def raw(flow: Flow, given: Words) -> None:
-        inputs = {"evaluatorType": "value-param", "expression": "value", "value": given.text}
+    def raw(flow: Flow, params: Words) -> None:
+        inputs = {"evaluatorType": "value-param", "expression": "value", "value": params.text}
         made = flow.raw({"name": "made", "taskReferenceName": "made", "type": "INLINE", "inputParameters": inputs})
         inner = {"name": "inner", "taskReferenceName": "inner", "type": "NOOP"}
         join = {"name": "join", "taskReferenceName": "join", "type": "JOIN", "joinOn": ["inner"]}
@@ -262,7 +262,7 @@ def test_tasks_that_perago_does_not_know_are_added_as_json(run: Runner) -> None:
     assert run(raw, text="file").tree.keys() == {"file", "start"}
 
 
-def test_a_worker_that_dies_after_it_has_published_is_followed_by_an_adoption(run: Runner) -> None:
+def test_a_publication_of_a_dead_worker_is_adopted(run: Runner) -> None:
     ran = run(inner, lost=["other", "half_1"], name="half")
 
     assert sorted(ran.tree) == ["end", "half", "other", "start"]
@@ -277,7 +277,7 @@ def test_a_step_that_never_ran_cannot_be_lost(run: Runner) -> None:
 
 def test_every_order_of_a_fork_is_tried(perago_run: TaskRunner) -> None:
     @workflow(name="depends", version=1, owner_email=OWNER)
-    def depends(flow: Flow, given: Nothing) -> Round:
+    def depends(flow: Flow, params: Nothing) -> Round:
         flow.fork("parts", ["x", "y"], lambda name: flow.step("part", number, Words, text=name))
         return flow.step("last", last_number, Nothing).result
 
@@ -301,7 +301,7 @@ def last_number(params: Nothing) -> Round:
 
 def test_a_workflow_goes_on_without_an_optional_step_that_failed(run: Runner) -> None:
     @workflow(name="optional", version=1, owner_email=OWNER)
-    def optional(flow: Flow, given: Nothing) -> Report:
+    def optional(flow: Flow, params: Nothing) -> Report:
         flow.step("one", write, Named, name="one")
         with flow.options(optional=True):
             flow.step("broken", fail, Named, name="broken")
@@ -324,7 +324,7 @@ def test_a_workflow_goes_on_without_an_optional_step_that_failed(run: Runner) ->
 
 def test_the_files_of_optional_steps_stay_whichever_of_them_fail(run: Runner) -> None:
     @workflow(name="some", version=1, owner_email=OWNER)
-    def some(flow: Flow, given: Nothing) -> None:
+    def some(flow: Flow, params: Nothing) -> None:
         def branch(side: str) -> None:
             with flow.options(optional=True):
                 flow.step("begin", fail, Named, name="broken")
@@ -345,7 +345,7 @@ def test_the_files_of_optional_steps_stay_whichever_of_them_fail(run: Runner) ->
 
 def test_the_files_of_an_optional_step_stay_if_it_fails_in_a_later_round(run: Runner) -> None:
     @workflow(name="rounds", version=1, owner_email=OWNER)
-    def rounds(flow: Flow, given: Nothing) -> None:
+    def rounds(flow: Flow, params: Nothing) -> None:
         with flow.loop("again", at_most=3):
             with flow.options(optional=True):
                 flow.step("first", write_once, Named, name="once")
@@ -357,7 +357,7 @@ def test_the_files_of_an_optional_step_stay_if_it_fails_in_a_later_round(run: Ru
 
 def test_a_step_has_the_retries_and_the_delay_of_its_options(perago_run: TaskRunner) -> None:
     @workflow(name="retried", version=1, owner_email=OWNER)
-    def retried(flow: Flow, given: Nothing) -> None:
+    def retried(flow: Flow, params: Nothing) -> None:
         with flow.options(retries=2, start_delay_seconds=60):
             flow.step("broken", fail, Named, name="broken")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import json
 import re
 import traceback
@@ -136,7 +137,8 @@ class Workflow(Generic[P, R]):
             return self._write()
 
     def _write(self) -> Built:
-        writer = Writer(self.given)
+        _, label = inspect.signature(self.function).parameters
+        writer = Writer(self.given, label)
         output: dict[str, Any] = {}
         try:
             returned = self.function(Flow(writer), cast("P", writer.params))

@@ -131,8 +131,8 @@ class Built:
 class Writer:
     """The tasks of one workflow, and the part of it that is being written."""
 
-    def __init__(self, model: type[BaseModel]) -> None:
-        """A workflow without tasks, with parameters of this model."""
+    def __init__(self, model: type[BaseModel], label: str) -> None:
+        """A workflow without tasks, with parameters of this model; `label` is their name in the author's function."""
         root = Scope("flow", "")
         self.current: Frame = Frame(root, (_FIRST_HEAD,))
         self.open: set[Scope] = {root}
@@ -153,7 +153,7 @@ class Writer:
         self.model = model
         path: tuple[str, ...] = ()
         self.params: Value = Value(
-            Recorded(expression("workflow", path), "given", model, (root,), "workflow", path, self.used.add)
+            Recorded(expression("workflow", path), label, model, (root,), "workflow", path, self.used.add)
         )
 
     @contextlib.contextmanager
