@@ -26,11 +26,11 @@ def test_outside_an_attempt_current_is_harmless() -> None:
 
 
 def _seen_by_a_thread() -> str:
-    found: list[str] = []
-    thread = threading.Thread(target=lambda: found.append(current().task_id))
+    task_ids: list[str] = []
+    thread = threading.Thread(target=lambda: task_ids.append(current().task_id))
     thread.start()
     thread.join(10)
-    return found[0]
+    return task_ids[0]
 
 
 def test_threads_of_the_function_see_its_attempt_unless_two_could_be_meant() -> None:
@@ -44,12 +44,12 @@ def test_threads_of_the_function_see_its_attempt_unless_two_could_be_meant() -> 
 
 def test_attempts_in_different_threads_do_not_mix() -> None:
     barrier = threading.Barrier(2, timeout=10)
-    found: dict[str, str] = {}
+    task_ids: dict[str, str] = {}
 
     def attempt(task_id: str) -> None:
         with running(Current(task_id=task_id)):
             barrier.wait()
-            found[task_id] = current().task_id
+            task_ids[task_id] = current().task_id
             barrier.wait()
 
     threads = [threading.Thread(target=attempt, args=(name,)) for name in ("one", "two")]
@@ -57,7 +57,7 @@ def test_attempts_in_different_threads_do_not_mix() -> None:
         thread.start()
     for thread in threads:
         thread.join(10)
-    assert found == {"one": "one", "two": "two"}
+    assert task_ids == {"one": "one", "two": "two"}
 
 
 # ----------------------------------------------------------------------------------------- metrics
@@ -81,12 +81,12 @@ def declared(metrics: Any) -> tuple[Metric, ...]:
     def work(params: Params) -> Result:
         return Result()
 
-    found = task_of(work)
-    return found.metrics
+    declared_task = task_of(work)
+    return declared_task.metrics
 
 
 @pytest.mark.parametrize(
-    ("fields", "words"),
+    ("fields", "message"),
     [
         ({"name": "Rows", "kind": "counter"}, "'Rows' must be lower-case letters, digits and '_'"),
         ({"name": "a" * 65, "kind": "counter"}, "at most 64 characters"),
@@ -96,14 +96,14 @@ def declared(metrics: Any) -> tuple[Metric, ...]:
         ({"name": "rows", "kind": "histogram", "buckets": (math.inf,)}, "must be a finite number"),
     ],
 )
-def test_a_metric_that_cannot_be_is_refused_at_import(fields: dict[str, Any], words: str) -> None:
+def test_a_metric_that_cannot_be_is_refused_at_import(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(TaskDefinitionError, match="Metric: ") as refused:
         Metric(**fields)
-    assert words in str(refused.value)
+    assert message in str(refused.value)
 
 
 @pytest.mark.parametrize(
-    ("metrics", "words"),
+    ("metrics", "message"),
     [
         (ROWS, "metrics must be a list of Metric(...), not Metric"),
         ("rows", "metrics must be a list of Metric(...), not str"),
@@ -112,10 +112,10 @@ def test_a_metric_that_cannot_be_is_refused_at_import(fields: dict[str, Any], wo
         ([Metric(name=f"m{n}", kind="gauge") for n in range(MOST_METRICS + 1)], "51 metrics are more than 50"),
     ],
 )
-def test_metrics_that_do_not_fit_together_are_refused_at_import(metrics: Any, words: str) -> None:
+def test_metrics_that_do_not_fit_together_are_refused_at_import(metrics: Any, message: str) -> None:
     with pytest.raises(TaskDefinitionError) as refused:
         declared(metrics)
-    assert words in str(refused.value)
+    assert message in str(refused.value)
 
 
 def test_metrics_of_a_function_are_summed() -> None:
@@ -135,7 +135,7 @@ def test_metrics_of_a_function_are_summed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "name", "value", "words"),
+    ("kind", "name", "value", "message"),
     [
         ("counter", "rowz", 1, "declares no such metric; did you mean 'rows'? Declare it: @task(metrics=[Metric("),
         ("gauge", "x", 1, "declares no such metric. Declare it: @task(metrics=[Metric(name='x', kind='gauge')])"),
@@ -148,12 +148,12 @@ def test_metrics_of_a_function_are_summed() -> None:
     ],
 )
 def test_an_undeclared_metric_is_refused_with_the_missing_declaration(
-    kind: Any, name: str, value: Any, words: str
+    kind: Any, name: str, value: Any, message: str
 ) -> None:
     measurements = Measurements("t", (ROWS, SHARE))
     with pytest.raises(ValueError) as refused:
         measurements(kind, name, value)
-    assert words in str(refused.value)
+    assert message in str(refused.value)
     assert measurements.all() == ()
 
 

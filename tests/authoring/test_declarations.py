@@ -201,7 +201,7 @@ def test_declarations_survive_pickling() -> None:
     assert pickle.loads(pickle.dumps((spec, controls))) == (spec, controls)
 
 
-def test_a_definition_error_survives_pickling_and_shows_place_problem_and_fix(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_definition_error_can_be_pickled_and_has_place_and_fix(monkeypatch: pytest.MonkeyPatch) -> None:
     error = TaskDefinitionError("it is wrong", file="/project/app.py", line=3, fix="write it right")
     copy = pickle.loads(pickle.dumps(error))
     assert str(copy) == "/project/app.py:3: it is wrong\n  fix: write it right"
@@ -312,5 +312,5 @@ def test_a_task_may_ask_for_variables(pattern: str) -> None:
 
 
 def test_scratch_files_are_written_canonically() -> None:
-    found = task_with(scratch_files=iter(["./mlruns//**", "derby.log"]))
-    assert found.scratch_files == ("mlruns/**", "derby.log")
+    declared = task_with(scratch_files=iter(["./mlruns//**", "derby.log"]))
+    assert declared.scratch_files == ("mlruns/**", "derby.log")

@@ -64,7 +64,7 @@ REJECTED = [
 
 @pytest.mark.parametrize(("path", "message"), REJECTED)
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
-def test_a_path_that_is_not_inside_the_workspace_is_refused_with_its_reason(
+def test_a_path_outside_of_the_workspace_is_refused_with_its_reason(
     rule: Callable[[object], Guardrail], path: object, message: str
 ) -> None:
     with pytest.raises(TaskDefinitionError) as caught:

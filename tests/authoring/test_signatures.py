@@ -76,10 +76,10 @@ def test_a_right_signature_gives_a_task_and_leaves_the_function_alone(
 ) -> None:
     copy = _copy(function)
     assert declare(copy, workspace=workspace) is copy
-    found = task_of(copy)
-    assert (found.params_model, found.result_model) == (params_model, result_model)
-    assert found.function is copy
-    assert (found.module, found.file, found.line) == (__name__, __file__, function.__code__.co_firstlineno)
+    declared = task_of(copy)
+    assert (declared.params_model, declared.result_model) == (params_model, result_model)
+    assert declared.function is copy
+    assert (declared.module, declared.file, declared.line) == (__name__, __file__, function.__code__.co_firstlineno)
 
 
 def _copy(function):
@@ -237,8 +237,8 @@ def test_models_of_an_enclosing_function_are_found_by_name() -> None:
     def work(params: Local) -> Local:
         return params
 
-    found = task_of(work)
-    assert found.params_model is Local
+    declared = task_of(work)
+    assert declared.params_model is Local
     assert work(Local(value=1)) == Local(value=1)
 
 
@@ -253,9 +253,9 @@ def _traced(function):
 def test_a_wrapper_below_the_decorator_runs_as_part_of_the_task() -> None:
     wrapped = _traced(good)
     declare(wrapped)
-    found = task_of(wrapped)
-    assert found.function is wrapped
-    assert found.line == good.__code__.co_firstlineno
+    declared = task_of(wrapped)
+    assert declared.function is wrapped
+    assert declared.line == good.__code__.co_firstlineno
     assert get_task(good) is None
 
 

@@ -32,9 +32,9 @@ def get(cache: ObjectCache, content: bytes, address: str = "s3://bucket/data/1")
     """What an attempt gets where it wants an object of this content; None: it has to fetch it."""
     target = cache.root / "target"
     with target.open("w+b") as file, _open(cache) as shelf:
-        found = shelf.copy_to(object_of(content, address), file.fileno())
-        assert found or os.fstat(file.fileno()).st_size == 0
-    return target.read_bytes() if found else None
+        is_hit = shelf.copy_to(object_of(content, address), file.fileno())
+        assert is_hit or os.fstat(file.fileno()).st_size == 0
+    return target.read_bytes() if is_hit else None
 
 
 def entries(cache: ObjectCache) -> list[Path]:

@@ -77,12 +77,12 @@ def test_entries_are_not_checked_each_minute(cache: ObjectCache, monkeypatch: py
 
 def test_a_wrong_ledger_is_put_right_within_an_hour(cache: ObjectCache) -> None:
     fill(cache, 3)
-    with opened_directory(cache.root) as directory, locked_ledger(directory) as found:
-        found.size, found.counted = 7, time.time() - 4000
+    with opened_directory(cache.root) as directory, locked_ledger(directory) as ledger:
+        ledger.size, ledger.counted = 7, time.time() - 4000
 
     trim(cache.root, PLENTY)
-    with opened_directory(cache.root) as directory, locked_ledger(directory) as found:
-        assert found.size == 3 * BLOCK
+    with opened_directory(cache.root) as directory, locked_ledger(directory) as ledger:
+        assert ledger.size == 3 * BLOCK
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"size": -1}', '{"size": "many"}', "null"])
@@ -164,7 +164,7 @@ def test_a_root_without_a_cache_has_an_empty_one(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_default_limit_is_a_tenth_of_the_space_that_is_free_without_the_cache(
+def test_the_default_limit_is_a_tenth_of_the_space_without_the_cache(
     cache: ObjectCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(cache, 10)

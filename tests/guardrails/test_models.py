@@ -33,7 +33,7 @@ def test_a_table_that_satisfies_the_model() -> None:
     assert problems('{"id": 1, "name": "a"}\n', "jsonl") == []
 
 
-def test_a_violation_names_column_check_and_row_and_the_value_only_if_it_may() -> None:
+def test_a_violation_names_column_check_and_row_and_a_value_if_allowed() -> None:
     content = "id,name\n1,a\n0,b\n2,bcdef\n"
     assert problems(content) == [
         "column 'id' breaks greater_than_or_equal_to(1) in row 2",
@@ -48,9 +48,9 @@ def test_a_missing_column_is_named() -> None:
 
 
 def test_only_some_of_many_violations_are_named() -> None:
-    found = problems("id,name\n" + "0,a\n" * 100)
-    assert found[-1] == "and 95 more failures of its schema"
-    assert len(found) == 6
+    violations = problems("id,name\n" + "0,a\n" * 100)
+    assert violations[-1] == "and 95 more failures of its schema"
+    assert len(violations) == 6
 
 
 def test_the_rest_of_the_rule_comes_first() -> None:

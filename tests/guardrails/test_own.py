@@ -157,8 +157,8 @@ def test_a_defect_is_named_with_its_line_and_is_not_a_violation(rule: GuardrailF
     here = rule.location.readable.rpartition(":")[0]
     (finding,) = judged(tree, rule)
     assert (finding.satisfied, finding.is_defect) == (False, True)
-    wanted = DEFECTS[rule].format(here=here, line=rule.location.line)
-    assert finding.message.startswith(f"pre guardrail {rule}: {wanted}"), finding.message
+    message = DEFECTS[rule].format(here=here, line=rule.location.line)
+    assert finding.message.startswith(f"pre guardrail {rule}: {message}"), finding.message
 
 
 def test_a_late_guardrail_is_asked_to_end(tree: Path) -> None:
@@ -262,7 +262,7 @@ def fine(workspace: Path) -> str | None: ...
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "message"),
     [
         ({"name": ""}, "the name '' is not allowed"),
         ({"name": "a\nb"}, "is not allowed"),
@@ -272,8 +272,8 @@ def fine(workspace: Path) -> str | None: ...
     ],
     ids=str,
 )
-def test_a_wrong_option_is_an_error(options: dict[str, object], words: str) -> None:
-    with pytest.raises(TaskDefinitionError, match=words):
+def test_a_wrong_option_is_an_error(options: dict[str, object], message: str) -> None:
+    with pytest.raises(TaskDefinitionError, match=message):
         guardrail(**options)(fine)  # type: ignore[call-overload]
 
 

@@ -124,9 +124,9 @@ CSV: dict[str, tuple[dict[str, Any], str | bytes, list[str]]] = {
 }
 
 
-@pytest.mark.parametrize(("options", "content", "wanted"), CSV.values(), ids=CSV)
-def test_a_csv_table(options: dict[str, Any], content: str | bytes, wanted: list[str]) -> None:
-    assert problems(of("csv", **options), content) == wanted
+@pytest.mark.parametrize(("options", "content", "expected"), CSV.values(), ids=CSV)
+def test_a_csv_table(options: dict[str, Any], content: str | bytes, expected: list[str]) -> None:
+    assert problems(of("csv", **options), content) == expected
 
 
 JSONL: dict[str, tuple[dict[str, Any], str | bytes, list[str]]] = {
@@ -165,9 +165,9 @@ JSONL: dict[str, tuple[dict[str, Any], str | bytes, list[str]]] = {
 }
 
 
-@pytest.mark.parametrize(("options", "content", "wanted"), JSONL.values(), ids=JSONL)
-def test_a_table_of_json_lines(options: dict[str, Any], content: str | bytes, wanted: list[str]) -> None:
-    assert problems(of("jsonl", **options), content) == wanted
+@pytest.mark.parametrize(("options", "content", "expected"), JSONL.values(), ids=JSONL)
+def test_a_table_of_json_lines(options: dict[str, Any], content: str | bytes, expected: list[str]) -> None:
+    assert problems(of("jsonl", **options), content) == expected
 
 
 GOOD = parquet(id=[1, 2, 3], name=["a", None, "c"])
@@ -187,9 +187,9 @@ PARQUET: dict[str, tuple[dict[str, Any], bytes, list[str]]] = {
 }
 
 
-@pytest.mark.parametrize(("options", "content", "wanted"), PARQUET.values(), ids=PARQUET)
-def test_a_parquet_table(options: dict[str, Any], content: bytes, wanted: list[str]) -> None:
-    assert problems(of("parquet", **options), content) == wanted
+@pytest.mark.parametrize(("options", "content", "expected"), PARQUET.values(), ids=PARQUET)
+def test_a_parquet_table(options: dict[str, Any], content: bytes, expected: list[str]) -> None:
+    assert problems(of("parquet", **options), content) == expected
 
 
 def test_a_complete_footer_is_sufficient() -> None:
@@ -226,8 +226,8 @@ def test_it_agrees_with_a_slow_reading_of_tables_near_the_rule(form: str, option
     )
     @given(table_contents(rule.rule))
     def agree(content: bytes) -> None:
-        found = problems(rule, content)
-        assert (not found) is oracle.is_table(rule.rule, content), found
+        violations = problems(rule, content)
+        assert (not violations) is oracle.is_table(rule.rule, content), violations
 
     agree()
 
@@ -235,22 +235,26 @@ def test_it_agrees_with_a_slow_reading_of_tables_near_the_rule(form: str, option
 @given(st.lists(st.one_of(st.none(), st.integers(0, 30)), max_size=60))
 @settings(deadline=None, database=None, derandomize=True, max_examples=10)
 def test_keys_in_files_are_the_same_as_keys_in_memory(numbers: list[int | None]) -> None:
-    seen: set[int] = set()
-    wanted = next((row for row, key in enumerate(numbers) if key is not None and (key in seen or seen.add(key))), None)  # type: ignore[func-returns-value]
-    for kept in (0, 10**6):
-        with closing(Keys(memory_limit=kept)) as keys:
+    earlier: set[int] = set()
+    repetition = None
+    for row, key in enumerate(numbers):
+        if key is not None and key in earlier and repetition is None:
+            repetition = row
+        earlier.add(-1 if key is None else key)
+    for memory_limit in (0, 10**6):
+        with closing(Keys(memory_limit=memory_limit)) as keys:
             for start in range(0, len(numbers), 7):
                 keys.add([pa.array(numbers[start : start + 7], pa.int64())])
-            assert keys.first_repetition() == wanted
+            assert keys.first_repetition() == repetition
 
 
 def test_a_large_table_is_read_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     batches = []
-    seen = Checks.batch
+    check_batch = Checks.batch
 
     def batch(self: Checks, columns: Any, rows: int) -> None:
         batches.append(rows)
-        seen(self, columns, rows)
+        check_batch(self, columns, rows)
 
     monkeypatch.setattr(Checks, "batch", batch)
     rows = "".join(f"{number},name {number}\n" for number in range(300_000))
@@ -329,11 +333,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("pattern", REFUSED)
 def test_an_impossible_table_rule_is_an_error_at_the_line_of_the_author(pattern: str) -> None:
-    options, words = REFUSED[pattern]
+    options, problem = REFUSED[pattern]
     with pytest.raises(TaskDefinitionError) as caught:
         require_table(pattern, **options)
     assert caught.value.message.startswith(f"require_table({pattern!r}): ")
-    assert words in caught.value.message
+    assert problem in caught.value.message
     assert caught.value.file == __file__
     assert caught.value.fix
 

@@ -27,14 +27,14 @@ def test_the_package_and_the_fixtures_hold_the_same_tables() -> None:
     assert filecmp.cmpfiles(fixtures, DATA, names, shallow=False) == (names, [], [])
 
 
-def test_the_workflow_runs_to_its_summary_and_every_island_publishes_its_own_file() -> None:
+def test_the_workflow_ends_with_its_summary_and_a_file_of_each_island() -> None:
     with InMemoryServices() as services:
         ref = services.seed(TREE)
         services.conductor.register(clean.clean, measure.measure, summary.summary)
         services.conductor.create_workflow_definition(penguins.definition())
         workspace = {"repository": "workspace", "branch": "main", "ref_type": "commit", "ref": ref}
         workflow = services.conductor.start_workflow("penguins", {"workspace": workspace})
-        outcomes = {each.delivery.reference_name: each for each in services.conductor.drain()}
+        outcomes = {outcome.delivery.reference_name: outcome for outcome in services.conductor.drain()}
         assert services.conductor.workflow(workflow)["status"] == "COMPLETED"
         tree = services.tree()
 

@@ -180,7 +180,7 @@ def test_no_directory_and_no_link_of_another_user_is_a_root_or_on_the_way(
     assert f"{tmp_path / root.removesuffix('/mine')} belongs to another user (owner " in problem
 
 
-def test_a_root_that_another_user_opens_between_check_and_creation_is_refused(
+def test_a_root_that_is_opened_to_others_before_its_creation_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     made = Path.mkdir

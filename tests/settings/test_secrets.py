@@ -102,7 +102,7 @@ ENCODED: list[Callable[[str], str]] = [
     urllib.parse.quote,
     urllib.parse.quote_plus,
     lambda text: urllib.parse.quote(text, safe=""),
-    lambda text: re.sub("%..", lambda found: found[0].lower(), urllib.parse.quote(text, safe="")),
+    lambda text: re.sub("%..", lambda escape: escape[0].lower(), urllib.parse.quote(text, safe="")),
     lambda text: base64.b64encode(text.encode()).decode(),
     lambda text: base64.urlsafe_b64encode(text.encode()).decode().rstrip("="),
     *(lambda text, user=user: base64.b64encode(f"{user}:{text}!".encode()).decode() for user in ("a", "ab", "abc")),

@@ -105,14 +105,14 @@ def test_a_problem_names_the_line_of_the_file(newline: str) -> None:
 def test_bad_lines_are_reported_by_number_and_never_quoted(caplog: pytest.LogCaptureFixture) -> None:
     Path(".env").write_text("PERAGO_LOG_RETENTION=1d\nCONDUCTOR_AUTH_SECRET hunter2\nKEY='hunter2\nA=1\n")
     with caplog.at_level(logging.DEBUG):
-        found = problems()
-    assert [problem.partition(": ")[0] for problem in found] == [".env (.env:2)", ".env (.env:3)"]
-    assert "Write NAME=value" in found[0]
-    assert "hunter2" not in "".join(found)
+        reported = problems()
+    assert [problem.partition(": ")[0] for problem in reported] == [".env (.env:2)", ".env (.env:3)"]
+    assert "Write NAME=value" in reported[0]
+    assert "hunter2" not in "".join(reported)
     assert caplog.text == ""
 
 
-def test_only_a_file_of_this_directory_is_read_and_stays_out_of_the_environment(
+def test_only_the_file_of_this_directory_is_read_and_not_exported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     Path(".env").write_text("PERAGO_TRANSFER_THREADS=4\n")
@@ -150,8 +150,8 @@ def test_all_problems_are_reported_together(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("CONDUCTOR_SERVER_URL", "nonsense")
     monkeypatch.setenv("CONDUCTOR_AUTH_KEY", "key")
     monkeypatch.setenv("LAKECTL_SERVER_ENDPOINT_URL", "http://localhost:8000")
-    found = problems()
-    assert [problem.replace(":", " ").split()[0] for problem in found] == [
+    reported = problems()
+    assert [problem.replace(":", " ").split()[0] for problem in reported] == [
         ".env",
         "CONDUCTOR_SERVER_URL",
         "PERAGO_LOG_RETENTION",

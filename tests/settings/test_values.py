@@ -201,7 +201,7 @@ def test_anything_else_is_not_an_age(text: str) -> None:
         ("http://[::1]:8000", False),
     ],
 )
-def test_credentials_that_leave_the_machine_in_the_clear_are_warned_about_once_per_service(
+def test_unencrypted_credentials_cause_one_warning_for_each_service(
     monkeypatch: pytest.MonkeyPatch, host: str, warned: bool
 ) -> None:
     monkeypatch.setenv("LAKECTL_SERVER_ENDPOINT_URL", host)
@@ -211,6 +211,6 @@ def test_credentials_that_leave_the_machine_in_the_clear_are_warned_about_once_p
     assert [text.partition(" ")[0] for text in load_settings().warnings] == ["LAKECTL_SERVER_ENDPOINT_URL"] * warned
     monkeypatch.setenv("CONDUCTOR_AUTH_KEY", "key")
     monkeypatch.setenv("CONDUCTOR_AUTH_SECRET", "secret")
-    found = load_settings().warnings
-    assert len(found) == 2 * warned
-    assert all("without encryption" in text and "secret" not in text for text in found)
+    warnings = load_settings().warnings
+    assert len(warnings) == 2 * warned
+    assert all("without encryption" in text and "secret" not in text for text in warnings)

@@ -72,7 +72,7 @@ def test_schemas_are_compared_in_depth_with_escaped_pointers() -> None:
     )
 
 
-def test_lists_that_grew_are_shown_in_full_and_null_inside_a_schema_is_a_value() -> None:
+def test_longer_lists_are_shown_in_full_and_null_in_a_schema_is_a_value() -> None:
     old: dict[str, Any] = {"inputKeys": ["params"], "inputSchema": {"version": 1.0, "data": {"default": None}}}
     new: dict[str, Any] = {"inputKeys": ["workspace", "params"], "inputSchema": {"version": 1, "data": {}}}
     assert compare_definitions(old, new) == (
@@ -157,12 +157,14 @@ def one(field: str, value: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("field", "old", "new", "impact", "words"), CHANGES, ids=[f"{field}-{old}-{new}" for field, old, new, *_ in CHANGES]
+    ("field", "old", "new", "impact", "reason"),
+    CHANGES,
+    ids=[f"{field}-{old}-{new}" for field, old, new, *_ in CHANGES],
 )
-def test_a_change_of_a_field_is_judged(field: str, old: Any, new: Any, impact: Impact, words: str) -> None:
+def test_a_change_of_a_field_is_judged(field: str, old: Any, new: Any, impact: Impact, reason: str) -> None:
     (change,) = classify(one(field, old), one(field, new))
     assert (change.pointer, change.old, change.new) == (f"/{field}", old, new)
-    assert (change.impact, words in change.reason) == (impact, True), change
+    assert (change.impact, reason in change.reason) == (impact, True), change
 
 
 @pytest.mark.parametrize(
@@ -179,8 +181,8 @@ def test_a_change_of_a_field_is_judged(field: str, old: Any, new: Any, impact: I
 )
 def test_a_rate_limit_is_judged_as_a_rate(old: tuple[Any, Any], new: tuple[Any, Any], impacts: set[Impact]) -> None:
     fields = ("rateLimitPerFrequency", "rateLimitFrequencyInSeconds")
-    found = classify(dict(zip(fields, old, strict=True)), dict(zip(fields, new, strict=True)))
-    assert {change.impact for change in found} == impacts
+    changes = classify(dict(zip(fields, old, strict=True)), dict(zip(fields, new, strict=True)))
+    assert {change.impact for change in changes} == impacts
 
 
 def test_a_longer_retry_delay_can_use_up_the_total_timeout() -> None:
@@ -198,8 +200,8 @@ def test_another_schema_by_name_version_or_type_cannot_be_judged(key: str) -> No
 
 
 def test_changes_come_in_the_order_of_their_fields_and_in_one_line_each() -> None:
-    found = classify({"retryCount": 3, "description": "a\nb", "name": "x"}, {"retryCount": 1, "name": "x"})
-    assert [change.text for change in found] == [
+    changes = classify({"retryCount": 3, "description": "a\nb", "name": "x"}, {"retryCount": 1, "name": "x"})
+    assert [change.text for change in changes] == [
         'compatible: /description: removed "a\\nb" (for people only)',
         "breaking: /retryCount: 3 -> 1 (fewer retries)",
     ]

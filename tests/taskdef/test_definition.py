@@ -39,8 +39,8 @@ COMMIT = "0123456789abcdef" * 4
 def walk(value: Any) -> list[dict[str, Any]]:
     """Every object in a JSON value."""
     if isinstance(value, dict):
-        return [value, *(found for item in value.values() for found in walk(item))]
-    return [found for item in value for found in walk(item)] if isinstance(value, list) else []
+        return [value, *(inner for item in value.values() for inner in walk(item))]
+    return [inner for item in value for inner in walk(item)] if isinstance(value, list) else []
 
 
 def test_every_control_has_its_field() -> None:
@@ -184,7 +184,7 @@ def test_every_reference_is_inlined(model: type[BaseModel]) -> None:
     for schema in (input_schema(task), output_schema(task)):
         Draft202012Validator.check_schema(schema)
         if model is not Odd:
-            assert not [found for found in walk(schema) if "$ref" in found or "$defs" in found or "mapping" in found]
+            assert not [part for part in walk(schema) if "$ref" in part or "$defs" in part or "mapping" in part]
 
 
 def test_text_next_to_a_reference_is_kept() -> None:
@@ -220,14 +220,14 @@ def test_input_is_described_as_validated_and_output_as_serialized() -> None:
 
 def test_the_members_of_a_default_set_have_an_order() -> None:
     """Otherwise a module would not always give the same bytes."""
-    words = ["alpha", "bravo", "charlie", "delta"]
+    members = ["alpha", "bravo", "charlie", "delta"]
     sets = input_schema(make_task(Sets))["properties"]["params"]["properties"]
     assert {name: schema["default"] for name, schema in sets.items()} == {
-        "plain": words,
-        "maybe": words,
-        "within": {"a": words},
-        "boxes": [{"item": words}],
-        "box": {"item": words},
+        "plain": members,
+        "maybe": members,
+        "within": {"a": members},
+        "boxes": [{"item": members}],
+        "box": {"item": members},
     }
 
 

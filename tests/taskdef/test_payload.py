@@ -406,12 +406,12 @@ BAD_REFS = {
 }
 
 
-@pytest.mark.parametrize(("ref", "pointer", "words"), BAD_REFS.values(), ids=BAD_REFS.keys())
-def test_errors_about_several_commits_name_the_place(ref: Any, pointer: str, words: str) -> None:
+@pytest.mark.parametrize(("ref", "pointer", "message"), BAD_REFS.values(), ids=BAD_REFS.keys())
+def test_errors_about_several_commits_name_the_place(ref: Any, pointer: str, message: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         parse_input(TASK, sent(ref=ref))
     (problem,) = caught.value.problems
-    assert problem.startswith(f"{pointer}: {words}")
+    assert problem.startswith(f"{pointer}: {message}")
     assert "secret" not in problem
 
 

@@ -31,7 +31,7 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_the_directory_has_the_documented_path_is_private_and_names_its_delivery(root: Path) -> None:
+def test_the_directory_is_private_and_its_path_names_the_delivery(root: Path) -> None:
     made = AttemptDirectory.create(root, delivery())
     assert re.fullmatch("task-1-[0-9a-f]{15}", made.path.name)
     assert made.path.parent == root
@@ -130,10 +130,10 @@ def test_files_that_are_not_ours_are_neither_used_nor_deleted(root: Path) -> Non
 
 
 def test_removal_spares_siblings(root: Path) -> None:
-    one = AttemptDirectory.create(root, delivery())
+    removed = AttemptDirectory.create(root, delivery())
     other = AttemptDirectory.create(root, delivery(task_id="task-2"))
-    assert one.remove() is None
-    assert not one.path.exists()
+    assert removed.remove() is None
+    assert not removed.path.exists()
     assert other.workspace.is_dir()
     assert other.remove() is None
     assert list(root.iterdir()) == []
@@ -235,7 +235,7 @@ def test_a_sweep_removes_directories_of_earlier_versions(root: Path) -> None:
     assert list(root.iterdir()) == []
 
 
-def test_a_sweep_cleans_up_after_a_maker_that_died_half_way_and_needs_no_root(root: Path) -> None:
+def test_a_sweep_removes_unfinished_directories_and_needs_no_root(root: Path) -> None:
     assert sweep(root) == ()
     assert list(dead_directories(root)) == []
     (root / directory_name(delivery())).mkdir(parents=True)
@@ -258,7 +258,7 @@ def test_a_disk_that_breaks_after_the_marker_leaves_nothing_that_is_held(
     assert list(root.iterdir()) == []
 
 
-def test_the_dead_are_listed_with_their_size_and_time_and_nothing_is_changed(root: Path, tree: Path) -> None:
+def test_dead_directories_are_listed_with_size_and_time_and_unchanged(root: Path, tree: Path) -> None:
     dead = AttemptDirectory.create(root, delivery(workflow_id="dead"))
     write(dead.workspace, {"a/b": "12345", "c": "1"})
     (dead.workspace / "link").symlink_to(tree)
@@ -268,10 +268,10 @@ def test_the_dead_are_listed_with_their_size_and_time_and_nothing_is_changed(roo
     os.utime(dead.path / MARKER, (1_700_000_000, 1_700_000_000))
     alive = AttemptDirectory.create(root, delivery(workflow_id="alive"))
 
-    (found,) = dead_directories(root)
-    assert found == DeadDirectory(dead.path, marker.st_size + 6, 1_700_000_000)
+    (listed,) = dead_directories(root)
+    assert listed == DeadDirectory(dead.path, marker.st_size + 6, 1_700_000_000)
     assert (dead.workspace / "a/b").read_text() == "12345"
-    assert list(dead_directories(root)) == [found], "the marker is let go of again"
+    assert list(dead_directories(root)) == [listed], "the marker is let go of again"
     alive.close()
 
 
@@ -367,15 +367,15 @@ def test_the_problem_of_an_unusable_root_is_reported_and_refused(root: Path, tre
     (tree / "dangling").symlink_to("nowhere")
     (tree / "open").mkdir()
     (tree / "open").chmod(0o777)
-    for name, words in (
+    for name, message in (
         ("file", "not a directory"),
         ("file/below", "Not a directory"),
         ("dangling", "symlink to a path that does not exist"),
         ("open", "written by everybody"),
     ):
         (problem,) = check_root(tree / name)
-        assert words in problem
-        with pytest.raises(DirectoryRefused, match=words) as error:
+        assert message in problem
+        with pytest.raises(DirectoryRefused, match=message) as error:
             AttemptDirectory.create(tree / name, delivery())
         assert error.value.retryable
 

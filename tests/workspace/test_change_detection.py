@@ -149,7 +149,7 @@ def test_a_file_of_the_current_tick_of_the_disk_is_read(tree: Path) -> None:
         detect_changes(baseline, scanned)
 
 
-def test_without_a_listed_md5_a_touched_file_counts_as_changed_and_an_untouched_one_does_not(tree: Path) -> None:
+def test_without_a_listed_md5_only_a_touched_file_counts_as_changed(tree: Path) -> None:
     download(tree, {"a": "x", "b": "y"})
     placements = [Placement(entry(name, "x", checksum="0123-4"), tree / name) for name in ("a", "b")]
     baseline = Baseline.record(scan_tree(tree), placements, "")
@@ -163,7 +163,7 @@ def test_modes_and_empty_directories_are_no_changes(tree: Path, baseline: Baseli
     assert not detect_changes(baseline, scan_tree(tree))
 
 
-def test_a_marker_is_left_alone_unless_a_file_takes_the_place_of_its_directory(tree: Path) -> None:
+def test_a_marker_stays_unless_a_file_replaces_its_directory(tree: Path) -> None:
     placements = [Placement(entry(key), None) for key in ("kept/", "gone/", "x/", "x/y/", "_lakefs_actions/")]
     baseline = Baseline.record(scan_tree(tree), placements, "")
     assert not detect_changes(baseline, scan_tree(tree))
@@ -234,7 +234,7 @@ def test_a_new_file_that_cannot_be_read_is_named(ordinary_user: Path) -> None:
         detect_changes(Baseline({}), scan_tree(ordinary_user))
 
 
-def test_files_in_a_directory_that_cannot_be_looked_into_are_not_taken_for_removed(ordinary_user: Path) -> None:
+def test_files_in_an_unreadable_directory_do_not_count_as_removed(ordinary_user: Path) -> None:
     placements = download(ordinary_user, FILES)
     baseline = Baseline.record(scan_tree(ordinary_user), placements, "")
     (ordinary_user / "raw").chmod(0o000)

@@ -71,10 +71,10 @@ HOSTILE = [
 ]
 
 
-@pytest.mark.parametrize(("key", "words"), HOSTILE, ids=[repr(key[:12]) for key, _ in HOSTILE])
+@pytest.mark.parametrize(("key", "message"), HOSTILE, ids=[repr(key[:12]) for key, _ in HOSTILE])
 @pytest.mark.parametrize("prefix", ["", "audio/"])
-def test_a_hostile_key_is_refused(key: str, words: str, prefix: str) -> None:
-    assert words in problems(prefix + key, prefix=prefix)[prefix + key]
+def test_a_hostile_key_is_refused(key: str, message: str, prefix: str) -> None:
+    assert message in problems(prefix + key, prefix=prefix)[prefix + key]
 
 
 @pytest.mark.parametrize(
@@ -119,10 +119,10 @@ def test_a_marker_of_the_prefix_itself_is_the_workspace() -> None:
 FOLDED = [("a", "A"), ("é", "e\u0301"), ("raw/x", "Raw/y"), ("straße", "STRASSE"), ("É", "e\u0301"), ("d/x", "D")]
 
 
-@pytest.mark.parametrize(("one", "other"), FOLDED, ids=[f"{one}-{other}" for one, other in FOLDED])
-def test_names_that_the_disk_folds_together_are_refused_there_and_only_there(one: str, other: str) -> None:
-    assert len(problems(one, other, limits=MAC)) >= 1
-    assert problems(one, other) == {}
+@pytest.mark.parametrize(("name", "other"), FOLDED, ids=[f"{name}-{other}" for name, other in FOLDED])
+def test_names_that_only_some_disks_fold_together_are_refused_there(name: str, other: str) -> None:
+    assert len(problems(name, other, limits=MAC)) >= 1
+    assert problems(name, other) == {}
 
 
 def test_each_way_of_folding_is_its_own() -> None:
@@ -197,7 +197,7 @@ def test_directories_of_a_listing_are_counted_once(pages: list[list[str]], direc
     for page in pages:
         entries = [entry(key, size=0) for key in page]
         bound.check(entries)
-        placed += [Placement(found, None) for found in entries]
+        placed += [Placement(placed_entry, None) for placed_entry in entries]
     assert bound.directories == len(directories_to_create(placed, "")) == directories
     assert bound.objects == len(placed)
 

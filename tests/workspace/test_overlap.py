@@ -18,12 +18,12 @@ SIZES = st.sampled_from([1, 2])
 @st.composite
 def changed(draw: st.DrawFn, tree: Mapping[str, int]) -> dict[str, int | None]:
     """Changes after which the tree can still be laid out on any disk."""
-    found: dict[str, int | None] = {}
+    changes: dict[str, int | None] = {}
     for key in draw(st.lists(st.sampled_from(KEYS), unique=True, max_size=4)):
-        found[key] = draw(st.none() | SIZES) if key in tree else draw(SIZES)
-        if not is_a_tree(applied(tree, found)):
-            del found[key]
-    return found
+        changes[key] = draw(st.none() | SIZES) if key in tree else draw(SIZES)
+        if not is_a_tree(applied(tree, changes)):
+            del changes[key]
+    return changes
 
 
 def applied(tree: Mapping[str, int], changes: Mapping[str, int | None]) -> dict[str, int]:
@@ -57,16 +57,16 @@ def test_both_changes_fit_into_one_tree_exactly_if_nothing_is_in_the_way(data: s
     own = applied(base, mine)
     names = {"/".join(key.split("/")[:length]) for key in own for length in range(1, key.count("/") + 2)}
 
-    found = find_overlap(put, removed, theirs, names=names)
+    overlap = find_overlap(put, removed, theirs, names=names)
 
     both = mine.keys() & theirs.keys()
     meets = {key for key in both if mine[key] != theirs[key]}
     fits = is_a_tree(applied(applied(base, theirs), mine))
-    assert bool(found.conflicts) == bool(meets or not fits)
-    assert meets <= set(found.conflicts)
-    assert found.shared == {key for key in both if mine[key] is None is theirs[key]}
-    assert found.undecided == {key for key in both if mine[key] is not None and mine[key] == theirs[key]}
-    if not found.conflicts:
+    assert bool(overlap.conflicts) == bool(meets or not fits)
+    assert meets <= set(overlap.conflicts)
+    assert overlap.shared == {key for key in both if mine[key] is None is theirs[key]}
+    assert overlap.undecided == {key for key in both if mine[key] is not None and mine[key] == theirs[key]}
+    if not overlap.conflicts:
         assert combined(own, theirs, mine, "") == applied(applied(base, theirs), mine)
 
 
@@ -76,15 +76,15 @@ def test_the_read_globs_are_relative_to_the_prefix(reads: list[str], is_conflict
     others: dict[str, int | None] = {"p/config.json": 1, "config.json": None, "p/sub/x": None}
     if not is_conflict:
         others = {"config.json": 1, "sub/x": None, "p/other": 1}
-    found = find_overlap({"p/mine": 1}, (), others, reads=reads, key_prefix="p/").conflicts
+    conflicts = find_overlap({"p/mine": 1}, (), others, reads=reads, key_prefix="p/").conflicts
     expected = {"*.json": "p/config.json", "sub/**": "p/sub/x"}
-    assert set(found) == ({expected[reads[0]]} if reads and is_conflict else set())
+    assert set(conflicts) == ({expected[reads[0]]} if reads and is_conflict else set())
 
 
 def test_a_read_file_is_a_conflict_even_if_both_made_the_same_change() -> None:
     others: dict[str, int | None] = {"removed": None, "written": 1}
-    found = find_overlap({"written": 1}, {"removed"}, others, reads=["*"]).conflicts
-    assert found == {
+    conflicts = find_overlap({"written": 1}, {"removed"}, others, reads=["*"]).conflicts
+    assert conflicts == {
         "removed": "was read by this task (`reads`), and removed there",
         "written": "was read by this task (`reads`), and changed there",
     }

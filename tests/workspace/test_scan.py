@@ -29,8 +29,8 @@ def test_files_and_directories_are_found_with_their_stat(tree: Path) -> None:
     assert list(scanned.files) == [".hidden/x", "a.csv", "b/c.csv"]
     assert scanned.directories == (".hidden", "b", "empty")
     status = (tree / "b/c.csv").stat()
-    found = scanned.files["b/c.csv"]
-    assert (found.size, found.mtime_ns, found.ctime_ns, found.inode) == (
+    file = scanned.files["b/c.csv"]
+    assert (file.size, file.mtime_ns, file.ctime_ns, file.inode) == (
         3,
         status.st_mtime_ns,
         status.st_ctime_ns,
@@ -165,12 +165,12 @@ GONE: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.parametrize(("words", "vandalize"), GONE.items(), ids=GONE)
+@pytest.mark.parametrize(("message", "vandalize"), GONE.items(), ids=GONE)
 def test_a_workspace_that_is_no_longer_a_directory_is_reported(
-    tree: Path, vandalize: Callable[[Path], object], words: str
+    tree: Path, vandalize: Callable[[Path], object], message: str
 ) -> None:
     vandalize(tree)
-    with pytest.raises(WorkspaceGone, match=words) as error:
+    with pytest.raises(WorkspaceGone, match=message) as error:
         scan_tree(tree)
     assert str(tree) in str(error.value)
 
@@ -222,8 +222,8 @@ class Interruption:
         patch.setattr(os, "scandir", self)
 
     def __call__(self, directory: int) -> contextlib.AbstractContextManager[list[os.DirEntry[str]]]:
-        with self._scandir(directory) as found:
-            entries = list(found)
+        with self._scandir(directory) as scanned:
+            entries = list(scanned)
         self._left -= 1
         if not self._left:
             self._action()
