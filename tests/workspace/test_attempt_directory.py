@@ -227,14 +227,6 @@ def test_a_sweep_only_removes_directories_of_dead_owners(root: Path) -> None:
     alive.close()
 
 
-def test_a_sweep_removes_directories_of_earlier_versions(root: Path) -> None:
-    former = root / "wf/t/id/retry=0,poll=1,start=0"
-    write(former, {MARKER: "{}", "workspace/a": "1"})
-    (root / ".perago-tmp-0123456789abcdef").symlink_to(former / "tmp")
-    assert sweep(root) == (former,)
-    assert list(root.iterdir()) == []
-
-
 def test_a_sweep_removes_unfinished_directories_and_needs_no_root(root: Path) -> None:
     assert sweep(root) == ()
     assert list(dead_directories(root)) == []

@@ -142,19 +142,11 @@ def _is_still(marker: int, name: str, directory: int) -> bool:
 
 CACHE = ".cache"
 """The directory in the root that does not belong to a workflow: `perago.cache` keeps objects there."""
-_ATTEMPTS = {
-    0: re.compile(r".{1,8}-[0-9a-f]{15}"),
-    3: re.compile(r"retry=-?\d+,poll=-?\d+,start=-?\d+"),
-}
-"""Names of attempt directories, by the number of directories above them in the root. Those with three are of versions
-before 1.0: a directory each for the workflow, the task and the attempt."""
-
-
-_FORMER_LINK = ".perago-tmp-"
+_DIRECTORY_NAME = re.compile(r".{1,8}-[0-9a-f]{15}")
 
 
 def remove_attempt(descent: Descent, directory: str) -> str | None:
-    """Remove an attempt directory whose marker the caller holds, and the directories above it that are then empty.
+    """Remove an attempt directory whose marker the caller holds.
 
     The marker is removed last, so a process that finds a partial removal can finish it. Return the problem, or None.
     """
@@ -166,24 +158,14 @@ def remove_attempt(descent: Descent, directory: str) -> str | None:
             _note(problems, directory, error)
     if problems:
         return f"could not remove {listing(problems, 3)}"
-    remove_empty(descent, directory)
+    _remove_empty(descent, directory)
     return None
 
 
-def remove_empty(descent: Descent, directory: str) -> None:
-    """Remove `directory` and then those above it, up to the first that is not empty.
-
-    Safe while others create and remove there: the system refuses to remove a directory that is not empty.
-    """
-    while directory:
-        above, name = split(directory)
-        try:
-            os.rmdir(name, dir_fd=descent.enter(above))
-        except FileNotFoundError:
-            pass
-        except OSError:
-            return
-        directory = above
+def _remove_empty(descent: Descent, directory: str) -> None:
+    """Remove a directory in the root. The system refuses to remove one that is not empty."""
+    with contextlib.suppress(OSError):
+        os.rmdir(directory, dir_fd=descent.enter(""))
 
 
 def _empty(descent: Descent, directory: str, *, keep: str) -> list[str]:
@@ -324,42 +306,22 @@ def sweep(root: Path) -> tuple[Path, ...]:
     except OSError:
         return ()
     with descent:
-        swept = tuple(root / path for path in list(_attempts(descent)) if _sweep_attempt(descent, path))
-        for name in _names(descent, "", directories=False):
+        swept = tuple(root / path for path in _attempts(descent) if _sweep_attempt(descent, path))
+        for name in _names(descent, directories=False):
             if name.startswith(UNFINISHED):
                 _sweep_unfinished(descent.root, name)
-            elif name.startswith(_FORMER_LINK):
-                _sweep_link(descent.root, name)
         return swept
 
 
-def _sweep_link(root: int, name: str) -> None:
-    """Remove the link of a version before 1.0 to the temporary directory of an attempt, if that no longer exists."""
+def _attempts(descent: Descent) -> list[str]:
+    """Return the directories in the root that have the name of an attempt directory."""
+    return [name for name in _names(descent, directories=True) if _DIRECTORY_NAME.fullmatch(name)]
+
+
+def _names(descent: Descent, *, directories: bool) -> list[str]:
+    """Return the entries of the root that are directories, or that are not; none if it cannot be read."""
     try:
-        os.stat(name, dir_fd=root)
-    except FileNotFoundError:
-        unlink_if_there(name, root)
-    except OSError:
-        return
-
-
-def _attempts(descent: Descent) -> Iterator[str]:
-    """Yield paths that have the depth and the name of an attempt directory."""
-    pending = [("", 0)]
-    while pending:
-        path, level = pending.pop()
-        for name in _names(descent, path, directories=True):
-            below = f"{path}/{name}" if path else name
-            if level in _ATTEMPTS and _ATTEMPTS[level].fullmatch(name):
-                yield below
-            elif below != CACHE and level < max(_ATTEMPTS):
-                pending.append((below, level + 1))
-
-
-def _names(descent: Descent, path: str, *, directories: bool) -> list[str]:
-    """Return the entries of a directory that are directories, or that are not; none if it cannot be read."""
-    try:
-        with os.scandir(descent.enter(path)) as entries:
+        with os.scandir(descent.enter("")) as entries:
             return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False) == directories]
     except OSError:
         return []
@@ -369,7 +331,7 @@ def _sweep_attempt(descent: Descent, path: str) -> bool:
     with _claimed(descent, path) as marker:
         if marker is not None:
             return remove_attempt(descent, path) is None
-    remove_empty(descent, path)  # one without a marker is empty; the system refuses to remove any other
+    _remove_empty(descent, path)  # one without a marker is empty
     return False
 
 
