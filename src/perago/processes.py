@@ -187,14 +187,14 @@ def end_processes(find: Callable[[], Iterable[Process]]) -> list[Process]:
 
 INTERRUPTED = "interrupted"
 """The reason for the end of an attempt that Ctrl-C canceled. The command reports the interruption itself."""
-_PATIENCE = 1.0
+_SIGNAL_GRACE = 1.0
 """Seconds during which a further signal is ignored, so that it does not interrupt the clean-up."""
 
-_noted: set[int] = set()
+_pending_signals: set[int] = set()
 """The received signals whose block has not ended yet."""
-_unwound_at = -_PATIENCE
+_unwound_at = -_SIGNAL_GRACE
 _ends_well = False
-_told_instead: Callable[[signal.Signals], None] | None = None
+_receiver: Callable[[signal.Signals], None] | None = None
 
 
 @contextlib.contextmanager
@@ -225,12 +225,12 @@ def ends_well(stopped: Callable[[], None]) -> Iterator[None]:
         with _dropped_in_silence():
             yield
     except BaseException:  # it may come of the signal
-        if not _noted:
+        if not _pending_signals:
             raise
     finally:
         for number in ENDING:
             signal.signal(number, signal.SIG_IGN)
-    if _noted:
+    if _pending_signals:
         stopped()
         raise SystemExit(0)
 
@@ -238,11 +238,11 @@ def ends_well(stopped: Callable[[], None]) -> Iterator[None]:
 def hand_over(receive: Callable[[signal.Signals], None]) -> None:
     """From now on, call `receive` for each signal instead of unwinding, also for a signal whose exception was dropped
     before."""
-    global _told_instead
-    _told_instead = receive
+    global _receiver
+    _receiver = receive
     _listen()
-    while _noted:
-        receive(signal.Signals(_noted.pop()))
+    while _pending_signals:
+        receive(signal.Signals(_pending_signals.pop()))
 
 
 @contextlib.contextmanager
@@ -269,22 +269,22 @@ def end_if_told() -> None:
         SystemExit: another signal has arrived; in a command that ends well, any signal.
     """
     global _unwound_at
-    if not _noted or not _is_main_thread():
+    if not _pending_signals or not _is_main_thread():
         return
     _unwound_at = time.monotonic()
     if _ends_well:
         raise SystemExit(0)
-    if signal.SIGINT in _noted:
+    if signal.SIGINT in _pending_signals:
         raise KeyboardInterrupt
     raise SystemExit(128 + signal.SIGTERM)
 
 
 def _note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the shape that `signal` wants
-    if _told_instead is not None:
-        _told_instead(signal.Signals(number))
+    if _receiver is not None:
+        _receiver(signal.Signals(number))
         return
-    _noted.add(number)
-    if time.monotonic() - _unwound_at >= _PATIENCE:
+    _pending_signals.add(number)
+    if time.monotonic() - _unwound_at >= _SIGNAL_GRACE:
         end_if_told()
 
 
@@ -313,7 +313,7 @@ def _handled(number: signal.Signals) -> Iterator[None]:
     finally:
         signal.signal(number, before)
         if before is not _note:
-            _noted.discard(number)
+            _pending_signals.discard(number)
 
 
 @contextlib.contextmanager
@@ -322,7 +322,7 @@ def _dropped_in_silence() -> Iterator[None]:
     show = sys.unraisablehook
 
     def show_others(dropped: sys.UnraisableHookArgs) -> None:
-        if not _noted or not isinstance(dropped.exc_value, KeyboardInterrupt | SystemExit):
+        if not _pending_signals or not isinstance(dropped.exc_value, KeyboardInterrupt | SystemExit):
             show(dropped)
 
     sys.unraisablehook = show_others

@@ -22,7 +22,7 @@ from perago.driver import AttemptRecord, Raised, Returned
 from perago.driver.function import what_to_do
 from perago.guardrails.require_glob import RequireGlob
 from perago.ports import TaskStatus
-from perago.settings.mask import STRUCK_OUT
+from perago.settings.mask import REDACTED
 from perago.taskdef.payload import InvalidResult, check_recorded_result
 from perago.testing.cases import Record, RunCase, read_tree
 from perago.testing.differences import AttemptResult
@@ -407,7 +407,7 @@ class _Run(CaseAttempts):
                 stars = "print the param itself, which shows stars"
                 raise self.failed(
                     f"the function prints or logs {name}, which is a secret",
-                    ("line", line.replace(secret, STRUCK_OUT)),
+                    ("line", line.replace(secret, REDACTED)),
                     ("fix", f"{stars}; call get_secret_value() only where the secret is used"),
                 )
 

@@ -35,7 +35,7 @@ def clone(source: int, destination: int) -> bool:
 def share_blocks(monkeypatch: pytest.MonkeyPatch, clone: Callable[[int, int], bool]) -> None:
     """Clone files of every size, on every disk."""
     monkeypatch.setattr(objects, "_clone", clone)
-    monkeypatch.setattr(objects, "_SMALL", 0)
+    monkeypatch.setattr(objects, "_MIN_CLONED_BYTES", 0)
 
 
 @pytest.fixture

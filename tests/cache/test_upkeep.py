@@ -99,7 +99,7 @@ def test_a_stopped_process_with_the_ledger_blocks_no_other_process(
     cache: ObjectCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     contents = fill(cache, 3)
-    monkeypatch.setattr(ledger, "PATIENCE", 0.05)
+    monkeypatch.setattr(ledger, "_LOCK_TIMEOUT", 0.05)
     before = usage(cache.root).hits
     with (cache.root / ".cache" / LEDGER).open("rb") as held_by_another:
         fcntl.flock(held_by_another, fcntl.LOCK_EX)

@@ -35,7 +35,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 every_kind = pytest.mark.parametrize("declare", GUARDRAILS.values(), ids=GUARDRAILS)
 
 
-def found(rule: Guardrail, tree: Tree) -> Verdict:
+def finding_of(rule: Guardrail, tree: Tree) -> Verdict:
     with build(tree) as root:
         scan = scan_tree(root)
         (finding,) = evaluate([rule], scan.listing, phase=Phase.PRE, disk=scan)
@@ -66,7 +66,7 @@ def test_trees_at_the_limits_of_a_rule_satisfy_it(declare: Callable[..., Guardra
     trees = satisfying_trees(rule)
     assert trees
     for tree in trees:
-        verdict = found(rule, tree)
+        verdict = finding_of(rule, tree)
         assert verdict == judge_tree(rule, tree)
         assert verdict.satisfied
 
@@ -78,7 +78,7 @@ def test_each_violation_has_a_tree_and_a_complaint(declare: Callable[..., Guardr
     assert violations_of(rule)
     for violation in violations_of(rule):
         tree = violating_tree(rule, [rule, require_file("README.md")], violation)
-        verdict = found(rule, tree)
+        verdict = finding_of(rule, tree)
         assert verdict == judge_tree(rule, tree)
         assert not verdict.satisfied
         near = [rule.hint(Listing({path: 1})) for path in ("raw/A.csv", "raw/A.csv/b")]
@@ -104,7 +104,7 @@ def test_a_rule_about_sizes_has_trees_of_its_own(rule: Guardrail) -> None:
     trees += [(violating_tree(rule, others[:2], violation), False) for violation in violations_of(rule)]
     trees.append((smallest_tree(others), True))
     for tree, is_satisfied in trees:
-        verdict = found(rule, tree)
+        verdict = finding_of(rule, tree)
         assert verdict == judge_tree(rule, tree)
         assert verdict.satisfied is is_satisfied
 
@@ -132,7 +132,7 @@ def test_a_rule_and_the_oracle_agree_near_the_rule(declare: Callable[..., Guardr
     verdicts = set()
     for tree in corner_trees([rule], ANY_DISK):
         for other in (tree, {file: "x" * choice.randrange(2) for file in sizes_of(tree)}):
-            verdict = found(rule, other)
+            verdict = finding_of(rule, other)
             assert verdict == judge_tree(rule, other)
             verdicts.add(verdict.satisfied)
     assert verdicts == {True, False}

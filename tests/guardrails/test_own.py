@@ -186,7 +186,7 @@ def one_step() -> None: ...
 
 sys.settrace(lambda *_: None)
 try:
-    waits_in_c.look_into(scan_tree(Path.cwd()))
+    waits_in_c.evaluate_contents(scan_tree(Path.cwd()))
 except GuardrailDefect:
     one_step()
     os._exit(7)

@@ -300,7 +300,7 @@ def test_a_file_that_became_a_link_in_the_meantime_is_not_followed(tree: Path, t
     (tree / "t.csv").unlink()
     (tree / "t.csv").symlink_to(tmp_path / "outside.csv")
     with pytest.raises(OSError, match="symbolic links"):
-        of("csv").look_into(scan)
+        of("csv").evaluate_contents(scan)
 
 
 def test_a_missing_library_is_a_defect_that_names_the_command(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, SecretStr, StringConstraints
 from perago import task
 from perago.history.redaction import known_secrets, replace_known, schema_of, strike_out, strike_out_definition
 from perago.secret_names import looks_secret
-from perago.settings.mask import STRUCK_OUT
+from perago.settings.mask import REDACTED
 from perago.taskdef import build_task_definition
 from perago.testing.tasks import task_of
 
@@ -49,10 +49,10 @@ def test_only_texts_are_struck_out_at_any_depth() -> None:
 
     kept, struck = strike_out(value, schema, "/params")
     assert kept == {
-        "token": {"a": STRUCK_OUT, "n": 5},
-        "list": [{"password": STRUCK_OUT}],
+        "token": {"a": REDACTED, "n": 5},
+        "list": [{"password": REDACTED}],
         "max_tokens": 4,
-        "plain": STRUCK_OUT,
+        "plain": REDACTED,
     }
     assert struck == {"/params/token/a": "x", "/params/list/0/password": "p", "/params/plain": "y"}
 
@@ -183,11 +183,11 @@ def test_a_secret_is_found_in_each_place_where_a_model_may_have_one() -> None:
     kept, struck = strike_out(value, schema)
     assert sorted(struck.values()) == ["1", "2", "3", "4", "5"]
     assert kept == {
-        "login": {"code": STRUCK_OUT},
-        "several": [STRUCK_OUT],
-        "pair": [7, STRUCK_OUT],
-        "named": {"n": STRUCK_OUT},
-        "short": {"a": STRUCK_OUT},
+        "login": {"code": REDACTED},
+        "several": [REDACTED],
+        "pair": [7, REDACTED],
+        "named": {"n": REDACTED},
+        "short": {"a": REDACTED},
     }
 
 

@@ -249,7 +249,7 @@ def test_many_bytes_are_hashed_by_several_threads_with_the_same_result(tree: Pat
 
 
 def test_an_error_ends_the_hashing_of_all_threads(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detecting, "_WORTH_THREADS", 1)
+    monkeypatch.setattr(detecting, "_THREADED_BYTES", 1)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     write(tree, {f"{number:03}": "x" for number in range(200)})
     scanned = scan_tree(tree)

@@ -112,10 +112,10 @@ def can_be_sealed(status: os.stat_result, size: int) -> bool:
     return stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and status.st_size == size + SEAL_BYTES > SEAL_BYTES
 
 
-PATIENCE = 1.0
+_LOCK_TIMEOUT = 1.0
 """Seconds to wait for the ledger. After that only a count is lost."""
-_PAUSE = 0.005
-_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+_LOCK_RETRY_INTERVAL = 0.005
+_LEDGER_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 @dataclass(slots=True)
@@ -140,7 +140,7 @@ def locked_ledger(directory: int) -> Iterator[Ledger]:
         TimeoutError: another process has held it for too long, perhaps because it was stopped.
         OSError: the disk refused, or something else has its name.
     """
-    file = os.open(LEDGER, _FLAGS, 0o600, dir_fd=directory)
+    file = os.open(LEDGER, _LEDGER_FLAGS, 0o600, dir_fd=directory)
     try:
         if not stat.S_ISREG(os.fstat(file).st_mode):
             raise FileExistsError(f"{LEDGER} is not a file")
@@ -154,14 +154,14 @@ def locked_ledger(directory: int) -> Iterator[Ledger]:
 
 def _lock(file: int) -> None:
     """Take the lock, which a running process holds for microseconds."""
-    given_up = time.monotonic() + PATIENCE
+    given_up = time.monotonic() + _LOCK_TIMEOUT
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > given_up:
                 raise TimeoutError(errno.ETIMEDOUT, "another process holds the ledger of the cache") from None
-            time.sleep(_PAUSE)
+            time.sleep(_LOCK_RETRY_INTERVAL)
         else:
             return
 
@@ -189,9 +189,9 @@ _FICLONE = 0x40049409
 """Linux' request to let two files share their blocks until one of them changes (`ioctl_ficlonerange(2)`)."""
 _BLOCK = 1024 * 1024
 """Bytes of a read. With less, hashing during the copy is slower than a copy by the system."""
-_SMALL = 64 * 1024
+_MIN_CLONED_BYTES = 64 * 1024
 """The size in bytes up to which a copy is as fast as a clone that is read to verify it, measured on btrfs."""
-_UNSUPPORTED = (errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.EXDEV, errno.ENOSYS, errno.EPERM)
+_CANNOT_CLONE = (errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.EXDEV, errno.ENOSYS, errno.EPERM)
 
 _without_clones: set[int] = set()
 """Devices that have refused to clone."""
@@ -209,7 +209,7 @@ def copy_bytes(source: int, destination: int, size: int, checksum: xxhash.xxh3_1
     Raises:
         OSError: the disk refused.
     """
-    if size > _SMALL and _clone(source, destination):
+    if size > _MIN_CLONED_BYTES and _clone(source, destination):
         os.ftruncate(destination, min(size, os.fstat(destination).st_size))
         return os.fstat(destination).st_size if checksum is None else hash_bytes(destination, size, checksum)
     done = 0
@@ -243,7 +243,7 @@ def _clone(source: int, destination: int) -> bool:
     try:
         fcntl.ioctl(destination, _FICLONE, source)
     except OSError as error:
-        if error.errno not in _UNSUPPORTED:
+        if error.errno not in _CANNOT_CLONE:
             raise
         _without_clones.add(device)
         return False
@@ -261,8 +261,8 @@ def _blocks(file: int, size: int) -> Iterator[memoryview]:
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-_USED_AGAIN = 600 * 1_000_000_000
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_ATIME_INTERVAL_NS = 600 * 1_000_000_000
 """Nanoseconds between two recorded uses of an entry."""
 
 
@@ -440,7 +440,7 @@ class Shelf:
             if self._deliver(object_id, name, source, destination):
                 return True
         except OSError as error:
-            if error.errno in _FULL:
+            if error.errno in _DISK_FULL:
                 raise
         finally:
             os.close(source)
@@ -457,7 +457,7 @@ class Shelf:
         copy_bytes(source, destination, object_id.size, checksum)
         if os.pread(source, SEAL_BYTES, object_id.size) != seal_of(name, checksum.digest()):
             return False
-        if (now := time.time_ns()) - status.st_atime_ns > _USED_AGAIN:
+        if (now := time.time_ns()) - status.st_atime_ns > _ATIME_INTERVAL_NS:
             os.utime(source, ns=(now, status.st_mtime_ns))
         return True
 
@@ -497,7 +497,7 @@ class Addition:
     def share(self, source: int) -> None:
         """Share the blocks of an open file that has all the bytes, if the disk can do that. Then `write` does
         nothing."""
-        if self._file is not None and self._size > _SMALL:
+        if self._file is not None and self._size > _MIN_CLONED_BYTES:
             with contextlib.suppress(OSError):
                 self._is_shared = _clone(source, self._file)
 

@@ -28,16 +28,16 @@ from perago.cache.objects import (
 from perago.workspace.layout import free_space
 from perago.workspace.scan import EXHAUSTED
 
-_SHARE = 10
+_LIMIT_DIVISOR = 10
 """Divisor of the free space that gives the default limit."""
-_FILLED = 0.9
+_TARGET_FRACTION = 0.9
 """The part of the limit that eviction leaves, because the attempts of the next minute need some room, too."""
 _LOW_WATER = 1024**3
 """The free space of a disk in bytes below which the cache shrinks."""
-_UNLOCKED, _ABANDONED = 60.0, 3600.0
+_UNLOCKED_AGE, _ABANDONED_AGE = 60.0, 3600.0
 """Seconds without a write after which an unfinished file is considered abandoned: one that no process has locked, and
 one on a disk without locks."""
-_RECOUNT = 3600.0
+_RECOUNT_INTERVAL = 3600.0
 """Seconds after which the bytes are counted again although no limit is near."""
 
 
@@ -92,7 +92,7 @@ def default_limit(root: Path) -> int:
     Raises:
         CacheUnusable, OSError: as `usage`.
     """
-    return (free_space(root).size + usage(root).size) // _SHARE
+    return (free_space(root).size + usage(root).size) // _LIMIT_DIVISOR
 
 
 def clear(root: Path) -> Usage:
@@ -160,10 +160,10 @@ def trim(root: Path, limit: int) -> int:
     """
     with contextlib.suppress(FileNotFoundError), opened_directory(root) as directory:
         ledger, short = read_ledger(directory), max(0, _LOW_WATER - free_space(root).size)
-        near = ledger.size > _FILLED * limit or (short and ledger.size)
-        if near or time.time() - ledger.counted >= _RECOUNT:
+        near = ledger.size > _TARGET_FRACTION * limit or (short and ledger.size)
+        if near or time.time() - ledger.counted >= _RECOUNT_INTERVAL:
             entries = list(_entries(directory))
-            return _shrink(directory, entries, min(int(_FILLED * limit), _total(entries) - short))
+            return _shrink(directory, entries, min(int(_TARGET_FRACTION * limit), _total(entries) - short))
     return 0
 
 
@@ -216,18 +216,18 @@ def _entries(directory: int) -> Iterator[_Entry]:
 
 def _is_abandoned(name: str, directory: int, age: float) -> bool:
     """Whether the process that wrote an unfinished file has ended, perhaps killed during an upload of many bytes."""
-    if age <= _UNLOCKED:
+    if age <= _UNLOCKED_AGE:
         return False
     try:
         file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
     except OSError:
-        return age > _ABANDONED
+        return age > _ABANDONED_AGE
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:
-        return age > _ABANDONED
+        return age > _ABANDONED_AGE
     finally:
         os.close(file)
     return True

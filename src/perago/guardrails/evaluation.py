@@ -27,15 +27,15 @@ class GuardrailDefect(Exception):
 
 
 class ContentGuardrail(Rule):
-    """A rule about the contents of files. `evaluate` judges the listing, for instance a missing file. `look_into`
-    judges the contents, and runs only if all rules of the phase hold for the listing."""
+    """A rule about the contents of files. `evaluate` checks the listing, for instance for a missing file.
+    `evaluate_contents` reads the files, and runs only if all rules of the phase hold for the listing."""
 
     __slots__ = ()
     selects_files: ClassVar[bool] = True
     """Whether the rule names files, so that a message can count them."""
 
     @abstractmethod
-    def look_into(self, tree: Tree) -> Verdict:
+    def evaluate_contents(self, tree: Tree) -> Verdict:
         """Whether the rule holds for the files on the disk.
 
         Args:
@@ -167,7 +167,7 @@ def check_tree(
 def _look(rule: ContentGuardrail, disk: Tree, tree: Listing, phase: Phase) -> tuple[Finding, bool]:
     """Return the finding, and whether the tree is unchanged since the scan."""
     try:
-        return _finding(rule, rule.look_into(disk), tree, phase), True
+        return _finding(rule, rule.evaluate_contents(disk), tree, phase), True
     except GuardrailDefect as defect:
         message = f"{phase} guardrail {rule.brief}: {defect}"
         finding = Finding(str(rule), False, 0, message, is_defect=True, detail=defect.detail)

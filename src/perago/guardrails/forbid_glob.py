@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from perago.authoring.declaration import declares
 from perago.authoring.workspace import Guardrail, Listing, Path, Rule, Verdict, declared_pattern
-from perago.guardrails.paths import found, matching
+from perago.guardrails.paths import matched_text, matching
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class ForbidGlob(Rule):
 
     def evaluate(self, tree: Listing) -> Verdict:
         matched = matching(self.pattern, tree)
-        return Verdict(len(matched), found(matched) if matched else None)
+        return Verdict(len(matched), matched_text(matched) if matched else None)
 
 
 @declares("forbid_glob")

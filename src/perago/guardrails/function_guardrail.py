@@ -152,7 +152,7 @@ class FunctionGuardrail(ContentGuardrail, GuardrailFunction):
     def reads(self, path: str) -> bool:  # noqa: ARG002 - it may open any file
         return True
 
-    def look_into(self, tree: Tree) -> Verdict:
+    def evaluate_contents(self, tree: Tree) -> Verdict:
         call = LimitedCall(lambda: self.function(tree.root), f"guardrail {self.name}")
         if not call.ends_within(self.seconds):
             raise GuardrailDefect(

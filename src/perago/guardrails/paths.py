@@ -26,7 +26,7 @@ def matching(pattern: str, tree: Listing) -> list[str]:
     return [file for file in tree.sizes if matches(file)]
 
 
-def found(matched: Sequence[str]) -> str:
+def matched_text(matched: Sequence[str]) -> str:
     """Return a text such as `matched 2 files: 'a.tmp', 'b.tmp'`; long lists are cut."""
     number = f"matched {count(len(matched), 'file')}"
     return f"{number}: {listing([quoted(path) for path in sorted(matched)])}" if matched else number

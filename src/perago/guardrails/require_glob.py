@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from perago.authoring.declaration import calling_line, declares
 from perago.authoring.workspace import Guardrail, Listing, Path, Rule, Verdict, declared_pattern
-from perago.guardrails.paths import check_count, for_pattern, found, matching, too_small, written_size
+from perago.guardrails.paths import check_count, for_pattern, matched_text, matching, too_small, written_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class RequireGlob(Rule):
         matched = matching(self.pattern, tree)
         too_many = self.max_count is not None and len(matched) > self.max_count
         if too_many or len(matched) < self.min_count:
-            return Verdict(len(matched), found(matched))
+            return Verdict(len(matched), matched_text(matched))
         return Verdict(len(matched), too_small(matched, tree, self.min_bytes))
 
     def hint(self, tree: Listing) -> str | None:

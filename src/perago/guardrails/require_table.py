@@ -76,7 +76,7 @@ class RequireTable(ContentGuardrail):
             return None
         return f"require_table reads tables with {_MODULE}, which is not installed here", INSTALL
 
-    def look_into(self, tree: Tree) -> Verdict:
+    def evaluate_contents(self, tree: Tree) -> Verdict:
         if missing := self.missing():
             raise GuardrailDefect(": ".join(missing))
         from perago.guardrails.tables import check_table

@@ -35,9 +35,9 @@ from perago.guardrails.table_rule import ColumnType, Format, TableRule
 from perago.text import count, one_line, quoted, size, strict_json
 from perago.workspace.file_types import delimited_rows
 
-KEPT = 48 * 1024 * 1024
+KEY_MEMORY = 48 * 1024 * 1024
 """Bytes of keys in memory."""
-PARTS = 64
+KEY_PARTS = 64
 
 
 def check_table(file: BinaryIO, rule: TableRule) -> list[str]:
@@ -67,9 +67,9 @@ def check_table(file: BinaryIO, rule: TableRule) -> list[str]:
 class Keys:
     """The keys of a table, in the order of its rows. Close it: it may have files."""
 
-    def __init__(self, *, memory_limit: int = KEPT) -> None:
+    def __init__(self, *, memory_limit: int = KEY_MEMORY) -> None:
         """`memory_limit`: the number of bytes that stay in memory."""
-        self._kept = memory_limit
+        self._memory_limit = memory_limit
         self._tables: list[Any] = []
         self._size = 0
         self._rows = 0
@@ -89,7 +89,7 @@ class Keys:
         table = pa.table([*plain, numbers], names=[*map(str, range(len(plain))), "row"])
         self._tables.append(table.drop_null() if any(column.null_count for column in columns) else table)
         self._size += table.nbytes
-        if self._size > self._kept:
+        if self._size > self._memory_limit:
             self._spill()
 
     def first_repetition(self) -> int | None:
@@ -112,12 +112,12 @@ class Keys:
         self._tables, self._size = [], 0
         if not self._parts:
             directory = Path(self._files.enter_context(tempfile.TemporaryDirectory(prefix="perago-keys-")))
-            for number in range(PARTS):
+            for number in range(KEY_PARTS):
                 path = directory / str(number)
                 file = self._files.enter_context(pa.OSFile(str(path), "wb"))
                 self._parts.append((path, self._files.enter_context(pyarrow.ipc.new_stream(file, table.schema))))
         lists = [table[name].to_pylist() for name in table.column_names[:-1]]
-        parts = pa.array([hash(key) % PARTS for key in zip(*lists, strict=True)], pa.int8())
+        parts = pa.array([hash(key) % KEY_PARTS for key in zip(*lists, strict=True)], pa.int8())
         del lists
         for number, (_, writer) in enumerate(self._parts):
             writer.write_table(table.filter(pc.equal(parts, number)))
@@ -281,7 +281,7 @@ def _are_dates(texts: pa.Array) -> bool:
 
 BLOCK = 4 * 1024 * 1024
 """Bytes that are read in one step. No row is longer."""
-_AHEAD = BLOCK - 1  # and a line end
+_READ_AHEAD = BLOCK - 1  # and a line end
 _LONGEST_HEADER = 1024 * 1024
 _DELIMITERS = ",;\t|"
 
@@ -371,7 +371,7 @@ class _Utf8(io.RawIOBase):
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._ahead = file.read(_AHEAD)
+        self._read_ahead = file.read(_READ_AHEAD)
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._lines = 1
         self.problem: str | None = None
@@ -381,19 +381,19 @@ class _Utf8(io.RawIOBase):
 
     def stop(self) -> None:
         """Stop, because Arrow reads ahead in its own thread."""
-        self._file, self._ahead = io.BytesIO(), b""
+        self._file, self._read_ahead = io.BytesIO(), b""
 
     def read(self, size: int = -1, /) -> bytes:
-        length = len(self._ahead) if size < 0 else size - 1
-        data, self._ahead = self._ahead[:length], self._ahead[length:]
-        if not self._ahead:
-            self._ahead = self._file.read(_AHEAD)
-        is_last = not self._ahead
+        length = len(self._read_ahead) if size < 0 else size - 1
+        data, self._read_ahead = self._read_ahead[:length], self._read_ahead[length:]
+        if not self._read_ahead:
+            self._read_ahead = self._file.read(_READ_AHEAD)
+        is_last = not self._read_ahead
         try:
             self._decoder.decode(data, final=is_last)
         except UnicodeDecodeError as error:
             line = self._lines + error.object[: error.start].count(b"\n")
-            self.problem, self._ahead = f"line {line:,} is not UTF-8", b""
+            self.problem, self._read_ahead = f"line {line:,} is not UTF-8", b""
             return b""
         self._lines += data.count(b"\n")
         return data if not is_last or not data or data.endswith(b"\n") else data + b"\n"
@@ -597,7 +597,7 @@ def _may_have_nulls(table: Any, name: str) -> bool:
     return False
 
 
-_MOST = 5
+_MOST_FAILURES = 5
 """Maximum number of failures that are listed."""
 
 
@@ -640,7 +640,7 @@ def _frame(file: BinaryIO, rule: TableRule) -> Any:
 def _failures(cases: Any, rule: TableRule) -> list[str]:
     rows = cases.to_dicts() if hasattr(cases, "to_dicts") else cases.to_dict("records")
     failures: list[str] = []
-    for row in rows[:_MOST]:
+    for row in rows[:_MOST_FAILURES]:
         column, check, index = row.get("column"), row.get("check"), row.get("index")
         if check == "column_in_dataframe":
             failures.append(f"column {quoted(str(row.get('failure_case')))} is missing")
@@ -649,5 +649,5 @@ def _failures(cases: Any, rule: TableRule) -> list[str]:
         place = f" in row {int(index) + 1:,}" if isinstance(index, int | float) and index == index else ""
         value = f": {quoted(str(row.get('failure_case')))}" if rule.show_values else ""
         failures.append(f"{where} breaks {one_line(str(check), 100)}{place}{value}")
-    more = [f"and {len(rows) - _MOST:,} more failures of its schema"] if len(rows) > _MOST else []
+    more = [f"and {len(rows) - _MOST_FAILURES:,} more failures of its schema"] if len(rows) > _MOST_FAILURES else []
     return [*failures, *more]

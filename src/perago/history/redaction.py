@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from perago.secret_names import is_password, looks_secret
-from perago.settings.mask import STRUCK_OUT, Mask, may_be_token, redact_text
+from perago.settings.mask import REDACTED, Mask, may_be_token, redact_text
 from perago.taskdef.schema import join_pointer
 
 SHORTEST = 8
@@ -113,7 +113,7 @@ def _strike(value: Any, schemas: Sequence[_Schema], pointer: str, found: dict[st
             item = _strike(item, _of_item(schemas, index), place, found, secret=secret)
             clean.append(_after(clean[-1], item, place, found, pair=len(value) == 2) if clean else item)
         return clean
-    if not isinstance(value, str) or value in ("", STRUCK_OUT):
+    if not isinstance(value, str) or value in ("", REDACTED):
         return value
     if not secret and value.lstrip()[:1] in ("{", "["):
         try:
@@ -126,7 +126,7 @@ def _strike(value: Any, schemas: Sequence[_Schema], pointer: str, found: dict[st
             for place, hidden_text in inner.items():
                 note([hidden_text], place, found)
             return json.dumps(kept) if inner else value
-    text, secrets = (STRUCK_OUT, [value]) if secret else redact_text(value)
+    text, secrets = (REDACTED, [value]) if secret else redact_text(value)
     note(secrets, pointer, found)
     return text
 
@@ -144,7 +144,7 @@ def _after(previous: Any, item: Any, pointer: str, found: dict[str, str], *, pai
     if not isinstance(previous, str) or not isinstance(item, str) or not 0 < len(previous) <= _LONGEST_NAME:
         return item
     if pair and looks_secret(previous) and may_be_token(item, SHORTEST):
-        text, secrets = STRUCK_OUT, [item]
+        text, secrets = REDACTED, [item]
     else:
         text, secrets = redact_text(f"{previous} {item}")
         if not text.startswith(f"{previous} "):
@@ -176,7 +176,7 @@ def _without_secret_key(
     is_declared = any(key in (_part(schema, "properties") or ()) for schema in schemas)
     all_keys = any(_part(schema, "propertyNames", "format") == "password" for schema in schemas)
     if not is_declared and (all_keys or (secret and (may_be_token(key, SHORTEST) or len(key) >= _LONG_KEY))):
-        shown, secrets = STRUCK_OUT, [key]
+        shown, secrets = REDACTED, [key]
     else:
         shown, secrets = redact_text(key)
     note(secrets, f"{pointer} (key)", found)

@@ -139,19 +139,19 @@ FORKS = sys.platform == "linux"
 """Whether children are forked. A forked child has pydantic already, which halves the time of `perago check`. On other
 systems forking is not reliable."""
 
-_FRESH = "from perago.probe.child import run_fresh; run_fresh()"
-_KEPT = 32 * 1024
+_CHILD_CODE = "from perago.probe.child import run_fresh; run_fresh()"
+_OUTPUT_TAIL_BYTES = 32 * 1024
 """Bytes of the output that are kept."""
 _LAST_OUTPUT = 1.0
 """Seconds to wait for the last output, because a stray process can hold the pipe open forever."""
 
 
-_BACKSTOP = 30.0
+_KILL_DELAY = 30.0
 """Seconds after the limit until the child is killed. The child ends itself at the limit, unless the module has stopped
 it or replaced its timer."""
-_LOOK = 0.5
+_SIGNAL_CHECK_INTERVAL = 0.5
 """Seconds between two checks for a signal."""
-_KILLED = 10.0
+_KILL_TIMEOUT = 10.0
 """Seconds that a killed process gets to disappear."""
 
 
@@ -201,7 +201,7 @@ def _fresh_interpreter(
     module: str, directory: str, seconds: float, examine: str, output: int
 ) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-P", "-c", _FRESH, module, directory, str(seconds), examine],
+        [sys.executable, "-P", "-c", _CHILD_CODE, module, directory, str(seconds), examine],
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output,
@@ -227,9 +227,9 @@ class Output:
         return self._tail.decode("utf-8", "replace").replace("\r\n", "\n")
 
     def _read(self, descriptor: int) -> None:
-        while chunk := os.read(descriptor, _KEPT):
+        while chunk := os.read(descriptor, _OUTPUT_TAIL_BYTES):
             self.size += len(chunk)
-            self._tail = (self._tail + chunk)[-_KEPT:]
+            self._tail = (self._tail + chunk)[-_OUTPUT_TAIL_BYTES:]
         os.close(descriptor)
 
 
@@ -248,7 +248,7 @@ class ChildProcess:
         """
         self.module = module
         self._seconds = seconds
-        self._deadline = time.monotonic() + seconds + _BACKSTOP
+        self._deadline = time.monotonic() + seconds + _KILL_DELAY
         self._directory = tempfile.TemporaryDirectory(prefix="perago-probe-")
         self._reading, writing = os.pipe()
         self._output: Output | None = None
@@ -293,7 +293,7 @@ class ChildProcess:
     def ends_soon(self) -> bool:
         """Wait for the child for a moment. Return whether it has ended."""
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(_LOOK)
+            self._process.wait(_SIGNAL_CHECK_INTERVAL)
             return True
         return False
 
@@ -303,9 +303,9 @@ class ChildProcess:
             end_if_told()
             left = max(0.0, self._deadline - time.monotonic())
             try:
-                return self._process.wait(min(left, _LOOK))
+                return self._process.wait(min(left, _SIGNAL_CHECK_INTERVAL))
             except subprocess.TimeoutExpired:
-                if left <= _LOOK:
+                if left <= _SIGNAL_CHECK_INTERVAL:
                     raise
 
     def cancel(self) -> None:
@@ -322,7 +322,7 @@ class ChildProcess:
                 outlived = over
         if not over:
             self._process.kill()  # it may not have made its own group yet
-            self._process.wait(_KILLED)
+            self._process.wait(_KILL_TIMEOUT)
         return outlived
 
     def _file(self, name: str) -> str:
@@ -426,7 +426,7 @@ def probing(
         examine: As in `inspect_module`.
         workflows: Accept a module that declares workflows only.
         progress: Called after each group of modules.
-        waiting: Entered while a result is waited for longer than `_LOOK`. No process is started in the meantime.
+        waiting: Entered if a result takes longer than `_SIGNAL_CHECK_INTERVAL`. No process is started in the meantime.
 
     Returns:
         A function that yields the result of each module, in their order, as soon as it is known.

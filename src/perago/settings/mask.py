@@ -10,7 +10,7 @@ from urllib.parse import quote, quote_plus, unquote
 
 from perago.secret_names import is_password, looks_secret_in_address
 
-STRUCK_OUT = "***"
+REDACTED = "***"
 
 _SHORTEST = 4
 """Minimum length of a secret, or a part of one, that is redacted. A shorter limit would redact words."""
@@ -59,7 +59,7 @@ class Mask:
         """Return `text` without the secrets."""
         for form in self._forms:
             if form in text:
-                text = text.replace(form, STRUCK_OUT)
+                text = text.replace(form, REDACTED)
         return text
 
     def finds(self, content: bytes) -> bool:
@@ -98,10 +98,10 @@ def redact_text(text: str) -> tuple[str, list[str]]:
     secrets: list[str] = []
 
     def without(secret: str) -> str:
-        if secret.strip("\"'") == "" or secret.strip("\"'").startswith(STRUCK_OUT):
+        if secret.strip("\"'") == "" or secret.strip("\"'").startswith(REDACTED):
             return secret
         secrets.append(secret.strip("\"'"))
-        return STRUCK_OUT
+        return REDACTED
 
     def login(match: re.Match[str]) -> str:
         user, colon, password = match[2].partition(":")

@@ -43,7 +43,7 @@ from perago.atomic_file import replace_file
 from perago.authoring import Example, Task, TaskDefinitionError, WorkspaceSpec
 from perago.authoring.workspace import Listing
 from perago.guardrails.evaluation import ContentGuardrail, Phase, evaluate
-from perago.settings.mask import STRUCK_OUT
+from perago.settings.mask import REDACTED
 from perago.taskdef.payload import InvalidInput, InvalidResult, check_recorded_result, parse_input, workspace_block
 from perago.taskdef.schema import output_schema, schema_problem
 from perago.testing.differences import AttemptResult, Content, Digest, digest_of
@@ -322,7 +322,7 @@ def _reason(document: Mapping[str, Any]) -> str:
     """Return the reason of a recorded failure, unless a secret in it was redacted."""
     about = document.get("about")
     reason = about.get("reason") if isinstance(about, dict) else None
-    return reason if isinstance(reason, str) and STRUCK_OUT not in reason else ""
+    return reason if isinstance(reason, str) and REDACTED not in reason else ""
 
 
 def write_outcome(directory: Path, now: AttemptResult) -> None:

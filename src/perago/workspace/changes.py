@@ -43,8 +43,8 @@ _MD5 = re.compile(r"[0-9a-f]{32}")
 _REPLACED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 """Error numbers of opening a file that vanished or became something else."""
 _THREADS = 4
-_READ = 256 * 1024
-_WORTH_THREADS = 8 * 1024 * 1024
+_BLOCK_BYTES = 256 * 1024
+_THREADED_BYTES = 8 * 1024 * 1024
 """The size in bytes from which several threads are faster than one, because hashing a large file releases the GIL."""
 
 
@@ -204,7 +204,7 @@ def hash_files(root: Path, files: Mapping[str, FileStat]) -> dict[str, str]:
     if not files:
         return {}
     with open_workspace(root) as descent:
-        if len(files) == 1 or sum(status.size for status in files.values()) < _WORTH_THREADS:
+        if len(files) == 1 or sum(status.size for status in files.values()) < _THREADED_BYTES:
             return {path: _hash_file(descent, path, status) for path, status in files.items()}
         return _hash_in_threads(descent, files)
 
@@ -242,7 +242,7 @@ def _hash_file(workspace: Descent, path: str, expected: FileStat) -> str:
     try:
         _check_unchanged(descriptor, path, expected)
         digest = hashlib.md5(usedforsecurity=False)
-        while part := os.read(descriptor, _READ):  # for a small file in half the time of hashlib.file_digest
+        while part := os.read(descriptor, _BLOCK_BYTES):  # for a small file in half the time of hashlib.file_digest
             digest.update(part)
         _check_unchanged(descriptor, path, expected)
     except OSError as error:
