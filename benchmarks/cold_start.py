@@ -15,7 +15,7 @@ from benchmarks.processes import run_command
 
 MODULE = "benchmarks.tasks.editing"
 BASE = "importing pydantic, pydantic-settings, typer"
-LIMIT = 1.6
+LIMIT = 1.5
 COMMANDS: dict[str, Sequence[str]] = {
     "an empty Python": ["-c", "pass"],
     BASE: ["-c", "import pydantic, pydantic_settings, typer"],
