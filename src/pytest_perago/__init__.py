@@ -78,8 +78,8 @@ def pytest_pycollect_makeitem(
         return None
     from pytest_perago.collection import TaskTestsCollector
 
-    found: pytest.Collector = TaskTestsCollector.from_parent(collector, name=name, selection=obj)
-    return found
+    tests: pytest.Collector = TaskTestsCollector.from_parent(collector, name=name, selection=obj)
+    return tests
 
 
 def pytest_report_teststatus(report: pytest.CollectReport | pytest.TestReport) -> tuple[str, str, str] | None:
@@ -126,8 +126,10 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
             outcomes = options.loaded("outcome")
             if outcomes is not None:
                 tried = options.record_of(item.config).tried
-                for each in (log or outcomes.attempt_log()).tried:  # the test may have been the first that loads it
-                    tried.setdefault(each, set()).add(item.nodeid)
+                for operation in (
+                    log or outcomes.attempt_log()
+                ).tried:  # the test may have been the first that loads it
+                    tried.setdefault(operation, set()).add(item.nodeid)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -168,12 +170,12 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         summarise_untried(terminalreporter, record.untried)
     groups = ("passed", "failed", "error", "skipped")
     reports = [report for group in groups for report in terminalreporter.stats.get(group, ())]
-    for title, wanted in (("perago opt-outs", options.OPT_OUT), ("perago robust", options.ROBUST)):
+    for title, property_name in (("perago opt-outs", options.OPT_OUT), ("perago robust", options.ROBUST)):
         lines = {
             f"{report.nodeid}: {value}"
             for report in reports
             for name, value in getattr(report, "user_properties", ())
-            if name == wanted
+            if name == property_name
         }
         if lines:
             terminalreporter.section(title)
@@ -181,9 +183,9 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
                 terminalreporter.line(line)
     passed = [str(getattr(report, "nodeid", "")) for report in terminalreporter.stats.get("passed", ())]
     if config.option.verbose >= 0 and not options.chooses_kinds(config):
-        for kind, words in _MENTIONED.items():
+        for kind, hint in _MENTIONED.items():
             if any(f"::{kind}[" in nodeid for nodeid in passed):
-                terminalreporter.line(f"perago: {words}")
+                terminalreporter.line(f"perago: {hint}")
 
 
 _MENTIONED = {

@@ -88,7 +88,7 @@ class Mutant:
 
     seed: Seed
     label: str
-    words: str
+    description: str
     """The difference in words, such as `raw/a.csv begins with a byte order mark`."""
     files: Mapping[str, bytes]
     params: Mapping[str, Any]
@@ -123,7 +123,7 @@ class Failure:
 
 
 @dataclass(slots=True)
-class Found:
+class AttackFinding:
     """A failure and the inputs that cause it. Only the first input is shown in full."""
 
     failure: Failure
@@ -238,10 +238,10 @@ class Attack:
     @property
     def rules(self) -> tuple[Guardrail, ...]:
         """The `pre` guardrails, with a short limit for functions."""
-        found = self.task.workspace.pre if self.task.workspace is not None else ()
+        rules = self.task.workspace.pre if self.task.workspace is not None else ()
         return tuple(
             replace(rule, seconds=min(rule.seconds, _RULE_SECONDS)) if isinstance(rule, FunctionGuardrail) else rule
-            for rule in found
+            for rule in rules
         )
 
     def _started(self, cases: Iterable[RunCase]) -> Iterator[Seed]:
@@ -258,9 +258,9 @@ class Attack:
                 continue  # its `run` test says why
             if not second.output.problem:
                 number += 1
-                given, outside = fault_case.given, frozenset((*first.audit.outside, *second.audit.outside))
-                params = given.params.model_dump(mode="json", by_alias=True, round_trip=True)
-                yield self._shortened(Seed(fault_case, given.files or {}, params, outside))
+                inputs, outside = fault_case.inputs, frozenset((*first.audit.outside, *second.audit.outside))
+                params = inputs.params.model_dump(mode="json", by_alias=True, round_trip=True)
+                yield self._shortened(Seed(fault_case, inputs.files or {}, params, outside))
 
     def _smallest_tree(self) -> dict[str, bytes]:
         """The smallest tree that the `pre` guardrails accept; empty if no such tree has a file."""
@@ -269,7 +269,7 @@ class Attack:
         if spec is not None and rules:
             with suppress(Contradiction, Undecided, ValueError):
                 tree = smallest_tree(rules, key_prefix=spec.key_prefix, _view=View.of(spec))
-                files = {path: as_bytes(each) for path, each in tree.items() if each is not None}
+                files = {path: as_bytes(content) for path, content in tree.items() if content is not None}
                 return {} if self.judge(files) else files
         return {}
 
@@ -288,7 +288,9 @@ class Attack:
     def _known(self, cases: Iterable[RunCase]) -> Iterator[str]:
         for case in cases:
             with suppress(InvalidCase):
-                files = {path: as_bytes(each) for path, each in read_tree(case.tree).items() if each is not None}
+                files = {
+                    path: as_bytes(content) for path, content in read_tree(case.tree).items() if content is not None
+                }
                 failure = self.call(Mutant(self.seeds[0], case.label, "", files, case.params))
                 if failure is not None:
                     yield failure.key
@@ -297,32 +299,34 @@ class Attack:
 
     def with_other_files(self, level: int) -> list[Mutant]:
         """Make the inputs with one mutation of a file, the likeliest ones first."""
-        found: dict[Any, tuple[int, Mutant]] = {}
+        mutants: dict[Any, tuple[int, Mutant]] = {}
         for seed in self.seeds:
             for mutation in mutations_of(seed.files, level):
                 mutant = self.mutated(seed, mutation)
                 if mutant is not None and mutant.files != seed.files:
-                    found.setdefault(mutant.identity, (mutation.site, mutant))
+                    mutants.setdefault(mutant.identity, (mutation.site, mutant))
         if self.smallest and self.smallest != self.seeds[0].files:
             paths = listing([quoted(path) for path in sorted(self.smallest)], _FEW_PATHS)
-            seed, words = self.seeds[0], f"the smallest tree that the pre guardrails accept: {paths}"
-            smallest = Mutant(seed, SMALLEST, words, self.smallest, seed.params, Change(words, self.smallest))
-            found.setdefault(smallest.identity, (0, smallest))
-        return [mutant for _, mutant in sorted(found.values(), key=lambda each: each[0])]
+            seed, description = self.seeds[0], f"the smallest tree that the pre guardrails accept: {paths}"
+            smallest = Mutant(
+                seed, SMALLEST, description, self.smallest, seed.params, Change(description, self.smallest)
+            )
+            mutants.setdefault(smallest.identity, (0, smallest))
+        return [mutant for _, mutant in sorted(mutants.values(), key=lambda ranked: ranked[0])]
 
     def mutated(self, seed: Seed, mutation: Mutation) -> Mutant | None:
         """Return the seed with a mutation applied; None if the task would not see the change."""
         change = apply(seed.files, mutation)
         if change is None:
             return None
-        words = f"{mutation.path} {change.words}"
+        description = f"{mutation.path} {change.defect}"
         tree = self._visible(change.applied(seed.files))
-        return Mutant(seed, mutation.label, words, tree, seed.params, change, mutation.path, mutation)
+        return Mutant(seed, mutation.label, description, tree, seed.params, change, mutation.path, mutation)
 
     def _visible(self, files: Mapping[str, bytes]) -> dict[str, bytes]:
         """Return the files that `include` and `exclude` show to the task."""
         spec = self.task.workspace
-        return {path: each for path, each in files.items() if spec and View.of(spec).sees(path)}
+        return {path: content for path, content in files.items() if spec and View.of(spec).sees(path)}
 
     def combined(self, parts: Sequence[Mutant]) -> Mutant:
         """Combine several inputs of one seed: apply their mutations one after the other.
@@ -334,9 +338,9 @@ class Attack:
             change = apply(files, part.mutation) if part.mutation is not None else None
             if change is not None:
                 files = self._visible(change.applied(files))
-                made.append(replace(part, change=change, words=f"{part.path} {change.words}"))
-        labels, words = (" + ".join(part.label for part in made), "; ".join(part.words for part in made))
-        return Mutant(seed, labels, words, files, seed.params, parts=tuple(made))
+                made.append(replace(part, change=change, description=f"{part.path} {change.defect}"))
+        labels, descriptions = (" + ".join(part.label for part in made), "; ".join(part.description for part in made))
+        return Mutant(seed, labels, descriptions, files, seed.params, parts=tuple(made))
 
     def with_other_params(self) -> Iterator[Mutant]:
         """Make inputs with one param at a limit of its schema, if the model accepts it."""
@@ -370,12 +374,12 @@ class Attack:
             findings = evaluate(rules, scan.listing, phase=Phase.PRE, disk=scan)
         return [finding for finding in findings if not finding.satisfied]
 
-    def run(self, mutants: Sequence[Mutant], is_accepted: IsAccepted) -> list[Found]:
+    def run(self, mutants: Sequence[Mutant], is_accepted: IsAccepted) -> list[AttackFinding]:
         """Try the inputs, within the budget. Return the reproducible failures, the worst first."""
         seconds = self._session.settings.robust_seconds
         deadline = time.monotonic() + seconds
         most = self._most_calls()
-        found: dict[str, Found] = {}
+        findings: dict[str, AttackFinding] = {}
         hangs = 0
         self.tally.made = len(mutants)
         admissible = []
@@ -387,7 +391,7 @@ class Attack:
             for defect in violated:
                 if defect.is_defect and not is_accepted(mutant, _of_rule(defect)):
                     failure = _of_rule(defect)
-                    found.setdefault(failure.key, Found(failure, [])).mutants.append(mutant)
+                    findings.setdefault(failure.key, AttackFinding(failure, [])).mutants.append(mutant)
         for mutant in admissible:
             if self.tally.called >= most:
                 self.tally.stopped = f"stopped after {self.tally.called} of {len(admissible)}: enough calls"
@@ -400,16 +404,16 @@ class Attack:
             failure_of_call = self.call(mutant)
             if failure_of_call is None or is_accepted(mutant, failure_of_call):
                 continue
-            found.setdefault(failure_of_call.key, Found(failure_of_call, [])).mutants.append(mutant)
+            findings.setdefault(failure_of_call.key, AttackFinding(failure_of_call, [])).mutants.append(mutant)
             hangs += failure_of_call.rank == _HANG
             if hangs >= _MOST_HANGS:
                 self.tally.stopped = f"stopped after {self.tally.called} of {len(admissible)}: the function hangs"
                 break
-        for each in found.values():  # a mutation says more about the cause than a complete tree
-            each.mutants.sort(key=lambda mutant: mutant.label == SMALLEST)
-        return sorted(filter(self._is_steady, found.values()), key=lambda each: each.failure.rank)
+        for finding in findings.values():  # a mutation says more about the cause than a complete tree
+            finding.mutants.sort(key=lambda mutant: mutant.label == SMALLEST)
+        return sorted(filter(self._is_steady, findings.values()), key=lambda finding: finding.failure.rank)
 
-    def search(self, mutants: Sequence[Mutant], is_accepted: IsAccepted) -> list[Found]:
+    def search(self, mutants: Sequence[Mutant], is_accepted: IsAccepted) -> list[AttackFinding]:
         """Try combinations of inputs, each of which is harmless alone.
 
         Return the failures, each with as few mutations as possible.
@@ -418,7 +422,7 @@ class Attack:
         source = random.Random(f"{self.task.name} {seed_of_run}")  # noqa: S311 - the same combinations in each run
         deadline = time.monotonic() + self._session.settings.robust_seconds
         pool = [mutant for mutant in mutants if mutant.label not in _LONERS and not self.judge(mutant.files)]
-        found: dict[str, Found] = {}
+        findings: dict[str, AttackFinding] = {}
         covered: set[tuple[str, str]] = set()
         most = min(self._most_calls(), MOST_COMBINATIONS)
         for _ in range(most):
@@ -431,41 +435,41 @@ class Attack:
                 self.tally.stopped = f"stopped after {self.tally.called} of {most}: {why}"
                 break
             draws = [source.sample(labels, min(len(labels), _MOST_PARTS)) for _ in range(_DRAWS)]
-            drawn = max(draws, key=lambda each: len(_pairs(each) - covered))
+            drawn = max(draws, key=lambda labels: len(_pairs(labels) - covered))
             covered |= _pairs(drawn)
-            alike = ([each for each in pool if each.seed is seed and each.label == label] for label in drawn)
-            mutant = self.combined([source.choice(each) for each in alike])
+            alike = ([single for single in pool if single.seed is seed and single.label == label] for label in drawn)
+            mutant = self.combined([source.choice(choices) for choices in alike])
             self.tally.made += 1
             if self.judge(mutant.files):
                 self.tally.refused += 1
                 continue
             self.tally.called += 1
             failure = self.call(mutant)
-            if failure is None or failure.key in found or is_accepted(mutant, failure):
+            if failure is None or failure.key in findings or is_accepted(mutant, failure):
                 continue
             smallest = self._reduced(mutant, failure.key)
             if len(smallest.parts) == 1:  # the test of single mutations reports it
                 (part,) = smallest.parts
-                pool = [each for each in pool if each.seed is not seed or each.mutation != part.mutation]
+                pool = [single for single in pool if single.seed is not seed or single.mutation != part.mutation]
             else:
-                found[failure.key] = Found(failure, [smallest])
-        self._drop_those_of_single_mutations(found, mutants)
-        return sorted(filter(self._is_steady, found.values()), key=lambda each: each.failure.rank)
+                findings[failure.key] = AttackFinding(failure, [smallest])
+        self._drop_those_of_single_mutations(findings, mutants)
+        return sorted(filter(self._is_steady, findings.values()), key=lambda finding: finding.failure.rank)
 
-    def _drop_those_of_single_mutations(self, found: dict[str, Found], mutants: Sequence[Mutant]) -> None:
+    def _drop_those_of_single_mutations(self, findings: dict[str, AttackFinding], mutants: Sequence[Mutant]) -> None:
         """Remove the failures that a single mutation causes, too, because the test `files` reports them."""
         deadline = time.monotonic() + self._session.settings.robust_seconds
         for mutant in mutants[: self._most_calls()]:
-            if not found or time.monotonic() > deadline:
+            if not findings or time.monotonic() > deadline:
                 return
             failure = None if self.judge(mutant.files) else self.call(mutant)
             if failure is not None:
-                found.pop(failure.key, None)
+                findings.pop(failure.key, None)
 
     def _reduced(self, mutant: Mutant, key: str) -> Mutant:
         """Remove each mutation that the failure does not need."""
         for part in mutant.parts:
-            fewer = [each for each in mutant.parts if each is not part]
+            fewer = [other for other in mutant.parts if other is not part]
             smaller = self.combined(fewer) if fewer else mutant
             failure = None if not fewer or self.judge(smaller.files) else self.call(smaller)
             if failure is not None and failure.key == key:
@@ -476,23 +480,23 @@ class Attack:
         seconds = max(seed.case.second.seconds for seed in self.seeds)
         return MOST_CALLS if seconds < _SLOW else _FEW if seconds < _VERY_SLOW else _VERY_FEW
 
-    def _is_steady(self, found: Found) -> bool:
+    def _is_steady(self, finding: AttackFinding) -> bool:
         """Whether the failure is reproducible. A hang is not tried again."""
-        if found.failure.rank in (_RULE, _HANG):
+        if finding.failure.rank in (_RULE, _HANG):
             return True
-        mutant = found.mutants[0]
+        mutant = finding.mutants[0]
         again = [failure for _ in range(_CONFIRMATIONS) if (failure := self.call(mutant)) is not None]
-        if [failure.key for failure in again] == [found.failure.key] * _CONFIRMATIONS:
-            found.failure = again[-1]  # a smaller input may have another message
+        if [failure.key for failure in again] == [finding.failure.key] * _CONFIRMATIONS:
+            finding.failure = again[-1]  # a smaller input may have another message
             return True
-        words = f"{found.failure.summary} with {mutant.label}"
-        self.tally.unsteady.append(f"not reported, because it does not happen each time: {words}")
+        description = f"{finding.failure.summary} with {mutant.label}"
+        self.tally.unsteady.append(f"not reported, because it does not happen each time: {description}")
         return False
 
     def call(self, mutant: Mutant) -> Failure | None:
         """Call the function once, in a fresh directory. Returns how it failed; None if it did not."""
         seconds = self._limit(mutant.seed)
-        name = f"case {mutant.seed.case.case.label!r} with {mutant.label}: {mutant.words}"
+        name = f"case {mutant.seed.case.case.label!r} with {mutant.label}: {mutant.description}"
         ended_by = self._notes.crash_of(name, lambda: self._call(mutant, seconds), seconds + GRACE)
         if ended_by:
             return Failure(_CRASH, f"the function ends the process ({ended_by})", f"crash {ended_by}")
@@ -513,13 +517,13 @@ class Attack:
         call: Call | None
         try:
             with case.watch:
-                given = replace(case.given, params=params, files=files, raw=None)
-                call = case.call_again(given=given, judged=True)
+                inputs = replace(case.inputs, params=params, files=files, raw=None)
+                call = case.call_again(inputs=inputs, judged=True)
         except TimeLimitExceeded:
             call = None
         if case.watch.stuck is not None or call is None:
             stack = case.watch.stuck.stack if case.watch.stuck is not None else ()
-            frames = [each for each in stack if each.filename in self._author]
+            frames = [frame for frame in stack if frame.filename in self._author]
             where, key = _place(frames[-1] if frames else None)
             return Failure(_HANG, f"did not end within {case.watch.seconds:g} s{where}", f"hang{key}")
         failure = self._failure(call, mutant)
@@ -545,8 +549,8 @@ class Attack:
             self.tally.declined += 1
             return None
         if call.output.problem:
-            words = call.output.problem.partition("\n")[0].removeprefix("Invalid result: ")
-            return Failure(_WRONG, f"the result is not valid: {words}", "invalid result")
+            problem = call.output.problem.partition("\n")[0].removeprefix("Invalid result: ")
+            return Failure(_WRONG, f"the result is not valid: {problem}", "invalid result")
         if call.violated:
             rules = ", ".join(str(finding.rule) for finding in call.violated)
             return Failure(_WRONG, call.violated[0].message, f"post {rules}")
@@ -561,9 +565,9 @@ class Attack:
         changed = changed_value(expected[0], result, sizes) if expected is not None else None
         if changed is None:
             return None
-        pointer, before, after = (each if isinstance(each, str) else repr(each) for each in changed)
-        words = f"the result changes without an error: {pointer} was {before[:_SHORT]}, is {after[:_SHORT]}"
-        return Failure(_SILENT, words, f"{CHANGED_RESULT} {pointer}")
+        pointer, before, after = (text if isinstance(text, str) else repr(text) for text in changed)
+        summary = f"the result changes without an error: {pointer} was {before[:_SHORT]}, is {after[:_SHORT]}"
+        return Failure(_SILENT, summary, f"{CHANGED_RESULT} {pointer}")
 
     def _result_of(self, seed: Seed) -> tuple[Any] | None:
         """The result for the input of a seed; None if two calls have different results."""
@@ -572,8 +576,8 @@ class Attack:
             for _ in range(2):
                 seed.case.watch = Watch(self._limit(seed), self._session.last_resort)
                 with suppress(TimeLimitExceeded), seed.case.watch:
-                    given = replace(seed.case.given, files=seed.files, raw=None)
-                    outputs.append(seed.case.call_again(given=given).output)
+                    inputs = replace(seed.case.inputs, files=seed.files, raw=None)
+                    outputs.append(seed.case.call_again(inputs=inputs).output)
             is_steady = len(outputs) == 2 and outputs[0].result == outputs[1].result and not outputs[0].problem
             self._results[id(seed)] = (outputs[0].result,) if is_steady else None
         return self._results[id(seed)]
@@ -585,9 +589,9 @@ class Attack:
         where, key = _place(own[-1] if own else None)
         is_library = bool(own) and frames[-1] is not own[-1]
         shown, text = [*own, *(frames[-1:] if is_library else [])], traceback.format_exception_only(error)
-        words = text[-1].strip().partition("\n")[0][:_LONGEST]
+        message = text[-1].strip().partition("\n")[0][:_LONGEST]
         rank, detail = _LIBRARY if is_library else _RAISED, "".join([*traceback.format_list(shown), *text])
-        self._error = Failure(rank, f"{words}{where}", f"{type(error).__name__}{key}", detail)
+        self._error = Failure(rank, f"{message}{where}", f"{type(error).__name__}{key}", detail)
 
 
 _DRAWS = 20

@@ -67,7 +67,7 @@ _DAY = 86_400 * 10**9
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class CallInput:
     """The input of the function. `files` is None for a task without a workspace. `times` has the times of the files."""
 
     params: BaseModel
@@ -78,7 +78,7 @@ class Given:
     """The params as JSON, which are validated again for each call, because a default can depend on the time."""
 
     @classmethod
-    def of(cls, workspace: Path | None, params: BaseModel, current: Current) -> Given:
+    def of(cls, workspace: Path | None, params: BaseModel, current: Current) -> CallInput:
         """Copy the input of an attempt."""
         plain = with_hooks(current, log=_ignore, progress=_ignore, measure=_ignore, is_cancelled=bool)
         if workspace is None:
@@ -86,7 +86,7 @@ class Given:
         times = {path: file.mtime_ns for path, file in scan_tree(workspace).files.items()}
         return cls(_copied(params), plain, read_files(workspace), times)
 
-    def downloaded_later(self) -> Given:
+    def downloaded_later(self) -> CallInput:
         """Return the input with files that were downloaded a day later."""
         return replace(self, times={path: time + _DAY for path, time in self.times.items()})
 
@@ -210,7 +210,7 @@ class FaultCase(CaseAttempts):
         self.memory: Memory = memory or Memory(task.module)
         self.author: AuthorCode = AuthorCode(task)
         self.conditions: Conditions = Conditions()
-        self.given: Given
+        self.inputs: CallInput
         """The input of the function in the first attempt."""
         self.first_output: Output | None = None
         """The publication and the report of the first attempt; None if it did not complete."""
@@ -251,7 +251,7 @@ class FaultCase(CaseAttempts):
 
         def call(_: Task, workspace: Path | None, params: BaseModel, current: Current) -> Returned | Raised:
             raw = self.case.params
-            self.given = replace(Given.of(workspace, params, current), raw=raw)
+            self.inputs = replace(CallInput.of(workspace, params, current), raw=raw)
             self.memory.restore()
             try:
                 calls.append(self.call(workspace, params, current, raw=raw, interruption=Interruption(self.author)))
@@ -285,7 +285,7 @@ class FaultCase(CaseAttempts):
         self,
         conditions: Conditions | None = None,
         *,
-        given: Given | None = None,
+        inputs: CallInput | None = None,
         interruption: Interruption | None = None,
         full_from: int | None = None,
         forget: bool = True,
@@ -301,9 +301,9 @@ class FaultCase(CaseAttempts):
             forget: whether its modules forget earlier calls.
             judged: whether the `post` guardrails judge the workspace.
         """
-        given = given or self.given
+        inputs = inputs or self.inputs
         if conditions is not None and TIMES_OF_FILES in conditions.machine:
-            given = given.downloaded_later()
+            inputs = inputs.downloaded_later()
         if forget:
             self.memory.restore()
         top = tempfile.mkdtemp(prefix="perago-faults-", dir=fast_directory())
@@ -313,13 +313,13 @@ class FaultCase(CaseAttempts):
             scratch = root / "cwd", root / "tmp"
             for directory in scratch:
                 directory.mkdir()
-            workspace = given.write(root / "workspace")
-            current = with_hooks(given.current, scratch=scratch)
+            workspace = inputs.write(root / "workspace")
+            current = with_hooks(inputs.current, scratch=scratch)
             call = self.call(
                 workspace,
-                _copied(given.params),
+                _copied(inputs.params),
                 current,
-                raw=given.raw,
+                raw=inputs.raw,
                 conditions=conditions,
                 interruption=interruption,
                 full_from=full_from,
@@ -341,7 +341,7 @@ class FaultCase(CaseAttempts):
         interruption: Interruption | None = None,
         full_from: int | None = None,
     ) -> Call:
-        """Call the function on this workspace, for example of an attempt. `raw` is described at `Given`, other
+        """Call the function on this workspace, for example of an attempt. `raw` is described at `CallInput`, other
         arguments at `call_again`."""
         scratch = hooks_of(current).scratch or ()
         interruption = interruption or Interruption(self.author, counts=False)
@@ -356,13 +356,13 @@ class FaultCase(CaseAttempts):
             asked += interruption.place is not None
             return interruption.place is not None
 
-        def function(**given: Any) -> Any:
+        def function(**arguments: Any) -> Any:
             if raw is not None:
                 with suppress(Exception):  # a model that accepts them only once
-                    given["params"] = self.task.params_model.model_validate(raw)
-                    validated.append(_copied(given["params"]))
+                    arguments["params"] = self.task.params_model.model_validate(raw)
+                    validated.append(_copied(arguments["params"]))
             with audit, interruption:  # around nothing but the author's code
-                returned = self.task.function(**given)
+                returned = self.task.function(**arguments)
             running.extend(threads.running())
             return returned
 
@@ -437,14 +437,14 @@ class FaultCase(CaseAttempts):
     ) -> Verdicts:
         """Return the verdicts of the guardrails of the author: those of `pre` about the input, those of `post` about
         `output`, by default that of the first call. The files are as old as the clock of the conditions says."""
-        found: dict[tuple[str, str], bool] = {}
+        verdicts: dict[tuple[str, str], bool] = {}
         rules = own_guardrails(self.task)
         conditions = conditions or self.conditions
         if forget and rules:
             self.memory.restore()
         if output is None:
             output = self.first.output.files if rules else {}
-        trees = {Phase.PRE: self.given.files or {}, Phase.POST: output}
+        trees = {Phase.PRE: self.inputs.files or {}, Phase.POST: output}
         for phase, rule in rules:
             with build(trees[phase]) as root, self.watch.code_of_author():
                 for path in trees[phase] if conditions.pinned else ():
@@ -452,8 +452,8 @@ class FaultCase(CaseAttempts):
                 scan = scan_tree(root)
                 with under(conditions, self.author, self._used_by_rules):
                     (finding,) = evaluate([rule], scan.listing, phase=phase, disk=scan)
-                found[phase, str(rule)] = finding.satisfied
-        return found
+                verdicts[phase, str(rule)] = finding.satisfied
+        return verdicts
 
     @property
     def used(self) -> frozenset[str]:
@@ -474,8 +474,8 @@ class FaultCase(CaseAttempts):
             "path": sys.path,
             "module": self.task.module,
             "imports": sorted(REPLACED_LIBRARIES & sys.modules.keys() | self.author.modules.keys()),
-            "params": self.given.params.model_dump(mode="json", by_alias=True, round_trip=True),
-            "given": (self.given.current, self.given.files, self.given.times),
+            "params": self.inputs.params.model_dump(mode="json", by_alias=True, round_trip=True),
+            "inputs": (self.inputs.current, self.inputs.files, self.inputs.times),
             "output": self.first.output.files,
             "conditions": self.conditions,
             "seconds": self.watch.seconds,
@@ -511,12 +511,12 @@ def _start(seed: int, question: Path, answer: Path) -> subprocess.Popen[bytes]:
 
 def _answer(file: Path) -> tuple[Output, Verdicts]:
     try:
-        found: tuple[Output, Verdicts] | str = pickle.loads(file.read_bytes())  # noqa: S301 - written by a process of ours
+        answer: tuple[Output, Verdicts] | str = pickle.loads(file.read_bytes())  # noqa: S301 - written by a process of ours
     except (OSError, EOFError, pickle.UnpicklingError):
-        found = "the process ended without an answer"
-    if isinstance(found, str):
-        pytest.skip(f"the case cannot run in another process: {found}")
-    return found
+        answer = "the process ended without an answer"
+    if isinstance(answer, str):
+        pytest.skip(f"the case cannot run in another process: {answer}")
+    return answer
 
 
 def main() -> None:
@@ -538,7 +538,7 @@ def _output_of(job: dict[str, Any]) -> tuple[Output, Verdicts] | str:
         return f"{type(error).__name__}: {error}"
     watch = Watch(job["seconds"], LastResort(enabled=False))
     case = FaultCase(task, RunCase("", {}, {}, "completed"), watch, call_function)
-    case.given = Given(params, *job["given"])
+    case.inputs = CallInput(params, *job["inputs"])
     with watch:
         output = case.call_again(job["conditions"]).output
         return output.problem or (output, case.verdicts(job["conditions"], output=job["output"]))

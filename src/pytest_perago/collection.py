@@ -92,8 +92,8 @@ class CaseItem(pytest.Function):
         def id(self) -> Any:
             """Return the parts of the node id, as newer versions of pytest have it. They treat the text in brackets as
             parameters, and find a failed test again (`--lf`, `--stepwise`) only if the item has it, too."""
-            found: Any = getattr(super(), "id", None)  # older versions, by which types are checked, have none
-            return type(found).parse(self.nodeid)
+            test_id: Any = getattr(super(), "id", None)  # older versions, by which types are checked, have none
+            return type(test_id).parse(self.nodeid)
 
     def reportinfo(self) -> tuple[os.PathLike[str] | str, int | None, str]:
         """Return the place of the task, because that is where the author must look."""
@@ -122,10 +122,10 @@ class CaseItem(pytest.Function):
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *args: Any, **kwargs: Any) -> Any:
         """Show a failed case without any traceback of the plugin, and a harness error with its traceback."""
         if isinstance(excinfo.value, CaseFailed):
-            told = excinfo.getrepr(style="value")
-            if told.reprcrash is not None:  # what the short summary says in one line
-                told.reprcrash.message = excinfo.value.headline
-            return told
+            representation = excinfo.getrepr(style="value")
+            if representation.reprcrash is not None:  # what the short summary says in one line
+                representation.reprcrash.message = excinfo.value.headline
+            return representation
         shown = super().repr_failure(excinfo, *args, **kwargs)
         if HARNESS_ERROR in self.user_properties and hasattr(shown, "addsection"):
             shown.addsection(
@@ -156,11 +156,11 @@ class TaskTestsCollector(pytest.Collector):
 
     def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
         """Import the modules and collect their tasks."""
-        found = session_of(self.config).find(self._selection.modules)
+        modules = session_of(self.config).find(self._selection.modules)
         unknown = [kind for kind in self._selection.kinds or () if kind not in KINDS]
         if unknown:
             raise self.CollectError(f"task_tests: no kind {unknown[0]!r}; the kinds are {', '.join(KINDS)}")
-        yield from nodes_of(self, found, self._selection.kinds)
+        yield from nodes_of(self, modules, self._selection.kinds)
 
 
 class CasesCollector(pytest.Collector):
@@ -191,15 +191,15 @@ def nodes_of(
 ) -> Iterator[pytest.Item | pytest.Collector]:
     """Yield a collector for each task, and a failing test for each module without a valid task."""
     session = session_of(parent.config)
-    loaded = [session.load(found) for found in modules]
+    loaded = [session.load(module) for module in modules]
     names = Counter(module.task.name for module in loaded if module.task is not None)
     for module in loaded:
         if (task := module.task) is not None:
-            label = task.name if names[task.name] == 1 else f"{task.name}@{module.found.name}"
+            label = task.name if names[task.name] == 1 else f"{task.name}@{module.source.name}"
             cases, place = partial(session.cases, task, kinds), Location(Path(task.file), task.line)
             yield CasesCollector.from_parent(parent, name=label, cases=cases, owner=task.name, place=place, task=task)
         elif not module.is_passed_over:
-            name, place = module.found.name, module.location() or Location(parent.path, 1)
+            name, place = module.source.name, module.location() or Location(parent.path, 1)
             case = Case("import", name, partial(_fail_import, module))
             yield CaseItem.from_parent(parent, name=case.name, case=case, owner=name, place=place, output=module.output)
         for flow in module.workflows if kinds is None else ():
@@ -228,9 +228,9 @@ class ActivePlugin:
         self._opened: set[Path] = set()
         self._named = configured_modules(config)
         _refuse_unknown(config)
-        for found in session_of(config).find(self._named):
-            self._modules.setdefault(_anchor(found, config).resolve(), []).append(found)
-            self._packages.update(_packages_of(found))
+        for module in session_of(config).find(self._named):
+            self._modules.setdefault(_anchor(module, config).resolve(), []).append(module)
+            self._packages.update(_packages_of(module))
         self._add_arguments(config)
 
     def _add_arguments(self, config: pytest.Config) -> None:
@@ -239,18 +239,20 @@ class ActivePlugin:
         A command line that names files or tests selects only those. With `--perago-modules`, the modules are added,
         unless the files belong to these modules.
         """
-        given, resolve = config.getoption("file_or_dir"), _resolver(config)
-        if given and (not named_on_command_line(config) or any(path in self._modules for path in map(resolve, given))):
+        named_paths, resolve = config.getoption("file_or_dir"), _resolver(config)
+        if named_paths and (
+            not named_on_command_line(config) or any(path in self._modules for path in map(resolve, named_paths))
+        ):
             return
-        told = list(map(resolve, config.args))
-        roots = [path for path in told if path.is_dir()]
+        paths = list(map(resolve, config.args))
+        roots = [path for path in paths if path.is_dir()]
         for path in sorted(self._modules, key=lambda path: (len(path.parts), path)):
             root = next((root for root in roots if path.is_relative_to(root)), None)
             if root in self._opened:
                 self._opened.update(_between(path, root))
             elif root is not None:  # pytest before 9 collects nothing if it gets a directory and also a file below it
                 self._opened.update(_passed_over(path, root, config))
-            elif any(other.is_relative_to(path.parent) for other in told):
+            elif any(other.is_relative_to(path.parent) for other in paths):
                 config.args.append(str(path))
             else:  # pytest reads the directory around a file once for each file argument
                 config.args.append(str(path.parent))
@@ -262,15 +264,15 @@ class ActivePlugin:
         self, file_path: Path, parent: pytest.Collector
     ) -> Generator[None, list[pytest.Collector], list[pytest.Collector]]:
         """Collect a task module, in place of the test module that pytest sees in any file named on its command line."""
-        found = yield
+        collectors = yield
         modules = self._modules.get(file_path) or self._modules.get(file_path.resolve())
         if modules is None:
-            return found
+            return collectors
         patterns = parent.config.getini("python_files")
         if not any(fnmatch.fnmatch(file_path.name, pattern) for pattern in patterns):
-            found = [collector for collector in found if not isinstance(collector, pytest.Module)]
+            collectors = [collector for collector in collectors if not isinstance(collector, pytest.Module)]
         ours: Any = TaskFileCollector.from_parent(parent, path=file_path, modules=modules)
-        return [*found, ours]
+        return [*collectors, ours]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
@@ -306,28 +308,28 @@ def _refuse_unknown(config: pytest.Config) -> None:
         pytest.UsageError: there is no such module.
     """
     session = session_of(config)
-    for found in session.find([name for name in named_on_command_line(config) if name not in named_in_ini(config)]):
-        error = session.load(found).error if found.file is None else None
+    for module in session.find([name for name in named_on_command_line(config) if name not in named_in_ini(config)]):
+        error = session.load(module).error if module.file is None else None
         if error is not None:
             raise pytest.UsageError(f"--perago-modules: {error.message}" + (f"\nfix: {error.fix}" if error.fix else ""))
 
 
-def _anchor(found: FoundModule, config: pytest.Config) -> Path:
+def _anchor(module: FoundModule, config: pytest.Config) -> Path:
     """The file under which the tests of a module are collected: its own. One that does not exist is collected under
     the ini file that names it. One without a file, such as in an archive, is collected under the plugin."""
-    if found.file is not None:
-        return found.file
-    if config.inipath is not None and found.name in named_in_ini(config):
+    if module.file is not None:
+        return module.file
+    if config.inipath is not None and module.name in named_in_ini(config):
         return config.inipath
     return Path(__file__).parent / "__init__.py"
 
 
-def _packages_of(found: FoundModule) -> dict[Path, str]:
+def _packages_of(module: FoundModule) -> dict[Path, str]:
     """The directories of the packages around a module, and their names."""
-    if found.file is None:
+    if module.file is None:
         return {}
-    directory = found.file.parent
-    name = found.name if found.file.name == "__init__.py" else found.name.rpartition(".")[0]
+    directory = module.file.parent
+    name = module.name if module.file.name == "__init__.py" else module.name.rpartition(".")[0]
     packages = {}
     while name:
         packages[directory] = name

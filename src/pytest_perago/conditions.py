@@ -93,20 +93,20 @@ class AuthorCode:
         return any(_mentions_sets(code) for module in self.modules.values() for code in _code_of(module))
 
     def _reached(self, names: Iterable[str]) -> Mapping[str, ModuleType]:
-        found: dict[str, ModuleType] = {}
+        modules: dict[str, ModuleType] = {}
         pending = list(names)
         while pending:
             module = sys.modules.get(pending.pop())
-            if module is None or module.__name__ in found or not self._is_own(module):
+            if module is None or module.__name__ in modules or not self._is_own(module):
                 continue
-            found[module.__name__] = module
+            modules[module.__name__] = module
             for value in list(vars(module).values()):
                 other = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
                 if isinstance(other, str):
                     pending.append(other)
             for name in {name for code in _code_of(module) for name in code.co_names}:
                 pending += [name, f"{module.__package__}.{name}"]
-        return found
+        return modules
 
     def _is_own(self, module: ModuleType) -> bool:
         file = getattr(module, "__file__", None)
@@ -122,14 +122,15 @@ def _code_of(module: ModuleType) -> Iterator[CodeType]:
     for value in list(vars(module).values()):
         members = [value, *vars(value).values()] if isinstance(value, type) else [value]
         functions = [
-            each.function if type(each) is FunctionGuardrail else getattr(each, "__func__", each) for each in members
+            member.function if type(member) is FunctionGuardrail else getattr(member, "__func__", member)
+            for member in members
         ]
-        pending += [each.__code__ for each in functions if isinstance(each, FunctionType)]
+        pending += [function.__code__ for function in functions if isinstance(function, FunctionType)]
     while pending:
         code = pending.pop()
         if code.co_filename == module.__file__:
             yield code
-            pending += [each for each in code.co_consts if isinstance(each, CodeType)]
+            pending += [constant for constant in code.co_consts if isinstance(constant, CodeType)]
 
 
 def _mentions_sets(code: CodeType) -> bool:
@@ -143,7 +144,7 @@ def _mentions_sets(code: CodeType) -> bool:
         for step, after in itertools.pairwise(steps)
     )
     operators = (step.argrepr.rstrip("=") for step in steps if step.opname == "BINARY_OP")
-    return constant or (bool(names & _VIEWS) and any(each in ("&", "|", "-", "^") for each in operators))
+    return constant or (bool(names & _VIEWS) and any(operator in ("&", "|", "-", "^") for operator in operators))
 
 
 @contextmanager
@@ -257,11 +258,11 @@ class Clock:
         real_date: Any = real_datetime.date
         today = staticmethod(lambda: real_date.fromtimestamp(self.now()))
         classes = {"datetime": self._datetime(), "date": _stand_in(real_date, {"real": real_date, "today": today})}
-        found: dict[int, Any] = {id(getattr(real_time, name)): each for name, each in functions.items()}
-        found |= {id(getattr(real_datetime, name)): each for name, each in classes.items()}
-        found[id(real_time)] = _module(real_time, functions)
-        found[id(real_datetime)] = _module(real_datetime, classes)
-        return found
+        stand_ins: dict[int, Any] = {id(getattr(real_time, name)): stand_in for name, stand_in in functions.items()}
+        stand_ins |= {id(getattr(real_datetime, name)): stand_in for name, stand_in in classes.items()}
+        stand_ins[id(real_time)] = _module(real_time, functions)
+        stand_ins[id(real_datetime)] = _module(real_datetime, classes)
+        return stand_ins
 
     def _default(self, call: Callable[[float], Any]) -> Callable[..., Any]:
         return lambda seconds=None: call(self.now() if seconds is None else seconds)
@@ -317,10 +318,10 @@ def _replaced_for(
     get the replacements."""
     real_import = builtins.__import__
 
-    def imports(name: str, given: Any = None, *rest: Any, **more: Any) -> Any:
-        found = real_import(name, given, *rest, **more)
-        is_own = name in names and given is not None and given.get("__name__") in modules
-        return replaced.get(id(found), found) if is_own else found
+    def imports(name: str, namespace: Any = None, *rest: Any, **more: Any) -> Any:
+        module = real_import(name, namespace, *rest, **more)
+        is_own = name in names and namespace is not None and namespace.get("__name__") in modules
+        return replaced.get(id(module), module) if is_own else module
 
     with rebound([*modules.values(), *others], replaced), patched(builtins, __import__=imports):
         yield
@@ -366,7 +367,7 @@ def another_machine(modules: Mapping[str, ModuleType], parts: Iterable[str], hom
         elif part == "USER":
             environment |= dict.fromkeys(("USER", "LOGNAME"), "another-user")
     replaced = {id(module): _module(module, members) for module, members in functions.items()}
-    replaced |= {id(getattr(module, name)): fake for module, found in functions.items() for name, fake in found.items()}
+    replaced |= {id(getattr(module, name)): fake for module, fakes in functions.items() for name, fake in fakes.items()}
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
@@ -377,7 +378,7 @@ def another_machine(modules: Mapping[str, ModuleType], parts: Iterable[str], hom
 _PATIENCE = 0.3
 _MOMENT_OF_ENDING = 0.02
 """Seconds that a thread gets to end after the function has returned."""
-_PAUSE = 0.002
+_POLL_SECONDS = 0.002
 _ALL = concurrent.futures.ALL_COMPLETED
 _GLOBBER: Any = getattr(glob, "_StringGlobber", None)
 """A module that keeps its own reference to `os.scandir`, from Python 3.13 on."""
@@ -417,8 +418,8 @@ def listing_order(*, backwards: bool, note: Callable[[], object]) -> Iterator[No
 
     def entries(*args: Any, **kwargs: Any) -> _Entries:
         note()
-        with scandir(*args, **kwargs) as found:
-            return _Entries(sorted(found, key=lambda entry: entry.name, reverse=backwards))
+        with scandir(*args, **kwargs) as entries:
+            return _Entries(sorted(entries, key=lambda entry: entry.name, reverse=backwards))
 
     with ExitStack() as stack:
         stack.enter_context(patched(os, listdir=names, scandir=entries))
@@ -480,27 +481,27 @@ class Threads:
             return turn(*args) if turn else run(item, *args)
 
         def arrived(futures: Iterable[Any], timeout: float | None = None) -> Iterator[Any]:
-            given = list(dict.fromkeys(futures))
-            places = {id(future): place for place, future in enumerate(given)}
+            distinct = list(dict.fromkeys(futures))
+            places = {id(future): place for place, future in enumerate(distinct)}
             self._unordered += 1
-            found = as_completed(given, timeout)
-            yield from sorted(found, key=lambda future: places[id(future)], reverse=bool(self._swapped))
+            completed = as_completed(distinct, timeout)
+            yield from sorted(completed, key=lambda future: places[id(future)], reverse=bool(self._swapped))
 
         def waited(futures: Iterable[Any], timeout: float | None = None, return_when: str = _ALL) -> Any:
-            given = set(futures)
+            pending = set(futures)
             if return_when != concurrent.futures.FIRST_COMPLETED:
-                return wait(given, timeout, return_when)
+                return wait(pending, timeout, return_when)
             self._unordered += 1
-            found = wait(given, _PATIENCE if timeout is None else min(timeout, _PATIENCE))
-            if not found.done:
-                found = wait(given, timeout, return_when)
-            ended = sorted(found.done, key=lambda each: self._places.get(id(each), 0), reverse=bool(self._swapped))
-            return type(found)(set(ended[:1]), given - set(ended[:1]))
+            state = wait(pending, _PATIENCE if timeout is None else min(timeout, _PATIENCE))
+            if not state.done:
+                state = wait(pending, timeout, return_when)
+            ended = sorted(state.done, key=lambda future: self._places.get(id(future), 0), reverse=bool(self._swapped))
+            return type(state)(set(ended[:1]), pending - set(ended[:1]))
 
-        def unordered(pool: Any, function: Any, given: Iterable[Any], chunksize: int = 1) -> Iterator[Any]:
+        def unordered(pool: Any, function: Any, arguments: Iterable[Any], chunksize: int = 1) -> Iterator[Any]:
             self._unordered += 1
-            found = list(pool.imap(function, given, chunksize))
-            return iter(found[::-1] if self._swapped else found)
+            results = list(pool.imap(function, arguments, chunksize))
+            return iter(results[::-1] if self._swapped else results)
 
         if (pools := sys.modules.get("multiprocessing.pool")) is not None:
             self._stack.enter_context(patched(pools.Pool, imap_unordered=unordered))
@@ -557,17 +558,17 @@ class Threads:
         before = self._before(number)
         deadline = time.monotonic() + _PATIENCE
         while self.ordered and before >= 0 and os.getpid() == self._owner:
-            if before < len(self._ended) and self._ended[before].wait(_PAUSE):
+            if before < len(self._ended) and self._ended[before].wait(_POLL_SECONDS):
                 return
             if time.monotonic() > deadline:
                 self.ordered = False
             elif before >= len(self._ended):
-                time.sleep(_PAUSE)
+                time.sleep(_POLL_SECONDS)
 
 
-MOMENT = 1_767_607_230.0
+START_TIME = 1_767_607_230.0
 """2026-01-05 10:00:30 UTC."""
-MUCH_LATER = MOMENT + 397 * 86_400 + 11_111
+MUCH_LATER = START_TIME + 397 * 86_400 + 11_111
 """A moment with a different year, month, day, hour, minute and second."""
 MUCH_SLOWER = 7 * TICK
 """A tick that also changes durations."""
@@ -583,7 +584,7 @@ class Conditions:
     directory then.
     """
 
-    moment: float = MOMENT
+    moment: float = START_TIME
     tick: float = TICK
     seed: int = 1
     backwards: bool = False
@@ -607,10 +608,10 @@ def under(conditions: Conditions, author: AuthorCode, used: set[str]) -> Iterato
             )
         stack.enter_context(listing_order(backwards=conditions.backwards, note=lambda: used.add("listing")))
         threads = Threads(author, swapped=conditions.swapped, expected=conditions.threads, ordered=conditions.ordered)
-        found = stack.enter_context(threads)
+        entered = stack.enter_context(threads)
         if conditions.machine:  # the last, because it copies modules as they are now
             stack.enter_context(another_machine(author.modules, conditions.machine, conditions.home))
-        yield found
+        yield entered
 
 
 Place = tuple[str, int]

@@ -62,11 +62,13 @@ def author_traceback(error: BaseException | None) -> str:
     if error is None:
         return ""
     shown = traceback.TracebackException.from_exception(error)
-    kept = [frame for frame in shown.stack if not _is_ours(frame)]
-    library = [frame for frame in kept if frame.filename.startswith(_PYTHON) and "site-packages" not in frame.filename]
-    if len(library) == len(kept) and not isinstance(error, SyntaxError):  # it says nothing if no author called it
+    frames = [frame for frame in shown.stack if not _is_ours(frame)]
+    library = [
+        frame for frame in frames if frame.filename.startswith(_PYTHON) and "site-packages" not in frame.filename
+    ]
+    if len(library) == len(frames) and not isinstance(error, SyntaxError):  # it says nothing if no author called it
         return ""
-    shown.stack = traceback.StackSummary.from_list(kept)
+    shown.stack = traceback.StackSummary.from_list(frames)
     shown.__cause__ = shown.__context__ = None
     return "".join(shown.format())
 
@@ -207,12 +209,12 @@ def leaving_no_process() -> Iterator[list[str]]:
             yield left
         finally:
             deadline = time.monotonic() + _SETTLE
-            while (found := _children(but=before)) and time.monotonic() < deadline:
+            while (processes := _children(but=before)) and time.monotonic() < deadline:
                 time.sleep(0.005)
-            left += [f"{process.command_line()} (pid {process.pid})" for process in found]
-            if found:
+            left += [f"{process.command_line()} (pid {process.pid})" for process in processes]
+            if processes:
                 end_processes(lambda: _children(but=before))
-            for process in found:
+            for process in processes:
                 with suppress(ChildProcessError):
                     os.waitpid(process.pid, os.WNOHANG)
 

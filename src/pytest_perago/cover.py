@@ -62,10 +62,10 @@ class GuardrailCover:
     def problems(self) -> list[str]:
         """The problems of the guardrail, in words."""
         verdicts = ("satisfied", self.satisfied_by), ("violated", self.violated_by)
-        found = [f"never {word}" for word, tests in verdicts if not tests]
+        problems = [f"never {word}" for word, tests in verdicts if not tests]
         if self.requires and not self.notices:
-            found.append("does not notice the loss of any published file")
-        return found
+            problems.append("does not notice the loss of any published file")
+        return problems
 
     @property
     def points(self) -> tuple[int, int]:
@@ -124,7 +124,7 @@ class TaskCover:
     @property
     def points(self) -> tuple[int, int]:
         """Return the covered points, and all points."""
-        return _sum([*(each.points for each in self.guardrails), *(each.points for each in self.files)])
+        return _sum([*(part.points for part in self.guardrails), *(part.points for part in self.files)])
 
     def add(self, other: TaskCover) -> None:
         """Add what another process has tried."""
@@ -139,8 +139,8 @@ class TaskCover:
     @classmethod
     def of_json(cls, values: dict[str, Any]) -> TaskCover:
         """Read the data of a worker of pytest-xdist."""
-        guardrails = [GuardrailCover(**each) for each in values["guardrails"]]
-        return cls(**{**values, "guardrails": guardrails, "files": [FileCover(**each) for each in values["files"]]})
+        guardrails = [GuardrailCover(**fields) for fields in values["guardrails"]]
+        return cls(**{**values, "guardrails": guardrails, "files": [FileCover(**fields) for fields in values["files"]]})
 
 
 @dataclass(slots=True)
@@ -177,8 +177,8 @@ def percent(points: tuple[int, int]) -> float:
 
 
 def _sum(points: Iterable[tuple[int, int]]) -> tuple[int, int]:
-    found = list(points)
-    return sum(covered for covered, _ in found), sum(number for _, number in found)
+    pairs = list(points)
+    return sum(covered for covered, _ in pairs), sum(number for _, number in pairs)
 
 
 def _task_json(task: TaskCover) -> Mapping[str, Any]:
@@ -186,8 +186,8 @@ def _task_json(task: TaskCover) -> Mapping[str, Any]:
         "task": task.task,
         "module": task.module,
         "percent": round(percent(task.points), 2),
-        "guardrails": [{**asdict(each), "problems": each.problems} for each in task.guardrails],
-        "files": [{**asdict(each), "unguarded": each.is_unguarded} for each in task.files],
+        "guardrails": [{**asdict(rule), "problems": rule.problems} for rule in task.guardrails],
+        "files": [{**asdict(file), "unguarded": file.is_unguarded} for file in task.files],
         "files_not_looked_at": task.unlooked,
     }
 
@@ -206,7 +206,7 @@ def gather(session: pytest.Session) -> None:
         return
     sent = received(config, "tasks") or []
     tasks: dict[tuple[str, str], TaskCover] = {}
-    for task in (*own, *(TaskCover.of_json(values) for each in sent for values in each or ())):
+    for task in (*own, *(TaskCover.of_json(values) for records in sent for values in records or ())):
         known = tasks.setdefault((task.module, task.task), task)
         if known is not task:
             known.add(task)
@@ -223,11 +223,11 @@ def _tasks(session: pytest.Session) -> Iterator[tuple[Task, bool]]:
     """The tasks that have tests in the run, or that the configuration names; and whether they have tests."""
     shared = record_of(session.config).session
     modules = shared.loaded.values() if shared is not None else ()
-    found = {(module.task.module, module.task.name): (module.task, False) for module in modules if module.task}
+    tasks = {(module.task.module, module.task.name): (module.task, False) for module in modules if module.task}
     for item in getattr(session, "items", ()):
         if isinstance(item, CaseItem) and item.task is not None:
-            found[item.task.module, item.task.name] = item.task, True
-    yield from found.values()
+            tasks[item.task.module, item.task.name] = item.task, True
+    yield from tasks.values()
 
 
 def _task_cover(config: pytest.Config, task: Task, *, has_tests: bool) -> TaskCover:
@@ -285,9 +285,9 @@ def covered_files(task: Task, case: RunCase, watch: Watch) -> tuple[list[FileCov
     from perago.testing.services import call_and_note
     from pytest_perago.attempts import CaseAttempts  # the services are loaded when something runs
 
-    def call(*given: Any) -> Returned | Raised:
+    def call(*arguments: Any) -> Returned | Raised:
         with watch.task_function():
-            return call_and_note(*given)
+            return call_and_note(*arguments)
 
     # Its `run` test has shown the output.
     with watch, captured_output(io.BytesIO()), CaseAttempts(task, case, watch).started(call) as services:
@@ -325,7 +325,7 @@ class _Judge:
         empty = self._with(path, b"", "empty") if content else None
         half = self._with(path, content[: len(content) // 2], "cut off") if len(content) > 1 else None
         noticed |= (empty or set()) | (half or set())
-        is_empty_noticed, is_half_noticed = (None if each is None else bool(each) for each in (empty, half))
+        is_empty_noticed, is_half_noticed = (None if verdict is None else bool(verdict) for verdict in (empty, half))
         return FileCover(example, path, absent, is_empty_noticed, is_half_noticed, sorted(noticed), list(self._raised))
 
     def _in_company(self, path: str, published: Sequence[str]) -> set[str]:
@@ -336,11 +336,11 @@ class _Judge:
         others = [PurePosixPath(other) for other in published if other != path]
         alike = [other for other in others if other.suffix == file.suffix]
         for similar in ([other for other in alike if other.parent == file.parent], alike):
-            gone: list[str] = []
+            removed: list[str] = []
             for other in map(str, similar[:_MOST_ALIKE]):
-                if not self._without([*gone, other]):
-                    gone.append(other)
-            if gone and (noticed := self._without([*gone, path])):
+                if not self._without([*removed, other]):
+                    removed.append(other)
+            if removed and (noticed := self._without([*removed, path])):
                 return noticed
         return set()
 
@@ -398,7 +398,7 @@ def task_lines(task: TaskCover) -> Iterator[str]:
     yield f"{task.task} ({task.module})  " + (f"{percent(task.points):.0f} %" if task.points[1] else "nothing to cover")
     if task.files and not task.guardrails:
         yield "  ! no guardrails"
-    for guardrail in sorted(task.guardrails, key=lambda each: not each.problems):
+    for guardrail in sorted(task.guardrails, key=lambda rule: not rule.problems):
         yield from _guardrail_lines(guardrail)
     for file in sorted(task.files, key=_has_no_gap):
         yield from _file_lines(file)
@@ -424,10 +424,10 @@ def _guardrail_lines(guardrail: GuardrailCover) -> Iterator[str]:
         yield f"      fix: {_CLOSE[problem].format(phase=guardrail.phase)}"
     for word, tests in (("satisfied by", guardrail.satisfied_by), ("violated by", guardrail.violated_by)):
         if tests:  # the test that tells most is first
-            found = sorted(tests, key=lambda test: (any(kind in test for kind in _GENERATED), test))
-            is_short = any(kind in found[0] for kind in (*_GENERATED, "::run["))
-            first = found[0].rpartition("::")[2] if is_short else found[0]
-            yield f"      {word} {first}" + (f" and {len(found) - 1} more" if len(found) > 1 else "")
+            ordered = sorted(tests, key=lambda test: (any(kind in test for kind in _GENERATED), test))
+            is_short = any(kind in ordered[0] for kind in (*_GENERATED, "::run["))
+            first = ordered[0].rpartition("::")[2] if is_short else ordered[0]
+            yield f"      {word} {first}" + (f" and {len(ordered) - 1} more" if len(ordered) > 1 else "")
 
 
 def _has_no_gap(file: FileCover) -> bool:
@@ -436,9 +436,9 @@ def _has_no_gap(file: FileCover) -> bool:
 
 
 def _file_lines(file: FileCover) -> Iterator[str]:
-    words = {True: "yes", False: "no", None: "-"}
+    verdicts = {True: "yes", False: "no", None: "-"}
     mark = " " if _has_no_gap(file) else "!"
-    noticed = f"absent {_ABSENT[file.absent]}, empty {words[file.empty]}, cut off {words[file.truncated]}"
+    noticed = f"absent {_ABSENT[file.absent]}, empty {verdicts[file.empty]}, cut off {verdicts[file.truncated]}"
     unguarded = "; no guardrail notices its loss" if file.is_unguarded else ""
     yield f"  {mark} file {file.path} ({file.example}): noticed if {noticed}{unguarded}"
     if file.empty is None:

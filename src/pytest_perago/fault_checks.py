@@ -35,7 +35,7 @@ from pytest_perago.observation import Output
 from pytest_perago.run_checks import CONTROLS
 
 _OTHER = "perago-of-another-client"
-_PAUSE = 1.0
+_RERUN_DELAY = 1.0
 _SLOW_SECONDS = 5.0
 _DEATH_LIMIT = 10.0
 """Seconds after which a forked process is killed even if it has not reached the planned point of its death."""
@@ -110,8 +110,8 @@ def _check_on_another_machine(case: FaultCase) -> None:
         def output_with(parts: tuple[str, ...]) -> Output:
             return case.call_again(replace(case.conditions, machine=parts, home=str(home))).output
 
-        found = output_with(MACHINE)
-        if found == base or found.problem:  # it may need its process id, for a signal to itself
+        elsewhere = output_with(MACHINE)
+        if elsewhere == base or elsewhere.problem:  # it may need its process id, for a signal to itself
             return
         reasons = [part for part in MACHINE if output_with((part,)) != base] or MACHINE
         if case.call_again().output != base:
@@ -120,23 +120,23 @@ def _check_on_another_machine(case: FaultCase) -> None:
     retry = "downloads the files again" if is_download else "may run in another process on another machine"
     raise case.failed(
         f"the function depends on {' and '.join(reasons)}; on another machine it has another output: "
-        f"{base.named(found)}",
-        *base.difference(found, "here", "elsewhere"),
+        f"{base.named(elsewhere)}",
+        *base.difference(elsewhere, "here", "elsewhere"),
         ("fix", f"take it from the params, or leave it out: a retry {retry}"),
     )
 
 
 def _check_addresses(case: FaultCase) -> None:
     """Check that the output has no memory address, unless the input has it. Python can reuse an address."""
-    output, given = case.first.output, case.given
-    known = b"".join([*(given.files or {}).values(), repr(given.params).encode()])
+    output, inputs = case.first.output, case.inputs
+    known = b"".join([*(inputs.files or {}).values(), repr(inputs.params).encode()])
     texts = [("the result", repr(output.result).encode()), *sorted(output.files.items())]
     for name, text in texts:
-        found = next((each for each in _ADDRESS.findall(text) if each not in known), None)
-        if found is not None:
+        address = next((match for match in _ADDRESS.findall(text) if match not in known), None)
+        if address is not None:
             raise case.failed(
                 f"{name} contains the memory address of an object, which differs in each process",
-                ("actual", f"...{found.decode(errors='replace')}"),
+                ("actual", f"...{address.decode(errors='replace')}"),
                 ("fix", "write what identifies the object, such as its name, not its `repr`"),
             )
 
@@ -188,10 +188,10 @@ def _same_under(
             verdicts = dict.fromkeys(verdicts, True)
         is_used = case.first.threads.number if source == "threads" else source in case.used
         for change in changes(case) if is_used else ():
-            each = replace(case.conditions, threads=case.first.threads.number, **change)  # counts only if swapped
-            call, judged = case.call_again(each), case.verdicts(each)
+            conditions = replace(case.conditions, threads=case.first.threads.number, **change)  # counts only if swapped
+            call, judged = case.call_again(conditions), case.verdicts(conditions)
             other = call.output
-            if judged != verdicts and judged == case.verdicts(each):
+            if judged != verdicts and judged == case.verdicts(conditions):
                 raise case.failed(
                     f"{_other_verdict(verdicts, judged)}, because it depends on {changed.partition(':')[0]}",
                     ("fix", "let the guardrail judge the files alone: a retry judges them again, elsewhere and later"),
@@ -202,15 +202,15 @@ def _same_under(
             if again.output != base:
                 pytest.skip("calls under the same conditions differ, which the test `repeated` reports")
             varied = [name for name, value in again.params if getattr(call.params, name) != value]
-            words = f"it fails: {other.problem}" if other.problem else f"it has another output: {base.named(other)}"
+            effect = f"it fails: {other.problem}" if other.problem else f"it has another output: {base.named(other)}"
             difference = base.difference(other, "before", "after")
             if varied:
                 raise case.failed(
-                    f"the default of the param {varied[0]} depends on {changed} {words}",
+                    f"the default of the param {varied[0]} depends on {changed} {effect}",
                     *difference,
                     ("fix", "make the param required, so that the workflow has its value: a retry gets a new default"),
                 )
-            raise case.failed(f"the function depends on {changed} {words}", *difference, ("fix", fix))
+            raise case.failed(f"the function depends on {changed} {effect}", *difference, ("fix", fix))
 
     return check
 
@@ -280,7 +280,7 @@ def cancelled(case: FaultCase) -> None:
         interruption = Interruption(case.author, at=number, act=end)
         with case.removing_files_outside():
             call = case.call_again(interruption=interruption)
-        if interruption.place is None or any(isinstance(each, Interrupted) for each in interruption.dropped):
+        if interruption.place is None or any(isinstance(error, Interrupted) for error in interruption.dropped):
             continue
         where = f"{os.path.relpath(interruption.place[0], Path(case.task.file).parent)}:{interruption.place[1]}"
         if call.seconds - base.seconds > _GRACE:
@@ -318,10 +318,10 @@ def full_disk(case: FaultCase) -> None:
 def own_output(case: FaultCase) -> None:
     """Check that the function does not append to its earlier output in the tree."""
     base = _steady(case)
-    before = case.given.files or {}
+    before = case.inputs.files or {}
     if case.task.workspace is None or case.task.workspace.read_only:
         return
-    output = case.call_again(given=replace(case.given, files=base.files)).output
+    output = case.call_again(inputs=replace(case.inputs, files=base.files)).output
     written = {path: content for path, content in base.files.items() if content and path not in before}
     grown = [path for path, content in written.items() if _has_grown(content, output.files.get(path, b""))]
     if grown and not output.problem:
@@ -411,14 +411,14 @@ class _Retries:
         conductor = services.conductor
         (workflow_id,) = conductor.workflow_ids()
         for word, ask in (("rerun", conductor.rerun_workflow), ("restarted", conductor.restart_workflow)):
-            conductor.advance(_PAUSE)
+            conductor.advance(_RERUN_DELAY)
             ask(workflow_id)
             self._check(services, services.attempt(self._task.function), f"{word} by an operator")
         spec = self._task.workspace
         if spec is None or spec.read_only:
             return
         key = f"{_OTHER}/file"
-        conductor.advance(_PAUSE)
+        conductor.advance(_RERUN_DELAY)
         conductor.restart_workflow(workflow_id)
         self._other_client = lambda: services.lakefs.seed(REPOSITORY, BRANCH, {key: "1"}, message="from outside")
         services.run_delivery(self._task, services.take(self._task))
@@ -437,7 +437,7 @@ class _Retries:
                 signal_of_a_copy(lambda: case.call(workspace, params, current, interruption=dying), _DEATH_LIMIT)
             lose()
         interruption = Interruption(case.author, at=at, act=lose) if lose else None
-        ended = case.call(workspace, params, current, raw=case.given.raw, interruption=interruption).ended
+        ended = case.call(workspace, params, current, raw=case.inputs.raw, interruption=interruption).ended
         self._other_client()
         return ended
 

@@ -45,12 +45,12 @@ class Memory:
 
     def changes(self) -> list[str]:
         """Describe the differences to the current values."""
-        told = []
+        lines = []
         for owner, name, where, _, saved in self._places.values():
             value = _current(owner, name)
             if not _same(saved, value):
-                told.append(f"{where} was {_shown(saved)}, is {_shown(value)}")
-        return told + [f"{where} is new: {_shown(value)}" for _, _, where, value in self._appeared()]
+                lines.append(f"{where} was {_shown(saved)}, is {_shown(value)}")
+        return lines + [f"{where} is new: {_shown(value)}" for _, _, where, value in self._appeared()]
 
     def restore(self) -> None:
         """Restore all values. Containers are restored in place, because other code can refer to them."""

@@ -37,9 +37,9 @@ class Mutation:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """The files that a mutation writes, and their defect. The words follow the name of the file."""
+    """The files that a mutation writes, and their defect, which follows the name of the file."""
 
-    words: str
+    defect: str
     files: Files
     column: str = ""
     """The column or key that it touches."""
@@ -73,13 +73,13 @@ if several formats have that defect."""
 def mutations_of(tree: Tree, level: int) -> list[Mutation]:
     """Return all mutations of a tree up to a level, routine ones first. Each label and file comes once before a second
     site."""
-    found = []
+    ranked = []
     for path in _representative(tree):
         for entry in itertools.chain.from_iterable(CATALOGUE.values()):
             if entry.level <= level and _concerns(entry, path):
                 sites = itertools.islice(_changes(entry, tree, path), MOST_SITES)
-                found += [(number, entry.level, Mutation(entry.label, path, number)) for number, _ in enumerate(sites)]
-    return [mutation for _, _, mutation in sorted(found, key=lambda each: each[:2])]
+                ranked += [(number, entry.level, Mutation(entry.label, path, number)) for number, _ in enumerate(sites)]
+    return [mutation for _, _, mutation in sorted(ranked, key=lambda mutation: mutation[:2])]
 
 
 def apply(tree: Tree, mutation: Mutation) -> Change | None:
@@ -164,8 +164,8 @@ def changed_value(before: Any, after: Any, sizes: tuple[int, int], pointer: str 
         parts = [(f"{pointer}/{number}", *pair) for number, pair in enumerate(zip(before, after, strict=True))]
     else:
         return None if _is_equal(before, after, sizes) else (pointer or "/", before, after)
-    found = (changed_value(old, new, sizes, place) for place, old, new in parts)
-    return next((each for each in found if each is not None), None)
+    differences = (changed_value(old, new, sizes, place) for place, old, new in parts)
+    return next((difference for difference in differences if difference is not None), None)
 
 
 def _is_equal(before: Any, after: Any, sizes: tuple[int, int]) -> bool:
@@ -257,13 +257,13 @@ def _empty(_: Tree, path: str) -> Iterator[Change]:
 
 
 def _on_bytes(
-    label: str, level: int, suffixes: Sequence[str], words: str, edit: Callable[[bytes], bytes | None]
+    label: str, level: int, suffixes: Sequence[str], defect: str, edit: Callable[[bytes], bytes | None]
 ) -> None:
     """Add a mutation of the complete content. None: it does not apply."""
 
     def operator(tree: Tree, path: str) -> Iterator[Change]:
         if tree[path] and (content := edit(tree[path])) is not None:
-            yield Change(words, {path: content})
+            yield Change(defect, {path: content})
 
     entry(label, level, *suffixes)(operator)
 
@@ -279,8 +279,8 @@ def _encoded(content: bytes, encoding: str) -> bytes | None:
         text = content.decode()
         if text.isascii() and encoding == "latin-1":
             head, end, rest = text.rpartition("\n") if text.count("\n") == 1 else text.partition("\n")
-            kept, changed = (head + end, rest) if rest else ("", head)
-            text = kept + re.sub("[A-Za-z]", "é", changed, count=1)
+            unchanged, changed = (head + end, rest) if rest else ("", head)
+            text = unchanged + re.sub("[A-Za-z]", "é", changed, count=1)
         return text.encode(encoding)
     except UnicodeError:
         return None

@@ -57,11 +57,11 @@ class Output:
         if missing or extra:
             facts += [(first, listing(missing) or "no other file"), (second, listing(extra) or "no other file")]
         for key in self.changed(other)[:_MOST_EXCERPTS]:
-            one, two = self.files[key], other.files[key]
-            pairs = enumerate(zip(one, two, strict=False))
-            difference = next((index for index, (a, b) in pairs if a != b), min(len(one), len(two)))
+            mine, two = self.files[key], other.files[key]
+            pairs = enumerate(zip(mine, two, strict=False))
+            difference = next((index for index, (a, b) in pairs if a != b), min(len(mine), len(two)))
             start = max(0, difference - _BEFORE)
-            facts += [(first, f"{key}: {_excerpt(one, start)}"), (second, f"{key}: {_excerpt(two, start)}")]
+            facts += [(first, f"{key}: {_excerpt(mine, start)}"), (second, f"{key}: {_excerpt(two, start)}")]
         return facts
 
     def changed(self, other: Output) -> list[str]:
@@ -72,8 +72,8 @@ class Output:
         """Return the output without the ids of the attempt."""
 
         def replaced(content: bytes) -> bytes:
-            for number, each in enumerate(ids):
-                content = content.replace(each.encode(), b"<id %d>" % number)
+            for number, identifier in enumerate(ids):
+                content = content.replace(identifier.encode(), b"<id %d>" % number)
             return content
 
         result = json.loads(replaced(json.dumps(self.result).encode()))
@@ -82,17 +82,17 @@ class Output:
     def named(self, other: Output) -> str:
         """Describe the differences briefly: names of files, and the result."""
         names = sorted({*self.changed(other), *(self.files.keys() ^ other.files.keys())})
-        words = [*names[:LISTED], f"{len(names) - LISTED} more files"] if len(names) > LISTED else names
-        return ", ".join([*words, *(["the result"] if self.result != other.result else [])])
+        shown = [*names[:LISTED], f"{len(names) - LISTED} more files"] if len(names) > LISTED else names
+        return ", ".join([*shown, *(["the result"] if self.result != other.result else [])])
 
 
 def read_files(root: Path) -> dict[str, bytes]:
     """Read the regular files below a directory, without following links."""
-    found = {}
+    contents = {}
     for path in scan_tree(root).files:
         with os.fdopen(open_file(root, path), "rb") as file:
-            found[path] = file.read()
-    return found
+            contents[path] = file.read()
+    return contents
 
 
 def _excerpt(content: bytes, start: int) -> str:
@@ -125,7 +125,7 @@ class NearbyFiles:
         self._here, self._home = _directory(Path.cwd), _directory(Path.home)
         around = workspace.resolve().parents[:_AROUND] if workspace is not None else ()
         self._attempt, self._workspace = ("", "") if workspace is None else (str(around[0]), workspace.name)
-        self._around = frozenset(str(each) for each in around)
+        self._around = frozenset(str(directory) for directory in around)
         self._own = set(_open_files())
         self._entries_of = {directory: self._entries(directory) for directory in self._around}
         if self._home != self._here:
@@ -135,23 +135,23 @@ class NearbyFiles:
     def differences(self) -> dict[Path, bool]:
         """Return the paths that have appeared (True) or changed (False) since. Files in a new directory are not
         listed."""
-        found: dict[Path, bool] = {}
+        paths: dict[Path, bool] = {}
         for directory, before in self._entries_of.items():
             for name, stamp in self._entries(directory).items():
                 if name not in before:
-                    found[Path(directory, name)] = True
+                    paths[Path(directory, name)] = True
                 elif stamp != before[name] and stamp is not None and stamp[2] not in self._own:
-                    found[Path(directory, name)] = False
-        return found
+                    paths[Path(directory, name)] = False
+        return paths
 
-    def confirmed(self, found: dict[Path, bool], again: dict[Path, bool], *, alone: bool) -> list[Path]:
+    def confirmed(self, first: dict[Path, bool], again: dict[Path, bool], *, alone: bool) -> list[Path]:
         """Return the paths that the function wrote, sorted. Other processes can write to the same directories, but not
         to those of the attempt. So a path that was only changed, or that appeared while this process was not `alone`,
         must come from a call that found it `again`, too."""
         places = {path.parent for path in again} | set(again)
         return sorted(
             path
-            for path, is_new in found.items()
+            for path, is_new in first.items()
             if (is_new and alone) or str(path.parent) in self._around or places & {path, path.parent}
         )
 
@@ -169,27 +169,27 @@ class NearbyFiles:
         left, entries = [top], 0
         while left and len(self._entries_of) < _MOST_DIRECTORIES and entries < _MOST_ENTRIES:
             directory = left.pop(0)
-            found = self._entries(directory)
-            if directory != top and (directory in passed_over or "pyvenv.cfg" in found):
+            stamps = self._entries(directory)
+            if directory != top and (directory in passed_over or "pyvenv.cfg" in stamps):
                 continue
-            self._entries_of[directory] = found
-            entries += len(found)
-            below = sorted(name for name, stamp in found.items() if stamp is None and not name.startswith("."))
+            self._entries_of[directory] = stamps
+            entries += len(stamps)
+            below = sorted(name for name, stamp in stamps.items() if stamp is None and not name.startswith("."))
             left += [f"{directory}/{name}" for name in below if name not in _NEVER_INSIDE]
 
     def _entries(self, directory: str) -> dict[str, Stamp]:
         is_home = directory == str(self._home)
-        found: dict[str, Stamp] = {}
+        stamps: dict[str, Stamp] = {}
         with suppress(OSError), os.scandir(directory) as entries:
             for entry in entries:
                 if _TOOLS.fullmatch(entry.name) or (is_home and entry.name.startswith(".")):
                     continue
                 with suppress(OSError):
                     status = None if entry.is_dir(follow_symlinks=False) else entry.stat(follow_symlinks=False)
-                    found[entry.name] = status and (status.st_size, status.st_mtime_ns, status.st_ino)
+                    stamps[entry.name] = status and (status.st_size, status.st_mtime_ns, status.st_ino)
         if directory == self._attempt:
-            found.pop(self._workspace, None)
-        return found
+            stamps.pop(self._workspace, None)
+        return stamps
 
 
 def _open_files() -> Iterator[int]:
@@ -361,13 +361,13 @@ class Audit:
                 if self._full_from is not None and self.writes > self._full_from:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
         elif (name.startswith(_IN_MEMORY) or not name.startswith(_PASSED_OVER)) and "__pycache__" not in name:
-            found = Path(name)
+            file = Path(name)
             if not self.outside:
                 self.first_outside = self._position()
-            if found not in self.outside:
-                self.outside.append(found)
+            if file not in self.outside:
+                self.outside.append(file)
                 if not os.path.lexists(name):
-                    _created.add(found)
+                    _created.add(file)
 
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
@@ -408,13 +408,13 @@ def may_outlive(audits: Iterable[Audit], project: Collection[Path], *, everywher
     These are the files in shared temporary directories that calls wrote or read, without those of the project. With
     `everywhere`, they include files that the calls created in other places.
     """
-    found: set[Path] = set()
+    paths: set[Path] = set()
     for audit in audits:
-        found |= {path for path in (*audit.outside, *audit.read) if is_shared(path)}
-        found |= {path for path in audit.outside if everywhere and path in _created}
+        paths |= {path for path in (*audit.outside, *audit.read) if is_shared(path)}
+        paths |= {path for path in audit.outside if everywhere and path in _created}
     return sorted(
         path
-        for path in found
+        for path in paths
         if not path.is_symlink()
         and (path.exists() if path in _created else path.is_file() and path.stat().st_size <= _LARGEST)
         and not any(path.is_relative_to(place) for place in project)

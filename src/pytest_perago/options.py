@@ -322,8 +322,8 @@ def read_settings(config: pytest.Config) -> Settings:
 
 def _value(config: pytest.Config, name: str) -> str:
     option = OPTIONS[name]
-    given = config.getoption(option.option) if option.flag is not None else None
-    text = str(given if given is not None else config.getini(name) if option.default is not None else "")
+    argument = config.getoption(option.option) if option.flag is not None else None
+    text = str(argument if argument is not None else config.getini(name) if option.default is not None else "")
     if option.choices and text not in option.choices:
         raise pytest.UsageError(f"{option.spelled}: {text!r} is not one of {', '.join(option.choices)}")
     return text
@@ -399,7 +399,7 @@ def parse_opt_outs(lines: Iterable[str]) -> tuple[OptOut, ...]:
     Raises:
         pytest.UsageError: a line names no task, or gives no reason.
     """
-    found = []
+    opt_outs = []
     for line in filter(None, map(str.strip, lines)):
         match = _OPT_OUT.fullmatch(line)
         if match is None:
@@ -407,8 +407,8 @@ def parse_opt_outs(lines: Iterable[str]) -> tuple[OptOut, ...]:
                 f"perago_skip: {line!r} is not `<task>: <reason>`, `<task>::<kind>: <reason>` or "
                 "`<task>::<kind>[<label>]: <reason>`; the reason is needed, because it is shown after every run"
             )
-        found.append(OptOut(match["task"], match["test"], match["reason"]))
-    return tuple(found)
+        opt_outs.append(OptOut(match["task"], match["test"], match["reason"]))
+    return tuple(opt_outs)
 
 
 def cover_options(config: pytest.Config) -> CoverOptions | None:
@@ -456,8 +456,8 @@ def refuse_other_perago() -> None:
     Raises:
         pytest.UsageError: it imports another one, such as the project of that name on the package index.
     """
-    found = importlib.util.find_spec("perago")
-    place = os.path.dirname(found.origin) if found is not None and found.origin else "nowhere"  # noqa: PTH120
+    spec = importlib.util.find_spec("perago")
+    place = os.path.dirname(spec.origin) if spec is not None and spec.origin else "nowhere"  # noqa: PTH120
     expected = os.path.join(os.path.dirname(os.path.dirname(__file__)), "perago")  # noqa: PTH118, PTH120
     if os.path.realpath(place) != os.path.realpath(expected):
         raise pytest.UsageError(
@@ -518,13 +518,13 @@ def configured_kinds(config: pytest.Config) -> tuple[str, ...]:
     Raises:
         pytest.UsageError: there is no such kind.
     """
-    wanted = _listed(config.getoption("--perago-kinds")) or kinds_in_ini(config)
-    unknown = [kind for kind in wanted if kind not in KINDS]
+    kinds = _listed(config.getoption("--perago-kinds")) or kinds_in_ini(config)
+    unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown:
         raise pytest.UsageError(
             f"--perago-kinds / perago_kinds: no kind {unknown[0]!r}; the kinds are {', '.join(KINDS)}"
         )
-    return tuple(kind for kind in KINDS if kind in wanted)
+    return tuple(kind for kind in KINDS if kind in kinds)
 
 
 def _listed(values: list[str]) -> tuple[str, ...]:
@@ -553,8 +553,8 @@ def rerun_command(item: pytest.Item, options: Iterable[str] = (), *, all_of_task
     )
     # Without the option the test would not be made.
     kinds = ("--perago-kinds", kind) if is_asked_for or all_of_task else ()
-    words = ["pytest", *_context(config, getattr(item, "needed_module", "")), *kinds, *options, f"{path}::{names}"]
-    return " ".join(_quoted(word) for word in words)
+    arguments = ["pytest", *_context(config, getattr(item, "needed_module", "")), *kinds, *options, f"{path}::{names}"]
+    return " ".join(_quoted(word) for word in arguments)
 
 
 def _context(config: pytest.Config, needed: str) -> Iterator[str]:

@@ -54,7 +54,7 @@ def constraint_for(attack: Attack, mutant: Mutant) -> str | None:
     accepted = [seed.params[name] for seed in attack.seeds if name in seed.params]
     for code, constraint in _CONSTRAINTS:
         kind: Any = Annotated[Any, constraint]
-        if not _is_valid(kind, value) and all(_is_valid(kind, each) for each in accepted):
+        if not _is_valid(kind, value) and all(_is_valid(kind, sample) for sample in accepted):
             return f"{name}: ... = {code}"
     return None
 
@@ -107,17 +107,17 @@ def _candidates(attack: Attack, mutant: Mutant) -> Iterator[Remedy]:
 def _as_change(attack: Attack, rule: Guardrail) -> str:
     """Describe the change of the `pre` guardrails. A new rule replaces one of the same kind and pattern."""
     target = _target(rule)
-    for each in attack.rules:
-        if type(each) is type(rule) and target is not None and _target(each) == target:
+    for declared in attack.rules:
+        if type(declared) is type(rule) and target is not None and _target(declared) == target:
             added = str(rule).removeprefix(f"require_table({target!r}, ").removesuffix(")")
-            return f"add {added} to {each}" if isinstance(rule, RequireTable) else f"in place of {each}: {rule}"
+            return f"add {added} to {declared}" if isinstance(rule, RequireTable) else f"in place of {declared}: {rule}"
     return f"pre=[..., {rule}]"
 
 
 def _target(rule: Guardrail) -> str | None:
     """Return the pattern or the path that a rule is about; None for a function."""
-    found: str | None = getattr(rule, "pattern", getattr(rule, "path", None))
-    return found
+    target: str | None = getattr(rule, "pattern", getattr(rule, "path", None))
+    return target
 
 
 def _pattern(attack: Attack, path: str) -> str:
@@ -170,7 +170,7 @@ def _table_rules(mutant: Mutant, pattern: str) -> Iterator[Callable[[], Guardrai
     suffix = PurePosixPath(mutant.path).suffix.lower()
     if suffix not in _TABLES:
         return
-    given: dict[str, Any] = {"format": "csv", "delimiter": "\t"} if suffix == ".tsv" else {}
+    dialect: dict[str, Any] = {"format": "csv", "delimiter": "\t"} if suffix == ".tsv" else {}
     column = mutant.change.column if mutant.change is not None else ""
     types = _column_types(mutant.seed.files, mutant.path)
     keys = list(types)[:1]
@@ -187,8 +187,8 @@ def _table_rules(mutant: Mutant, pattern: str) -> Iterator[Callable[[], Guardrai
         options.append({"unique": keys})
     if types:
         options += [{"columns": types}, {"not_null": list(types)}]
-    for each in options:
-        yield lambda each=each: require_table(pattern, **given, **each)  # type: ignore[misc]
+    for arguments in options:
+        yield lambda arguments=arguments: require_table(pattern, **dialect, **arguments)  # type: ignore[misc]
 
 
 def _column_types(seed: Mapping[str, bytes], path: str) -> dict[str, type]:
@@ -265,15 +265,15 @@ _READERS = {
 def _functions(mutant: Mutant, pattern: str, seed: Mapping[str, bytes]) -> Iterator[Remedy]:
     loop, suffix = f"for file in sorted(workspace.glob({pattern!r})):", PurePosixPath(mutant.path).suffix.lower()
     if mutant.label in _ON_BYTES:
-        name, condition, words = _ON_BYTES[mutant.label]
-        found = [f"    if {condition}:", f'        return f"{{file.name}} {words}"']
-        yield from _compiled(name, loop, "    data = file.read_bytes()", *found)
+        name, condition, defect = _ON_BYTES[mutant.label]
+        check = [f"    if {condition}:", f'        return f"{{file.name}} {defect}"']
+        yield from _compiled(name, loop, "    data = file.read_bytes()", *check)
     if mutant.label in ("sub-directory", "foreign-file", "second-file"):
         yield from _name_functions(mutant.path, pattern)
     elif suffix in _READERS:
-        name, call, errors, words = _READERS[suffix]
+        name, call, errors, defect = _READERS[suffix]
         read = [loop, "    try:", f"        document = {call}", f"    except {errors}:"]
-        read.append(f'        return f"{{file.name}} is not {words}"')
+        read.append(f'        return f"{{file.name}} is not {defect}"')
         yield from _compiled(name, *(line.replace("document = ", "") for line in read))
         if suffix == ".json" and mutant.change is not None:
             yield from _document_functions(read, mutant.change.column, seed[mutant.path])
@@ -308,17 +308,17 @@ def _functions(mutant: Mutant, pattern: str, seed: Mapping[str, bytes]) -> Itera
 
 def _cell_functions(label: str, column: str, opened: Sequence[str], reader: str) -> Iterator[Remedy]:
     """Yield a guardrail about the values of one column. `opened` are the lines that open each file."""
-    name, condition, words = _ON_CELLS[label]
+    name, condition, defect = _ON_CELLS[label]
     cell = f"row[{column!r}]"
     if reader.startswith("map("):  # the values are no texts, and 0 is a value
         condition = condition.replace("{cell} or 0", "{cell}").replace("{cell} or 1", "{cell}")
-    readable = "".join(each if each.isalnum() else "_" for each in column)
+    readable = "".join(character if character.isalnum() else "_" for character in column)
     indent = "    " * len(opened)
     yield from _compiled(
         f"{readable}_{name}" if readable.isidentifier() else name,
         *opened,
         f"{indent}if any({condition.format(cell=cell)} for row in {reader}):",
-        f'{indent}    return f"{{file.name}} has {words} in column {column}"',
+        f'{indent}    return f"{{file.name}} has {defect} in column {column}"',
     )
 
 
@@ -362,14 +362,14 @@ def _document_functions(read: Sequence[str], column: str, content: bytes) -> Ite
     with suppress(ValueError):
         document = json.loads(content)
     if isinstance(document, dict) and column in document:
-        for kind, condition, words in _EXPECTED:
+        for kind, condition, expected in _EXPECTED:
             if isinstance(document[column], kind):
                 yield from _compiled(
                     "has_the_keys",
                     *read,
                     f"    value = document.get({column!r}) if isinstance(document, dict) else None",
                     f"    if {condition}:",
-                    f'        return f"{{file.name}} has no {column} that is {words}"',
+                    f'        return f"{{file.name}} has no {column} that is {expected}"',
                 )
                 return
 
@@ -378,7 +378,7 @@ def _compiled(name: str, *body: str) -> Iterator[Remedy]:
     """Return a guardrail function of these lines, as code and as a rule."""
     head = "@guardrail", f"def {name}(workspace: Path) -> str | None:"
     text = "\n".join([*head, *(f"    {line}" for line in (*body, "return None"))])
-    modules = {each.__name__.rpartition(".")[2]: each for each in _MODULES}
+    modules = {module.__name__.rpartition(".")[2]: module for module in _MODULES}
     names: dict[str, Any] = {"guardrail": guardrail, "Path": Path, **modules}
     try:
         exec(compile(text, f"<guardrail {name}>", "exec"), names)  # noqa: S102 - the text above, made here

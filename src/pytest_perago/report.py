@@ -120,7 +120,7 @@ class ReportPlugin:
         else:
             return
         result.seconds += report.duration
-        properties = [tuple(each) for each in report.user_properties]
+        properties = [tuple(pair) for pair in report.user_properties]
         is_error = report.failed and (report.when != "call" or HARNESS_ERROR in properties)
         outcome = "error" if is_error else report.outcome
         if outcome not in _WORST:  # "rerun": what follows counts
@@ -211,11 +211,11 @@ _EMPTY = {"meta", "br"}
 
 def tag(name: str, /, *children: Child, **attributes: str | None) -> Markup:
     """Return an element. `class_` is the attribute `class`. An attribute that is None is left out."""
-    given = ((key.strip("_").replace("_", "-"), value) for key, value in attributes.items() if value is not None)
-    words = "".join(f' {key}="{escape(visible(value))}"' for key, value in given)
+    pairs = ((key.strip("_").replace("_", "-"), value) for key, value in attributes.items() if value is not None)
+    text = "".join(f' {key}="{escape(visible(value))}"' for key, value in pairs)
     if name in _EMPTY:
-        return Markup(f"<{name}{words}>")
-    return Markup(f"<{name}{words}>{joined(children)}</{name}>")
+        return Markup(f"<{name}{text}>")
+    return Markup(f"<{name}{text}>{joined(children)}</{name}>")
 
 
 def joined(children: Child) -> Markup:
@@ -304,8 +304,8 @@ def _guardrails(run: Run, tasks: Sequence[TaskCover]) -> Markup | None:
     note = "A guardrail is tried if attempts of this run have satisfied and violated it."
     option = tag("code", "--perago-cover")
     hint = ["Run with ", option, " to find published files whose loss no guardrail would notice."]
-    found = table(["Task", "Phase", "Guardrail", "Satisfied", "Violated"], rows)
-    return joined([tag("p", note), found, tag("p", hint)])
+    rules = table(["Task", "Phase", "Guardrail", "Satisfied", "Violated"], rows)
+    return joined([tag("p", note), rules, tag("p", hint)])
 
 
 def _judged(rule: GuardrailCover, *, is_covered: bool) -> list[Markup]:
@@ -401,7 +401,7 @@ def page(run: Run) -> str:
 
 def _title(run: Run, tasks: Sequence[TaskCover], results: Sequence[TestResult]) -> Iterator[Markup]:
     counts = Counter(result.outcome for result in results)
-    words = [
+    counted = [
         tag("li", f"{_SIGNS[outcome]} {counts[outcome]:,} {word}", class_=outcome)
         for outcome, word in _WORDS.items()
         if counts[outcome] or outcome == "passed"
@@ -409,7 +409,7 @@ def _title(run: Run, tasks: Sequence[TaskCover], results: Sequence[TestResult]) 
     when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(run.started))
     yield tag("h1", run.title)
     yield tag("p", f"tests of {count(len(tasks), 'task')}, {when}, {run.seconds:.1f} s")
-    yield tag("ul", words, class_="counts")
+    yield tag("ul", counted, class_="counts")
     if run.incomplete:
         yield tag("p", f"Incomplete: {run.incomplete}", class_="notice")
 
@@ -441,15 +441,15 @@ def _task(name: str, facts: Mapping[str, TaskCover]) -> Markup:
     return tag("th", name, tag("small", f"{task.module}, {task.place}", never and ", ", never), scope="row")
 
 
-def _cell(found: Sequence[TestResult]) -> Markup:
-    if not found:
+def _cell(results: Sequence[TestResult]) -> Markup:
+    if not results:
         return tag("td", "", class_="none")
-    counts = Counter(result.outcome for result in found)
+    counts = Counter(result.outcome for result in results)
     worst = min(counts, key=_WORST.index)
     sign = _SIGNS[worst]
     if worst in ("failed", "error"):
-        first = next(result for result in found if result.outcome == worst)
-        text: Markup | str = tag("a", f"{sign} {counts[worst]} of {len(found)}", href=f"#{_anchor(first)}")
+        first = next(result for result in results if result.outcome == worst)
+        text: Markup | str = tag("a", f"{sign} {counts[worst]} of {len(results)}", href=f"#{_anchor(first)}")
     else:
         skipped = f"{counts['skipped']} skipped" if counts["skipped"] else ""
         text = f"{sign} {', '.join(filter(None, (str(counts['passed'] or ''), skipped)))}"
@@ -478,7 +478,9 @@ def _failure(result: TestResult) -> Markup:
 
 def _anchor(result: TestResult) -> str:
     """The node id as a fragment without blanks."""
-    return "test-" + "".join(each if each.isalnum() else f"-{ord(each):x}-" for each in result.nodeid)
+    return "test-" + "".join(
+        character if character.isalnum() else f"-{ord(character):x}-" for character in result.nodeid
+    )
 
 
 def _changes(failures: Sequence[TestResult]) -> Markup | None:

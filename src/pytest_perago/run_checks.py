@@ -102,17 +102,17 @@ class Attempt:
         files = {path: self.output.files[prefix + path] for path in self.outcome.changed_files}
         return AttemptResult(self.ending, "", self.output.result, files, frozenset(self.outcome.removed_files))
 
-    def failed(self, cause: Cause, words: str, *facts: tuple[str, str]) -> CaseFailed:
+    def failed(self, cause: Cause, summary: str, *facts: tuple[str, str]) -> CaseFailed:
         """Build a failure with all that is known about the attempt. `words` follow the label of the case."""
         changes = self.record.changes
         signed = (("+", changes.added), ("~", changes.changed), ("-", changes.removed))
         files = [f"{sign} {file.path}" for sign, changed in signed for file in changed]
-        told = "".join(text for _, text in facts)
-        known = [*facts, *(("rule", message) for message in self.outcome.violations if message not in told)]
+        texts = "".join(text for _, text in facts)
+        known = [*facts, *(("rule", message) for message in self.outcome.violations if message not in texts)]
         known += [(label, "\n".join(lines)) for label, lines in (("files", files), ("log", self.outcome.log)) if lines]
         tree = self.of.tree if self.of.task.workspace else None
         details = [without_plugin_frames(self.ended.traceback)] if isinstance(self.ended, Raised) else ()
-        return CaseFailed(cause, f"case {self.of.case.label!r}{words}", *known, tree=tree, details=details)
+        return CaseFailed(cause, f"case {self.of.case.label!r}{summary}", *known, tree=tree, details=details)
 
     def check(self) -> None:
         """Check that it ended as its case declares.
@@ -128,9 +128,9 @@ class Attempt:
             status = f"{report.status}: {report.reason}" if report.reason else str(report.status)
             raise self.failed(*self._misjudged(), ("expected", _EXPECTED[expect]), ("actual", status))
         if self.record.left_files:
-            words = ": the function wrote to its current directory, which is not published"
+            summary = ": the function wrote to its current directory, which is not published"
             written = listing([quoted(path) for path in self.record.left_files])
-            raise self.failed(Cause.MISTAKE, words, ("written", written), ("fix", what_to_do(self.of.task)))
+            raise self.failed(Cause.MISTAKE, summary, ("written", written), ("fix", what_to_do(self.of.task)))
         if self.output is not None:
             self._check_result(self.output.result)
         self._check_files()
@@ -178,8 +178,8 @@ class Attempt:
             added = {spec.key_prefix + file.path for file in outcome.changes.added}
             expected = (self.before | added) - {spec.key_prefix + path for path in removed}
         if self.after != expected:
-            found, wanted = (_listed(sorted(files)) for files in (self.after, expected))
-            raise RuntimeError(f"the branch holds {found}, but should hold {wanted}")
+            present, promised = (_listed(sorted(files)) for files in (self.after, expected))
+            raise RuntimeError(f"the branch holds {present}, but should hold {promised}")
 
 
 def _listed(paths: Iterable[str]) -> str:
@@ -236,8 +236,8 @@ def run_fewest(task: Task, case: RunCase, rule: RequireGlob, matched: Sequence[s
     enough = next((n for n in numbers if _failure_without(task, case, matched[n:], session) is None), None)
     if enough is None:
         pytest.skip(NOT_COMPLETED)
-    words = failure.summary.partition(": ")[2]
-    failure.summary = f"no case has as few files as {rule} allows; with so few, {words or 'it fails'}"
+    problem = failure.summary.partition(": ")[2]
+    failure.summary = f"no case has as few files as {rule} allows; with so few, {problem or 'it fails'}"
     otherwise = "or let the function end the task with TaskTerminalError"
     failure.facts += (("fix", f"write min_count={enough}, with which it completes; {otherwise}"),)
     failure.args = (failure.summary,)
@@ -282,8 +282,8 @@ class _Run(CaseAttempts):
                 self.first_attempt()
             except CaseFailed:
                 raise failure from None
-            words = failure.summary.removeprefix(f"case {self.case.label!r}").removeprefix(":").strip()
-            summary = f"it fails only after other tests of the task, so the module keeps state between calls; {words}"
+            problem = failure.summary.removeprefix(f"case {self.case.label!r}").removeprefix(":").strip()
+            summary = f"it fails only after other tests of the task, so the module keeps state between calls; {problem}"
             facts = ("state", "\n".join(changes)), *failure.facts
             raise self.failed(summary, *facts, cause=Cause.CONTRACT, needs_others=True) from None
 
@@ -330,14 +330,14 @@ class _Run(CaseAttempts):
             return
         files, first = self._nearby[0]
         again = self._nearby[1][1] if len(self._nearby) > 1 else {}
-        found = files.confirmed(first, again, alone=_XDIST not in os.environ)
-        if found:
+        paths = files.confirmed(first, again, alone=_XDIST not in os.environ)
+        if paths:
             what, place = "files, and only a workspace is published", "to a store, or give the task a workspace"
             if self.task.workspace is not None:
                 what, place = "outside of its workspace, and only the workspace is published", "below `workspace`"
             raise self.failed(
                 f"the function wrote {what}",
-                ("written", "\n".join(map(files.shown, found[:_MOST_NAMED]))),
+                ("written", "\n".join(map(files.shown, paths[:_MOST_NAMED]))),
                 ("fix", f"write {place}; temporary files belong in a directory of `tempfile`"),
             )
 
@@ -356,9 +356,9 @@ class _Run(CaseAttempts):
         self._memory.restore()
         if fresh == self._output_again() != later:
             nothing = Output(None, {})
-            words = "the second run in the same process had another output than the first"
+            summary = "the second run in the same process had another output than the first"
             facts = ("state", "\n".join(changes)), *(first or nothing).difference(second or nothing)
-            raise self.failed(f"{words}, so the module keeps state between calls", *facts, cause=Cause.CONTRACT)
+            raise self.failed(f"{summary}, so the module keeps state between calls", *facts, cause=Cause.CONTRACT)
 
     def check_that_nothing_outlives_the_attempt(self) -> None:
         """Compare calls with the files outside of the attempt and calls without them.
@@ -374,14 +374,14 @@ class _Run(CaseAttempts):
                 first = case.first.output  # it decides on the conditions
         except pytest.skip.Exception:
             return
-        found = case.call_again().output
+        with_files = case.call_again().output
 
         def without(paths: list[Path]) -> Output:
             with moved_aside(paths):
                 return case.call_again().output
 
         absent = without(files)
-        if found == absent or absent != first or case.call_again().output != found:
+        if with_files == absent or absent != first or case.call_again().output != with_files:
             return
         if len(files) > 1:
             files = [path for path in files if without([path]) == absent] or files
@@ -389,13 +389,17 @@ class _Run(CaseAttempts):
         shown = listing([quoted(str(path)) for path in files], 3)
         raise self.failed(
             f"something outlives the attempt: with {shown} the function leaves something else than without it",
-            *absent.difference(found, "without", "with"),
+            *absent.difference(with_files, "without", "with"),
             ("fix", "keep what a later attempt must know in the workspace: another worker does not have this file"),
             cause=Cause.CONTRACT,
         )
 
     def _outside_files(self, *, everywhere: bool) -> list[Path]:
-        project = [self._session.settings.root, Path(self.task.file).parent, *(Path(each) for each in sys.path if each)]
+        project = [
+            self._session.settings.root,
+            Path(self.task.file).parent,
+            *(Path(directory) for directory in sys.path if directory),
+        ]
         return may_outlive(self._audits, project, everywhere=everywhere)
 
     def _check_secrets(self, attempt: Attempt) -> None:
@@ -475,9 +479,9 @@ class _Run(CaseAttempts):
         output, after = self.published(services, outcome._record), frozenset(self.committed(services))
         attempt = Attempt(self, outcome, output, self._ended, before, after)
         if self._processes:
-            words = f": the function left processes running: {listing(list(self._processes), 5)}"
+            summary = f": the function left processes running: {listing(list(self._processes), 5)}"
             what_now = "perago ended them, as a worker would; wait for them in the function"
-            raise attempt.failed(Cause.MISTAKE, words, ("what now", what_now))
+            raise attempt.failed(Cause.MISTAKE, summary, ("what now", what_now))
         return attempt
 
     def _call(self, task: Task, workspace: Path | None, params: BaseModel, current: Current) -> Returned | Raised:
@@ -496,9 +500,9 @@ class _Run(CaseAttempts):
         audit = Audit([workspace, *(hooks_of(current).scratch or ())])
         self._audits.append(audit)
 
-        def function(**given: Any) -> Any:
+        def function(**arguments: Any) -> Any:
             with audit, noting_questions(audit):  # around nothing but the author's code
-                return task.function(**given)
+                return task.function(**arguments)
 
         with listening as self._printed, self.watch.task_function() as self._processes:
             watched = replace(task, function=function)

@@ -86,7 +86,7 @@ def distinct(cases: Iterable[Case]) -> Iterator[Case]:
 class LoadedModule:
     """A module after its import. `error` is set if it has no valid task. `output` is its output during the import."""
 
-    found: FoundModule
+    source: FoundModule
     task: Task | None
     error: TaskDefinitionError | None = None
     output: str = ""
@@ -99,7 +99,7 @@ class LoadedModule:
     def is_passed_over(self) -> bool:
         """Whether the module declares no task and needs none, because it declares workflows or no configuration names
         it."""
-        return isinstance(self.error, NoTask) and (not self.found.named or bool(self.workflows))
+        return isinstance(self.error, NoTask) and (not self.source.named or bool(self.workflows))
 
     def location(self) -> Location | None:
         """The line that caused the error, if it is known."""
@@ -113,26 +113,26 @@ class LoadedModule:
     def case_failed(self) -> CaseFailed:
         """The reason why there is no task to test."""
         if self.error is None:
-            raise ValueError(f"{self.found.name} was loaded")
+            raise ValueError(f"{self.source.name} was loaded")
         if self.stuck is not None:
             within = f"did not end within {self.stuck.seconds:g} s (perago_import_timeout)"
             stack = formatted_stack(self.stuck.stack)
-            return CaseFailed(Cause.MISTAKE, f"the import of {self.found.name} {within}", details=[stack])
+            return CaseFailed(Cause.MISTAKE, f"the import of {self.source.name} {within}", details=[stack])
         facts = [("fix", self.error.fix)] if self.error.fix else []
         details = [author_traceback(self.error.__cause__)]
         return CaseFailed(Cause.MISTAKE, self.error.message, *facts, details=details)
 
 
-def load_module(found: FoundModule, watch: Watch) -> LoadedModule:
+def load_module(module: FoundModule, watch: Watch) -> LoadedModule:
     """Import the module and find its task. All exceptions are caught, except Ctrl-C."""
     captured = io.BytesIO()
     try:
         with watch, captured_output(captured), watch.code_of_author():
-            task = load_task(found.name)
+            task = load_task(module.name)
     except TaskDefinitionError as error:
-        return LoadedModule(found, None, error, _text(captured), watch.stuck, _workflows(found.name))
+        return LoadedModule(module, None, error, _text(captured), watch.stuck, _workflows(module.name))
     sys.stdout.write(_text(captured))  # as if it had been printed, for pytest to treat as usual
-    return LoadedModule(found, task, workflows=_workflows(found.name))
+    return LoadedModule(module, task, workflows=_workflows(module.name))
 
 
 def _workflows(module: str) -> tuple[Workflow[Any, Any], ...]:
@@ -195,10 +195,10 @@ class Session:
         """Return the command that runs the current test again with one more option."""
         return rerun_command(self.item, [option])
 
-    def add_snapshot(self, words: str | None) -> None:
+    def add_snapshot(self, change: str | None) -> None:
         """Add the snapshot that the current test wrote to the summary, unless it is None."""
-        if words is not None:
-            self.item.user_properties.append((SNAPSHOT, words))
+        if change is not None:
+            self.item.user_properties.append((SNAPSHOT, change))
 
     # ----------------------------------------------------------------------------------------- modules
 
@@ -207,18 +207,18 @@ class Session:
         pytest does for test files."""
         roots = [self._config.invocation_params.dir, self._config.rootpath, self._config.rootpath / "src"]
         add_import_roots(list(dict.fromkeys(roots)), names)
-        found = find_modules(names)
-        for module in found:
+        modules = find_modules(names)
+        for module in modules:
             known = self._found.get(module.name)
             if known is None or module.named:
                 self._found[module.name] = module
-        return found
+        return modules
 
-    def load(self, found: FoundModule) -> LoadedModule:
+    def load(self, module: FoundModule) -> LoadedModule:
         """Return the module, imported at most once."""
-        if found.name not in self.loaded:
-            self.loaded[found.name] = load_module(found, Watch(self.settings.import_timeout, self.last_resort))
-        return replace(self.loaded[found.name], found=found)
+        if module.name not in self.loaded:
+            self.loaded[module.name] = load_module(module, Watch(self.settings.import_timeout, self.last_resort))
+        return replace(self.loaded[module.name], source=module)
 
     def can_import(self, package: str) -> bool:
         """Whether the package itself can be imported. It need not declare a task."""
@@ -229,10 +229,10 @@ class Session:
 
     def cases(self, task: Task, kinds: Iterable[str] | None = None) -> Iterator[Case]:
         """Make all cases of the task, by kind. A kind that cannot make its cases becomes one failing case."""
-        wanted = self.settings.kinds if kinds is None else tuple(kind for kind in KINDS if kind in set(kinds))
+        selected = self.settings.kinds if kinds is None else tuple(kind for kind in KINDS if kind in set(kinds))
         if kinds is None and not chooses_kinds(self._config) and not _has_own_guardrails(task):
-            wanted = tuple(kind for kind in wanted if not KINDS[kind].for_own_guardrails)
-        return distinct(itertools.chain.from_iterable(self._of_kind(kind, task) for kind in wanted))
+            selected = tuple(kind for kind in selected if not KINDS[kind].for_own_guardrails)
+        return distinct(itertools.chain.from_iterable(self._of_kind(kind, task) for kind in selected))
 
     def provided(self, task: Task) -> Sequence[Mapping[str, Any] | Example]:
         """Return the parameters that `provide_params` and the hook `pytest_perago_params` give for a task."""
@@ -241,7 +241,7 @@ class Session:
 
     def namesakes(self, task: Task) -> Sequence[Task]:
         """Return the tasks of other modules with the same name. This loads all modules of the session."""
-        tasks = [self.load(found).task for _, found in sorted(self._found.items())]
+        tasks = [self.load(module).task for _, module in sorted(self._found.items())]
         return [other for other in tasks if other and other.name == task.name and other.module != task.module]
 
     def _of_kind(self, kind: str, task: Task) -> list[Case]:

@@ -69,30 +69,30 @@ class SnapshotFile:
         Raises:
             CaseFailed: it differs, is missing, or cannot be read or written.
         """
-        found = self._read()
-        if found == expected:
+        actual = self._read()
+        if actual == expected:
             return None
         update = self.settings.update
-        if update == "all" or (update == "new" and found is None):
+        if update == "all" or (update == "new" and actual is None):
             self._write(expected)
-            return f"{'created' if found is None else 'updated'} {self.shown}"
-        if found is None:
+            return f"{'created' if actual is None else 'updated'} {self.shown}"
+        if actual is None:
             raise self._missing()
-        if other := _other_format(found):
+        if other := _other_format(actual):
             raise self._unread(*other)
-        if found.replace(b"\r\n", b"\n") == expected:
+        if actual.replace(b"\r\n", b"\n") == expected:
             raise self._in_crlf()
-        raise differing(found)
+        raise differing(actual)
 
     @property
     def accept(self) -> str:
         """The line that says how to accept a difference."""
         return f"accept it: {self.command('--perago-update=all')}"
 
-    def diff(self, found: str, expected: str) -> str:
+    def diff(self, actual: str, expected: str) -> str:
         """A unified diff, cut in length; empty if only line ends differ."""
         names = (f"{self.shown} (snapshot)", f"the {self.subject} now")
-        lines = list(difflib.unified_diff(found.splitlines(), expected.splitlines(), *names, lineterm=""))
+        lines = list(difflib.unified_diff(actual.splitlines(), expected.splitlines(), *names, lineterm=""))
         return "\n".join(map(printable, shortened(lines, MOST_DIFF_LINES, "more lines of diff")))
 
     def failed(self, summary: str, facts: Iterable[tuple[str, str]] = (), details: Iterable[str] = ()) -> CaseFailed:
@@ -135,18 +135,18 @@ class SnapshotFile:
         other = self._other_case()
         facts = []
         if other is not None:
-            words = "which differs in upper and lower case; rename it"
-            facts.append(("found", f"{self.settings.shown(other)}, {words}"))
+            advice = "which differs in upper and lower case; rename it"
+            facts.append(("found", f"{self.settings.shown(other)}, {advice}"))
         create = f"create it: {self.command('--perago-update=new')}"
         return self.failed(f"there is no snapshot of the {self.subject}", facts, [create])
 
     def _other_case(self) -> Path | None:
         """Return a snapshot whose name differs only in case."""
         path = self.path
-        wanted = (path.parent.name.casefold(), path.name.casefold())
-        for found in sorted(path.parent.parent.glob(f"*/*{path.suffix}")):
-            if (found.parent.name.casefold(), found.name.casefold()) == wanted:
-                return found
+        expected = (path.parent.name.casefold(), path.name.casefold())
+        for candidate in sorted(path.parent.parent.glob(f"*/*{path.suffix}")):
+            if (candidate.parent.name.casefold(), candidate.name.casefold()) == expected:
+                return candidate
         return None
 
 
@@ -188,7 +188,7 @@ def check_snapshot(task: Task, settings: Settings, command: Command) -> str | No
     """
     file = SnapshotFile(settings.snapshot_path(task), "TaskDef", settings, "--perago-snapshot-dir", command)
     expected = canonical_json(build_task_definition(task)).encode()
-    return file.check(expected, lambda found: differing(file, found, expected))
+    return file.check(expected, lambda actual: differing(file, actual, expected))
 
 
 _MOST_CHANGES = 50
@@ -198,7 +198,7 @@ class _NotASnapshot(Exception):
     """The bytes are not a JSON object."""
 
 
-def differing(file: SnapshotFile, found: bytes, expected: bytes) -> CaseFailed:
+def differing(file: SnapshotFile, actual: bytes, expected: bytes) -> CaseFailed:
     """Build the failure for a snapshot that differs from the TaskDef.
 
     Args:
@@ -208,10 +208,10 @@ def differing(file: SnapshotFile, found: bytes, expected: bytes) -> CaseFailed:
     """
     accept = file.accept
     try:
-        old = _parsed(found)
+        old = _parsed(actual)
     except _NotASnapshot as error:
         return file.failed(f"the snapshot of the TaskDef is not a JSON object: {error}", details=[accept])
-    diff = file.diff(found.decode(), expected.decode())
+    diff = file.diff(actual.decode(), expected.decode())
     new = json.loads(expected)
     if same_json(old, new):
         summary = "the snapshot is the same JSON as the TaskDef, but in different bytes"
@@ -288,8 +288,8 @@ def compare_with_record(
     Raises:
         CaseFailed: the outcome differs, and must not be recorded.
     """
-    found = differences(record.expected(now), now, tree)
-    if not found:
+    changes = differences(record.expected(now), now, tree)
+    if not changes:
         return case
     settings = session.settings
     directory = settings.shown(record.directory)
@@ -305,7 +305,7 @@ def compare_with_record(
             raise CaseFailed(Cause.CONTRACT, summary, ("case", directory)) from None
         session.add_snapshot(f"updated {directory}")
         return read_recorded_case(record.directory)[0]
-    lines = list(found.lines())
+    lines = list(changes.lines())
     if len(lines) > MOST_DIFF_LINES:
         lines = [*lines[:MOST_DIFF_LINES], f"… and {len(lines) - MOST_DIFF_LINES:,} more lines"]
     facts = [("case", directory), ("differs", "\n".join(lines))]
@@ -364,7 +364,7 @@ class SnapshotsOfTest(Snapshots):
         path = tree_path(self._item.nodeid, name, self._settings)
         file = SnapshotFile(path, "tree", self._settings, "perago_tree_dir", self._command)
         try:
-            written = file.check(text.encode(), lambda found: _differing(file, found, text))
+            written = file.check(text.encode(), lambda actual: _differing(file, actual, text))
         except CaseFailed as failure:
             raise _told(failure, "test", printable(self._item.nodeid)) from None
         self._note(written)
@@ -408,14 +408,14 @@ def _text_of(published: object, exclude: Iterable[str]) -> str:
     else:
         raise TypeError(f"perago_snapshot.tree takes an outcome or a tree, not {type(published).__name__}")
     globs = [compile_glob(pattern) for pattern in exclude]
-    kept = {path: tree[path] for path in tree if not any(glob.fullmatch(path) for glob in globs)}
-    gone = [f"{printable(path)}: removed\n" for path in removed if not any(glob.fullmatch(path) for glob in globs)]
-    return rendered(kept) + "".join(gone) or "no files\n"
+    files = {path: tree[path] for path in tree if not any(glob.fullmatch(path) for glob in globs)}
+    removals = [f"{printable(path)}: removed\n" for path in removed if not any(glob.fullmatch(path) for glob in globs)]
+    return rendered(files) + "".join(removals) or "no files\n"
 
 
-def _differing(file: SnapshotFile, found: bytes, expected: str) -> CaseFailed:
+def _differing(file: SnapshotFile, actual: bytes, expected: str) -> CaseFailed:
     summary = "the tree differs from its snapshot"
-    old = found.decode(errors="replace")
+    old = actual.decode(errors="replace")
     if _has_conflict(old):
         summary = "the snapshot has conflict markers of a merge"
     return file.failed(summary, details=[file.diff(old, expected), file.accept])

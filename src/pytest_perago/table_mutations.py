@@ -23,12 +23,12 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
 def kind_of(values: Iterable[str]) -> str:
     """Return the kind of the values of a column: `integer`, `number`, `date`, `text`; empty if it has no values."""
-    given = [value for value in values if value]
-    if not given:
+    filled = [value for value in values if value]
+    if not filled:
         return ""
-    if all(_NUMBER.fullmatch(value) for value in given):
-        return "integer" if all(re.fullmatch(r"[+-]?\d+", value) for value in given) else "number"
-    return "date" if all(_DATE.match(value) for value in given) else "text"
+    if all(_NUMBER.fullmatch(value) for value in filled):
+        return "integer" if all(re.fullmatch(r"[+-]?\d+", value) for value in filled) else "number"
+    return "date" if all(_DATE.match(value) for value in filled) else "text"
 
 
 class Csv:
@@ -49,10 +49,10 @@ class Csv:
     def read(cls, tree: Tree, path: str) -> Csv | None:
         """Read a table. Return None if the file is not CSV with columns."""
         try:
-            found = cls(path, tree[path])
+            table = cls(path, tree[path])
         except (UnicodeDecodeError, csv.Error):
             return None
-        return found if found.header else None
+        return table if table.header else None
 
     def kind(self, column: int) -> str:
         """The kind of a column."""
@@ -64,29 +64,29 @@ class Csv:
         csv.writer(target, delimiter=self.delimiter, lineterminator=self.ends).writerow(cells)
         return target.getvalue()
 
-    def made_of(self, words: str, lines: Iterable[str], column: str = "") -> Change:
+    def made_of(self, defect: str, lines: Iterable[str], column: str = "") -> Change:
         """Return the change that leaves these lines."""
-        return Change(words, {self.path: "".join(lines).encode()}, column)
+        return Change(defect, {self.path: "".join(lines).encode()}, column)
 
-    def with_row(self, words: str, index: int, cells: Sequence[str], column: str = "") -> Change:
+    def with_row(self, defect: str, index: int, cells: Sequence[str], column: str = "") -> Change:
         """Return the change of one row. Rows are counted from 0, without the header."""
-        return self.made_of(words, [*self.lines[: index + 1], self.line(cells), *self.lines[index + 2 :]], column)
+        return self.made_of(defect, [*self.lines[: index + 1], self.line(cells), *self.lines[index + 2 :]], column)
 
-    def mapped(self, words: str, edit: Callable[[list[str], int], Sequence[str]], column: str = "") -> Change:
+    def mapped(self, defect: str, edit: Callable[[list[str], int], Sequence[str]], column: str = "") -> Change:
         """Return the change of all rows. `edit` gets the cells and the number of the line, which is 0 for the
         header."""
         rows = [self.header, *self.rows]
-        return self.made_of(words, [self.line(edit(list(row), number)) for number, row in enumerate(rows)], column)
+        return self.made_of(defect, [self.line(edit(list(row), number)) for number, row in enumerate(rows)], column)
 
-    def with_column(self, words: str, column: int, edit: Callable[[str, int], str]) -> Change:
-        """Return the change of one column, whose name follows the words. `edit` gets each cell and the number of its
+    def with_column(self, defect: str, column: int, edit: Callable[[str, int], str]) -> Change:
+        """Return the change of one column, whose name follows the defect. `edit` gets each cell and the number of its
         line."""
         name = self.header[column]
 
         def edited(row: list[str], line: int) -> list[str]:
             return [edit(cell, line) if number == column else cell for number, cell in enumerate(row)]
 
-        return self.mapped(f"{words} {name!r}", edited, name)
+        return self.mapped(f"{defect} {name!r}", edited, name)
 
 
 def _records(text: str) -> list[str]:
@@ -140,8 +140,8 @@ def _semicolon(table: Csv) -> Iterator[Change]:
 def _decimal_comma(table: Csv) -> Iterator[Change]:
     for column in range(len(table.header)):
         if table.kind(column) == "number":
-            words = "has numbers with a comma in column"
-            yield table.with_column(words, column, lambda cell, _: cell.replace(".", ","))
+            defect = "has numbers with a comma in column"
+            yield table.with_column(defect, column, lambda cell, _: cell.replace(".", ","))
 
 
 @_on_csv("extra-column", 1)
@@ -166,9 +166,9 @@ def _missing_column(table: Csv) -> Iterator[Change]:
             )
 
 
-def _headed(words: str, edit: Callable[[list[str]], list[str]]) -> Callable[[Csv], Iterator[Change]]:
+def _headed(defect: str, edit: Callable[[list[str]], list[str]]) -> Callable[[Csv], Iterator[Change]]:
     def find(table: Csv) -> Iterator[Change]:
-        yield table.made_of(words, [table.line(edit(table.header)), *table.lines[1:]])
+        yield table.made_of(defect, [table.line(edit(table.header)), *table.lines[1:]])
 
     return find
 
@@ -214,10 +214,10 @@ def _all_empty(table: Csv) -> Iterator[Change]:
 
 @_on_csv("one-distinct-value", 1)
 def _one_value(table: Csv) -> Iterator[Change]:
-    words, first = "has the same value everywhere in column", table.rows[0]
+    defect, first = "has the same value everywhere in column", table.rows[0]
     for column in range(len(table.header)):
         if len(table.rows) > 1 and all(column < len(row) for row in table.rows):
-            yield table.with_column(words, column, lambda cell, line, value=first[column]: value if line else cell)  # type: ignore[misc]
+            yield table.with_column(defect, column, lambda cell, line, value=first[column]: value if line else cell)  # type: ignore[misc]
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +231,7 @@ class Value:
     label: str
     level: int
     kinds: tuple[str, ...]
-    words: str
+    defect: str
     in_csv: Callable[[str], str] | None
     in_json: Callable[[Any], Any] | None
 
@@ -294,12 +294,14 @@ def _on_cells(value: Value) -> Callable[[Csv], Iterator[Change]]:
     def find(table: Csv) -> Iterator[Change]:
         columns = [column for column in range(len(table.header)) if table.kind(column) in value.kinds]
         last = len(table.rows) - 1
-        for column, index in dict.fromkeys([*((column, 0) for column in columns), *((each, last) for each in columns)]):
+        for column, index in dict.fromkeys(
+            [*((column, 0) for column in columns), *((column, last) for column in columns)]
+        ):
             row = table.rows[index]
             if column < len(row) and value.in_csv is not None:
                 cells = [*row[:column], value.in_csv(row[column]), *row[column + 1 :]]
                 name = table.header[column]
-                yield table.with_row(f"has {value.words} in column {name!r}, row {index + 1}", index, cells, name)
+                yield table.with_row(f"has {value.defect} in column {name!r}, row {index + 1}", index, cells, name)
 
     return find
 
@@ -360,7 +362,7 @@ def _documents(tree: Tree, path: str) -> Documents:
 
 
 def _on_json(
-    label: str, level: int, words: str, fits: Callable[[Any], bool], edits: Callable[[Any], Iterable[tuple[str, Any]]]
+    label: str, level: int, defect: str, fits: Callable[[Any], bool], edits: Callable[[Any], Iterable[tuple[str, Any]]]
 ) -> None:
     """Add a mutation of each value that `fits`. `edits` yields the touched key and the new value."""
 
@@ -370,8 +372,8 @@ def _on_json(
                 for key, new in edits(value) if fits(value) else ():
                     place = "/".join(map(str, (*keys, *([key] if key else [])))) or "document"
                     content = made(_replaced(document, keys, lambda _, new=new: new))  # type: ignore[misc]
-                    name = key or next((str(each) for each in reversed(keys) if isinstance(each, str)), "")
-                    yield Change(f"has {words.format(place=place)}{where}", {path: content}, name)
+                    name = key or next((str(step) for step in reversed(keys) if isinstance(step, str)), "")
+                    yield Change(f"has {defect.format(place=place)}{where}", {path: content}, name)
 
     entry(label, level, ".json", *LINES)(operator)
 
@@ -385,7 +387,7 @@ _on_json(
     1,
     "no key {place}",
     _filled(dict),
-    lambda value: [(key, {each: item for each, item in value.items() if each != key}) for key in reversed(value)],
+    lambda value: [(key, {name: item for name, item in value.items() if name != key}) for key in reversed(value)],
 )
 _on_json(
     "extra-key", 1, "an extra key, 'note', in {place}", _filled(dict), lambda value: [("", {**value, "note": "x"})]
@@ -411,22 +413,22 @@ def _add_values() -> None:
             _on_json(
                 value.label,
                 value.level,
-                f"{value.words} at {{place}}",
-                lambda found, kinds=kinds: _json_kind(found) in kinds,  # type: ignore[misc]
-                lambda found, edit=edit: [("", edit(found))],  # type: ignore[misc]
+                f"{value.defect} at {{place}}",
+                lambda value, kinds=kinds: _json_kind(value) in kinds,  # type: ignore[misc]
+                lambda value, edit=edit: [("", edit(value))],  # type: ignore[misc]
             )
 
 
 _add_values()
 
 
-def _on_lines(label: str, words: str, edit: Callable[[list[bytes]], list[bytes]]) -> None:
+def _on_lines(label: str, defect: str, edit: Callable[[list[bytes]], list[bytes]]) -> None:
     """Add a mutation of the lines of a JSON Lines file."""
 
     def operator(tree: Tree, path: str) -> Iterator[Change]:
         lines = [line.rstrip(b"\r\n") + b"\n" for line in tree[path].splitlines() if line.strip()]
         if lines:
-            yield Change(words, {path: b"".join(edit(lines))})
+            yield Change(defect, {path: b"".join(edit(lines))})
 
     entry(label, 1, *LINES)(operator)
 
@@ -460,23 +462,23 @@ def _on_parquet(label: str, find: Callable[[Any], Tables]) -> None:
             return
         try:
             table = arrow.parquet.read_table(arrow.BufferReader(tree[path]))
-            for words, changed, column in find(table):
+            for defect, changed, column in find(table):
                 target = arrow.BufferOutputStream()
                 rows = max(1, changed.num_rows // 2) if label == "row-groups" else None
                 arrow.parquet.write_table(changed, target, row_group_size=rows)
-                yield Change(words, {path: target.getvalue().to_pybytes()}, column)
+                yield Change(defect, {path: target.getvalue().to_pybytes()}, column)
         except (arrow.ArrowException, IndexError, ValueError, TypeError, OSError):  # no Parquet, or no such form
             return
 
     entry(label, 1, ".parquet")(operator)
 
 
-def _on_table(label: str, words: str, made: Callable[[Any], Any]) -> None:
+def _on_table(label: str, defect: str, made: Callable[[Any], Any]) -> None:
     """Add a mutation of the complete table, from which `made` makes another one."""
-    _on_parquet(label, lambda table: [(words, made(table), "")])
+    _on_parquet(label, lambda table: [(defect, made(table), "")])
 
 
-def _on_column(label: str, words: str, fits: Callable[[Any], bool], made: Callable[[Any], Any]) -> None:
+def _on_column(label: str, defect: str, fits: Callable[[Any], bool], made: Callable[[Any], Any]) -> None:
     """Add a mutation of one column. `fits` gets its type; `made` gets its values as an array, and returns a new
     array."""
 
@@ -485,7 +487,7 @@ def _on_column(label: str, words: str, fits: Callable[[Any], bool], made: Callab
             if fits(field.type):
                 values = made(table.column(number).combine_chunks())
                 changed = table.set_column(number, _arrow().field(field.name, values.type), values)
-                yield words.format(name=repr(field.name)), changed, field.name
+                yield defect.format(name=repr(field.name)), changed, field.name
 
     _on_parquet(label, find)
 

@@ -180,11 +180,11 @@ def _identity(path: Path) -> object:
 def _why_unused(name: str, shared: Session) -> str | None:
     module = shared.loaded.get(name)
     if module is not None:
-        declared = [each.name for each in (module.task, *module.workflows) if each is not None]
+        declared = [declaration.name for declaration in (module.task, *module.workflows) if declaration is not None]
         if declared:
             return f"module {name} declares {', '.join(declared)}"
         return f"module {name} declares no task" if module.is_passed_over else None
-    exists = name in sys.modules or any(found.name == name and found.file for found in find_modules([name]))
+    exists = name in sys.modules or any(module.name == name and module.file for module in find_modules([name]))
     return None if exists else f"there is no module {name}"
 
 
@@ -211,7 +211,7 @@ def _untried(task: TaskCover) -> Iterator[str]:
         yield f"{task.task}: its function never ran: declare an Example that completes, or use perago_run in a test"
     for guardrail in task.guardrails:
         tests = {"satisfied": guardrail.satisfied_by, "violated": guardrail.violated_by}
-        never = " or ".join(word for word, found in tests.items() if not found)
+        never = " or ".join(word for word, nodeids in tests.items() if not nodeids)
         if never:
             yield f"{task.task}: {guardrail.phase} guardrail {guardrail.rule} was never {never}"
 

@@ -38,7 +38,7 @@ def workflow_cases(workflow: Workflow[Any, Any], session: Session) -> Iterator[C
         path = workflow_snapshot(workflow, session.settings)
         file = SnapshotFile(path, "workflow", session.settings, "--perago-snapshot-dir", session.rerun_command)
         expected = canonical_json(workflow.definition()).encode()
-        session.add_snapshot(file.check(expected, lambda found: _differing(file, found, expected)))
+        session.add_snapshot(file.check(expected, lambda actual: _differing(file, actual, expected)))
 
     yield Case("wiring", "", wiring, location)
     yield Case("definition", "", definition, location)
@@ -72,7 +72,11 @@ def _run(workflow: Workflow[Any, Any], directory: Path, session: Session) -> Non
 def _result(ran: WorkflowRun, tree: Mapping[str, bytes]) -> AttemptResult:
     """The outcome of a workflow, for a comparison with the recorded one."""
     if ran.status != "COMPLETED":
-        reasons = [one.reason for one in ran.outcomes if one.reason and one.task["status"] != "COMPLETED_WITH_ERRORS"]
+        reasons = [
+            outcome.reason
+            for outcome in ran.outcomes
+            if outcome.reason and outcome.task["status"] != "COMPLETED_WITH_ERRORS"
+        ]
         return AttemptResult("failed", reasons[-1] if reasons else ran.reason or f"it is {ran.status}")
     files = {path: content for path, content in ran.tree.items() if tree.get(path) != content}
     return AttemptResult("completed", "", ran.result, files, frozenset(tree.keys() - ran.tree.keys()))
@@ -90,20 +94,20 @@ def _build(workflow: Workflow[Any, Any]) -> None:
         workflow._build()
     except WorkflowDefinitionError as error:
         summary = f"the wiring of workflow {workflow.name} has {count(len(error.problems), 'mistake')}"
-        raise CaseFailed(Cause.MISTAKE, summary, details=[str(one) for one in error.problems]) from None
+        raise CaseFailed(Cause.MISTAKE, summary, details=[str(problem) for problem in error.problems]) from None
 
 
-def _differing(file: SnapshotFile, found: bytes, expected: bytes) -> CaseFailed:
+def _differing(file: SnapshotFile, actual: bytes, expected: bytes) -> CaseFailed:
     """Build the failure for a snapshot that differs from the definition."""
     from perago.workflows.registered import classify_workflows
 
-    text, now = found.decode(errors="replace"), expected.decode()
+    text, now = actual.decode(errors="replace"), expected.decode()
     try:
         old = json.loads(text)
     except ValueError as error:
         return file.failed(f"the snapshot is not JSON: {error}", details=[file.diff(text, now), file.accept])
     new = json.loads(now)
-    changes = [printable(one.text) for one in classify_workflows(old, new)] if isinstance(old, dict) else []
+    changes = [printable(change.text) for change in classify_workflows(old, new)] if isinstance(old, dict) else []
     advice = ""
     if isinstance(old, dict) and old.get("version") == new["version"]:
         advice = "increase version= if this version is registered: running workflows keep the version that they have"

@@ -89,22 +89,26 @@ DEFECTS: dict[str, tuple[Any, dict[str, Any]]] = {
     "min_count is one too high": (
         RequireGlob,
         _judging(
-            lambda rule, found: (
-                Verdict(found.matched, "too few") if found.matched == rule.min_count and found.matched else found
+            lambda rule, verdict: (
+                Verdict(verdict.matched, "too few")
+                if verdict.matched == rule.min_count and verdict.matched
+                else verdict
             )
         ),
     ),
     "min_count is one too low": (
         RequireGlob,
-        _judging(lambda rule, found: Verdict(found.matched) if found.matched == rule.min_count - 1 else found),
+        _judging(lambda rule, verdict: Verdict(verdict.matched) if verdict.matched == rule.min_count - 1 else verdict),
     ),
     "max_count is one too low": (
         RequireGlob,
-        _judging(lambda rule, found: Verdict(found.matched, "too many") if found.matched == rule.max_count else found),
+        _judging(
+            lambda rule, verdict: Verdict(verdict.matched, "too many") if verdict.matched == rule.max_count else verdict
+        ),
     ),
     "max_count is one too high": (
         RequireGlob,
-        _judging(lambda rule, found: Verdict(found.matched) if found.matched - 1 == rule.max_count else found),
+        _judging(lambda rule, verdict: Verdict(verdict.matched) if verdict.matched - 1 == rule.max_count else verdict),
     ),
     "a directory is every name that begins like it": (RequireDir, {"evaluate": _begins}),
 }

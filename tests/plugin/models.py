@@ -53,7 +53,7 @@ class Everything(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     numbers: set[int]
-    words: frozenset[str] = frozenset()
+    labels: frozenset[str] = frozenset()
     pair: tuple[int, str]
     many: tuple[int, ...]
     price: decimal.Decimal
@@ -90,7 +90,7 @@ class Strict(BaseModel):
 
     when: datetime.datetime
     pair: tuple[int, int]
-    words: set[str]
+    labels: set[str]
 
 
 class Computed(BaseModel):
@@ -213,8 +213,8 @@ class Reshaped(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def take_the_old_name(cls, given: Any) -> Any:
-        return {"value": given["old"]} if "old" in given else given
+    def take_the_old_name(cls, document: Any) -> Any:
+        return {"value": document["old"]} if "old" in document else document
 
 
 class ReshapedInside(BaseModel):
@@ -222,8 +222,8 @@ class ReshapedInside(BaseModel):
 
     @field_validator("pet", mode="before")
     @classmethod
-    def take_the_old_name(cls, given: Any) -> Any:
-        return {"value": given["old"]}
+    def take_the_old_name(cls, document: Any) -> Any:
+        return {"value": document["old"]}
 
 
 TupleInAny = create_model("TupleInAny", value=(Any, (1, 2)))

@@ -48,9 +48,9 @@ def test_modules_are_named_on_the_command_line_or_in_the_ini_file(
     project: pytest.Pytester, arguments: list[str]
 ) -> None:
     expected = {*FIRST, *ids("other.py", "third"), "test_plain.py::test_plain"}
-    found = collected(project, *arguments)
-    assert set(found) == expected
-    assert len(found) == len(expected)
+    nodeids = collected(project, *arguments)
+    assert set(nodeids) == expected
+    assert len(nodeids) == len(expected)
 
 
 @pytest.mark.parametrize(
@@ -81,8 +81,10 @@ def test_tests_are_selected_like_written_ones(
     assert collected(project, *modules, *arguments) == expected
 
 
-@pytest.mark.parametrize("given", ["test_plain.py", "shop/workers/test_near-by.py"])
-def test_next_to_given_files_the_directories_of_modules_show_only_modules(project: pytest.Pytester, given: str) -> None:
+@pytest.mark.parametrize("argument", ["test_plain.py", "shop/workers/test_near-by.py"])
+def test_next_to_given_files_the_directories_of_modules_show_only_modules(
+    project: pytest.Pytester, argument: str
+) -> None:
     for name in ("shop/workers/test_near-by.py", "shop/test_above.py", "shop/workers/deep/test_below-it.py"):
         file = project.path / name
         file.parent.mkdir(exist_ok=True)
@@ -90,8 +92,8 @@ def test_next_to_given_files_the_directories_of_modules_show_only_modules(projec
     add_module(project, "shop.workers.deep.c", "third")
     tests = [*FIRST, *SECOND]
     tests += ids("shop/workers/deep/c.py", "third")
-    name = "test_plain" if given == "test_plain.py" else "test_one"
-    assert collected(project, "--perago-modules", "shop.workers", given) == [f"{given}::{name}", *tests]
+    name = "test_plain" if argument == "test_plain.py" else "test_one"
+    assert collected(project, "--perago-modules", "shop.workers", argument) == [f"{argument}::{name}", *tests]
 
 
 def test_each_module_next_to_given_files_is_collected_once(project: pytest.Pytester) -> None:
@@ -133,8 +135,8 @@ def test_modules_that_pytest_skips_are_collected_once_with_everything_else(
     (project.path / directory).mkdir()
     (project.path / "lib").rename(project.path / directory / "lib")
     monkeypatch.syspath_prepend(project.path / directory)
-    found = collected(project, "--perago-modules", "lib,other")
-    assert sorted(found) == sorted(
+    nodeids = collected(project, "--perago-modules", "lib,other")
+    assert sorted(nodeids) == sorted(
         [*ids(f"{directory}/lib/a.py", "fourth"), *ids("other.py", "third"), "test_plain.py::test_plain"]
     )
 
@@ -193,10 +195,10 @@ def test_a_broken_module_is_one_failing_test(pytester: pytest.Pytester) -> None:
     result = run(pytester, "--perago-modules", modules, "-o", "perago_import_timeout=0.5")
     result.assert_outcomes(passed=6, failed=len(BROKEN))
     output = result.stdout.str()
-    for name, (_, words, place), failure in zip(
+    for name, (_, message, place), failure in zip(
         names, BROKEN.values(), output.split("mistake in the task: ")[1:], strict=True
     ):
-        assert words.format(name=name) in failure
+        assert message.format(name=name) in failure
         assert f"{name}.py:{place}" in failure
         rerun = f"pytest -o perago_import_timeout=0.5 --perago-modules {name} '{name}.py::import[{name}]'"
         assert f"rerun: {rerun}" in failure
@@ -259,8 +261,8 @@ def test_another_project_named_perago_is_recognized(pytester: pytest.Pytester, u
     pytester.makeini(f"[pytest]\n{'perago_modules = shop' if uses == 'modules' else ''}\npythonpath = .\n")
     result = pytester.runpytest_subprocess(*QUIET, timeout=60)
     assert result.ret in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.TESTS_FAILED)
-    words = f"`import perago` finds another project of that name, in {pytester.path / 'perago'}"
-    assert words in result.stdout.str() + result.stderr.str()
+    message = f"`import perago` finds another project of that name, in {pytester.path / 'perago'}"
+    assert message in result.stdout.str() + result.stderr.str()
 
 
 def test_pytest_answers_questions_about_itself_in_a_project_with_a_broken_module(pytester: pytest.Pytester) -> None:
@@ -347,5 +349,5 @@ def test_tasks_of_one_name_are_distinguished_by_their_module(pytester: pytest.Py
     add_module(pytester, "shop.a", "same")
     add_module(pytester, "shop.b", "same")
     write_module(pytester, "checks.test_app", 'from perago.testing import task_tests\ntest_app = task_tests("shop")')
-    found = collected(pytester, "--perago-kinds", "run")
-    assert found == [f"checks/test_app.py::test_app::same@shop.{name}::run[two]" for name in "ab"]
+    nodeids = collected(pytester, "--perago-kinds", "run")
+    assert nodeids == [f"checks/test_app.py::test_app::same@shop.{name}::run[two]" for name in "ab"]

@@ -228,11 +228,11 @@ def test_state_that_changes_the_output_breaks_the_contract(pytester: pytest.Pyte
     result.stdout.fnmatch_lines(
         [
             line
-            for _, _, words in KEPT.values()
+            for _, _, change in KEPT.values()
             for line in (
                 "broken contract: case 'x': the second run in the same process had another output than the first, "
                 "so the module keeps state between calls",
-                f"  state       {words}",
+                f"  state       {change}",
                 "  first run   *",
                 "  second run  *",
             )
@@ -393,7 +393,7 @@ def work_under(watch: Watch, work: Callable[[], None], rounds: int) -> None:
 def test_a_destructor_without_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is waited for, but not for ever. What is raised in it is dropped, so the limit strikes again after it."""
     dropped: list[object] = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda told: dropped.append(told.exc_type))
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: dropped.append(unraisable.exc_type))
 
     class Endless:
         def __del__(self) -> None:

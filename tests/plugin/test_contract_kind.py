@@ -74,16 +74,16 @@ ONE_SIDE = [
 
 
 @pytest.mark.parametrize(
-    ("side", "model", "words"),
-    [*((side, model, words) for side in ("params", "result") for model, words in BOTH.items()), *ONE_SIDE],
+    ("side", "model", "summary"),
+    [*((side, model, summary) for side in ("params", "result") for model, summary in BOTH.items()), *ONE_SIDE],
 )
-def test_models_that_do_not_survive_json_break_the_contract(side: str, model: type[BaseModel], words: str) -> None:
+def test_models_that_do_not_survive_json_break_the_contract(side: str, model: type[BaseModel], summary: str) -> None:
     if side == "params":
         cause, text = failure_of(lambda: check_params(make_task(model), ()))
     else:
         cause, text = failure_of(lambda: check_result(make_task(m.Empty, model), ()))
     assert cause is Cause.CONTRACT
-    assert words in text
+    assert summary in text
 
 
 def test_params_that_cannot_be_made_are_a_skip_that_names_the_hook() -> None:
@@ -152,11 +152,11 @@ EXAMPLES: Mapping[str, tuple[Task, Cause, str]] = {
 }
 
 
-@pytest.mark.parametrize(("declared", "cause", "words"), EXAMPLES.values(), ids=EXAMPLES)
-def test_an_example_that_no_longer_fits_its_task_fails(declared: Task, cause: Cause, words: str) -> None:
-    found, text = failure_of(lambda: check_case(declared, case_of_example(declared, declared.examples[0])))
-    assert found is cause
-    assert words in text
+@pytest.mark.parametrize(("declared", "cause", "summary"), EXAMPLES.values(), ids=EXAMPLES)
+def test_an_example_that_no_longer_fits_its_task_fails(declared: Task, cause: Cause, summary: str) -> None:
+    actual_cause, text = failure_of(lambda: check_case(declared, case_of_example(declared, declared.examples[0])))
+    assert actual_cause is cause
+    assert summary in text
 
 
 READ: Mapping[str, tuple[type[BaseModel], dict[str, Any]]] = {
@@ -305,14 +305,14 @@ def test_edges_obey_their_schema(schema: dict[str, Any]) -> None:
 
 def test_samples_vary_every_field_reach_its_limits_and_are_the_same_every_time() -> None:
     first, again = sample_model(m.Everything), sample_model(m.Everything)
-    assert [sample.document for sample in first.found] == [sample.document for sample in again.found]
-    for name in first.found[0].document:
+    assert [sample.document for sample in first.samples] == [sample.document for sample in again.samples]
+    for name in first.samples[0].document:
         if name not in ("code", "pair"):  # one value fits the pattern; the pair is varied below
-            seen = {repr(sample.document.get(name)) for sample in first.found}
-            assert len(seen) > 1, name
-    assert {sample.document["pet"]["kind"] for sample in first.found} == {"cat", "dog"}
+            values = {repr(sample.document.get(name)) for sample in first.samples}
+            assert len(values) > 1, name
+    assert {sample.document["pet"]["kind"] for sample in first.samples} == {"cat", "dog"}
 
-    documents = [sample.document for sample in first.found]
+    documents = [sample.document for sample in first.samples]
     assert {document["naive"][-1] for document in documents} > {"Z", "9"}
     assert 2**53 + 1 in {document["pet"].get("lives") for document in documents}
     assert copy.deepcopy(documents) == documents

@@ -46,8 +46,8 @@ def write(pytester: pytest.Pytester, post: str, *names: str) -> None:
 def covered(pytester: pytest.Pytester, *arguments: str) -> dict[str, Any]:
     """The JSON of a run that passes."""
     run(pytester, *COVER, "--perago-cover-json=cover.json", *arguments)
-    found: dict[str, Any] = json.loads(Path(pytester.path, "cover.json").read_text())
-    return found
+    coverage: dict[str, Any] = json.loads(Path(pytester.path, "cover.json").read_text())
+    return coverage
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def covered(pytester: pytest.Pytester, *arguments: str) -> dict[str, Any]:
 def test_a_useless_guardrail_is_named(pytester: pytest.Pytester, post: str, expected: dict[str, str]) -> None:
     write(pytester, post)
     rules = covered(pytester)["tasks"][0]["guardrails"]
-    assert {each["rule"]: each["problems"] for each in rules if each["problems"]} == {
+    assert {rule["rule"]: rule["problems"] for rule in rules if rule["problems"]} == {
         rule: [problem] for rule, problem in expected.items()
     }
 
@@ -115,10 +115,10 @@ def test_an_empty_and_a_cut_off_file_need_a_guardrail_that_looks_into_it(
 ) -> None:
     """Of a guardrail of one's own no test is made, so no test has violated it: a point is missing."""
     write(pytester, post)
-    found = covered(pytester)
-    (file,) = found["tasks"][0]["files"]
+    coverage = covered(pytester)
+    (file,) = coverage["tasks"][0]["files"]
     assert (file["empty"], file["truncated"]) == (empty, truncated)
-    assert found["percent"] == percent
+    assert coverage["percent"] == percent
 
 
 def test_the_table_names_the_tests_with_their_verdicts(pytester: pytest.Pytester) -> None:

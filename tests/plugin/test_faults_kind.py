@@ -227,6 +227,6 @@ def test_own_guardrails_are_judged_under_the_same_conditions(pytester: pytest.Py
         text = file.read_text().replace('"free"', f'"{label}"')
         file.write_text(f"from work.rules_{name} import looks_good\n{text}")
     result = run(pytester, *FAULTS, "-k", "not retried", "-rf")
-    found = failed_tests(result)
-    assert found == {(label, label) for label in _GUARDRAILS}
+    failures = failed_tests(result)
+    assert failures == {(label, label) for label in _GUARDRAILS}
     result.stdout.fnmatch_lines([f"*the {phase} guardrail looks_good accepts files, and refuses the same files*"])

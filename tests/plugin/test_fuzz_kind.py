@@ -111,8 +111,8 @@ def test_an_example_of_hypothesis_is_found_again_by_its_seed(pytester: pytest.Py
     assert rerun[-1] == PREFIX
     again = fork(pytester, *without, *rerun[2:])
     again.assert_outcomes(failed=1)
-    found = [[line for line in lines if line.startswith("  keys")] for lines in (result.outlines, again.outlines)]
-    assert found[0] == found[1] != []
+    keys = [[line for line in lines if line.startswith("  keys")] for lines in (result.outlines, again.outlines)]
+    assert keys[0] == keys[1] != []
 
 
 @pytest.mark.usefixtures("no_database")

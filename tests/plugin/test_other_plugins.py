@@ -182,8 +182,8 @@ def test_randomly_keeps_the_tests_of_a_module_together(pytester: pytest.Pytester
             *("--perago-modules=work", "--perago-kinds=contract,run", "--collect-only", "-q"),
             *("-p", "no:conductor-agents-testing", f"--randomly-seed={seed}"),
         )
-        found = [line for line in result.outlines if "::" in line]
-        modules = [line.partition("::")[0] for line in found]
+        nodeids = [line for line in result.outlines if "::" in line]
+        modules = [line.partition("::")[0] for line in nodeids]
         assert [module for module, _ in itertools.groupby(modules)] == list(dict.fromkeys(modules))
-        orders.add(tuple(found))
+        orders.add(tuple(nodeids))
     assert len(orders) > 1

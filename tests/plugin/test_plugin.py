@@ -153,9 +153,9 @@ def test_active_it_imports_neither_hypothesis_nor_an_sdk_nor_a_server_and_writes
     pytester: pytest.Pytester,
 ) -> None:
     add_module(pytester, "work", "add")
-    found = modules_of(pytester, "--perago-modules", "work", "--perago-kinds", "contract,guardrail,run")
-    assert "perago" in found
-    assert not found & {"hypothesis", "lakefs", "lakefs_sdk", "conductor", "starlette", "uvicorn", "typer", "httpx"}
+    modules = modules_of(pytester, "--perago-modules", "work", "--perago-kinds", "contract,guardrail,run")
+    assert "perago" in modules
+    assert not modules & {"hypothesis", "lakefs", "lakefs_sdk", "conductor", "starlette", "uvicorn", "typer", "httpx"}
     names = {path.relative_to(pytester.path).as_posix() for path in pytester.path.rglob("*")}
     written = {name for name in names if "__pycache__" not in name and not name.startswith(("runpytest", "std"))}
     assert written == {"work.py", "conftest.py", "test_plain.py", "modules.txt"}
@@ -163,9 +163,9 @@ def test_active_it_imports_neither_hypothesis_nor_an_sdk_nor_a_server_and_writes
 
 def test_collecting_loads_neither_services_nor_hypothesis(pytester: pytest.Pytester) -> None:
     add_module(pytester, "work", "add")
-    found = modules_of(pytester, "--collect-only", "--perago-modules", "work", "--perago-kinds", "contract,fuzz,run")
-    assert "work" in found
-    assert not {name for name in found if name.startswith(("perago.embedded", "hypothesis"))}
+    modules = modules_of(pytester, "--collect-only", "--perago-modules", "work", "--perago-kinds", "contract,fuzz,run")
+    assert "work" in modules
+    assert not {name for name in modules if name.startswith(("perago.embedded", "hypothesis"))}
 
 
 # --------------------------------- options in docs/testing/reference.md, which WRITE_DOCS=1 writes
@@ -227,12 +227,12 @@ USAGE_ERRORS: dict[str, tuple[list[str], str]] = {
 }
 
 
-@pytest.mark.parametrize(("arguments", "words"), USAGE_ERRORS.values(), ids=USAGE_ERRORS)
+@pytest.mark.parametrize(("arguments", "message"), USAGE_ERRORS.values(), ids=USAGE_ERRORS)
 def test_a_wrong_option_is_a_usage_error_that_names_it(
-    pytester: pytest.Pytester, arguments: list[str], words: str
+    pytester: pytest.Pytester, arguments: list[str], message: str
 ) -> None:
     add_module(pytester, "shop.a", "first")
     result = run(pytester, "--perago-modules", "shop", *arguments)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: *"])
-    assert words in result.stderr.str()
+    assert message in result.stderr.str()

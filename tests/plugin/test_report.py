@@ -95,12 +95,12 @@ def test_the_report_shows_tasks_failures_guardrails_and_examples(shop: pytest.Py
 def check_nothing_is_fetched(page: Element, text: str) -> None:
     """Names and messages are text."""
     elements = [*page.walk()]
-    assert not {each.tag for each in elements} & {"script", "img", "link", "iframe", "i", "b", "form", "object"}
-    given = [each.attributes for each in elements]
-    assert not [name for attributes in given for name in attributes if name.startswith("on")]
-    links = [attributes[name] for attributes in given for name in ("href", "src") if name in attributes]
+    assert not {element.tag for element in elements} & {"script", "img", "link", "iframe", "i", "b", "form", "object"}
+    attribute_sets = [element.attributes for element in elements]
+    assert not [name for attributes in attribute_sets for name in attributes if name.startswith("on")]
+    links = [attributes[name] for attributes in attribute_sets for name in ("href", "src") if name in attributes]
     assert links
-    assert {*links} <= {f"#{attributes.get('id')}" for attributes in given}
+    assert {*links} <= {f"#{attributes.get('id')}" for attributes in attribute_sets}
     assert "default-src &#x27;none&#x27;" in text
     assert "prefers-color-scheme: dark" in text
     assert "http" not in re.sub(r"http-equiv", "", text)
@@ -200,7 +200,7 @@ def test_failures_errors_and_opt_outs_of_workers_are_reported_as_without_them(py
     )
     result.assert_outcomes(passed=11, failed=2, errors=1, skipped=5)
     output = result.stdout.str()
-    for words in (
+    for line in (
         "the function raised no",
         "hello",
         "loud",
@@ -209,7 +209,7 @@ def test_failures_errors_and_opt_outs_of_workers_are_reported_as_without_them(py
         "perago's own test code failed",
         "shop/c.py::third::contract[params]: known to be odd",
     ):
-        assert words in output
+        assert line in output
     report = (pytester.path / "report.xml").read_text()
     assert 'tests="19"' in report
     assert '<property name="perago_opt_out" value="known to be odd" />' in report

@@ -112,9 +112,9 @@ def test_a_failure_that_needs_two_mutations_is_found_by_the_search(
     write_tasks(pytester, {"pair": PAIR})
     result = run(pytester, *ROBUST, "-k", "files or search")
     result.assert_outcomes(passed=1, failed=1, deselected=1)
-    found = blocks(result)["pair"]
-    assert "LookupError" in found
-    assert len(re.findall(r"with ([\w-]+ \+ [\w-]+): ", found)) == 1
+    block = blocks(result)["pair"]
+    assert "LookupError" in block
+    assert len(re.findall(r"with ([\w-]+ \+ [\w-]+): ", block)) == 1
     monkeypatch.setenv("CI", "true")
     run(pytester, *ROBUST, "-k", "search").assert_outcomes(skipped=1, deselected=2)
 
@@ -160,8 +160,8 @@ def test_runs_with_other_hashes_another_order_and_workers_report_the_same(
     again = run_process(pytester, *ROUTINE, *more)
     first = run(pytester, *ROUTINE)
     texts = [
-        {name: text[text.index("mistake") : text.index("accept all")] for name, text in blocks(each).items()}
-        for each in (first, again)
+        {name: text[text.index("mistake") : text.index("accept all")] for name, text in blocks(result).items()}
+        for result in (first, again)
     ]
     assert texts[0] == texts[1]
     assert len(texts[0]) == 2
@@ -220,9 +220,9 @@ def test_a_task_needs_a_case_that_completes_and_a_recorded_one_will_do(pytester:
 
 
 def test_every_mutation_changes_the_tree_and_gives_the_same_each_time() -> None:
-    found = mutations_of(TREE, 3)
-    assert {mutation.label for mutation in found} >= set(CATALOGUE) - PARQUET_ONLY
-    for mutation in found:
+    mutations = mutations_of(TREE, 3)
+    assert {mutation.label for mutation in mutations} >= set(CATALOGUE) - PARQUET_ONLY
+    for mutation in mutations:
         change = apply(TREE, mutation)
         assert change is not None
         assert change.applied(TREE) != TREE
@@ -242,9 +242,9 @@ def test_parquet_mutations_are_valid_tables(rows: int, labels: set[str]) -> None
     table = arrow.table({"id": [1, 2], "value": [0.5, 1.5], "name": ["a", "b"]})
     parquet.write_table(table.slice(0, rows), target)
     tree = {"a.parquet": target.getvalue().to_pybytes()}
-    found = [mutation for mutation in mutations_of(tree, 1) if mutation.label != "empty-file"]
-    assert {mutation.label for mutation in found} >= labels
-    for mutation in found:
+    mutations = [mutation for mutation in mutations_of(tree, 1) if mutation.label != "empty-file"]
+    assert {mutation.label for mutation in mutations} >= labels
+    for mutation in mutations:
         change = apply(tree, mutation)
         assert change is not None
         for path, content in change.files.items():

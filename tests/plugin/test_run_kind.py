@@ -295,8 +295,8 @@ def test_perago_run_selects_the_executed_cases(pytester: pytest.Pytester, mode: 
             return [Example(id="hooked", params={}), {"value": 2}] if task.name == "free" else None
         """
     )
-    found = collected(pytester, *RUN, "-o", f"perago_run={mode}")
-    assert sorted(found) == sorted(f"work.py::free::{name}" for name in expected)
+    nodeids = collected(pytester, *RUN, "-o", f"perago_run={mode}")
+    assert sorted(nodeids) == sorted(f"work.py::free::{name}" for name in expected)
 
 
 def test_case_files_have_their_tree_next_to_or_inside_the_file(pytester: pytest.Pytester) -> None:
@@ -306,10 +306,10 @@ def test_case_files_have_their_tree_next_to_or_inside_the_file(pytester: pytest.
     tree.mkdir()
     (tree / "a.txt").write_text("12")
     write_case(pytester, "copy/größe [1] a::b", 'expect = "pre"\n[params]\ntarget = "x"\n[tree]\n"other.txt" = "1"\n')
-    found = collected(pytester, *RUN)
-    assert found == ["work.py::copy::run[beside]", "work.py::copy::run[größe [1] a::b]"]
+    nodeids = collected(pytester, *RUN)
+    assert nodeids == ["work.py::copy::run[beside]", "work.py::copy::run[größe [1] a::b]"]
     run(pytester, "--perago-modules", "work").assert_outcomes(passed=8)
-    run(pytester, "--perago-modules", "work", found[1]).assert_outcomes(passed=1)
+    run(pytester, "--perago-modules", "work", nodeids[1]).assert_outcomes(passed=1)
 
 
 def test_a_directory_of_cases_may_be_written_as_on_windows(pytester: pytest.Pytester) -> None:
@@ -351,7 +351,7 @@ def test_a_wrong_case_file_fails_alone(pytester: pytest.Pytester) -> None:
         write_case(pytester, f"copy/wrong{number}", text)
     result = run(pytester, *RUN)
     result.assert_outcomes(passed=1, failed=len(BROKEN_CASES))
-    result.stdout.fnmatch_lines([words for _, words in BROKEN_CASES.values()])
+    result.stdout.fnmatch_lines([message for _, message in BROKEN_CASES.values()])
 
 
 @pytest.mark.parametrize("name", ["", "linked.toml", "linked", "linked/a.txt", "linked/deep/a.txt"])

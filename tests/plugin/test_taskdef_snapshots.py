@@ -67,7 +67,7 @@ def test_it_has_the_bytes_that_extract_writes(project: pytest.Pytester) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "passed", "failed", "words"),
+    ("option", "passed", "failed", "line"),
     [
         ("--perago-update=new", 1, 1, "created tests/__taskdefs__/shop.b/second.json"),
         ("--perago-update=all", 2, 0, "updated tests/__taskdefs__/shop.a/first.build.json"),
@@ -75,13 +75,13 @@ def test_it_has_the_bytes_that_extract_writes(project: pytest.Pytester) -> None:
     ],
 )
 def test_an_update_writes_new_ones_or_all(
-    project: pytest.Pytester, option: str, passed: int, failed: int, words: str
+    project: pytest.Pytester, option: str, passed: int, failed: int, line: str
 ) -> None:
     run(project, *KIND, "-k", "first", "--perago-update").assert_outcomes(passed=1, deselected=1)
     change(snapshot(project), retryCount=9)
     result = run(project, *KIND, option)
     result.assert_outcomes(passed=passed, failed=failed)
-    assert words in result.outlines
+    assert line in result.outlines
     if failed:
         result.stdout.fnmatch_lines(
             ["--- tests/__taskdefs__/shop.a/first.build.json (snapshot)", "+++ the TaskDef now"]
@@ -106,7 +106,7 @@ def edit(old: str, new: str) -> Callable[[bytes], bytes]:
 
 
 @pytest.mark.parametrize(
-    ("damage", "words"),
+    ("damage", "reason"),
     [
         pytest.param(lambda content: content[:100], "in line ", id="torn"),
         pytest.param(lambda content: b"", "Expecting value in line 1, column 1", id="empty"),
@@ -145,7 +145,7 @@ def edit(old: str, new: str) -> Callable[[bytes], bytes]:
     ],
 )
 def test_a_damaged_or_edited_snapshot_fails_with_the_reason(
-    tmp_path: Path, pytestconfig: pytest.Config, damage: Callable[[bytes], bytes], words: str
+    tmp_path: Path, pytestconfig: pytest.Config, damage: Callable[[bytes], bytes], reason: str
 ) -> None:
     task = make_task()
     directory = tmp_path / "tests/__taskdefs__"
@@ -157,7 +157,7 @@ def test_a_damaged_or_edited_snapshot_fails_with_the_reason(
     path.write_bytes(damage(good))
     with pytest.raises(CaseFailed) as failure:
         check_snapshot(task, compared, shlex.quote)
-    assert words in str(failure.value)
+    assert reason in str(failure.value)
     assert "accept it: --perago-update=all" in str(failure.value)
     assert check_snapshot(task, updated, shlex.quote) == f"updated {compared.shown(path)}"
     assert path.read_bytes() == good
@@ -270,7 +270,7 @@ def test_a_full_run_reports_unused_files_and_the_command_that_removes_them(with_
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "told"),
+    ("arguments", "code", "lines"),
     [
         (["--perago-unused=warn"], pytest.ExitCode.OK, 1),
         (["-o", "perago_unused=warn"], pytest.ExitCode.OK, 1),
@@ -282,10 +282,10 @@ def test_a_full_run_reports_unused_files_and_the_command_that_removes_them(with_
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
 def test_the_effect_on_the_run_can_be_chosen(
-    with_unused: pytest.Pytester, arguments: list[str], code: pytest.ExitCode, told: int
+    with_unused: pytest.Pytester, arguments: list[str], code: pytest.ExitCode, lines: int
 ) -> None:
     result = run(with_unused, *KIND, *arguments)
-    assert (result.ret, len(unused(result))) == (code, told)
+    assert (result.ret, len(unused(result))) == (code, lines)
     fails = "unused=fail" in str(arguments) or "unused" not in str(arguments)
     assert ("error: unused files fail the run; --perago-unused=warn only lists them" in result.outlines) is fails
 
@@ -478,15 +478,15 @@ def test_readers_see_one_content_or_the_other_while_writers_take_turns(tmp_path:
     writers = [threading.Thread(target=write, args=[content]) for content in contents]
     for writer in writers:
         writer.start()
-    seen = {target.read_bytes()}
+    contents_read = {target.read_bytes()}
     while any(writer.is_alive() for writer in writers):
-        seen.add(target.read_bytes())
-    assert seen <= set(contents)
+        contents_read.add(target.read_bytes())
+    assert contents_read <= set(contents)
     assert list(tmp_path.rglob("*")) == [target.parent, target]
 
 
 @pytest.mark.parametrize(
-    ("obstacle", "words"),
+    ("obstacle", "obstruction"),
     [
         ("tests/__taskdefs__", "written"),
         ("tests/__taskdefs__/shop.b", "written"),
@@ -494,7 +494,7 @@ def test_readers_see_one_content_or_the_other_while_writers_take_turns(tmp_path:
     ],
 )
 def test_something_in_the_place_of_a_directory_or_file_is_a_failure_that_names_it(
-    project: pytest.Pytester, obstacle: str, words: str
+    project: pytest.Pytester, obstacle: str, obstruction: str
 ) -> None:
     (project.path / obstacle).parent.mkdir(parents=True, exist_ok=True)
     (project.path / obstacle).write_text("x")
@@ -502,7 +502,7 @@ def test_something_in_the_place_of_a_directory_or_file_is_a_failure_that_names_i
     result.assert_outcomes(failed=1, deselected=1)
     result.stdout.fnmatch_lines(
         [
-            f"broken contract: the snapshot of the TaskDef cannot be {words}: *",
+            f"broken contract: the snapshot of the TaskDef cannot be {obstruction}: *",
             "  snapshot  tests/__taskdefs__/shop.b/second.json",
         ]
     )

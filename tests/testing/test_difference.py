@@ -12,34 +12,34 @@ from perago.testing.differences import Digest, digest_of, explain, file_differen
 from .tasks_for_runner import Params, copy
 
 
-def told(path: str, before: bytes, after: bytes) -> tuple[str, tuple[str, ...]]:
-    found = file_difference(path, before, after)
-    assert found is not None
-    return found.summary, found.lines
+def summary_of(path: str, before: bytes, after: bytes) -> tuple[str, tuple[str, ...]]:
+    difference = file_difference(path, before, after)
+    assert difference is not None
+    return difference.summary, difference.lines
 
 
 def test_a_text_by_its_lines() -> None:
-    assert told("a.txt", b"one\ntwo\n", b"one\n2\n") == (
+    assert summary_of("a.txt", b"one\ntwo\n", b"one\n2\n") == (
         "1 line before, 1 line now",
         ("@@ -1,2 +1,2 @@", " one", "-two", "+2"),
     )
-    assert told("a.txt", b"one\n", b"one\r\n")[0] == "only the line ends differ"
+    assert summary_of("a.txt", b"one\n", b"one\r\n")[0] == "only the line ends differ"
 
 
 def test_a_table_by_row_and_column() -> None:
-    assert told("a.csv", b"x,y\n1,2\n3,4\n", b"x,y\n1,2\n3,5\n") == (
+    assert summary_of("a.csv", b"x,y\n1,2\n3,4\n", b"x,y\n1,2\n3,5\n") == (
         "1 of 2 rows differs, in column y",
         ("row 2, y: '4' → '5'",),
     )
-    assert told("a.csv", b"x\n1\n", b"x\n1\n2\n") == ("1 row before, 2 now; 0 removed, 1 added", ("+ ('2',)",))
-    assert told("a.csv", b"x\n1\n2\n", b"x\n2\n1\n")[0] == "the same rows in a different order"
-    assert told("a.csv", b"x\n1\n", b"y\n1\n")[0] == "without column x and with new column y"
+    assert summary_of("a.csv", b"x\n1\n", b"x\n1\n2\n") == ("1 row before, 2 now; 0 removed, 1 added", ("+ ('2',)",))
+    assert summary_of("a.csv", b"x\n1\n2\n", b"x\n2\n1\n")[0] == "the same rows in a different order"
+    assert summary_of("a.csv", b"x\n1\n", b"y\n1\n")[0] == "without column x and with new column y"
 
 
 def test_json_lines_and_broken_tables() -> None:
-    assert told("a.jsonl", b'{"a": 1}\n', b'{"a": 1.5}\n')[0] == "1 of 1 row differs, in column a"
-    assert told("a.csv", b"x,y\n1\n", b"x,y\n2\n")[0] == "1 line before, 1 line now"
-    assert told("a.jsonl", b"{", b"}")[0] == "1 line before, 1 line now"
+    assert summary_of("a.jsonl", b'{"a": 1}\n', b'{"a": 1.5}\n')[0] == "1 of 1 row differs, in column a"
+    assert summary_of("a.csv", b"x,y\n1\n", b"x,y\n2\n")[0] == "1 line before, 1 line now"
+    assert summary_of("a.jsonl", b"{", b"}")[0] == "1 line before, 1 line now"
 
 
 def test_parquet_by_row_and_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,23 +48,23 @@ def test_parquet_by_row_and_column(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for name, value in (("before", 2), ("after", 3)):
         parquet.write_table(pyarrow.table({"x": [1, value], "s": ["a", "b"]}), tmp_path / name)
 
-    found = file_difference("t.parquet", tmp_path / "before", tmp_path / "after")
-    assert found is not None
-    assert (found.summary, found.columns) == ("1 of 2 rows differs, in column x", ("x",))
+    difference = file_difference("t.parquet", tmp_path / "before", tmp_path / "after")
+    assert difference is not None
+    assert (difference.summary, difference.columns) == ("1 of 2 rows differs, in column x", ("x",))
     monkeypatch.setattr("perago.testing.differences.MOST_CELLS", 3)
-    found = file_difference("t.parquet", tmp_path / "before", tmp_path / "after")
-    assert found is not None
-    assert "md5" in found.summary
+    difference = file_difference("t.parquet", tmp_path / "before", tmp_path / "after")
+    assert difference is not None
+    assert "md5" in difference.summary
 
 
 def test_other_bytes_by_size_and_digest() -> None:
-    summary, lines = told("a.bin", b"\0\1", b"\0\1\2")
+    summary, lines = summary_of("a.bin", b"\0\1", b"\0\1\2")
     assert summary.startswith("2 bytes before, 3 bytes now; md5 ")
     assert lines == ()
     known = Digest(1, "0" * 32)
-    found = file_difference("a.txt", known, b"x")
-    assert found is not None
-    assert "md5 000000000000… before" in found.summary
+    difference = file_difference("a.txt", known, b"x")
+    assert difference is not None
+    assert "md5 000000000000… before" in difference.summary
     assert file_difference("a.txt", digest_of(b"x"), b"x") is None
 
 
@@ -72,8 +72,8 @@ def test_files_that_come_and_go(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"same")
 
-    found = tree_differences({"a": b"1", "b": file, "bad\nname": b"1"}, {"b": b"same", "c": b"12"})
-    assert [str(one) for one in found] == [
+    differences = tree_differences({"a": b"1", "b": file, "bad\nname": b"1"}, {"b": b"same", "c": b"12"})
+    assert [str(difference) for difference in differences] == [
         "a: no longer exists",
         "bad\nname: no longer exists",
         "c: is new, 2 bytes",
@@ -81,9 +81,9 @@ def test_files_that_come_and_go(tmp_path: Path) -> None:
 
 
 def test_hidden_characters_are_spelled_out_and_long_differences_cut() -> None:
-    _, lines = told("a.txt", b"\x1b[31mred\n", b"")
+    _, lines = summary_of("a.txt", b"\x1b[31mred\n", b"")
     assert lines[-1] == "-⟨U+001B⟩[31mred"
-    _, many = told("a.txt", b"".join(b"%d\n" % number for number in range(100)), b"")
+    _, many = summary_of("a.txt", b"".join(b"%d\n" % number for number in range(100)), b"")
     assert many[-1] == "… and 61 more lines"
 
 
@@ -128,9 +128,9 @@ def test_an_outcome_without_a_commit_says_why_it_has_no_tree(run: TaskRunner) ->
 
 
 def explained(left: object, right: object) -> list[str]:
-    found = explain(left, right)
-    assert found is not None
-    return found
+    explanation = explain(left, right)
+    assert explanation is not None
+    return explanation
 
 
 def test_a_difference_is_reported_by_file_and_by_row_or_line() -> None:

@@ -93,13 +93,13 @@ def failure(run: TaskRunner, *branches: Branch, **options: Any) -> list[str]:
 
 
 def test_results_are_in_the_order_of_the_branches(run: TaskRunner) -> None:
-    found = run.race((clean, Edit(drop=["raw/a.csv"])), (measure, Edit(put={"c.csv": "3"})), clean, tree=TREE)
-    assert found.results == (
+    outcome = run.race((clean, Edit(drop=["raw/a.csv"])), (measure, Edit(put={"c.csv": "3"})), clean, tree=TREE)
+    assert outcome.results == (
         {"files": ["b.csv"]},
         {"files": ["a.csv", "b.csv", "c.csv"]},
         {"files": ["a.csv", "b.csv"]},
     )
-    assert found.tree == {"raw/b.csv": b"2", "raw/c.csv": b"3"}
+    assert outcome.tree == {"raw/b.csv": b"2", "raw/c.csv": b"3"}
 
 
 def test_each_order_is_played_one_after_the_other_and_overtaken(
@@ -209,7 +209,7 @@ def test_results_that_differ_between_orders_are_shown(run: TaskRunner) -> None:
 
 
 @pytest.mark.parametrize(
-    ("branches", "error", "words"),
+    ("branches", "error", "message"),
     [
         ([clean], ValueError, "run by 2 to 4 branches, not by 1"),
         ([clean] * 5, ValueError, "a race of 5 branches has 240 runs: 120 orders, each in two ways. Race at most 4"),
@@ -221,8 +221,8 @@ def test_results_that_differ_between_orders_are_shown(run: TaskRunner) -> None:
         ([clean, (clean, TREE.keys())], TypeError, "branch 2 is not a branch"),
     ],
 )
-def test_an_invalid_race_is_refused(run: TaskRunner, branches: list[Any], error: type[Exception], words: str) -> None:
-    with pytest.raises(error, match=words):
+def test_an_invalid_race_is_refused(run: TaskRunner, branches: list[Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
         run.race(*branches, tree=TREE)
     assert CALLS == []
 

@@ -120,11 +120,11 @@ REFUSED: dict[str, tuple[Callable[[TaskRunner], object], type[Exception], str]] 
 }
 
 
-@pytest.mark.parametrize(("call", "error", "words"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize(("call", "error", "message"), REFUSED.values(), ids=REFUSED)
 def test_an_impossible_call_is_refused_where_it_is_written(
-    run: TaskRunner, call: Callable[[TaskRunner], object], error: type[Exception], words: str
+    run: TaskRunner, call: Callable[[TaskRunner], object], error: type[Exception], message: str
 ) -> None:
-    with pytest.raises(error, match=words):
+    with pytest.raises(error, match=message):
         call(run)
 
 
@@ -154,10 +154,10 @@ def test_nothing_stays_on_disk() -> None:
 def test_a_failure_shows_the_end_of_a_long_log_and_the_traceback(run: TaskRunner) -> None:
     outcome = run(count, {"failures": 1})
     assert 'raise TaskFailed("not yet")' in str(outcome)
-    told = str(replace(outcome, log=tuple(f"line {number}" for number in range(1_000)))).splitlines()
-    assert told[0] == "runner.count FAILED: not yet"
-    assert told[1:3] == ["  log  ... 980 earlier lines", "       line 980"]
-    assert told[21] == "       line 999"
+    lines = str(replace(outcome, log=tuple(f"line {number}" for number in range(1_000)))).splitlines()
+    assert lines[0] == "runner.count FAILED: not yet"
+    assert lines[1:3] == ["  log  ... 980 earlier lines", "       line 980"]
+    assert lines[21] == "       line 999"
 
 
 # ----------------------------------------------------------------------------------- interruptions
@@ -213,10 +213,10 @@ def test_a_function_that_continues_too_long_is_reported_with_the_reaction_of_a_w
     assert outcome.notes == ("The function continued for 45 s after that. A worker ends its process after 30 s.",)
 
 
-@pytest.mark.parametrize(("at", "n", "words"), [("log", 1, "cancel at log 1"), (500, 1, "cancel after 500 s")])
-def test_an_interruption_that_never_comes_fails_the_test(run: TaskRunner, at: str, n: int, words: str) -> None:
+@pytest.mark.parametrize(("at", "n", "reason"), [("log", 1, "cancel at log 1"), (500, 1, "cancel after 500 s")])
+def test_an_interruption_that_never_comes_fails_the_test(run: TaskRunner, at: str, n: int, reason: str) -> None:
     run.cancel(at=at, n=n)  # type: ignore[arg-type]
-    with pytest.raises(AssertionError, match=f"the test could {words}. Until then .* called .*progress 10"):
+    with pytest.raises(AssertionError, match=f"the test could {reason}. Until then .* called .*progress 10"):
         run(poll, tree={})
 
 

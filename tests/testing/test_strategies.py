@@ -70,16 +70,16 @@ def test_a_violating_tree_breaks_one_rule_and_only_its_consequences(tree: Tree) 
 @given(trees(SPEC))
 def test_every_tree_can_be_built_and_read_back(tree: Tree) -> None:
     with build(tree) as root:
-        found = {
+        paths = {
             path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file() and not path.is_symlink()
         }
         links = [path for path in root.rglob("*") if path.is_symlink()]
-    assert {path for path in found if "linked/" not in path} >= sizes_of(tree).keys()
+    assert {path for path in paths if "linked/" not in path} >= sizes_of(tree).keys()
     assert len(links) == sum(isinstance(content, Symlink) for content in tree.values())
 
 
 def test_near_trees_of_a_few_examples_are_on_both_sides_and_at_the_limits_of_each_rule() -> None:
-    seen: set[tuple[Guardrail, bool]] = set()
+    verdicts: set[tuple[Guardrail, bool]] = set()
     counts: set[int] = set()
     kinds: set[str] = set()
 
@@ -87,13 +87,13 @@ def test_near_trees_of_a_few_examples_are_on_both_sides_and_at_the_limits_of_eac
     @given(near_trees(SPEC))
     def collect(tree: Tree) -> None:
         files = sizes_of(tree)
-        seen.update((rule, judge_tree(rule, tree).satisfied) for rule in SPEC.pre)
+        verdicts.update((rule, judge_tree(rule, tree).satisfied) for rule in SPEC.pre)
         counts.add(judge(SPEC.pre[2], files).matched)
         kinds.update(type(content).__name__ for content in tree.values())
         kinds.update("hidden" for path in files if "/." in path)
 
     collect()
-    assert seen == {(rule, verdict) for rule in SPEC.pre for verdict in (True, False)}
+    assert verdicts == {(rule, verdict) for rule in SPEC.pre for verdict in (True, False)}
     assert counts >= {1, 2, 3, 4}
     assert kinds - {"bytes"} == {"str", "NoneType", "Symlink", "hidden"}
 
@@ -160,16 +160,16 @@ def picky(params: Picky) -> Result:
 
 
 def test_params_vary_within_the_bounds_of_the_model() -> None:
-    seen: list[Many] = []
+    values: list[Many] = []
 
     @settings(FEW, phases=[Phase.generate])
     @given(params(many))
     def collect(value: Many) -> None:
-        seen.append(value)
+        values.append(value)
 
     collect()
-    assert len({value.number for value in seen}) > 2
-    assert len({value.text for value in seen}) > 5
+    assert len({value.number for value in values}) > 2
+    assert len({value.text for value in values}) > 5
 
 
 def test_params_that_cannot_be_made_skip_the_test_and_name_the_hook() -> None:

@@ -181,8 +181,8 @@ def test_no_alarm_is_false_and_no_tree_is_larger_than_need_be(seed: int) -> None
             tree = smallest_tree(rules)
         except Undecided:
             continue
-        except Contradiction as found:
-            culprits = found.rules
+        except Contradiction as error:
+            culprits = error.rules
         else:
             assert holds(rules, tree)
             assert smallest is None or len(tree) <= len(smallest)
@@ -263,12 +263,15 @@ def test_a_rule_about_files_outside_of_the_view_is_a_contradiction() -> None:
 
 
 def test_two_rules_about_one_table_are_broken_one_at_a_time_where_that_is_possible() -> None:
-    every, one = require_table("sales/*.csv", columns={"id": int}), require_table("sales/2024.csv", columns={"n": str})
-    assert smallest_tree([every, one]) == {"sales/2024.csv": "id,n,filled\n1,text 0,1\n"}
-    tree = violating_tree(every, [every, one], "no-column")
-    assert [judge_tree(rule, tree).satisfied for rule in (every, one)] == [False, True]
+    every, narrow = (
+        require_table("sales/*.csv", columns={"id": int}),
+        require_table("sales/2024.csv", columns={"n": str}),
+    )
+    assert smallest_tree([every, narrow]) == {"sales/2024.csv": "id,n,filled\n1,text 0,1\n"}
+    tree = violating_tree(every, [every, narrow], "no-column")
+    assert [judge_tree(rule, tree).satisfied for rule in (every, narrow)] == [False, True]
     with pytest.raises(Undecided, match="no content was found"):
-        violating_tree(one, [every, one], "broken")
+        violating_tree(narrow, [every, narrow], "broken")
 
 
 @pytest.mark.parametrize(
@@ -384,9 +387,9 @@ REFUSED_ZIPS: dict[str, tuple[Callable[[Path], Path], str]] = {
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-@pytest.mark.parametrize(("make", "words"), REFUSED_ZIPS.values(), ids=REFUSED_ZIPS)
-def test_a_zip_with_anything_wrong_is_refused(tmp_path: Path, make: Callable[[Path], Path], words: str) -> None:
-    with pytest.raises(BadTree, match=words):
+@pytest.mark.parametrize(("make", "message"), REFUSED_ZIPS.values(), ids=REFUSED_ZIPS)
+def test_a_zip_with_anything_wrong_is_refused(tmp_path: Path, make: Callable[[Path], Path], message: str) -> None:
+    with pytest.raises(BadTree, match=message):
         tree_of(make(tmp_path / "tree.zip"))
 
 
@@ -407,9 +410,9 @@ def test_a_source_that_gives_no_tree_is_refused(tmp_path: Path) -> None:
         (({"a": 5},), BadTree, "'a': the content must be text, bytes, a Symlink or None, not int"),
         ((3,), TypeError, "not int"),
     ]
-    for given, error, words in sources:
-        with pytest.raises(error, match=words):
-            tree_of(*given)
+    for arguments, error, message in sources:
+        with pytest.raises(error, match=message):
+            tree_of(*arguments)
 
 
 def test_a_builder_builds_several_trees_and_removes_all() -> None:

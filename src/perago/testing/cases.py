@@ -193,17 +193,17 @@ def check_case(task: Task, case: RunCase) -> None:
 def _check_params(task: Task, case: RunCase) -> bool:
     payload = {"params": dict(case.params)}
     try:
-        found = parse_input(task, payload if task.workspace is None else {**payload, "workspace": _WORKSPACE})
+        task_input = parse_input(task, payload if task.workspace is None else {**payload, "workspace": _WORKSPACE})
     except InvalidInput as error:
         if case.expect == "terminal":
             return False
         facts = ("expected", f"a valid {task.params_model.__name__}"), ("actual", "\n".join(error.problems))
         raise CaseFailed(Cause.CONTRACT, f"the params of {case.label!r} are not valid", *facts) from None
-    if found.ignored:  # the case tests something else than it says
+    if task_input.ignored:  # the case tests something else than it says
         raise CaseFailed(
             Cause.MISTAKE,
             f"the params of {case.label!r} set what {task.params_model.__name__} ignores",
-            ("ignored", "\n".join(found.ignored)),
+            ("ignored", "\n".join(task_input.ignored)),
             ("fix", 'correct or remove it; with ConfigDict(extra="forbid") a workflow that sends it fails, too'),
         )
     return True
@@ -231,10 +231,10 @@ def _check_tree(spec: WorkspaceSpec, case: RunCase, tree: Mapping[str, str | byt
             ("by", str(view)),
             ("fix", "correct the globs of the workspace, or remove the files from the case"),
         )
-    seen = {path: content for path, content in tree.items() if view.sees(path)}
-    directories = [path for path, content in seen.items() if content is None]
-    found = evaluate(spec.pre, Listing(sizes_of(seen), directories), phase=Phase.PRE)
-    violated = [finding.message for finding in found if not finding.satisfied]
+    visible = {path: content for path, content in tree.items() if view.sees(path)}
+    directories = [path for path, content in visible.items() if content is None]
+    findings = evaluate(spec.pre, Listing(sizes_of(visible), directories), phase=Phase.PRE)
+    violated = [finding.message for finding in findings if not finding.satisfied]
     contents_decide = any(isinstance(rule, ContentGuardrail) for rule in spec.pre)
     if case.expect == "pre" and not violated and not contents_decide:
         summary = f"{case.label!r} expects a pre guardrail to be violated, but its tree satisfies all"
@@ -283,9 +283,11 @@ class Record:
 def recorded_cases(directory: Path, task_name: str) -> tuple[Path, ...]:
     """Return the case directories of a task, sorted. A directory with a case file next to it is the tree of that
     case."""
-    found = (directory / task_name).glob(f"*/{CASE}")
-    directories = (file.parent for file in found if not file.parent.name.startswith("."))
-    return tuple(sorted(one for one in directories if not one.with_name(f"{one.name}.toml").exists()))
+    files = (directory / task_name).glob(f"*/{CASE}")
+    directories = (file.parent for file in files if not file.parent.name.startswith("."))
+    return tuple(
+        sorted(directory for directory in directories if not directory.with_name(f"{directory.name}.toml").exists())
+    )
 
 
 def read_recorded_case(directory: Path) -> tuple[RunCase, Record]:
@@ -301,10 +303,10 @@ def read_recorded_case(directory: Path) -> tuple[RunCase, Record]:
         raise InvalidCase(f"{file} is not JSON: {error}") from None
     if not isinstance(document, dict) or not isinstance(document.get("params"), dict):
         raise InvalidCase(f"{file}: must be an object with params, which are an object")
-    if (found := document.get("perago.format", FORMAT)) != FORMAT:
+    if (file_format := document.get("perago.format", FORMAT)) != FORMAT:
         writer = document.get("perago.version", "a later version")
         fix = f"perago {__version__} reads format {FORMAT}; install {writer}, or capture the attempt again"
-        raise InvalidCase(f"{file} has format {found}, written by perago {writer}: {fix}")
+        raise InvalidCase(f"{file} has format {file_format}, written by perago {writer}: {fix}")
     unknown = sorted(set(document) - _RECORDED_KEYS)
     if unknown:
         raise InvalidCase(f"{file}: unknown key {unknown[0]!r}; a case has {', '.join(sorted(_RECORDED_KEYS))}")
@@ -344,14 +346,14 @@ def write_outcome(directory: Path, now: AttemptResult) -> None:
     replace_file(file, case_text(document).encode())
 
 
-def outcome_fields(found: AttemptResult) -> dict[str, Any]:
+def outcome_fields(attempt: AttemptResult) -> dict[str, Any]:
     """Return the result of an attempt in the form of `case.json`."""
-    fields: dict[str, Any] = {"expect": found.ending}
-    if found.ending == "completed":
-        digests = {path: digest_of(content) for path, content in sorted(found.files.items())}
-        fields["result"] = found.result
+    fields: dict[str, Any] = {"expect": attempt.ending}
+    if attempt.ending == "completed":
+        digests = {path: digest_of(content) for path, content in sorted(attempt.files.items())}
+        fields["result"] = attempt.result
         fields["published"] = {path: {"size": digest.size, "md5": digest.md5} for path, digest in digests.items()}
-        fields["removed"] = sorted(found.removed)
+        fields["removed"] = sorted(attempt.removed)
     return fields
 
 
@@ -387,20 +389,20 @@ def _recorded_tree(directory: Path) -> Mapping[str, Any]:
 def _published(directory: Path, document: Mapping[str, Any]) -> Mapping[str, Content | Digest] | None:
     """Return the published files: those in the case directory, and digests of the others."""
     listed = document.get("published")
-    kept = _recorded_tree(directory / PUBLISHED)  # also if nothing is compared: an update of the case writes there
+    recorded = _recorded_tree(directory / PUBLISHED)  # also if nothing is compared: an update of the case writes there
     if listed is None:
         return None
     where = f"{directory / CASE}: published"
     if not isinstance(listed, dict):
         raise InvalidCase(f"{where} must map paths to size and md5")
-    strange = sorted(path for path, content in kept.items() if path not in listed and content is not None)
+    strange = sorted(path for path, content in recorded.items() if path not in listed and content is not None)
     if strange:
         raise InvalidCase(f"{where} does not have {quoted(strange[0])}, which is in {PUBLISHED}/")
-    found: dict[str, Content | Digest] = {}
+    published: dict[str, Content | Digest] = {}
     for path, facts in listed.items():
         known = facts if isinstance(facts, dict) else {}
         if not isinstance(known.get("size"), int) or not isinstance(known.get("md5"), str):
             raise InvalidCase(f"{where}: {quoted(path)} must have a size and an md5")
-        content = kept.get(path)
-        found[path] = content if isinstance(content, bytes) else Digest(known["size"], known["md5"])
-    return found
+        content = recorded.get(path)
+        published[path] = content if isinstance(content, bytes) else Digest(known["size"], known["md5"])
+    return published

@@ -101,9 +101,9 @@ class VirtualConductor(InMemoryConductor):
     def _standing(self) -> str:
         workflows = (self.workflow(workflow_id, include_tasks=False) for workflow_id in self.workflow_ids())
         return ", ".join(
-            f"workflow {found['workflowId']} is {found['status']}"
-            + (f" ({found['reasonForIncompletion']})" if found.get("reasonForIncompletion") else "")
-            for found in workflows
+            f"workflow {workflow['workflowId']} is {workflow['status']}"
+            + (f" ({workflow['reasonForIncompletion']})" if workflow.get("reasonForIncompletion") else "")
+            for workflow in workflows
         )
 
 

@@ -98,12 +98,12 @@ class PathSet:
     @lru_cache(maxsize=1024)
     def matching(cls, pattern: str, below: str = "") -> PathSet:
         """Return the set of the paths that a glob matches below a directory, whose name is literal."""
-        found = [*cls.only(f"{below}/").places] if below else []
+        places = [*cls.only(f"{below}/").places] if below else []
         *directories, last = pattern.split("/")
         for name in directories:
-            found += _DIRECTORIES if name == "**" else [*_name_places(name), Place(Kind.EXACTLY, "/")]
-        found += [*_DIRECTORIES, Place(Kind.STAR)] if last == "**" else _name_places(last)
-        return cls(tuple(found))
+            places += _DIRECTORIES if name == "**" else [*_name_places(name), Place(Kind.EXACTLY, "/")]
+        places += [*_DIRECTORIES, Place(Kind.STAR)] if last == "**" else _name_places(last)
+        return cls(tuple(places))
 
     @cached_property
     def start(self) -> State:
@@ -112,8 +112,8 @@ class PathSet:
 
     def after(self, state: State, character: str) -> State:
         """The state after one more character; empty if no path of the set continues like this."""
-        found = self._known.get((state, character))
-        if found is None:
+        following = self._known.get((state, character))
+        if following is None:
             reached = []
             for number in state:
                 if number < len(self.places):
@@ -122,8 +122,8 @@ class PathSet:
                         reached.append(number - 1)
                     elif place.takes(character):
                         reached.append(number if place.kind in (Kind.STAR, Kind.IN_DIRECTORY) else number + 1)
-            found = self._known[state, character] = self._reaching(reached)
-        return found
+            following = self._known[state, character] = self._reaching(reached)
+        return following
 
     def ends(self, state: State) -> bool:
         """Whether a path may end here."""
@@ -152,18 +152,18 @@ class PathSet:
 
     def _reaching(self, numbers: Iterable[int]) -> State:
         """Return the places, and the places that can be reached from them without a character."""
-        found: set[int] = set()
+        reachable: set[int] = set()
         pending = list(numbers)
         while pending:
             number = pending.pop()
-            if number not in found:
-                found.add(number)
+            if number not in reachable:
+                reachable.add(number)
                 kind = self.places[number].kind if number < len(self.places) else None
                 if kind is Kind.STAR:
                     pending.append(number + 1)
                 elif kind is Kind.DIRECTORIES:
                     pending.append(number + 2)
-        return frozenset(found)
+        return frozenset(reachable)
 
 
 _DIRECTORIES = [Place(Kind.DIRECTORIES), Place(Kind.IN_DIRECTORY)]
@@ -171,7 +171,7 @@ _DIRECTORIES = [Place(Kind.DIRECTORIES), Place(Kind.IN_DIRECTORY)]
 
 def _name_places(segment: str) -> list[Place]:
     """The places of one path segment of a glob."""
-    found: list[Place] = []
+    places: list[Place] = []
     position = 0
     while position < len(segment):
         character = segment[position]
@@ -179,16 +179,16 @@ def _name_places(segment: str) -> list[Place]:
         first_member = position + 2 if segment[position + 1 : position + 2] == "!" else position + 1
         end = segment.find("]", first_member + 1) + 1 if character == "[" else 0
         if character == "*":
-            found.append(Place(Kind.STAR))
+            places.append(Place(Kind.STAR))
         elif character == "?":
-            found.append(Place(Kind.ONE_OF, "?"))
+            places.append(Place(Kind.ONE_OF, "?"))
         elif end:
-            found.append(Place(Kind.ONE_OF, segment[position:end]))
+            places.append(Place(Kind.ONE_OF, segment[position:end]))
             position = end - 1
         else:
-            found.append(Place(Kind.EXACTLY, character))
+            places.append(Place(Kind.EXACTLY, character))
         position += 1
-    return found
+    return places
 
 
 class Paths:
@@ -244,9 +244,9 @@ class Paths:
                 yielded.add(path)
                 yield path
 
-    def are_all(self, found: Iterable[str]) -> bool:
+    def are_all(self, paths: Iterable[str]) -> bool:
         """Whether the yielded paths are complete, without representing others."""
-        return not any(self._stand_ins.intersection(path) for path in found)
+        return not any(self._stand_ins.intersection(path) for path in paths)
 
     def _shortest_first(self) -> Iterator[str]:
         pending: list[tuple[int, int, str, str, _Node]] = []
@@ -283,14 +283,14 @@ class Paths:
 
     def _explored(self) -> Iterator[tuple[_Node, set[_Node]]]:
         """Yield every node, and those that follow it."""
-        found, pending = {self._start}, deque([self._start])
+        states, pending = {self._start}, deque([self._start])
         while pending:
             node = pending.popleft()
             following = {after for letter in self._probes if (after := self._after(node, letter))}
             yield node, following
-            pending.extend(following - found)
-            found |= following
-            if len(found) > _MOST_STATES:
+            pending.extend(following - states)
+            states |= following
+            if len(states) > _MOST_STATES:
                 raise Undecided(TOO_INTRICATE)
 
     def _after(self, node: _Node, letter: str) -> _Node | None:
@@ -507,7 +507,7 @@ def table_for(rules: Sequence[RequireTable]) -> str | bytes | None:
     Raises:
         NoSuchTable: no such table exists.
     """
-    tables = [each.rule for each in rules]
+    tables = [constraint.rule for constraint in rules]
     if len({(table.format, table.delimiter) for table in tables}) > 1:
         return None
     least = max(table.min_rows or 0 for table in tables)
@@ -538,13 +538,13 @@ def table_for(rules: Sequence[RequireTable]) -> str | bytes | None:
 def contradictory_tables(rules: Iterable[Guardrail]) -> Iterator[tuple[Guardrail, Guardrail, str]]:
     """Yield pairs of contradicting table rules, with the reason. Every file of the second rule is also one of the
     first."""
-    for one, other in itertools.permutations([rule for rule in rules if isinstance(rule, RequireTable)], 2):
+    for first, other in itertools.permutations([rule for rule in rules if isinstance(rule, RequireTable)], 2):
         try:
-            table_for([one, other])
+            table_for([first, other])
         except NoSuchTable as reason:
-            mine, theirs = (path_set(FileSelection(pattern=rule.pattern)) for rule in (one, other))
+            mine, theirs = (path_set(FileSelection(pattern=rule.pattern)) for rule in (first, other))
             if not Paths([theirs], [mine]).exist():
-                yield one, other, str(reason)
+                yield first, other, str(reason)
 
 
 def _fewest(rule: TableRule) -> int:

@@ -89,8 +89,8 @@ def explain(left: object, right: object) -> list[str] | None:
         sides = [(sign, _bytes(tree[path])) for sign, tree in (("+", published), ("-", expected)) if path in tree]
         now, before = sides[0][1], sides[-1][1]
         if isinstance(before, bytes) and isinstance(now, bytes) and now != before:
-            found = file_difference(path, before, now, ("expected", "published"))
-            lines += [f"~ {found}", *(f"  {line}" for line in (found.lines if found else ()))]
+            difference = file_difference(path, before, now, ("expected", "published"))
+            lines += [f"~ {difference}", *(f"  {line}" for line in (difference.lines if difference else ()))]
         else:
             lines += [f"{sign} {visible(path)}: {described(content)}" for sign, content in sides]
     return [*lines, f"and {len(paths) - _MOST_FILES:,} more files"] if len(paths) > _MOST_FILES else lines
@@ -211,17 +211,17 @@ def _number(value: Any) -> Any:
 def _table_lines(path: str, data: bytes) -> list[str] | None:
     """Return the columns and the rows; None if the file is not a table, or too large. Parquet needs the extra
     `tables`."""
-    suffix, found = suffix_of(path), read_table(path, data, most_rows=MOST_ROWS)
-    if found is None:
+    suffix, table = suffix_of(path), read_table(path, data, most_rows=MOST_ROWS)
+    if table is None:
         return None
     if suffix not in DELIMITERS:
-        columns = ", ".join(f"{name}: {kind}" for name, kind in zip(found.columns or (), found.types, strict=True))
-        shown = (json.dumps(_number(row), sort_keys=True, ensure_ascii=False, default=str) for row in found.rows)
-        return ["JSON Lines" if found.columns is None else columns, *shown]
+        columns = ", ".join(f"{name}: {kind}" for name, kind in zip(table.columns or (), table.types, strict=True))
+        shown = (json.dumps(_number(row), sort_keys=True, ensure_ascii=False, default=str) for row in table.rows)
+        return ["JSON Lines" if table.columns is None else columns, *shown]
     lines = io.StringIO()
     rows = (
         [repr(_number(float(text))) if _FLOAT.fullmatch(text) else text for text in row]
-        for row in (found.columns or (), *found.rows)
+        for row in (table.columns or (), *table.rows)
     )
     csv.writer(lines, delimiter=DELIMITERS[suffix], lineterminator="\n").writerows(rows)
     return lines.getvalue().split("\n")[:-1]
@@ -251,10 +251,10 @@ class FileDifference:
 
 def _table_in(path: str, content: bytes) -> tuple[tuple[str, ...], list[tuple[Any, ...]]] | None:
     """Return the columns and rows of a table, by the suffix of its path; None if it has none, or irregular rows."""
-    found = read_table(path, content, most_cells=MOST_CELLS)
-    if found is None:
+    table = read_table(path, content, most_cells=MOST_CELLS)
+    if table is None:
         return None
-    columns, rows = found.columns, found.rows
+    columns, rows = table.columns, table.rows
     if columns is None:
         if not rows or not all(isinstance(row, dict) for row in rows):
             return None
@@ -277,13 +277,13 @@ def _table_difference(path: str, old: bytes, new: bytes, sides: tuple[str, str])
         return None
     (old_columns, old_rows), (columns, rows) = before, after
     if old_columns != columns:
-        gone = [name for name in old_columns if name not in columns]
-        come = [name for name in columns if name not in old_columns]
-        words = [f"without column {listing(gone)}"] if gone else []
-        words += [f"with new column {listing(come)}"] if come else []
-        summary = " and ".join(words) or "the columns have a different order"
+        removed = [name for name in old_columns if name not in columns]
+        added = [name for name in columns if name not in old_columns]
+        changes = [f"without column {listing(removed)}"] if removed else []
+        changes += [f"with new column {listing(added)}"] if added else []
+        summary = " and ".join(changes) or "the columns have a different order"
         lines = [f"- {', '.join(old_columns)}", f"+ {', '.join(columns)}"]
-        return FileDifference(path, summary, _short(lines), tuple(gone + come))
+        return FileDifference(path, summary, _short(lines), tuple(removed + added))
     then, now = Counter(map(repr, old_rows)), Counter(map(repr, rows))
     if len(old_rows) != len(rows):
         removed, added = list((then - now).elements()), list((now - then).elements())
@@ -302,19 +302,19 @@ def _other_values(
 ) -> FileDifference:
     """Compare as many rows of the same columns, one by one."""
     lines: list[str] = []
-    found: dict[str, None] = {}
+    names: dict[str, None] = {}
     differing = 0
     for number, (old, new) in enumerate(zip(before, after, strict=True), start=1):
         cells = [cell for cell in zip(columns, old, new, strict=True) if repr(cell[1]) != repr(cell[2])]
-        found.update(dict.fromkeys(name for name, _, _ in cells))
+        names.update(dict.fromkeys(name for name, _, _ in cells))
         differing += bool(cells)
         if differing <= _SHOWN_ROWS:
             lines += [f"row {number:,}, {name}: {_cut(repr(then))} → {_cut(repr(now))}" for name, then, now in cells]
     if differing > _SHOWN_ROWS:
         lines.append(f"… and {count(differing - _SHOWN_ROWS, 'more row')}")
-    verb, which = "differs" if differing == 1 else "differ", "column" if len(found) == 1 else "columns"
-    summary = f"{differing:,} of {count(len(before), 'row')} {verb}, in {which} {listing(list(found))}"
-    return FileDifference(path, summary, _short(lines), tuple(found))
+    verb, which = "differs" if differing == 1 else "differ", "column" if len(names) == 1 else "columns"
+    summary = f"{differing:,} of {count(len(before), 'row')} {verb}, in {which} {listing(list(names))}"
+    return FileDifference(path, summary, _short(lines), tuple(names))
 
 
 def _cut(text: str) -> str:
@@ -370,8 +370,8 @@ def tree_differences(
             yield FileDifference(path, "no longer exists")
         elif path not in before:
             yield FileDifference(path, f"is new, {size(digest_of(after[path]).size)}")
-        elif (found := file_difference(path, before[path], after[path])) is not None:
-            yield found
+        elif (difference := file_difference(path, before[path], after[path])) is not None:
+            yield difference
 
 
 def file_difference(
@@ -386,11 +386,11 @@ def file_difference(
     if old == new:
         return None
     if max(old.size, new.size) <= most_compared(path):
-        then, now = (each.read_bytes() if isinstance(each, Path) else each for each in (before, after))
+        then, now = (content.read_bytes() if isinstance(content, Path) else content for content in (before, after))
         if isinstance(then, bytes) and isinstance(now, bytes):
-            found = _table_difference(path, then, now, sides) or _text_difference(path, then, now, sides)
-            if found is not None:
-                return found
+            difference = _table_difference(path, then, now, sides) or _text_difference(path, then, now, sides)
+            if difference is not None:
+                return difference
     sizes = f"{size(old.size)} {sides[0]}, {size(new.size)} {sides[1]}"
     digests = f"md5 {old.md5[:_SHOWN_DIGITS]}… {sides[0]}, {new.md5[:_SHOWN_DIGITS]}… {sides[1]}"
     return FileDifference(path, f"{sizes}; {digests}")
@@ -408,9 +408,9 @@ def _text_difference(path: str, old: bytes, new: bytes, sides: tuple[str, str]) 
     lines = list(islice(unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=1), 2, None))
     if not lines:
         return FileDifference(path, "only the line ends differ")
-    gone = sum(line.startswith("-") for line in lines)
+    removed = sum(line.startswith("-") for line in lines)
     come = sum(line.startswith("+") for line in lines)
-    return FileDifference(path, f"{count(gone, 'line')} {sides[0]}, {count(come, 'line')} {sides[1]}", _short(lines))
+    return FileDifference(path, f"{count(removed, 'line')} {sides[0]}, {count(come, 'line')} {sides[1]}", _short(lines))
 
 
 def _short(lines: Sequence[str]) -> tuple[str, ...]:
@@ -521,7 +521,7 @@ def _steady_reason(reason: str) -> str:
     return " ".join(_UNSTEADY.sub("…", reason).split())[:_REASON_COMPARED]
 
 
-def with_untouched(one: AttemptResult, other: AttemptResult, tree: Mapping[str, Content]) -> AttemptResult:
+def with_untouched(result: AttemptResult, other: AttemptResult, tree: Mapping[str, Content]) -> AttemptResult:
     """Add to `one` those files of the tree that it left alone and `other` wrote."""
-    paths = other.files.keys() - one.files.keys() - one.removed
-    return replace(one, files={**one.files, **{path: tree[path] for path in paths & tree.keys()}})
+    paths = other.files.keys() - result.files.keys() - result.removed
+    return replace(result, files={**result.files, **{path: tree[path] for path in paths & tree.keys()}})

@@ -53,8 +53,8 @@ def instances(rule: Guardrail) -> tuple[str, ...]:
     """Return paths that the rule probably counts, including odd ones: with no or several directories for `**`, with
     names that begin with a dot, with stars that match nothing."""
     paths = _paths(rule)
-    found = [paths.example(star, between) for star in ("a", ".a", "", "a b") for between in _BETWEEN]
-    return tuple(dict.fromkeys(path for path in found if is_path(path)))
+    candidates = [paths.example(star, between) for star in ("a", ".a", "", "a b") for between in _BETWEEN]
+    return tuple(dict.fromkeys(path for path in candidates if is_path(path)))
 
 
 def amounts(rule: Guardrail) -> tuple[int, ...]:
@@ -68,7 +68,7 @@ def amounts(rule: Guardrail) -> tuple[int, ...]:
 def contents(rule: Guardrail) -> tuple[str | bytes, ...]:
     """Return the contents of files in trees for the rule: in good trees first, then in those that break it."""
     constraints = [constraint_of(rule), *(way for ways in violations_of(rule).values() for way in ways)]
-    return tuple(dict.fromkeys(each.content for each in constraints if each.content is not None))
+    return tuple(dict.fromkeys(constraint.content for constraint in constraints if constraint.content is not None))
 
 
 def lookalikes(rule: Guardrail, likeness: Likeness) -> tuple[Planting, ...]:

@@ -144,8 +144,8 @@ class Outcome:
     @property
     def output(self) -> Mapping[str, Any]:
         """The output that Conductor has."""
-        found: Mapping[str, Any] = self.task.get("outputData", {})
-        return found
+        output: Mapping[str, Any] = self.task.get("outputData", {})
+        return output
 
     @property
     def result(self) -> Any:

@@ -197,25 +197,25 @@ class Racers:
         if numbers[0] == failed:
             return f"{self._names[failed]} failed before any other task had published"
         verb = "published" if _published(run.ended[numbers[0]]) else "ran"
-        told = [f"{self._names[numbers[0]]} {verb} first"]
-        told += [f"then {self._names[number]}{' failed' if number == failed else ''}" for number in numbers[1:]]
-        return ", ".join(told) + (" (all were staged before the first merge)" if run.overtaken else "")
+        steps = [f"{self._names[numbers[0]]} {verb} first"]
+        steps += [f"then {self._names[number]}{' failed' if number == failed else ''}" for number in numbers[1:]]
+        return ", ".join(steps) + (" (all were staged before the first merge)" if run.overtaken else "")
 
     def _difference(self, runs: Sequence[_Run]) -> str | None:
         """Describe the first run whose outcome differs from that of the first run."""
         first = runs[0]
         for run in runs[1:]:
             both = (first, run)
-            for number, (one, other) in enumerate(zip(first.results, run.results, strict=True)):
-                if one != other:
-                    told = (f"  {self._course(each)}: {each.results[number]!r}" for each in both)
-                    return "\n".join([f"the result of {self._names[number]} differs", *told, _SAME_INPUT])
+            for number, (result, other) in enumerate(zip(first.results, run.results, strict=True)):
+                if result != other:
+                    lines = (f"  {self._course(racing)}: {racing.results[number]!r}" for racing in both)
+                    return "\n".join([f"the result of {self._names[number]} differs", *lines, _SAME_INPUT])
             keys = changed_paths(first.tree, run.tree)
             if keys:
-                told = (line for each in both for line in self._contents(each, keys[:_MOST_LISTED]))
+                lines = (line for racing in both for line in self._contents(racing, keys[:_MOST_LISTED]))
                 more = f" and {len(keys) - _MOST_LISTED} more" if len(keys) > _MOST_LISTED else ""
                 paths = ", ".join(repr(key.removeprefix(self.prefix)) for key in keys[:_MOST_LISTED])
-                return "\n".join([f"the published trees differ: {paths}{more}", *told, _SAME_INPUT])
+                return "\n".join([f"the published trees differ: {paths}{more}", *lines, _SAME_INPUT])
         return None
 
     def _contents(self, run: _Run, keys: Sequence[str]) -> Iterator[str]:
@@ -362,7 +362,7 @@ class TaskRunner:
         task = task_of(function)
         if delivery is None:
             delivery = self.deliver(function, params, tree=tree, ref=ref, controls=controls)
-        elif any(given is not None for given in (params, tree, ref, controls)):
+        elif any(argument is not None for argument in (params, tree, ref, controls)):
             raise TypeError("a delivery has its params, its tree and its controls already")
         return self._attempt(task, delivery, report=report)
 
@@ -509,14 +509,14 @@ class TaskRunner:
         """
         __tracebackhide__ = True
         runner = WorkflowRunner(workflow, functions)
-        given = runner.input_of(sent_params(params or {}))
+        workflow_input = runner.input_of(sent_params(params or {}))
         if orders != 1:
             if lost:
                 raise TypeError("give orders or lost, not both")
-            return runner.run_in_orders(_keys(tree or {}, ""), given, orders)
+            return runner.run_in_orders(_keys(tree or {}, ""), workflow_input, orders)
         ref = self._ref_of(tree, "")  # this chooses the repository
         block = workspace_block(self._repository, BRANCH, ref)
-        return runner.run(self._services, self._repository, {"workspace": block, **given}, lost)
+        return runner.run(self._services, self._repository, {"workspace": block, **workflow_input}, lost)
 
     # ----------------------------------------------------- in the middle of the function
 
@@ -568,8 +568,8 @@ class TaskRunner:
             LookupError: nothing ran before, or the task has no workspace.
         """
         prefix = _prefix(self._known_task())
-        found = self._services.tree(ref, repository=self._repository)
-        return PublishedTree({key.removeprefix(prefix): found[key] for key in found if key.startswith(prefix)})
+        contents = self._services.tree(ref, repository=self._repository)
+        return PublishedTree({key.removeprefix(prefix): contents[key] for key in contents if key.startswith(prefix)})
 
     def commit(self, tree: TreeSource, message: str = "Another client's commit") -> str:
         """Commit files to the branch of the last run, as another client would. Return the commit id.
@@ -618,12 +618,12 @@ class TaskRunner:
 
 def _keys(tree: TreeSource, prefix: str) -> dict[str, str | bytes | None]:
     """The objects of the tree by their keys in the repository."""
-    found: dict[str, str | bytes | None] = {}
+    contents: dict[str, str | bytes | None] = {}
     for path, content in tree_of(tree).items():
         if isinstance(content, Symlink):
             raise BadTree(f"{path!r} is a symlink: lakeFS cannot hold one; build it with perago_tree instead")
-        found[prefix + path] = content
-    return found
+        contents[prefix + path] = content
+    return contents
 
 
 def _prefix(task: Task) -> str:

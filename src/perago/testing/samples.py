@@ -53,7 +53,7 @@ class Sample:
 class Samples:
     """The samples; none if `problem` says why."""
 
-    found: tuple[Sample, ...]
+    samples: tuple[Sample, ...]
     problem: str | None = None
 
 
@@ -362,8 +362,8 @@ def random_private(left: Any, right: Any) -> str | None:
             if not _equal(mine[name], other[name]):
                 return name
     parts = _parts(right)
-    found = (random_private(part, parts[key]) for key, part in _parts(left).items() if key in parts)
-    return next(filter(None, found), None)
+    fields = (random_private(part, parts[key]) for key, part in _parts(left).items() if key in parts)
+    return next(filter(None, fields), None)
 
 
 def _parts(value: Any) -> Mapping[Any, Any]:
@@ -462,7 +462,7 @@ def lookalike_problem(model: type[BaseModel], *, by_alias: bool) -> str | None:
     """
     models = [kind for _, kind in types_in(model) if issubclass(kind, BaseModel)]
     for parent in models[:_MOST_MODELS]:
-        samples = sample_model(parent).found
+        samples = sample_model(parent).samples
         if not samples or round_trip_problem(parent, samples[0].value, by_alias=by_alias) is not None:
             continue
         for name, field in parent.model_fields.items():
@@ -477,9 +477,9 @@ def lookalike_problem(model: type[BaseModel], *, by_alias: bool) -> str | None:
 
 def _problem(parent: type[BaseModel], plain: BaseModel, name: str, member: Any, *, by_alias: bool) -> str | None:
     """Return the member after a round trip through the field; None also if the field does not accept it unchanged."""
-    given = {each: getattr(plain, each) for each in parent.model_fields} | {name: member}
+    fields = {field: getattr(plain, field) for field in parent.model_fields} | {name: member}
     try:
-        value = parent.model_validate(given, by_alias=False, by_name=True)
+        value = parent.model_validate(fields, by_alias=False, by_name=True)
     except Exception:  # noqa: BLE001 - a validator of the author refuses it in any way
         return None
     if _kind(getattr(value, name)) is not _kind(member):
@@ -518,7 +518,7 @@ def _member_values(annotation: Any) -> Iterator[Any]:
 def _made(member: Any) -> Iterator[Any]:
     """A few values of one member."""
     if isinstance(member, type) and issubclass(member, BaseModel):
-        yield from (sample.value for sample in sample_model(member).found[:_MOST_VALUES])
+        yield from (sample.value for sample in sample_model(member).samples[:_MOST_VALUES])
         return
     try:
         adapter = TypeAdapter(member)

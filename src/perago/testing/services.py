@@ -237,8 +237,8 @@ class InMemoryServices:
         with self.interruptions.attempt(delivery) as running:
 
             def call(task: Task, workspace: Path | None, params: BaseModel, current: Current) -> Returned | Raised:
-                with running.function(current) as seen:
-                    ended = self._call(task, workspace, params, seen)
+                with running.function(current) as watched:
+                    ended = self._call(task, workspace, params, watched)
                 if isinstance(heard, _Lines):
                     heard.traceback = ended.traceback if isinstance(ended, Raised) else ""
                 return ended
@@ -265,15 +265,15 @@ class InMemoryServices:
 
     def tree(self, ref: str = BRANCH, *, repository: str = REPOSITORY) -> dict[str, bytes]:
         """Return the committed workspace at `ref`, without the hooks in `_lakefs_actions/`."""
-        found = self.lakefs.tree(repository, f"{ref}@" if ref == BRANCH else ref)
-        return {key: content for key, content in found.items() if not key.startswith("_lakefs_actions/")}
+        contents = self.lakefs.tree(repository, f"{ref}@" if ref == BRANCH else ref)
+        return {key: content for key, content in contents.items() if not key.startswith("_lakefs_actions/")}
 
     def _reader(self, delivery: Delivery, prefix: str) -> Callable[[str], PublishedTree]:
         """Reads the workspace of a delivery at a commit."""
 
         def read(ref: str) -> PublishedTree:
-            found = self.tree(ref, repository=delivery.input["workspace"]["repository"])
-            return PublishedTree({key[len(prefix) :]: found[key] for key in found if key.startswith(prefix)})
+            contents = self.tree(ref, repository=delivery.input["workspace"]["repository"])
+            return PublishedTree({key[len(prefix) :]: contents[key] for key in contents if key.startswith(prefix)})
 
         return read
 

@@ -140,7 +140,7 @@ def params(
     generated = sample_model(model)
     known = [
         *known_params(task, (*provided_params(task.name), *provided)),
-        *(sample.document for sample in generated.found),
+        *(sample.document for sample in generated.samples),
     ]
     options = _from_schema(model)
     if known:
@@ -265,12 +265,12 @@ Written: TypeAlias = str | PurePosixPath | PureWindowsPath
 
 def trees(rules: Rules, *, phase: Phase = "pre") -> st.SearchStrategy[Tree]:
     """Generate trees that satisfy the rules, that break them, and that are at their limits."""
-    wanted = _rules(rules, phase)
-    options = [near_trees(wanted)]
+    rules_of_phase = _rules(rules, phase)
+    options = [near_trees(rules_of_phase)]
     with contextlib.suppress(Contradiction, Undecided):
-        options.append(satisfying_trees(wanted))
+        options.append(satisfying_trees(rules_of_phase))
     with contextlib.suppress(Contradiction, Undecided):
-        options.append(violating_trees(wanted))
+        options.append(violating_trees(rules_of_phase))
     return st.one_of(options)
 
 
@@ -281,9 +281,9 @@ def satisfying_trees(rules: Rules, *, phase: Phase = "pre") -> st.SearchStrategy
         Contradiction: no such tree exists.
         Undecided: the rules are too complex.
     """
-    wanted = _rules(rules, phase)
+    rules_of_phase = _rules(rules, phase)
     view = _view(rules)
-    return _grown([smallest_tree(wanted, _view=view)], wanted, view)
+    return _grown([smallest_tree(rules_of_phase, _view=view)], rules_of_phase, view)
 
 
 def violating_trees(rules: Rules, *, phase: Phase = "pre") -> st.SearchStrategy[Tree]:
@@ -293,15 +293,15 @@ def violating_trees(rules: Rules, *, phase: Phase = "pre") -> st.SearchStrategy[
         Contradiction: no rule can be violated.
         Undecided: the rules are too complex.
     """
-    wanted, view = _rules(rules, phase), _view(rules)
+    rules_of_phase, view = _rules(rules, phase), _view(rules)
     seeds = []
-    for rule in wanted:
+    for rule in rules_of_phase:
         for violation in violations_of(rule):
             with contextlib.suppress(Contradiction):
-                seeds.append(entangled_violation(rule, wanted, violation, view=view))
+                seeds.append(entangled_violation(rule, rules_of_phase, violation, view=view))
     if not seeds:
-        raise Contradiction(wanted, "no tree breaks any rule")
-    return _grown(seeds, wanted, view)
+        raise Contradiction(rules_of_phase, "no tree breaks any rule")
+    return _grown(seeds, rules_of_phase, view)
 
 
 @st.composite
@@ -315,20 +315,20 @@ def near_trees(draw: st.DrawFn, rules: Rules, *, phase: Phase = "pre", _folding:
         phase: the phase of the rules, if there are two.
         _folding: the names that the disk treats as the same.
     """
-    wanted = _rules(rules, phase)
+    rules_of_phase = _rules(rules, phase)
     plan = TreePlan(_folding)
-    for rule in wanted:
+    for rule in rules_of_phase:
         options = instances(rule)
         number = min(draw(st.sampled_from(amounts(rule))), len(options))
         chosen = st.lists(st.sampled_from(options), min_size=number, max_size=number, unique=True) if options else _NONE
         for path in draw(chosen):
             plan.add(path, draw(_content(rule)))
     for likeness in _drawn_likenesses(draw):
-        for rule in draw(st.lists(st.sampled_from(wanted), min_size=1, unique=True)) if wanted else ():
+        for rule in draw(st.lists(st.sampled_from(rules_of_phase), min_size=1, unique=True)) if rules_of_phase else ():
             for path, content in lookalikes(rule, likeness):
                 plan.add(path, content)
-    last = draw(st.one_of(st.none(), st.sampled_from(wanted))) if wanted else None
-    counted = [rule for rule in wanted if constraint_of(rule).most != 0 and not constraint_of(rule).files.name]
+    last = draw(st.one_of(st.none(), st.sampled_from(rules_of_phase))) if rules_of_phase else None
+    counted = [rule for rule in rules_of_phase if constraint_of(rule).most != 0 and not constraint_of(rule).files.name]
     for rule in (*counted, *([last] if last else [])):
         plan.bring_to(rule, draw(st.sampled_from(amounts(rule))))
     return dict(plan.tree)
@@ -369,7 +369,7 @@ _NONE: st.SearchStrategy[list[str]] = st.just([])
 
 def _drawn_likenesses(draw: st.DrawFn) -> list[Likeness]:
     chosen = draw(st.lists(st.booleans(), min_size=len(Likeness), max_size=len(Likeness)))
-    return [likeness for likeness, wanted in zip(Likeness, chosen, strict=True) if wanted]
+    return [likeness for likeness, is_drawn in zip(Likeness, chosen, strict=True) if is_drawn]
 
 
 def _view(rules: Rules) -> View:
@@ -393,8 +393,8 @@ _CONTROL = ("\0", "\n", "\t", "\x1b", "\x7f", "\u0085", "\ud800")
 @st.composite
 def guardrail_paths(draw: st.DrawFn, near: Sequence[str] = ()) -> tuple[Written, str]:
     """Draw a valid path in some spelling, with its canonical form; sometimes one of `near`."""
-    one = st.sampled_from(near or _DEFAULT).map(lambda path: path.split("/"))
-    names = draw(st.one_of(one, st.lists(st.sampled_from(_NAMES), min_size=1)))
+    near_path = st.sampled_from(near or _DEFAULT).map(lambda path: path.split("/"))
+    names = draw(st.one_of(near_path, st.lists(st.sampled_from(_NAMES), min_size=1)))
     canonical = "/".join(names)
     spellings: list[Written] = [
         canonical,

@@ -213,7 +213,7 @@ def _read_zip(path: Path) -> dict[str, str | bytes | Symlink | None]:
 
 def _check_zip(path: Path, entries: Iterable[zipfile.ZipInfo]) -> None:
     """Refuse the complete archive, because one hostile name means that no other name can be trusted."""
-    total, seen = 0, set()
+    total, names = 0, set()
     for entry in entries:
         name, mode = entry.orig_filename, entry.external_attr >> 16
         problem = _name_problem(name.removesuffix("/")) or _foreign_problem(name)
@@ -221,11 +221,11 @@ def _check_zip(path: Path, entries: Iterable[zipfile.ZipInfo]) -> None:
             problem = "it is a link or not a regular file"
         if entry.flag_bits & 0x1:
             problem = "it is encrypted"
-        if name in seen:
+        if name in names:
             problem = "it occurs twice"
         if problem is not None:
             raise BadTree(f"{path}: {name!r}: {problem}")
-        seen.add(name)
+        names.add(name)
         total += entry.file_size
     if total > MAX_ZIP_BYTES:
         raise BadTree(f"{path} holds {total:,} bytes, but at most {MAX_ZIP_BYTES:,} are unpacked")

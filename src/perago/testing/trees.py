@@ -67,15 +67,15 @@ def smallest_tree(
         Contradiction: no such tree exists.
         Undecided: the rules are too complex.
     """
-    wanted = constraints_of(rules)
+    constraints = constraints_of(rules)
     where = (key_prefix, _view)
-    found = _smallest(tuple(wanted.values()), *where)
-    if found is None:
-        culprits = _culprits(wanted, lambda part: _smallest(part, *where) is None)
+    placement = _smallest(tuple(constraints.values()), *where)
+    if placement is None:
+        culprits = _culprits(constraints, lambda part: _smallest(part, *where) is None)
         raise Contradiction(tuple(culprits), _why(tuple(culprits.values())))
-    for *pair, reason in contradictory_tables(wanted):
+    for *pair, reason in contradictory_tables(constraints):
         raise Contradiction(pair, reason)
-    return _filled(found, list(wanted.values()), dict.fromkeys(wanted, True))
+    return _filled(placement, list(constraints.values()), dict.fromkeys(constraints, True))
 
 
 def satisfying_trees(
@@ -96,8 +96,8 @@ def satisfying_trees(
         fuller.append(replace(bounds, least=1))
     for constraint in fuller:
         with contextlib.suppress(Undecided):
-            if (found := _smallest((constraint,), key_prefix, view)) is not None:
-                trees.append(_filled(found, [constraint], {rule: True}))
+            if (placement := _smallest((constraint,), key_prefix, view)) is not None:
+                trees.append(_filled(placement, [constraint], {rule: True}))
     return trees
 
 
@@ -134,9 +134,9 @@ def violating_tree(
     problem: Undecided | None = None
     for broken in possible[violation]:
         try:
-            found = _smallest((broken, *others.values()), *where)
-            if found is not None:
-                return _filled(found, constraints, expected, broken)
+            placement = _smallest((broken, *others.values()), *where)
+            if placement is not None:
+                return _filled(placement, constraints, expected, broken)
         except Undecided as undecided:
             problem = undecided
     if problem is not None:
@@ -238,7 +238,11 @@ def _areas(sets: Sequence[PathSet], nowhere: Sequence[PathSet], view: View) -> l
         chosen: list[list[int]] = [[]]
         for number in range(len(sets)):
             grown = [[*inside, number] for inside in chosen]
-            chosen += [each for each in grown if Paths([*within, *(sets[index] for index in each)], outside).exist()]
+            chosen += [
+                combination
+                for combination in grown
+                if Paths([*within, *(sets[index] for index in combination)], outside).exist()
+            ]
             if len(chosen) > _MOST_AREAS:
                 raise Undecided(TOO_INTRICATE)
         for inside in chosen[1:]:
@@ -293,7 +297,7 @@ def _promise(
     """Return the least size of a tree with these files, the number of missing files, and how often files are counted.
     The search continues with the smallest."""
     counts = _counts(numbers, areas, len(constraints))
-    missing = [max(each.least - number, 0) for each, number in zip(constraints, counts, strict=True)]
+    missing = [max(constraint.least - number, 0) for constraint, number in zip(constraints, counts, strict=True)]
     total, covered = sum(numbers), set[int]()
     for index in sorted(range(len(constraints)), key=lambda index: -missing[index]):
         if index not in covered:  # constraints without an area in common need files of their own
@@ -312,8 +316,8 @@ def _named(areas: Sequence[_Area], numbers: Sequence[int]) -> frozenset[str] | N
     for area, number in sorted(zip(areas, numbers, strict=True), key=lambda pair: -len(pair[0].inside)):
         paths = itertools.islice(area.paths, _MOST_NAMES)
         tried: list[str] = []
-        wanted = len(names) + number
-        while len(names) < wanted:
+        total = len(names) + number
+        while len(names) < total:
             path = next(paths, None)
             if path is None:
                 if len(tried) < min(number, _MOST_NAMES) and area.paths.are_all(tried):
@@ -348,10 +352,14 @@ def _filled(
     """
     contents: dict[str, str | bytes] = {}
     for path in sorted(files):
-        wanted = [each.content for each in constraints if each.content and path in path_set(each.files)]
+        required = [
+            constraint.content
+            for constraint in constraints
+            if constraint.content and path in path_set(constraint.files)
+        ]
         about = [rule for rule in expected if concerns(rule, path)]
         tables = [rule for rule in about if isinstance(rule, RequireTable)]
-        options = sorted(wanted, key=len, reverse=True) or [""]
+        options = sorted(required, key=len, reverse=True) or [""]
         with contextlib.suppress(NoSuchTable):
             options += [table for table in [table_for(tables) if len(tables) > 1 else None] if table is not None]
         suiting = (content for content in options if all(is_sound(rule, as_bytes(content)) for rule in about))
@@ -365,7 +373,7 @@ def _filled(
     for tree in tries:
         if all(judge_tree(rule, tree).satisfied is satisfied for rule, satisfied in expected.items()):
             return dict(tree)
-    if any(each.content is not None for each in (*constraints, broken) if each):
+    if any(constraint.content is not None for constraint in (*constraints, broken) if constraint):
         raise Undecided(f"no content was found for {', '.join(contents)} that suits all rules")
     raise RuntimeError(f"the tree {sorted(contents)} was made for {', '.join(map(str, expected))}, but does not fit")
 

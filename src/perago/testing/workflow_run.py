@@ -46,11 +46,11 @@ class WorkflowRun:
         Raises:
             LookupError: No attempt of that step ran.
         """
-        found = [one for one in self.outcomes if one.delivery.reference_name == step]
-        if not found:
-            ran = ", ".join(dict.fromkeys(one.delivery.reference_name for one in self.outcomes))
+        outcomes = [outcome for outcome in self.outcomes if outcome.delivery.reference_name == step]
+        if not outcomes:
+            ran = ", ".join(dict.fromkeys(outcome.delivery.reference_name for outcome in self.outcomes))
             raise LookupError(f"no attempt of {step!r} ran; attempts ran of {ran or 'no step'}")
-        return found[-1]
+        return outcomes[-1]
 
 
 class WorkflowRunner:
@@ -207,9 +207,9 @@ class _Order:
 
 def _compare(first: WorkflowRun, ran: WorkflowRun) -> None:
     __tracebackhide__ = True
-    order = " -> ".join(one.delivery.reference_name for one in ran.outcomes)
+    order = " -> ".join(outcome.delivery.reference_name for outcome in ran.outcomes)
     if (ran.status, ran.result) != (first.status, first.result):
-        was, now = (f"{one.status} with the result {one.result}" for one in (first, ran))
+        was, now = (f"{outcome.status} with the result {outcome.result}" for outcome in (first, ran))
         raise AssertionError(
             f"in the order {order} the workflow is {now} ({ran.reason}); in the first order it is {was}"
         )
@@ -217,5 +217,5 @@ def _compare(first: WorkflowRun, ran: WorkflowRun) -> None:
         signs = (
             "~" if path in first.tree and path in ran.tree else "-" if path in first.tree else "+" for path in paths
         )
-        found = ", ".join(f"{sign}{path}" for sign, path in zip(signs, paths, strict=True))
-        raise AssertionError(f"in the order {order} other files are published than in the first order: {found}")
+        changes = ", ".join(f"{sign}{path}" for sign, path in zip(signs, paths, strict=True))
+        raise AssertionError(f"in the order {order} other files are published than in the first order: {changes}")

@@ -99,10 +99,10 @@ def check_params(task: Task, provided: Provided) -> None:
     model = task.params_model
     schema = input_schema(task)["properties"]["params"]
     samples = _samples(task, model, list(known_params(task, provided)))
-    if not samples.found:
+    if not samples.samples:
         pytest.skip(no_params(task.name, samples.problem))
     _check_unions(model, by_alias=True)
-    for sample in samples.found:
+    for sample in samples.samples:
         _check_sample("params", model, sample, by_alias=True)
         problem = schema_problem(schema, sample.document)
         if problem is not None:
@@ -122,13 +122,13 @@ def check_result(task: Task, provided: Provided) -> None:
     schema = output_schema(task)["properties"]["result"]
     examples = [*task.examples, *(item for item in provided if isinstance(item, Example))]
     samples = _samples(task, model, [example.result for example in examples if example.result is not None])
-    if not samples.found:
+    if not samples.samples:
         pytest.skip(
             f"no result of {task.name} can be made: {samples.problem}; declare an Example with a result, or give one "
             "by the hook pytest_perago_params"
         )
     _check_unions(model, by_alias=False)
-    for sample in samples.found:
+    for sample in samples.samples:
         _check_sample("result", model, sample, by_alias=False)
         try:
             document = dump_result(task, sample.value, _MAX_RESULT_BYTES)
@@ -154,13 +154,13 @@ def _samples(task: Task, model: type[BaseModel], documents: list[Any]) -> Sample
         summary = f"a declared or provided value is not valid for {model.__name__} of {task.name}"
         actual = ("actual", "\n".join(problem_lines(error, documents[len(own)], "")))
         raise CaseFailed(Cause.CONTRACT, summary, actual) from None
-    return Samples((*own, *generated.found), generated.problem)
+    return Samples((*own, *generated.samples), generated.problem)
 
 
 def _check_sample(what: str, model: type[BaseModel], sample: Sample, *, by_alias: bool) -> None:
-    for words, problem in _sample_problems(model, sample, by_alias=by_alias):
+    for summary, problem in _sample_problems(model, sample, by_alias=by_alias):
         if problem is not None:
-            raise _broken(what, sample, f"{model.__name__} {words}", problem)
+            raise _broken(what, sample, f"{model.__name__} {summary}", problem)
 
 
 def _sample_problems(model: type[BaseModel], sample: Sample, *, by_alias: bool) -> Iterator[tuple[str, str | None]]:

@@ -51,12 +51,12 @@ def _run(task: Task, case: RunCase, check: str, session: Session) -> None:
 
     known = session.fault_cases
     key = (task.module, task.name, case.label)
-    found = known.pop(key, None)
-    if found is None or found.task is not task:
-        found = FaultCase(task, case, session.watch(), memory=session.memory(task.module))
-    known[key] = found  # the last one used is the last
+    fault_case = known.pop(key, None)
+    if fault_case is None or fault_case.task is not task:
+        fault_case = FaultCase(task, case, session.watch(), memory=session.memory(task.module))
+    known[key] = fault_case  # the last one used is the last
     while len(known) > _MOST_CASES:
         del known[next(iter(known))]
-    found.watch = session.watch()
-    with found.watch.case(case.label):
-        CHECKED[check](found)
+    fault_case.watch = session.watch()
+    with fault_case.watch.case(case.label):
+        CHECKED[check](fault_case)

@@ -129,9 +129,9 @@ def _consistent(task: Task, phase: str, rules: Sequence[Guardrail], _: Session) 
     both phases, so the tree must satisfy the rules of both. For the last phase with rules, a full attempt judges the
     tree."""
     spec = spec_of(task)
-    words = f"the {phase} rules"
+    subject = f"the {phase} rules"
     if spec.read_only and phase == "post":
-        words = "both the pre and the post rules, and the task is read-only"
+        subject = "both the pre and the post rules, and the task is read-only"
         rules = [*(rule for rule in spec.pre if recipe_of(rule)), *rules]
     view = View.of(spec)
     try:
@@ -142,7 +142,7 @@ def _consistent(task: Task, phase: str, rules: Sequence[Guardrail], _: Session) 
             if smallest_tree(contradiction.rules, key_prefix=spec.key_prefix) and view != EVERYTHING:
                 reason = f"the task does not see such files: {view}"
         facts = [("rule", str(rule)) for rule in contradiction.rules]
-        raise CaseFailed(Cause.MISTAKE, f"no tree satisfies {words}: {reason}", *facts) from None
+        raise CaseFailed(Cause.MISTAKE, f"no tree satisfies {subject}: {reason}", *facts) from None
     except Undecided as undecided:
         pytest.skip(f"it is unknown whether the {phase} rules go together: {undecided}")
     if phase == "post" or not any(recipe_of(rule) for rule in spec.post):

@@ -28,7 +28,7 @@ from pytest_perago.options import OPT_OUT, ROBUST, is_under_ci
 from pytest_perago.session import Case, Session, printable
 
 if TYPE_CHECKING:
-    from pytest_perago.attacks import Attack, Failure, Found, Mutant
+    from pytest_perago.attacks import Attack, AttackFinding, Failure, Mutant
 
 _MOST_SHOWN = 5
 """Findings that are shown in full; the others get a line each."""
@@ -106,19 +106,19 @@ def _check(task: Task, what: str, session: Session) -> None:
     def is_accepted(mutant: Mutant, failure: Failure) -> bool:
         return failure.key in attack.accepted or opt_outs.covers(mutant) or baseline.covers(failure)
 
-    found = (attack.search if what == "search" else attack.run)(mutants, is_accepted)
+    findings = (attack.search if what == "search" else attack.run)(mutants, is_accepted)
     notes_of_crashes.close()
-    if found and session.settings.update:
-        session.add_snapshot(baseline.write(found))
-        found = []
+    if findings and session.settings.update:
+        session.add_snapshot(baseline.write(findings))
+        findings = []
     notes = [f"{len(baseline.used)} accepted in {baseline.shown}"] if baseline.used else []
     if not attack.tally.stopped and not session.settings.update:
         notes += [f"{baseline.shown} accepts a finding that no longer happens: {key}" for key in baseline.unused]
     for label, reason in opt_outs.used.items():
         session.item.user_properties.append((OPT_OUT, f"{label}: {reason}"))
     session.item.user_properties.append((ROBUST, "; ".join([str(attack.tally), *notes])))
-    if found:
-        raise _failed(attack, found, f"accept all: {session.rerun_command('--perago-update=new')}")
+    if findings:
+        raise _failed(attack, findings, f"accept all: {session.rerun_command('--perago-update=new')}")
 
 
 def _sources(task: Task, session: Session) -> list[RunCase | Path]:
@@ -193,9 +193,9 @@ class Baseline:
         """Keys of failures that did not happen."""
         return [entry["key"] for entry in self._entries if entry["key"] not in self.used]
 
-    def write(self, found: Sequence[Found]) -> str:
+    def write(self, findings: Sequence[AttackFinding]) -> str:
         """Add findings, for which a person must give the reasons. Return a description of the written file."""
-        new = [{"key": each.failure.key, "label": each.labels[0], "reason": ""} for each in found]
+        new = [{"key": finding.failure.key, "label": finding.labels[0], "reason": ""} for finding in findings]
         blocks = []
         for entry in (*self._entries, *new):
             lines = [f"{name} = {json.dumps(str(value), ensure_ascii=False)}" for name, value in entry.items()]
@@ -208,30 +208,32 @@ class Baseline:
 # -------------------------------------------------------------------------------------- the report
 
 
-def _failed(attack: Attack, found: Sequence[Found], accept: str) -> CaseFailed:
-    worst = found[0]
+def _failed(attack: Attack, findings: Sequence[AttackFinding], accept: str) -> CaseFailed:
+    worst = findings[0]
     accepts = "all pre guardrails accept" if attack.rules else "nothing refuses, because the task has no pre guardrails"
     is_of_rule = worst.failure.key.startswith("guardrail ")
     summary = worst.failure.summary if is_of_rule else f"{worst.failure.summary}, for an input that {accepts}"
-    if len(found) > 1:
-        summary += f" (and {count(len(found) - 1, 'other finding')})"
-    details = [_shown(attack, each) for each in found[:_MOST_SHOWN]]
-    details += [f"also: {each.failure.summary} with {', '.join(each.labels)}" for each in found[_MOST_SHOWN:]]
+    if len(findings) > 1:
+        summary += f" (and {count(len(findings) - 1, 'other finding')})"
+    details = [_shown(attack, finding) for finding in findings[:_MOST_SHOWN]]
+    details += [
+        f"also: {finding.failure.summary} with {', '.join(finding.labels)}" for finding in findings[_MOST_SHOWN:]
+    ]
     details.append(accept)
     return CaseFailed(Cause.MISTAKE, summary, ("tried", str(attack.tally)), details=details)
 
 
-def _shown(attack: Attack, found: Found) -> str:
+def _shown(attack: Attack, finding: AttackFinding) -> str:
     from pytest_perago.attacks import CHANGED_RESULT
     from pytest_perago.remedies import constraint_for, remedy_for
 
-    mutant, failure = found.mutants[0], found.failure
-    labels = found.labels[:_MOST_LABELS]
-    more = f", and {len(found.labels) - len(labels)} more" if len(found.labels) > len(labels) else ""
-    others = f" ({len(found.mutants)} inputs cause it: {', '.join(labels)}{more})" if len(found.mutants) > 1 else ""
+    mutant, failure = finding.mutants[0], finding.failure
+    labels = finding.labels[:_MOST_LABELS]
+    more = f", and {len(finding.labels) - len(labels)} more" if len(finding.labels) > len(labels) else ""
+    others = f" ({len(finding.mutants)} inputs cause it: {', '.join(labels)}{more})" if len(finding.mutants) > 1 else ""
     lines = [
         f"--- {failure.summary}",
-        f"  input   case {mutant.seed.case.case.label!r} with {mutant.label}: {mutant.words}{others}",
+        f"  input   case {mutant.seed.case.case.label!r} with {mutant.label}: {mutant.description}{others}",
         *(f"          {line}" for line in _difference(mutant)),
         f"  why     {_why(attack, failure)}",
     ]
@@ -251,7 +253,7 @@ def _shown(attack: Attack, found: Found) -> str:
     example = _example(mutant, expect) if is_declarable else None
     if example is None:
         what = "params" if mutant.is_of_params else "search" if mutant.parts else "files"
-        skips = [f'"{attack.task.name}::robust[{what}:{label}]: <why it may fail>"' for label in found.labels]
+        skips = [f'"{attack.task.name}::robust[{what}:{label}]: <why it may fail>"' for label in finding.labels]
         example = f"perago_skip = [{', '.join(skips)}]"
     lines.append(f"  accept  {example}")
     if failure.detail:
@@ -276,8 +278,8 @@ def _why(attack: Attack, failure: Failure) -> str:
 
 def _handled(mutant: Mutant) -> str:
     parts = mutant.parts or (mutant,)
-    words = _HANDLED.get(parts[0].label, "test for it, or catch the exception")
-    return f'{words}; or raise TaskTerminalError("...") to end the task without retries'
+    advice = _HANDLED.get(parts[0].label, "test for it, or catch the exception")
+    return f'{advice}; or raise TaskTerminalError("...") to end the task without retries'
 
 
 def _difference(mutant: Mutant) -> list[str]:
@@ -291,8 +293,8 @@ def _difference(mutant: Mutant) -> list[str]:
             except UnicodeDecodeError:
                 return []
             lines = list(difflib.unified_diff(old, new, lineterm="", n=0))[2:]
-            kept = [ascii(line)[1:-1] for line in lines if not line.startswith("@@")]
-            return [printable(line[:100]) for line in kept[:_MOST_DIFF]] if kept else []
+            shown = [ascii(line)[1:-1] for line in lines if not line.startswith("@@")]
+            return [printable(line[:100]) for line in shown[:_MOST_DIFF]] if shown else []
     return []
 
 

@@ -48,9 +48,11 @@ def _fewest_files(task: Task, session: Session) -> Iterator[Case]:
     rules = task.workspace.pre if task.workspace is not None else ()
     for rule in (rule for rule in rules if isinstance(rule, RequireGlob) and rule.min_count):
         glob = compile_glob(rule.pattern)
-        found = [(case, sorted(filter(glob.fullmatch, case.tree))) for case in cases if isinstance(case.tree, Mapping)]
-        if found and all(len(matched) > rule.min_count for _, matched in found):
-            case, matched = min(found, key=lambda each: len(each[1]))
+        candidates = [
+            (case, sorted(filter(glob.fullmatch, case.tree))) for case in cases if isinstance(case.tree, Mapping)
+        ]
+        if candidates and all(len(matched) > rule.min_count for _, matched in candidates):
+            case, matched = min(candidates, key=lambda candidate: len(candidate[1]))
             yield Case("run", f"{rule.label}:fewest", partial(_run_fewest, task, case, rule, matched))
 
 
