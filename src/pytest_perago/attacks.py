@@ -41,10 +41,11 @@ from perago.workspace.keys import View
 from perago.workspace.scan import scan_tree
 from pytest_perago import table_mutations  # noqa: F401 - adds to the catalog
 from pytest_perago.attempts import Call, FaultCase
-from pytest_perago.conditions import AuthorCode, Conditions, under
+from pytest_perago.conditions import Conditions, under
 from pytest_perago.confinement import GRACE, TimeLimitExceeded, Watch, signal_of_a_copy
 from pytest_perago.mutations import CSV, LINES, Change, Mutation, apply, changed_value, is_neutral, mutations_of
 from pytest_perago.session import Session
+from pytest_perago.user_code import UserCode
 
 IsAccepted: TypeAlias = "Callable[[Mutant, Failure], bool]"
 
@@ -218,7 +219,7 @@ class Attack:
         self.task = task
         self._session = session
         self._notes = notes
-        self._author_code = AuthorCode(task)
+        self._user_code = UserCode(task)
         self._results: dict[int, tuple[Any] | None] = {}
         self.tally: Tally = Tally()
         declared = list(cases)
@@ -369,7 +370,7 @@ class Attack:
         with build(files) as root, ExitStack() as stack:
             if any(isinstance(rule, FunctionGuardrail) for rule in rules):
                 self._session.memory(self.task.module).restore()
-                stack.enter_context(under(Conditions(), self._author_code, set()))
+                stack.enter_context(under(Conditions(), self._user_code, set()))
             scan = scan_tree(root)
             findings = evaluate(rules, scan.listing, phase=Phase.PRE, disk=scan)
         return [finding for finding in findings if not finding.satisfied]
@@ -512,7 +513,7 @@ class Attack:
             return None
         case.watch = Watch(seconds, self._session.last_resort)
         self._error: Failure | None = None
-        self._author = case.author.files
+        self._user_files = case.user_code.files
         files = None if self.task.workspace is None else mutant.files
         call: Call | None
         try:
@@ -523,7 +524,7 @@ class Attack:
             call = None
         if case.watch.stuck is not None or call is None:
             stack = case.watch.stuck.stack if case.watch.stuck is not None else ()
-            frames = [frame for frame in stack if frame.filename in self._author]
+            frames = [frame for frame in stack if frame.filename in self._user_files]
             where, key = _place(frames[-1] if frames else None)
             return Failure(_HANG, f"did not end within {case.watch.seconds:g} s{where}", f"hang{key}")
         failure = self._failure(call, mutant)
@@ -585,7 +586,7 @@ class Attack:
     def _keep(self, error: BaseException) -> None:
         """Remember where the function raised, while its frames exist."""
         frames = traceback.extract_tb(error.__traceback__)
-        own = [frame for frame in frames if frame.filename in getattr(self, "_author", ())]
+        own = [frame for frame in frames if frame.filename in getattr(self, "_user_files", ())]
         where, key = _place(own[-1] if own else None)
         is_library = bool(own) and frames[-1] is not own[-1]
         shown, text = [*own, *(frames[-1:] if is_library else [])], traceback.format_exception_only(error)

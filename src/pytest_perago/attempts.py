@@ -40,20 +40,13 @@ from perago.testing.tasks import CaseFailed, Cause
 from perago.testing.tree_files import build, fast_directory, write_tree
 from perago.workspace.keys import View
 from perago.workspace.scan import scan_tree
-from pytest_perago.conditions import (
-    REPLACED_LIBRARIES,
-    TIMES_OF_FILES,
-    AuthorCode,
-    Conditions,
-    Interruption,
-    Threads,
-    own_guardrails,
-    silenced,
-    under,
-)
+from pytest_perago.clock import REPLACED_LIBRARIES
+from pytest_perago.conditions import Conditions, Interruption, silenced, under
 from pytest_perago.confinement import LastResort, TimeLimitExceeded, Watch
-from pytest_perago.memory import Memory
+from pytest_perago.machine import TIMES_OF_FILES
 from pytest_perago.observation import Audit, Output, read_files
+from pytest_perago.threads import Threads
+from pytest_perago.user_code import Memory, UserCode, own_guardrails
 
 Verdicts: TypeAlias = Mapping[tuple[str, str], bool]
 """Whether a rule accepts a tree, by phase and rule."""
@@ -208,7 +201,7 @@ class FaultCase(CaseAttempts):
     ) -> None:
         super().__init__(task, case, watch)
         self.memory: Memory = memory or Memory(task.module)
-        self.author: AuthorCode = AuthorCode(task)
+        self.user_code: UserCode = UserCode(task)
         self.conditions: Conditions = Conditions()
         self.inputs: CallInput
         """The input of the function in the first attempt."""
@@ -220,7 +213,7 @@ class FaultCase(CaseAttempts):
 
     @cached_property
     def first(self) -> Call:
-        """Return the call of the first attempt, which is a real one. If the author's code does not tolerate a fake
+        """Return the call of the first attempt, which is a real one. If user code does not tolerate a fake
         clock, it runs on the real clock.
 
         Raises:
@@ -230,9 +223,9 @@ class FaultCase(CaseAttempts):
             pytest.skip(NOT_COMPLETED)
         loaded = REPLACED_LIBRARIES & sys.modules.keys()
         call = self._first_attempt()
-        author = AuthorCode(self.task)
-        if loaded != REPLACED_LIBRARIES & sys.modules.keys() or author.files != self.author.files:
-            self.author = author  # the function has imported them
+        user_code = UserCode(self.task)
+        if loaded != REPLACED_LIBRARIES & sys.modules.keys() or user_code.files != self.user_code.files:
+            self.user_code = user_code  # the function has imported them
             call = self._first_attempt()
         if call is None or call.output.problem:
             self.conditions = replace(self.conditions, pinned=False)
@@ -254,7 +247,7 @@ class FaultCase(CaseAttempts):
             self.inputs = replace(CallInput.of(workspace, params, current), raw=raw)
             self.memory.restore()
             try:
-                calls.append(self.call(workspace, params, current, raw=raw, interruption=Interruption(self.author)))
+                calls.append(self.call(workspace, params, current, raw=raw, interruption=Interruption(self.user_code)))
             except Exception as error:  # it is ours, and no failure of the attempt
                 errors.append(error)
                 raise
@@ -344,7 +337,7 @@ class FaultCase(CaseAttempts):
         """Call the function on this workspace, for example of an attempt. `raw` is described at `CallInput`, other
         arguments at `call_again`."""
         scratch = hooks_of(current).scratch or ()
-        interruption = interruption or Interruption(self.author, counts=False)
+        interruption = interruption or Interruption(self.user_code, counts=False)
         audit = Audit([workspace, *scratch], full_from=full_from, position=lambda: len(interruption.calls))
         used: set[str] = set()
         asked = 0
@@ -361,7 +354,7 @@ class FaultCase(CaseAttempts):
                 with suppress(Exception):  # a model that accepts them only once
                     arguments["params"] = self.task.params_model.model_validate(raw)
                     validated.append(_copied(arguments["params"]))
-            with audit, interruption:  # around nothing but the author's code
+            with audit, interruption:  # around nothing but user code
                 returned = self.task.function(**arguments)
             running.extend(threads.running())
             return returned
@@ -369,7 +362,7 @@ class FaultCase(CaseAttempts):
         with ExitStack() as stack:
             processes = stack.enter_context(self.watch.task_function())
             interruption.dropped = stack.enter_context(silenced())
-            threads = stack.enter_context(under(conditions or self.conditions, self.author, used))
+            threads = stack.enter_context(under(conditions or self.conditions, self.user_code, used))
             start = time.perf_counter()
             watched = replace(self.task, function=function)
             try:
@@ -446,11 +439,11 @@ class FaultCase(CaseAttempts):
             output = self.first.output.files if rules else {}
         trees = {Phase.PRE: self.inputs.files or {}, Phase.POST: output}
         for phase, rule in rules:
-            with build(trees[phase]) as root, self.watch.code_of_author():
+            with build(trees[phase]) as root, self.watch.user_code():
                 for path in trees[phase] if conditions.pinned else ():
                     os.utime(root / path, (conditions.moment, conditions.moment))
                 scan = scan_tree(root)
-                with under(conditions, self.author, self._used_by_rules):
+                with under(conditions, self.user_code, self._used_by_rules):
                     (finding,) = evaluate([rule], scan.listing, phase=phase, disk=scan)
                 verdicts[phase, str(rule)] = finding.satisfied
         return verdicts
@@ -473,7 +466,7 @@ class FaultCase(CaseAttempts):
         job = {
             "path": sys.path,
             "module": self.task.module,
-            "imports": sorted(REPLACED_LIBRARIES & sys.modules.keys() | self.author.modules.keys()),
+            "imports": sorted(REPLACED_LIBRARIES & sys.modules.keys() | self.user_code.modules.keys()),
             "params": self.inputs.params.model_dump(mode="json", by_alias=True, round_trip=True),
             "inputs": (self.inputs.current, self.inputs.files, self.inputs.times),
             "output": self.first.output.files,
@@ -534,7 +527,7 @@ def _output_of(job: dict[str, Any]) -> tuple[Output, Verdicts] | str:
             with suppress(Exception):  # the function may prepare the import
                 importlib.import_module(name)
         params = task.params_model.model_validate(job["params"])
-    except Exception as error:  # noqa: BLE001 - the author's code may raise anything
+    except Exception as error:  # noqa: BLE001 - user code may raise anything
         return f"{type(error).__name__}: {error}"
     watch = Watch(job["seconds"], LastResort(enabled=False))
     case = FaultCase(task, RunCase("", {}, {}, "completed"), watch, call_function)

@@ -1,4 +1,4 @@
-"""Run authors' code in pytest's own process: with a time limit, and with no process left running.
+"""Run user code in pytest's own process: with a time limit, and with no process left running.
 
 A worker runs a function in its own process, and can lose that process. Here the process is pytest's. A closed output
 would break all later tests, and `os._exit` would end the session silently.
@@ -57,8 +57,8 @@ _OURS = (
 _PYTHON = sysconfig.get_paths()["stdlib"]
 
 
-def author_traceback(error: BaseException | None) -> str:
-    """Return the traceback of an error in authors' code, or an empty text if none of it is left."""
+def user_traceback(error: BaseException | None) -> str:
+    """Return the traceback of an error in user code, or an empty text if none of it is left."""
     if error is None:
         return ""
     shown = traceback.TracebackException.from_exception(error)
@@ -79,8 +79,8 @@ def without_plugin_frames(formatted: str) -> str:
     return re.sub(frame, "", formatted, flags=re.MULTILINE)
 
 
-def author_stack(frame: FrameType | None) -> tuple[traceback.FrameSummary, ...]:
-    """The calls of authors' code when `frame` was interrupted, the outermost call first."""
+def user_stack(frame: FrameType | None) -> tuple[traceback.FrameSummary, ...]:
+    """The calls of user code when `frame` was interrupted, the outermost call first."""
     stack = traceback.extract_stack(frame)
     calls = [index for index, summary in enumerate(stack) if summary.filename.startswith(_PLUGIN)]
     return tuple(summary for summary in stack[calls[-1] :] if not _is_ours(summary)) if calls else ()
@@ -103,7 +103,7 @@ ProcessEnded.__module__ = "builtins"  # authors know `os._exit`, not this
 
 
 class OpenText(io.TextIOWrapper):
-    """A text stream over bytes of another owner. Author's code can close neither of them, not even by dropping a
+    """A text stream over bytes of another owner. User code can close neither of them, not even by dropping a
     wrapper."""
 
     def __init__(self, target: IO[bytes], *, encoding: str = "utf-8", errors: str = "backslashreplace") -> None:
@@ -130,7 +130,7 @@ class _OpenBytes(io.BufferedIOBase):
         return self._target.write(data)
 
     def flush(self) -> None:
-        with suppress(ValueError):  # the owner has closed it, long after the code of the author
+        with suppress(ValueError):  # the owner has closed it, long after user code
             self._target.flush()
 
     def fileno(self) -> int:
@@ -154,7 +154,7 @@ def patched(owner: Any, **members: Any) -> Iterator[None]:
 
 @contextmanager
 def confined() -> Iterator[None]:
-    """Keep the output open and the process alive while the author's code runs."""
+    """Keep the output open and the process alive while user code runs."""
     outputs = sys.stdout, sys.stderr
     end = os._exit
     sys.stdout, sys.stderr = map(_kept_open, outputs)
@@ -185,7 +185,7 @@ def _refuser(end: Any) -> Any:
     def refuse(status: int) -> NoReturn:
         if os.getpid() != owner:  # a child, such as multiprocessing's, ends this way
             end(status)
-        if threading.get_ident() in others:  # no code of the author, but pytest-timeout's last resort
+        if threading.get_ident() in others:  # no user code, but pytest-timeout's last resort
             end(status)
         raise ProcessEnded(f"os._exit({status}) would end the whole worker process; raise an exception instead")
 
@@ -280,7 +280,7 @@ class TimeLimitExceeded(BaseException):
 
 @dataclass(frozen=True, slots=True)
 class Stuck:
-    """The limit in seconds, and the line of the authors' code when it was exceeded."""
+    """The limit in seconds, and the line of the user code when it was exceeded."""
 
     seconds: float
     stack: tuple[FrameSummary, ...]
@@ -317,7 +317,7 @@ class LastResort:
 
 
 class Watch:
-    """Set a time limit of `seconds` for the `with` block. It only takes effect inside `code_of_author()`.
+    """Set a time limit of `seconds` for the `with` block. It only takes effect inside `user_code()`.
 
     `stuck` is set once the limit is exceeded.
     """
@@ -355,7 +355,7 @@ class Watch:
         if delay:
             left = delay - (time.monotonic() - self._started)
             signal.setitimer(signal.ITIMER_REAL, max(left, 0.001), interval)
-        if self._interrupted:  # code of the author may have swallowed it
+        if self._interrupted:  # user code may have swallowed it
             raise KeyboardInterrupt
 
     @contextmanager
@@ -376,7 +376,7 @@ class Watch:
             raise CaseFailed(Cause.MISTAKE, summary, details=details) from None
 
     @contextmanager
-    def code_of_author(self) -> Iterator[None]:
+    def user_code(self) -> Iterator[None]:
         """Run the part that can be interrupted, and that cannot close the output or end the process.
 
         Raises:
@@ -393,9 +393,9 @@ class Watch:
 
     @contextmanager
     def task_function(self) -> Iterator[list[str]]:
-        """Run a task function as `code_of_author`, and end the processes that it leaves running. The list then has
+        """Run a task function as `user_code`, and end the processes that it leaves running. The list then has
         their command lines."""
-        with leaving_no_process() as left, self.code_of_author():
+        with leaving_no_process() as left, self.user_code():
             yield left
 
     def _set_alarm(self) -> None:
@@ -409,7 +409,7 @@ class Watch:
     def _on_alarm(self, _number: int, frame: FrameType | None) -> None:
         if self._last_resort.debugging:
             return
-        self.stuck = self.stuck or Stuck(self.seconds, author_stack(frame))
+        self.stuck = self.stuck or Stuck(self.seconds, user_stack(frame))
         if not self._inside:
             return
         if self._postponed < _POSTPONED and is_deaf(frame):

@@ -29,8 +29,9 @@ from perago.testing.outcome import Outcome
 from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices
 from perago.text import listing, quoted
 from pytest_perago.attempts import FaultCase, Verdicts
-from pytest_perago.conditions import MACHINE, MUCH_LATER, MUCH_SLOWER, TIMES_OF_FILES, Interruption, choose, end
+from pytest_perago.conditions import MUCH_LATER, MUCH_SLOWER, Interruption, choose, end
 from pytest_perago.confinement import leaving_no_process, signal_of_a_copy
+from pytest_perago.machine import MACHINE, TIMES_OF_FILES
 from pytest_perago.observation import Output
 from pytest_perago.run_checks import CONTROLS
 
@@ -218,7 +219,7 @@ def _same_under(
 def set_order(case: FaultCase) -> None:
     """Check that the output does not depend on the order of sets, which differs in each process."""
     _steady(case)
-    if not case.author.uses_sets:
+    if not case.user_code.uses_sets:
         return
     (first, verdicts), *others = case.outputs_of_other_processes()
     for other, judged in others:
@@ -277,7 +278,7 @@ def cancelled(case: FaultCase) -> None:
     base = case.first
     most = _MOST_CANCELLED if base.seconds < _SLOW else 2
     for number in choose(base.interruption.calls, most):
-        interruption = Interruption(case.author, at=number, act=end)
+        interruption = Interruption(case.user_code, at=number, act=end)
         with case.removing_files_outside():
             call = case.call_again(interruption=interruption)
         if interruption.place is None or any(isinstance(error, Interrupted) for error in interruption.dropped):
@@ -382,7 +383,7 @@ class _Retries:
         self._case = case
         self._task = case.task
         self._death: tuple[int, Callable[[], None]] | None = None
-        """The call of the author's code at which the worker dies, and the function that makes the services notice
+        """The call of user code at which the worker dies, and the function that makes the services notice
         it."""
         self._other_client: Callable[[], object] = lambda: None
         """The change by another client while the function runs."""
@@ -432,11 +433,11 @@ class _Retries:
         at, lose = self._death or (None, None)
         audit = case.first.audit
         if lose is not None and (audit.outside or audit.starts_processes) and hasattr(os, "fork"):
-            dying = Interruption(case.author, at=at, act=lambda: os.kill(os.getpid(), signal.SIGKILL))
+            dying = Interruption(case.user_code, at=at, act=lambda: os.kill(os.getpid(), signal.SIGKILL))
             with leaving_no_process():
                 signal_of_a_copy(lambda: case.call(workspace, params, current, interruption=dying), _DEATH_LIMIT)
             lose()
-        interruption = Interruption(case.author, at=at, act=lose) if lose else None
+        interruption = Interruption(case.user_code, at=at, act=lose) if lose else None
         ended = case.call(workspace, params, current, raw=case.inputs.raw, interruption=interruption).ended
         self._other_client()
         return ended

@@ -294,7 +294,7 @@ class Audit:
         own: directories that belong to the attempt.
         full_from: from the so many-th opening of a file to write there on, counted from 0, the disk is full. None:
             never.
-        position: returns how many calls the author's code has made.
+        position: returns how many calls user code has made.
     """
 
     def __init__(
@@ -311,7 +311,7 @@ class Audit:
         self.read: set[Path] = set()
         """The files in shared temporary directories that were opened to be read."""
         self.first_outside: int = 0
-        """The number of calls of the author's code before the first."""
+        """The number of calls of user code before the first."""
         self.starts_processes: bool = False
 
     def __enter__(self) -> Audit:

@@ -33,7 +33,6 @@ from perago.testing.tasks import CaseFailed, Cause
 from perago.text import listing, quoted, short
 from pytest_perago.attempts import NOT_COMPLETED, CaseAttempts, FaultCase
 from pytest_perago.confinement import without_plugin_frames
-from pytest_perago.memory import Memory
 from pytest_perago.observation import (
     Audit,
     NearbyFiles,
@@ -47,6 +46,7 @@ from pytest_perago.observation import (
 )
 from pytest_perago.session import Session
 from pytest_perago.snapshots import compare_with_record
+from pytest_perago.user_code import Memory
 
 _EXPECTED = {
     "completed": "COMPLETED",
@@ -501,7 +501,7 @@ class _Run(CaseAttempts):
         self._audits.append(audit)
 
         def function(**arguments: Any) -> Any:
-            with audit, noting_questions(audit):  # around nothing but the author's code
+            with audit, noting_questions(audit):  # around nothing but user code
                 return task.function(**arguments)
 
         with listening as self._printed, self.watch.task_function() as self._processes:

@@ -21,9 +21,8 @@ from perago.taskdef import load_task
 from perago.taskdef.loading import FoundModule, NoTask, add_import_roots, find_modules
 from perago.testing.cases import RunCase
 from perago.testing.tasks import CaseFailed, Cause, provided_params
-from pytest_perago.confinement import LastResort, OpenText, Stuck, Watch, author_traceback, formatted_stack
+from pytest_perago.confinement import LastResort, OpenText, Stuck, Watch, formatted_stack, user_traceback
 from pytest_perago.kinds import KINDS
-from pytest_perago.memory import Memory
 from pytest_perago.options import (
     SNAPSHOT,
     OptOut,
@@ -34,6 +33,7 @@ from pytest_perago.options import (
     record_of,
     rerun_command,
 )
+from pytest_perago.user_code import Memory
 
 if TYPE_CHECKING:
     from perago.workflows import Workflow
@@ -119,7 +119,7 @@ class LoadedModule:
             stack = formatted_stack(self.stuck.stack)
             return CaseFailed(Cause.MISTAKE, f"the import of {self.source.name} {within}", details=[stack])
         facts = [("fix", self.error.fix)] if self.error.fix else []
-        details = [author_traceback(self.error.__cause__)]
+        details = [user_traceback(self.error.__cause__)]
         return CaseFailed(Cause.MISTAKE, self.error.message, *facts, details=details)
 
 
@@ -127,7 +127,7 @@ def load_module(module: FoundModule, watch: Watch) -> LoadedModule:
     """Import the module and find its task. All exceptions are caught, except Ctrl-C."""
     captured = io.BytesIO()
     try:
-        with watch, captured_output(captured), watch.code_of_author():
+        with watch, captured_output(captured), watch.user_code():
             task = load_task(module.name)
     except TaskDefinitionError as error:
         return LoadedModule(module, None, error, _text(captured), watch.stuck, _workflows(module.name))

@@ -17,7 +17,7 @@ import pytest
 
 from perago.processes import running_processes
 from pytest_perago.confinement import LastResort, ProcessEnded, TimeLimitExceeded, Watch, confined
-from pytest_perago.memory import Memory
+from pytest_perago.user_code import Memory
 
 from .projects import QUIET, add_module, copy_module, fork, free_module, free_modules, run, run_process, write_module
 
@@ -385,7 +385,7 @@ def test_the_limit_is_not_lost_in_code_that_drops_exceptions(work: Callable[[], 
 
 
 def work_under(watch: Watch, work: Callable[[], None], rounds: int) -> None:
-    with watch, watch.code_of_author():
+    with watch, watch.user_code():
         for _ in range(rounds):
             work()
 

@@ -202,14 +202,14 @@ class Paths:
         self._letters = [*known, "/"]
         self._probes = list(self._letters)
         """One of all letters that no set distinguishes."""
-        self._stand_ins: set[str] = set()
+        self._representatives: set[str] = set()
         """Letters that no set distinguishes from unlisted ones."""
         for low, high in itertools.pairwise([*sorted({0, ord("/"), *map(ord, known)}), sys.maxunicode + 1]):
             if high - low <= _LISTED:
                 between = [chr(point) for point in range(low + 1, high)]
             else:
                 between = [char for char in PLAIN if low < ord(char) < high] or [chr(low + 1)]
-                self._stand_ins.update(between)
+                self._representatives.update(between)
             self._letters += between
             self._probes += between[:1]
         ranks = {char: rank for rank, char in enumerate(PLAIN)}
@@ -246,7 +246,7 @@ class Paths:
 
     def are_all(self, paths: Iterable[str]) -> bool:
         """Whether the yielded paths are complete, without representing others."""
-        return not any(self._stand_ins.intersection(path) for path in paths)
+        return not any(self._representatives.intersection(path) for path in paths)
 
     def _shortest_first(self) -> Iterator[str]:
         pending: list[tuple[int, int, str, str, _Node]] = []

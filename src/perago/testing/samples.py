@@ -349,7 +349,7 @@ def computed_problem(model: type[BaseModel], value: BaseModel) -> str | None:
             if item["type"] == "extra_forbidden" and not _has(without, location):
                 pointer = "".join(join_pointer("", str(part)) for part in location)
                 return f"{pointer} is a computed field; take extra='ignore' for this model, or make it a plain property"
-    except Exception:  # noqa: BLE001 - an author's code may fail in any way, which other checks tell
+    except Exception:  # noqa: BLE001 - user code may fail in any way, which other checks tell
         return None
     return None
 

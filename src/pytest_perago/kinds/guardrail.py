@@ -2,8 +2,8 @@
 other.
 
 Trees are generated from the rules, and the rules judge them on a disk, as in an attempt. One test per task runs a full
-attempt, in which a stand-in replaces the task's function. No trees can be generated for an author's `@guardrail`, so it
-judges the trees of the examples.
+attempt, in which another function replaces that of the task. No trees can be generated for a `@guardrail` function, so
+it judges the trees of the examples.
 """
 
 from __future__ import annotations
@@ -183,19 +183,19 @@ def _ending(phase: str, violated: Sequence[Finding]) -> str:
 
 
 class _Nothing(BaseModel):
-    """Params and result of the stand-in, which replace the author's models."""
+    """Params and result of the replaced function, in place of the author's models."""
 
 
 def _attempt(task: Task, phase: str, rules: Sequence[Guardrail], tree: _Files) -> str:
-    """Run an attempt of a stand-in for the task: the same workspace, but with these rules in one phase only. In phase
-    `post` the stand-in writes the tree, unless the workspace is read-only. Return the end of the attempt, in words."""
+    """Run an attempt of a replaced function: the same workspace, but with these rules in one phase only. In phase
+    `post` the function writes the tree, unless the workspace is read-only. Return the end of the attempt, in words."""
     from perago.driver import Returned
     from perago.testing.services import InMemoryServices  # the services are loaded when something runs
 
     spec = spec_of(task).model_copy(update={"pre": (), "post": (), phase: tuple(rules)})
     writes = phase == "post" and not spec.read_only
 
-    def stand_in(_: Task, workspace: Path | None, __: BaseModel, ___: Current) -> Returned:
+    def write(_: Task, workspace: Path | None, __: BaseModel, ___: Current) -> Returned:
         if writes and workspace is not None:
             write_tree(workspace, tree)
         return Returned(_Nothing())
@@ -203,7 +203,7 @@ def _attempt(task: Task, phase: str, rules: Sequence[Guardrail], tree: _Files) -
     actor = replace(
         task, workspace=spec, controls=TaskControls(), examples=(), params_model=_Nothing, result_model=_Nothing
     )
-    with InMemoryServices(call=stand_in) as services:
+    with InMemoryServices(call=write) as services:
         ref = services.seed({} if writes else {spec.key_prefix + path: content for path, content in tree.items()})
         services.start(actor, {}, ref=ref)
         report = services.run_delivery(actor, services.take(actor)).report

@@ -1,22 +1,164 @@
-"""Find the values in a module that a call of its function has changed.
+"""The code of a task's author: its modules, and the values in them that a call of its function has changed.
 
-The module of the task and the used modules of its package are read: plain values, containers and caches. Authors keep
-counters, registers and "already done" marks there. Other places are not observed, and never count as state.
+The state that is read is that of the task's module and of the used modules of its package: plain values, containers and
+caches. Authors keep counters, registers and "already done" marks there. Other places are not observed, and never count
+as state.
 """
 
 from __future__ import annotations
 
 import ast
+import builtins
+import dis
 import functools
 import itertools
 import sys
 from collections import deque
-from collections.abc import Iterator
-from contextlib import suppress
-from types import CellType, FunctionType, ModuleType
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import cached_property
+from pathlib import Path
+from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
 
+from perago.authoring import Task
+from perago.guardrails.evaluation import Phase
 from perago.guardrails.function_guardrail import FunctionGuardrail
+from pytest_perago.confinement import patched
+
+_PACKAGES = ("site-packages", "dist-packages")
+_SET_NAMES = {"set", "frozenset", "hash", "union", "intersection", "difference", "symmetric_difference"}
+_SET_CODES = {dis.opmap[name] for name in ("BUILD_SET", "SET_ADD", "SET_UPDATE") if name in dis.opmap}
+_VIEWS = {"keys", "items"}
+
+
+def own_guardrails(task: Task) -> list[tuple[Phase, FunctionGuardrail]]:
+    """Return the guardrails that the author has written as functions, with their phases."""
+    spec = task.workspace
+    phases = ((Phase.PRE, spec.pre), (Phase.POST, spec.post)) if spec is not None else ()
+    return [(phase, rule) for phase, rules in phases for rule in rules if isinstance(rule, FunctionGuardrail)]
+
+
+class UserCode:
+    """The modules of a task, as they are loaded now.
+
+    A module is user code if it is below the directory that the task module is imported from, and is not in an
+    environment. The task module must reach it by its globals, or by imports inside its functions.
+    """
+
+    def __init__(self, task: Task) -> None:
+        file = Path(getattr(sys.modules.get(task.module), "__file__", None) or task.file)
+        depth = task.module.count(".") + (file.name == "__init__.py")
+        self._root = file.parents[depth]
+        """The directory that holds the task's topmost package, or its module."""
+        rules = own_guardrails(task)
+        self.modules: Mapping[str, ModuleType] = self._reached(
+            [task.module, *(rule.function.__module__ for _, rule in rules)]
+        )
+        self.files: frozenset[str] = frozenset(str(module.__file__) for module in self.modules.values())
+
+    @cached_property
+    def uses_sets(self) -> bool:
+        """Whether the code mentions sets or `hash`, so that the seed of Python's hashes may matter."""
+        return any(_mentions_sets(code) for module in self.modules.values() for code in _code_of(module))
+
+    def _reached(self, names: Iterable[str]) -> Mapping[str, ModuleType]:
+        modules: dict[str, ModuleType] = {}
+        pending = list(names)
+        while pending:
+            module = sys.modules.get(pending.pop())
+            if module is None or module.__name__ in modules or not self._is_own(module):
+                continue
+            modules[module.__name__] = module
+            for value in list(vars(module).values()):
+                other = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
+                if isinstance(other, str):
+                    pending.append(other)
+            for name in {name for code in _code_of(module) for name in code.co_names}:
+                pending += [name, f"{module.__package__}.{name}"]
+        return modules
+
+    def _is_own(self, module: ModuleType) -> bool:
+        file = getattr(module, "__file__", None)
+        if not file:
+            return False
+        parts = Path(file).parts
+        return Path(file).is_relative_to(self._root) and not any(name in parts for name in _PACKAGES)
+
+
+def _code_of(module: ModuleType) -> Iterator[CodeType]:
+    """The code of the functions and methods that the module defines."""
+    pending = []
+    for value in list(vars(module).values()):
+        members = [value, *vars(value).values()] if isinstance(value, type) else [value]
+        functions = [
+            member.function if type(member) is FunctionGuardrail else getattr(member, "__func__", member)
+            for member in members
+        ]
+        pending += [function.__code__ for function in functions if isinstance(function, FunctionType)]
+    while pending:
+        code = pending.pop()
+        if code.co_filename == module.__file__:
+            yield code
+            pending += [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+
+
+def _mentions_sets(code: CodeType) -> bool:
+    """A literal set that is only used for membership tests is a constant, and harmless."""
+    names = set(code.co_names)
+    if names & _SET_NAMES or set(code.co_code[::2]) & _SET_CODES:
+        return True
+    steps = list(dis.get_instructions(code))
+    constant = any(
+        isinstance(step.argval, frozenset) and after.opname != "CONTAINS_OP"
+        for step, after in itertools.pairwise(steps)
+    )
+    operators = (step.argrepr.rstrip("=") for step in steps if step.opname == "BINARY_OP")
+    return constant or (bool(names & _VIEWS) and any(operator in ("&", "|", "-", "^") for operator in operators))
+
+
+@contextmanager
+def rebound(modules: Iterable[ModuleType], replacements: Mapping[int, Any]) -> Iterator[None]:
+    """Replace objects in the globals of the modules. `replacements` maps the id of each object to its replacement."""
+    names = [(vars(module), name, id(value)) for module in modules for name, value in list(vars(module).items())]
+    former = [(owner, name, owner[name]) for owner, name, key in names if key in replacements]
+    for owner, name, value in former:
+        owner[name] = replacements[id(value)]
+    try:
+        yield
+    finally:
+        for owner, name, value in former:
+            if owner.get(name) is replacements[id(value)]:
+                owner[name] = value
+
+
+@contextmanager
+def replacing(
+    modules: Mapping[str, ModuleType],
+    replaced: Mapping[int, Any],
+    names: Iterable[str],
+    others: Iterable[ModuleType] = (),
+) -> Iterator[None]:
+    """Replace objects in the globals of all modules. Imports of `names` inside functions of user modules also
+    get the replacements."""
+    real_import = builtins.__import__
+
+    def imports(name: str, namespace: Any = None, *rest: Any, **more: Any) -> Any:
+        module = real_import(name, namespace, *rest, **more)
+        is_own = name in names and namespace is not None and namespace.get("__name__") in modules
+        return replaced.get(id(module), module) if is_own else module
+
+    with rebound([*modules.values(), *others], replaced), patched(builtins, __import__=imports):
+        yield
+
+
+def module_with(real: ModuleType, members: Mapping[str, Any]) -> ModuleType:
+    made = ModuleType(real.__name__, real.__doc__)
+    vars(made).update({**vars(real), **members})
+    return made
+
+
+# ------------------------------------------------------------------------- values that calls change
 
 _SCALARS = (bool, int, float, complex, str, bytes, type(None))
 _ROWS = (tuple, frozenset, list, set, deque)
