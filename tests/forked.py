@@ -46,8 +46,8 @@ IMPORTED_BY = {
     "pytest": (
         "pytest",
         "perago.testing.services",
-        "pytest_perago.fault_checks",
-        "pytest_perago.remedies",
+        "pytest_perago.kinds.faults.checks",
+        "pytest_perago.kinds.robust.remedies",
         "pytest_perago.report",
         "pytest_perago.snapshots",
         "pytest_perago.unused",

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_perago import attacks
-from pytest_perago.mutations import CATALOGUE, apply, mutations_of
-from pytest_perago.table_mutations import Csv
+from pytest_perago.kinds.robust import attacks
+from pytest_perago.kinds.robust.mutations import CATALOG, apply, mutations_of
+from pytest_perago.kinds.robust.table_mutations import Csv
 
 from .projects import add_module, collected, fork, run, run_process
 from .robust_tasks import PAIR, PLANTED, SOUND, Planted, write_tasks
@@ -221,7 +221,7 @@ def test_a_task_needs_a_case_that_completes_and_a_recorded_one_will_do(pytester:
 
 def test_every_mutation_changes_the_tree_and_gives_the_same_each_time() -> None:
     mutations = mutations_of(TREE, 3)
-    assert {mutation.label for mutation in mutations} >= set(CATALOGUE) - PARQUET_ONLY
+    assert {mutation.label for mutation in mutations} >= set(CATALOG) - PARQUET_ONLY
     for mutation in mutations:
         change = apply(TREE, mutation)
         assert change is not None

@@ -28,7 +28,7 @@ CHECKS = (
     "full-disk",
     "left-behind",
 )
-"""The last parts of labels, which name functions of `pytest_perago.fault_checks`."""
+"""The last parts of labels, which name functions of `pytest_perago.kinds.faults.checks`."""
 
 _ON_FILES = ("listing-order", "own-output", "full-disk")
 """Labels that need a workspace."""
@@ -47,7 +47,7 @@ def cases_faults(task: Task, session: Session) -> Iterable[Case]:
 
 def _run(task: Task, case: RunCase, check: str, session: Session) -> None:
     from pytest_perago.attempts import FaultCase  # the services are loaded when something runs
-    from pytest_perago.fault_checks import CHECKED
+    from pytest_perago.kinds.faults.checks import CHECKED
 
     known = session.fault_cases
     key = (task.module, task.name, case.label)

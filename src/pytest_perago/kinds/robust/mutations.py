@@ -65,9 +65,9 @@ class Entry:
     operator: Operator
 
 
-CATALOGUE: dict[str, list[Entry]] = {}
-"""The entries by label. `pytest_perago.table_mutations` adds those of tables and documents. A label has several entries
-if several formats have that defect."""
+CATALOG: dict[str, list[Entry]] = {}
+"""The entries by label. `table_mutations` adds those of tables and documents. A label has several entries if several
+formats have that defect."""
 
 
 def mutations_of(tree: Tree, level: int) -> list[Mutation]:
@@ -75,7 +75,7 @@ def mutations_of(tree: Tree, level: int) -> list[Mutation]:
     site."""
     ranked = []
     for path in _representative(tree):
-        for entry in itertools.chain.from_iterable(CATALOGUE.values()):
+        for entry in itertools.chain.from_iterable(CATALOG.values()):
             if entry.level <= level and _concerns(entry, path):
                 sites = itertools.islice(_changes(entry, tree, path), MOST_SITES)
                 ranked += [(number, entry.level, Mutation(entry.label, path, number)) for number, _ in enumerate(sites)]
@@ -86,7 +86,7 @@ def apply(tree: Tree, mutation: Mutation) -> Change | None:
     """Return the changes of a mutation to a tree, or None if it does not apply."""
     if mutation.path not in tree:
         return None
-    for entry in CATALOGUE.get(mutation.label, ()):
+    for entry in CATALOG.get(mutation.label, ()):
         if _concerns(entry, mutation.path):
             sites = list(itertools.islice(_changes(entry, tree, mutation.path), MOST_SITES))
             if sites:
@@ -116,7 +116,7 @@ def _representative(tree: Tree) -> list[str]:
 
 def entry(label: str, level: int, *suffixes: str) -> Callable[[Operator], Operator]:
     def register(operator: Operator) -> Operator:
-        CATALOGUE.setdefault(label, []).append(Entry(label, level, suffixes, operator))
+        CATALOG.setdefault(label, []).append(Entry(label, level, suffixes, operator))
         return operator
 
     return register

@@ -39,11 +39,20 @@ from perago.testing.trees import Contradiction, smallest_tree
 from perago.text import count, listing, quoted
 from perago.workspace.keys import View
 from perago.workspace.scan import scan_tree
-from pytest_perago import table_mutations  # noqa: F401 - adds to the catalog
 from pytest_perago.attempts import Call, FaultCase
 from pytest_perago.conditions import Conditions, under
 from pytest_perago.confinement import GRACE, TimeLimitExceeded, Watch, signal_of_a_copy
-from pytest_perago.mutations import CSV, LINES, Change, Mutation, apply, changed_value, is_neutral, mutations_of
+from pytest_perago.kinds.robust import table_mutations  # noqa: F401 - adds to the catalog
+from pytest_perago.kinds.robust.mutations import (
+    CSV,
+    LINES,
+    Change,
+    Mutation,
+    apply,
+    changed_value,
+    is_neutral,
+    mutations_of,
+)
 from pytest_perago.session import Session
 from pytest_perago.user_code import UserCode
 

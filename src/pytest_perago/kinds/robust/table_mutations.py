@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, TypeAlias
 
-from pytest_perago.mutations import BOM, CSV, LINES, Change, Tree, entry
+from pytest_perago.kinds.robust.mutations import BOM, CSV, LINES, Change, Tree, entry
 
 # --------------------------------------------------------------------------------------------------- CSV
 

@@ -31,9 +31,9 @@ from perago.text import listing, quoted
 from pytest_perago.attempts import FaultCase, Verdicts
 from pytest_perago.conditions import MUCH_LATER, MUCH_SLOWER, Interruption, choose, end
 from pytest_perago.confinement import leaving_no_process, signal_of_a_copy
+from pytest_perago.kinds.run.checks import CONTROLS
 from pytest_perago.machine import MACHINE, TIMES_OF_FILES
 from pytest_perago.observation import Output
-from pytest_perago.run_checks import CONTROLS
 
 _OTHER = "perago-of-another-client"
 _RERUN_DELAY = 1.0

@@ -28,7 +28,7 @@ from pytest_perago.options import OPT_OUT, ROBUST, is_under_ci
 from pytest_perago.session import Case, Session, printable
 
 if TYPE_CHECKING:
-    from pytest_perago.attacks import Attack, AttackFinding, Failure, Mutant
+    from pytest_perago.kinds.robust.attacks import Attack, AttackFinding, Failure, Mutant
 
 _MOST_SHOWN = 5
 """Findings that are shown in full; the others get a line each."""
@@ -92,7 +92,7 @@ def cases_robust(task: Task, session: Session) -> Iterable[Case]:
 
 
 def _check(task: Task, what: str, session: Session) -> None:
-    from pytest_perago.attacks import Attack, CrashNotes  # the services are loaded when something runs
+    from pytest_perago.kinds.robust.attacks import Attack, CrashNotes  # the services are loaded when something runs
 
     if what == "search" and is_under_ci():
         pytest.skip("combinations are not tried where CI is set")
@@ -224,8 +224,8 @@ def _failed(attack: Attack, findings: Sequence[AttackFinding], accept: str) -> C
 
 
 def _shown(attack: Attack, finding: AttackFinding) -> str:
-    from pytest_perago.attacks import CHANGED_RESULT
-    from pytest_perago.remedies import constraint_for, remedy_for
+    from pytest_perago.kinds.robust.attacks import CHANGED_RESULT
+    from pytest_perago.kinds.robust.remedies import constraint_for, remedy_for
 
     mutant, failure = finding.mutants[0], finding.failure
     labels = finding.labels[:_MOST_LABELS]
@@ -262,7 +262,7 @@ def _shown(attack: Attack, finding: AttackFinding) -> str:
 
 
 def _why(attack: Attack, failure: Failure) -> str:
-    from pytest_perago.attacks import CHANGED_RESULT
+    from pytest_perago.kinds.robust.attacks import CHANGED_RESULT
 
     if failure.key.startswith("guardrail "):
         return "a guardrail must return a text for data that it refuses; an exception is retried"

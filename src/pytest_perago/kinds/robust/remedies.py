@@ -32,8 +32,8 @@ from perago.guardrails.require_file import RequireFile
 from perago.guardrails.require_glob import RequireGlob
 from perago.guardrails.require_table import RequireTable
 from perago.workspace.keys import compile_glob
-from pytest_perago.attacks import Attack, Mutant
-from pytest_perago.table_mutations import Csv
+from pytest_perago.kinds.robust.attacks import Attack, Mutant
+from pytest_perago.kinds.robust.table_mutations import Csv
 
 _TYPES = {"integer": int, "number": float, "text": str}
 _TABLES = {".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"}

@@ -57,7 +57,7 @@ def _fewest_files(task: Task, session: Session) -> Iterator[Case]:
 
 
 def _run_fewest(task: Task, case: RunCase, rule: RequireGlob, matched: Sequence[str], session: Session) -> None:
-    from pytest_perago.run_checks import run_fewest  # the services are loaded when something runs
+    from pytest_perago.kinds.run.checks import run_fewest  # the services are loaded when something runs
 
     run_fewest(task, case, rule, matched, session)
 
@@ -105,7 +105,7 @@ def readable_cases(sources: Iterable[RunCase | Path]) -> Iterator[tuple[RunCase 
 
 
 def _run(task: Task, source: RunCase | Path, session: Session) -> None:
-    from pytest_perago.run_checks import run_case  # the services are loaded when something runs
+    from pytest_perago.kinds.run.checks import run_case  # the services are loaded when something runs
 
     case, record = read_case(source)
     run_case(task, case, session, record)
