@@ -109,7 +109,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     was_sent = any(name.startswith("perago_") for output in record.outputs or () for name in output or ())
     # Most projects have no directory of snapshots of trees, and pay one look.
     has_trees = os.path.isdir(os.path.join(config.rootpath, config.getini("perago_tree_dir")))  # noqa: PTH112, PTH118
-    if was_sent or record.session is not None or has_trees or config.pluginmanager.has_plugin("perago-cover"):
+    if was_sent or record.generates_tests or has_trees or config.pluginmanager.has_plugin("perago-cover"):
         from pytest_perago.unused import finish
 
         finish(session)
@@ -164,10 +164,10 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     """Report written snapshots, untried functions and guardrails, the inputs of `robust` tests, and each opt-out."""
     record = options.record_of(config)
     if record.unused or record.untried or config.getoption("--perago-update"):
-        from pytest_perago.unused import summarise_snapshots, summarise_untried
+        from pytest_perago.unused import summarize_snapshots, summarize_untried
 
-        summarise_snapshots(terminalreporter, config, record.unused)
-        summarise_untried(terminalreporter, record.untried)
+        summarize_snapshots(terminalreporter, config, record.unused)
+        summarize_untried(terminalreporter, record.untried)
     groups = ("passed", "failed", "error", "skipped")
     reports = [report for group in groups for report in terminalreporter.stats.get(group, ())]
     for title, property_name in (("perago opt-outs", options.OPT_OUT), ("perago robust", options.ROBUST)):

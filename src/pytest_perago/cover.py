@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import pytest
 
@@ -40,7 +40,7 @@ from pytest_perago.confinement import TimeLimitExceeded, Watch
 from pytest_perago.kinds.guardrail import phases_of
 from pytest_perago.kinds.run import read_case
 from pytest_perago.options import CoverOptions, received, record_of, send
-from pytest_perago.session import captured_output, session_of
+from pytest_perago.session import captured_output, session_of, session_so_far
 
 Absence = Literal["alone", "with others", "no"]
 
@@ -195,6 +195,20 @@ def _task_json(task: TaskCover) -> Mapping[str, Any]:
 # ------------------------------------------------------------------------ what a run has tried
 
 _MOST_LINES = 40
+_COVERAGE = pytest.StashKey[Coverage]()
+_CoveredFiles: TypeAlias = dict[tuple[str, str], tuple[list[FileCover], int]]
+_COVERED_FILES = pytest.StashKey[_CoveredFiles]()
+
+
+def coverage_of(config: pytest.Config) -> Coverage | None:
+    """Return the tasks of the run and what was tried of them; None before `gather`, and on a worker."""
+    return config.stash.get(_COVERAGE, None)
+
+
+def _covered_files_of(config: pytest.Config) -> _CoveredFiles:
+    """Return the damaged published files of each task in this process, and the number of further files, by module and
+    name of the task."""
+    return config.stash.setdefault(_COVERED_FILES, {})
 
 
 def gather(session: pytest.Session) -> None:
@@ -216,12 +230,12 @@ def gather(session: pytest.Session) -> None:
             if guardrail.phase == "post":
                 guardrail.notices = sorted({file.path for file in task.files if guardrail.rule in file.noticed_by})
             guardrail.requires = guardrail.requires and bool(task.files)
-    record_of(config).coverage = Coverage([task for _, task in sorted(tasks.items())])
+    config.stash[_COVERAGE] = Coverage([task for _, task in sorted(tasks.items())])
 
 
 def _tasks(session: pytest.Session) -> Iterator[tuple[Task, bool]]:
     """The tasks that have tests in the run, or that the configuration names; and whether they have tests."""
-    shared = record_of(session.config).session
+    shared = session_so_far(session.config)
     modules = shared.loaded.values() if shared is not None else ()
     tasks = {(module.task.module, module.task.name): (module.task, False) for module in modules if module.task}
     for item in getattr(session, "items", ()):
@@ -234,7 +248,7 @@ def _task_cover(config: pytest.Config, task: Task, *, has_tests: bool) -> TaskCo
     key = task.module, task.name
     record = record_of(config)
     publishes = task.workspace is not None and not task.workspace.read_only
-    files, unlooked = record.covered_files.get(key, ([], 0))
+    files, unlooked = _covered_files_of(config).get(key, ([], 0))
 
     def cover(phase: str, rule: Guardrail) -> GuardrailCover:
         requires = phase == "post" and publishes and "missing" in violations_of(rule)
@@ -375,7 +389,7 @@ def _is_below(coverage: Coverage, fail_under: float | None) -> bool:
     return bool(fail_under) and (not coverage.points[1] or coverage.percent < (fail_under or 0))
 
 
-def summarise(terminalreporter: Any, coverage: Coverage, fail_under: float | None) -> None:
+def summarize(terminalreporter: Any, coverage: Coverage, fail_under: float | None) -> None:
     """Print the coverage, tasks with gaps first, and whether it reaches the threshold, if there is one."""
     terminalreporter.section("perago cover")
     covered, points = coverage.points
@@ -483,13 +497,13 @@ class CoverPlugin:
             files, unlooked = covered_files(task, case, session_of(item.config).watch())
         except (TimeLimitExceeded, CaseFailed):
             return  # it passed a moment ago, and its `run` test is the one to say so
-        covered = record_of(item.config).covered_files
+        covered = _covered_files_of(item.config)
         known, others = covered.get((task.module, task.name), ([], 0))
         covered[task.module, task.name] = [*known, *files], others + unlooked
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write the file, and fail a run that is below the threshold."""
-        coverage = record_of(session.config).coverage
+        coverage = coverage_of(session.config)
         if coverage is None or session.exitstatus not in _ENDED:
             return
         if self._options.json is not None:
@@ -503,8 +517,8 @@ class CoverPlugin:
 
     def pytest_terminal_summary(self, terminalreporter: Any, config: pytest.Config) -> None:
         """Print the table."""
-        coverage = record_of(config).coverage
+        coverage = coverage_of(config)
         if coverage is not None:
-            summarise(terminalreporter, coverage, self._options.fail_under)
+            summarize(terminalreporter, coverage, self._options.fail_under)
             if self._options.json is not None:
                 terminalreporter.line(self._error or f"written to {self._options.json}")

@@ -22,8 +22,6 @@ from pytest_perago.kinds import KINDS
 
 if TYPE_CHECKING:
     from perago.authoring import Example, Task
-    from pytest_perago.cover import Coverage, FileCover
-    from pytest_perago.session import Session
 
 HARNESS_ERROR = ("perago_cause", "harness error")
 """The user property of a test that failed because of the harness."""
@@ -45,19 +43,14 @@ TREE_OWNER = "# perago: tree of "
 class RunRecord:
     """The state of a run of pytest in one process. `record_of` returns it."""
 
-    session: Session | None = None
-    """The session of the generated tests, once there are any."""
+    generates_tests: bool = False
+    """Whether this process has collected generated tests."""
     is_partial: bool = False
     """Whether tests were deselected after the collection."""
     outputs: list[Mapping[str, Any] | None] | None = None
     """The data that each worker of pytest-xdist has sent to its controller; None for one that crashed."""
     tried: dict[tuple[str, ...], set[str]] = field(default_factory=dict)
     """The attempts of this process, with the node ids of their tests: see `AttemptLog.tried`."""
-    covered_files: dict[tuple[str, str], tuple[list[FileCover], int]] = field(default_factory=dict)
-    """The damaged published files of each task in this process, and the number of further files, by module and name of
-    the task."""
-    coverage: Coverage | None = None
-    """The tasks of the run and what was tried of them, in the process that reports."""
     unused: tuple[str, ...] = ()
     """Unused snapshots and case files, in the process that reports: a line each."""
     untried: tuple[str, ...] = ()

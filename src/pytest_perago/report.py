@@ -23,7 +23,7 @@ from perago.atomic_file import replace_file
 from perago.testing.tasks import CaseFailed
 from perago.text import count, duration, visible
 from pytest_perago.collection import CaseItem
-from pytest_perago.cover import Coverage, FileCover, GuardrailCover, TaskCover
+from pytest_perago.cover import Coverage, FileCover, GuardrailCover, TaskCover, coverage_of
 from pytest_perago.kinds import KINDS
 from pytest_perago.options import HARNESS_ERROR, OPT_OUT, loaded, record_of, rerun_command
 
@@ -147,7 +147,7 @@ class ReportPlugin:
         run = self._run
         run.seconds = time.time() - run.started
         record = record_of(config)
-        run.unused, run.coverage = record.unused, record.coverage or run.coverage
+        run.unused, run.coverage = record.unused, coverage_of(config) or run.coverage
         run.has_cover = config.pluginmanager.has_plugin("perago-cover")
         if None in (record.outputs or ()):
             run.incomplete = "A worker of pytest-xdist ended early, so its results are missing."

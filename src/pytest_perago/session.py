@@ -258,10 +258,18 @@ def session_of(config: pytest.Config) -> Session:
     Raises:
         pytest.UsageError: an option or an ini value is not valid.
     """
-    record = record_of(config)
-    if record.session is None:
-        record.session = Session(config)
-    return record.session
+    if (session := session_so_far(config)) is None:
+        session = config.stash[_SESSION] = Session(config)
+        record_of(config).generates_tests = True
+    return session
+
+
+def session_so_far(config: pytest.Config) -> Session | None:
+    """Return the shared state of the generated tests; None if there are no such tests."""
+    return config.stash.get(_SESSION, None)
+
+
+_SESSION = pytest.StashKey[Session]()
 
 
 def _has_own_guardrails(task: Task) -> bool:

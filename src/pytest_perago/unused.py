@@ -27,7 +27,7 @@ import pytest
 from perago.taskdef.loading import find_modules
 from perago.testing.cases import WORKFLOW
 from perago.text import shortened
-from pytest_perago.cover import TaskCover, gather
+from pytest_perago.cover import TaskCover, coverage_of, gather
 from pytest_perago.options import (
     SNAPSHOT,
     TREE_OWNER,
@@ -38,7 +38,7 @@ from pytest_perago.options import (
     record_of,
     send,
 )
-from pytest_perago.session import Session, printable
+from pytest_perago.session import Session, printable, session_so_far
 from pytest_perago.workflows import workflow_snapshot
 
 _SELECTING = (
@@ -73,9 +73,9 @@ def finish(session: pytest.Session) -> None:
         if fails and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
     if not _selects(session) and None not in (received(config, "tasks") or ()):
-        record = record_of(config)
-        tasks = sorted(record.coverage.tasks if record.coverage else (), key=lambda task: task.task)
-        record.untried = tuple(line for task in tasks for line in _untried(task))
+        coverage = coverage_of(config)
+        tasks = sorted(coverage.tasks if coverage else (), key=lambda task: task.task)
+        record_of(config).untried = tuple(line for task in tasks for line in _untried(task))
 
 
 def unused_snapshots(shared: Session) -> Iterator[str]:
@@ -141,7 +141,7 @@ def _verdict(session: pytest.Session) -> list[str] | None:
     settings = read_settings(session.config)
     if settings.unused == "ignore":
         return []
-    shared = record_of(session.config).session
+    shared = session_so_far(session.config)
     return [*(_of_tasks(session.config, shared) if shared else ()), *unused_trees(session, settings)]
 
 
@@ -219,7 +219,7 @@ def _untried(task: TaskCover) -> Iterator[str]:
 _SHOWN = 20
 
 
-def summarise_snapshots(terminalreporter: Any, config: pytest.Config, unused: Iterable[str]) -> None:
+def summarize_snapshots(terminalreporter: Any, config: pytest.Config, unused: Iterable[str]) -> None:
     """Report written and unused files, if there are any."""
     lines = list(_written(terminalreporter)) if config.getoption("--perago-update") else []
     left = list(unused)
@@ -243,7 +243,7 @@ def _written(terminalreporter: Any) -> Iterator[str]:
     yield from sorted(written) or [nothing]
 
 
-def summarise_untried(terminalreporter: Any, untried: Sequence[str]) -> None:
+def summarize_untried(terminalreporter: Any, untried: Sequence[str]) -> None:
     """Report what no attempt has tried, in up to `_SHOWN` lines."""
     if not untried:
         return
