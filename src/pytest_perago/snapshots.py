@@ -27,7 +27,7 @@ from perago.taskdef import build_task_definition, canonical_json
 from perago.taskdef.compatibility import Change, Impact, classify
 from perago.taskdef.schema import same_json
 from perago.testing.cases import Record, RunCase, read_recorded_case, write_outcome
-from perago.testing.differences import AttemptResult, Content, Snapshots, differences, rendered
+from perago.testing.differences import AttemptResult, Content, differences, rendered
 from perago.testing.tasks import CaseFailed, Cause
 from perago.text import shortened, strict_json
 from perago.workspace.keys import compile_glob
@@ -326,8 +326,8 @@ _UNSAFE = re.compile(r"[^\w.,=+@\[\]-]")
 _LONGEST = 120
 
 
-class SnapshotsOfTest(Snapshots):
-    """The snapshots of one test."""
+class SnapshotsOfTest:
+    """The snapshots of one test: a `perago.testing.Snapshots`."""
 
     def __init__(self, item: pytest.Item) -> None:
         self._item = item
@@ -393,8 +393,7 @@ def _file_name(text: str) -> str:
 
 def _text_of(published: object, exclude: Iterable[str]) -> str:
     __tracebackhide__ = True
-    from perago.testing.outcome import Outcome  # a test with a tree has loaded them
-    from perago.testing.runner import Race
+    from perago.testing.outcome import Outcome, Race  # a test with a tree has loaded them
 
     removed: tuple[str, ...] = ()
     if isinstance(published, Outcome):

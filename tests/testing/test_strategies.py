@@ -83,7 +83,7 @@ def test_near_trees_of_a_few_examples_are_on_both_sides_and_at_the_limits_of_eac
     counts: set[int] = set()
     kinds: set[str] = set()
 
-    @settings(FEW, max_examples=120, phases=[Phase.generate])
+    @settings(FEW, max_examples=150, phases=[Phase.generate])
     @given(near_trees(SPEC))
     def collect(tree: Tree) -> None:
         files = sizes_of(tree)

@@ -48,7 +48,7 @@ from perago.taskdef.payload import InvalidInput, InvalidResult, check_recorded_r
 from perago.taskdef.schema import output_schema, schema_problem
 from perago.testing.differences import AttemptResult, Content, Digest, digest_of
 from perago.testing.tasks import CaseFailed, Cause
-from perago.testing.tree_files import BadTree, sizes_of, tree_of
+from perago.testing.tree_files import BadTree, read_sources, sizes_of
 from perago.text import count, listing, quoted
 from perago.workspace.keys import View
 
@@ -381,7 +381,7 @@ def _recorded_tree(directory: Path) -> Mapping[str, Any]:
     if not directory.exists():
         return {}
     try:
-        return tree_of(directory)
+        return read_sources([directory])
     except (BadTree, OSError) as error:
         raise InvalidCase(str(error)) from None
 

@@ -19,22 +19,16 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from difflib import unified_diff
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 from perago.taskdef.definition import Difference, json_differences
 from perago.text import count, listing, quoted, size, visible
 from perago.workspace.file_types import DELIMITERS, PARQUET, read_table, suffix_of
-
-if TYPE_CHECKING:
-    from perago.testing.outcome import Outcome
-    from perago.testing.runner import Race
-    from perago.testing.tasks import TaskFunction
-
 
 _MOST_FILES = 20
 _SHORT_TEXT = 60
@@ -115,38 +109,6 @@ def changed_paths(left: Mapping[str, object], right: Mapping[str, object]) -> li
     """Return the paths that only one of the trees has, and those whose contents differ."""
     both = left.keys() & right.keys()
     return sorted((left.keys() ^ right.keys()) | {path for path in both if _bytes(left[path]) != _bytes(right[path])})
-
-
-class Snapshots(Protocol):
-    """Compares with snapshots, and writes them under `--perago-update`: `perago_snapshot` is one."""
-
-    def __call__(self, task: TaskFunction) -> None:
-        """Compare the TaskDef of a task with its snapshot.
-
-        Raises:
-            AssertionError: it differs, or there is no snapshot.
-            TypeError: it is not a function with `@task`.
-        """
-
-    def tree(
-        self,
-        published: Outcome | Race | Mapping[str, str | bytes | None],
-        name: str = "",
-        *,
-        exclude: Iterable[str] = (),
-    ) -> None:
-        """Compare a tree with its snapshot.
-
-        Args:
-            published: the outcome of a completed attempt, for its added, changed and removed files; or a tree, such as
-                `perago_run.tree()`, for all its files.
-            name: distinguishes several snapshots of one test.
-            exclude: globs of files that always differ.
-
-        Raises:
-            AssertionError: it differs, there is no snapshot, or the attempt did not complete.
-            ValueError: the test has used this name before, or it cannot be a part of a file name.
-        """
 
 
 MOST_SHOWN = 100

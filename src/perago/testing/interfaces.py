@@ -1,17 +1,18 @@
-"""The in-memory services as tests see them. Their classes are internal and have more methods, which can change.
+"""The in-memory services and the snapshots as tests see them. Their classes are internal and have more methods, which
+can change.
 
-`TaskRunner`, `serve` and the fixtures give these services.
+`TaskRunner`, `serve` and the fixtures give these objects.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from perago.embedded.faults import FaultScript
 from perago.ports import Commit, Delivery
-from perago.testing.outcome import Outcome
+from perago.testing.outcome import Outcome, Race
 from perago.testing.tasks import TaskFunction
 
 DAY = 86_400.0
@@ -240,3 +241,35 @@ class EmbeddedServices(Protocol):
 
     def environment(self) -> Mapping[str, str]:
         """Return the variables that connect perago commands, lakectl and the lakeFS SDK to these services."""
+
+
+class Snapshots(Protocol):
+    """Compares with snapshots, and writes them under `--perago-update`: `perago_snapshot` is one."""
+
+    def __call__(self, task: TaskFunction) -> None:
+        """Compare the TaskDef of a task with its snapshot.
+
+        Raises:
+            AssertionError: it differs, or there is no snapshot.
+            TypeError: it is not a function with `@task`.
+        """
+
+    def tree(
+        self,
+        published: Outcome | Race | Mapping[str, str | bytes | None],
+        name: str = "",
+        *,
+        exclude: Iterable[str] = (),
+    ) -> None:
+        """Compare a tree with its snapshot.
+
+        Args:
+            published: the outcome of a completed attempt, for its added, changed and removed files; or a tree, such as
+                `perago_run.tree()`, for all its files.
+            name: distinguishes several snapshots of one test.
+            exclude: globs of files that always differ.
+
+        Raises:
+            AssertionError: it differs, there is no snapshot, or the attempt did not complete.
+            ValueError: the test has used this name before, or it cannot be a part of a file name.
+        """

@@ -1,4 +1,4 @@
-"""The outcome of an attempt, for tests."""
+"""The outcomes of attempts and of races, for tests."""
 
 from __future__ import annotations
 
@@ -250,6 +250,20 @@ class Outcome:
     def violations(self) -> tuple[str, ...]:
         """The messages of the violated guardrails; empty if all hold."""
         return tuple(finding.message for finding in self.findings if not finding.satisfied)
+
+
+@dataclass(frozen=True, slots=True)
+class Race:
+    """The result of `TaskRunner.race`, which is the same for every run."""
+
+    tree: PublishedTree
+    """The workspace as it was published."""
+    results: tuple[Any, ...]
+    """The JSON of the results, in the order of the branches."""
+    orders: int
+    """The number of orders of publication."""
+    runs: int
+    """The number of forks that were run: each order in two ways."""
 
 
 def _first(lines: Sequence[str]) -> str:

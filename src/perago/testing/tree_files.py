@@ -1,4 +1,4 @@
-"""Trees of files: from a mapping, a directory, a zip or the guardrails of a task, as a mapping and on disk."""
+"""Trees of files: read from a mapping, a directory or a zip, and written to disk."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ import stat
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-from perago.testing.tasks import task_of
-from perago.workspace.keys import MAX_KEY_BYTES, Folding, View, find_collisions, is_utf8
+from perago.workspace.keys import MAX_KEY_BYTES, Folding, find_collisions, is_utf8
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +90,8 @@ def _make_target(root: Path, target: Path, holding: tuple[str, ...]) -> None:
         place.touch()
 
 
-TreeSource: TypeAlias = Tree | str | os.PathLike[str] | Callable[..., Any]
-"""A mapping; the path of a directory or of a zip; or a task function, for the smallest tree that its `pre` guardrails
-accept."""
+FileSource: TypeAlias = Tree | str | os.PathLike[str]
+"""A mapping, or the path of a directory or of a zip."""
 
 MAX_ZIP_BYTES = 256 * 1024 * 1024
 """The limit of the unpacked bytes of a zip."""
@@ -104,17 +101,11 @@ class BadTree(ValueError):
     """No tree can be made of a source; the message names the source, the entry and the reason."""
 
 
-def tree_of(*sources: TreeSource) -> dict[str, str | bytes | Symlink | None]:
-    """Return one tree of all sources, as a mapping of relative paths to contents. None is a directory. Later sources
-    override earlier ones.
-
-    So `tree_of(build_features, {"raw/a.csv": "x\\n"})` is the smallest tree that the task accepts, with some content.
+def read_sources(sources: Iterable[FileSource]) -> dict[str, str | bytes | Symlink | None]:
+    """Return one tree of all sources. Later sources override earlier ones.
 
     Raises:
-        BadTree: a path is absolute, contains `..` or is not a valid file name; a file is also a directory; a directory
-            contains links; a zip is damaged, encrypted or larger than 256 MiB.
-        TypeError: a source is not one of the four, or a function without `@task`.
-        perago.testing.trees.Contradiction: no tree satisfies the guardrails of the task.
+        BadTree, TypeError: as `perago.testing.tree_of`.
     """
     tree: dict[str, str | bytes | Symlink | None] = {}
     for source in sources:
@@ -125,41 +116,7 @@ def tree_of(*sources: TreeSource) -> dict[str, str | bytes | Symlink | None]:
     return tree
 
 
-@contextmanager
-def build_tree(*sources: TreeSource) -> Iterator[Path]:
-    """Create the tree on disk, in its own directory, until the end of the `with` block.
-
-    Raises:
-        BadTree, TypeError, perago.testing.trees.Contradiction: as `tree_of`.
-    """
-    with build(tree_of(*sources)) as path:
-        yield path
-
-
-class TreeBuilder:
-    """Builds trees, and removes them at the end of its `with` block. The fixture `perago_tree` is one."""
-
-    def __init__(self) -> None:
-        self._built = ExitStack()
-
-    def __call__(self, *sources: TreeSource) -> Path:
-        """Create the tree on disk, in its own directory; see `tree_of` for the sources and errors."""
-        return self._built.enter_context(build_tree(*sources))
-
-    def mapping(self, *sources: TreeSource) -> dict[str, str | bytes | Symlink | None]:
-        """Return the tree as a mapping, as `tree_of` does."""
-        return tree_of(*sources)
-
-    def __enter__(self) -> TreeBuilder:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._built.close()
-
-
-def _read(source: TreeSource) -> Mapping[str, str | bytes | Symlink | None]:
+def _read(source: FileSource) -> Mapping[str, str | bytes | Symlink | None]:
     if isinstance(source, Mapping):
         contents: Mapping[str, object] = source
         for name, content in contents.items():
@@ -176,16 +133,7 @@ def _read(source: TreeSource) -> Mapping[str, str | bytes | Symlink | None]:
         if path.is_file():
             return _read_zip(path)
         raise BadTree(f"{path} is neither a directory nor a zip")
-    if callable(source):
-        return _smallest(source)
     raise TypeError(f"a tree is a mapping, a path or a task function, not {type(source).__name__}")
-
-
-def _smallest(function: Callable[..., Any]) -> Mapping[str, str | bytes | None]:
-    from perago.testing.trees import smallest_tree
-
-    spec = task_of(function).workspace
-    return {} if spec is None else smallest_tree(spec.pre, key_prefix=spec.key_prefix, _view=View.of(spec))
 
 
 def _read_directory(root: Path) -> Iterator[tuple[str, bytes | None]]:

@@ -1,4 +1,5 @@
-"""Trees for tests: the smallest that satisfies some guardrails, and trees that break exactly one.
+"""Trees for tests: from mappings, directories and zips; and from guardrails, the smallest that satisfies them and trees
+that break exactly one.
 
     smallest_tree([require_dir("raw"), require_glob("raw/**/*.csv", min_count=2)])
     {"raw/a.csv": "", "raw/b.csv": ""}
@@ -14,8 +15,12 @@ import contextlib
 import heapq
 import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
+from types import TracebackType
+from typing import TypeAlias
 
 from perago.authoring.workspace import Guardrail
 from perago.guardrails.require_table import RequireTable
@@ -36,7 +41,8 @@ from perago.testing.constraints import (
     violations_of,
 )
 from perago.testing.oracle import concerns, is_sound, judge_tree
-from perago.testing.tree_files import as_bytes
+from perago.testing.tasks import TaskFunction, task_of
+from perago.testing.tree_files import FileSource, Symlink, Tree, as_bytes, build, read_sources
 from perago.text import size
 from perago.workspace.keys import ACTIONS, EVERYTHING, View, directories_above
 
@@ -53,6 +59,65 @@ class Contradiction(Exception):
         super().__init__(f"{' and '.join(map(str, rules))}: {reason}")
         self.rules: tuple[Guardrail, ...] = tuple(rules)
         self.reason = reason
+
+
+TreeSource: TypeAlias = FileSource | TaskFunction
+"""A mapping; the path of a directory or of a zip; or a task function, for the smallest tree that its `pre` guardrails
+accept."""
+
+
+def tree_of(*sources: TreeSource) -> dict[str, str | bytes | Symlink | None]:
+    """Return one tree of all sources, as a mapping of relative paths to contents. None is a directory. Later sources
+    override earlier ones.
+
+    So `tree_of(build_features, {"raw/a.csv": "x\\n"})` is the smallest tree that the task accepts, with some content.
+
+    Raises:
+        BadTree: a path is absolute, contains `..` or is not a valid file name; a file is also a directory; a directory
+            contains links; a zip is damaged, encrypted or larger than 256 MiB.
+        TypeError: a source is not one of the four, or a function without `@task`.
+        Contradiction: no tree satisfies the guardrails of the task.
+    """
+    return read_sources(_smallest_tree_of(source) if callable(source) else source for source in sources)
+
+
+def _smallest_tree_of(function: TaskFunction) -> Tree:
+    spec = task_of(function).workspace
+    return {} if spec is None else smallest_tree(spec.pre, key_prefix=spec.key_prefix, _view=View.of(spec))
+
+
+@contextmanager
+def build_tree(*sources: TreeSource) -> Iterator[Path]:
+    """Create the tree on disk, in its own directory, until the end of the `with` block.
+
+    Raises:
+        BadTree, TypeError, Contradiction: as `tree_of`.
+    """
+    with build(tree_of(*sources)) as path:
+        yield path
+
+
+class TreeBuilder:
+    """Builds trees, and removes them at the end of its `with` block. The fixture `perago_tree` is one."""
+
+    def __init__(self) -> None:
+        self._built = ExitStack()
+
+    def __call__(self, *sources: TreeSource) -> Path:
+        """Create the tree on disk, in its own directory; see `tree_of` for the sources and errors."""
+        return self._built.enter_context(build_tree(*sources))
+
+    def mapping(self, *sources: TreeSource) -> dict[str, str | bytes | Symlink | None]:
+        """Return the tree as a mapping, as `tree_of` does."""
+        return tree_of(*sources)
+
+    def __enter__(self) -> TreeBuilder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._built.close()
 
 
 def smallest_tree(
