@@ -265,7 +265,7 @@ def test_another_project_named_perago_is_recognized(pytester: pytest.Pytester, u
     assert message in result.stdout.str() + result.stderr.str()
 
 
-def test_pytest_answers_questions_about_itself_in_a_project_with_a_broken_module(pytester: pytest.Pytester) -> None:
+def test_pytest_prints_help_in_a_project_with_a_broken_module(pytester: pytest.Pytester) -> None:
     write_module(pytester, "shop.a", "import nothing_there")
     pytester.makeini("[pytest]\nperago_modules = shop\n")
     for question, answer in (

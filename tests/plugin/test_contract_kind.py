@@ -303,7 +303,7 @@ def test_edges_obey_their_schema(schema: dict[str, Any]) -> None:
     assert [value for value in edges(schema) if schema_problem(schema, value) is not None] == []
 
 
-def test_samples_vary_every_field_reach_its_limits_and_are_the_same_every_time() -> None:
+def test_samples_are_deterministic_and_vary_each_field_up_to_its_limits() -> None:
     first, again = sample_model(m.Everything), sample_model(m.Everything)
     assert [sample.document for sample in first.samples] == [sample.document for sample in again.samples]
     for name in first.samples[0].document:

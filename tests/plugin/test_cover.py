@@ -213,7 +213,7 @@ def test_a_run_below_the_threshold_fails(pytester: pytest.Pytester, threshold: s
     assert ("FAIL: below" in result.stdout.str()) == bool(code)
 
 
-def test_a_task_that_publishes_nothing_needs_no_guardrails_and_reaches_no_threshold(pytester: pytest.Pytester) -> None:
+def test_a_task_that_publishes_nothing_has_no_points_and_no_threshold(pytester: pytest.Pytester) -> None:
     add_module(pytester, "work", "add")
     result = run(pytester, *COVER)
     result.stdout.fnmatch_lines(

@@ -65,7 +65,7 @@ def test_a_module_that_the_function_imports_has_the_fake_clock(
     result.assert_outcomes(failed=1, deselected=7)
 
 
-def test_a_module_that_only_the_function_can_import_does_not_prevent_a_call_in_another_process(
+def test_a_module_that_only_the_function_imports_runs_in_another_process(
     pytester: pytest.Pytester,
 ) -> None:
     body = """
@@ -84,7 +84,7 @@ def test_sound_functions_pass(pytester: pytest.Pytester) -> None:
     run(pytester, *FAULTS).assert_outcomes(passed=len(CLEAN) * len(CHECKS))
 
 
-def test_a_thread_that_an_interrupted_call_leaves_waiting_does_not_keep_pytest_from_ending(
+def test_pytest_ends_although_an_interrupted_call_left_a_waiting_thread(
     pytester: pytest.Pytester,
 ) -> None:
     write_weaknesses(pytester, {"queue": CLEAN["a producer and a consumer"]})
@@ -92,7 +92,7 @@ def test_a_thread_that_an_interrupted_call_leaves_waiting_does_not_keep_pytest_f
     result.assert_outcomes(passed=len(CHECKS))
 
 
-def test_a_task_without_a_workspace_passes_the_tests_that_need_no_workspace(pytester: pytest.Pytester) -> None:
+def test_a_task_without_a_workspace_has_only_the_tests_that_need_none(pytester: pytest.Pytester) -> None:
     """Its params hold a lock, which cannot be copied."""
     file = free_module(pytester, "work", "return Model(value=1)", ["Example(id='x', params={})"])
     lock = "    value: Any = None\n    _lock: Any = PrivateAttr(default_factory=threading.Lock)\n"
@@ -101,7 +101,7 @@ def test_a_task_without_a_workspace_passes_the_tests_that_need_no_workspace(pyte
     run(pytester, *FAULTS).assert_outcomes(passed=8)
 
 
-def test_only_cases_that_complete_have_fault_tests_and_only_where_perago_run_allows_it(
+def test_completing_cases_alone_have_fault_tests_if_perago_run_allows_it(
     pytester: pytest.Pytester,
 ) -> None:
     """A broken case file is left to its run test."""

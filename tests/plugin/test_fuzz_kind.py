@@ -150,7 +150,7 @@ def test_defects_of_declarations_and_prefixes_are_found(
 
 @pytest.mark.usefixtures("no_database")
 @pytest.mark.parametrize(("examples", "number"), [(25, 25), (40, 40), (7, CORNERS + 4)])
-def test_the_number_of_examples_is_that_of_the_ini_file_and_leaves_out_no_corner(
+def test_the_ini_file_sets_the_number_of_examples_and_no_corner_is_lost(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, examples: int, number: int
 ) -> None:
     built: list[object] = []
@@ -166,7 +166,7 @@ def test_the_number_of_examples_is_that_of_the_ini_file_and_leaves_out_no_corner
     assert len(built) == number
 
 
-def test_without_hypothesis_the_tests_are_skipped_and_say_how_to_install_it(pytester: pytest.Pytester) -> None:
+def test_without_hypothesis_the_skipped_tests_say_how_to_install_it(pytester: pytest.Pytester) -> None:
     write_work(pytester)
     pytester.makeconftest("import sys\nsys.modules['hypothesis'] = None")
     result = run_process(pytester, *FUZZ, "-rs")

@@ -208,7 +208,7 @@ def test_a_defect_of_the_runtime_shows_rule_verdicts_and_tree(
     result.stdout.fnmatch_lines(lines)
 
 
-def test_rules_of_both_phases_have_to_go_together_where_the_task_only_reads(pytester: pytest.Pytester) -> None:
+def test_the_rules_of_both_phases_of_a_read_only_task_are_consistent(pytester: pytest.Pytester) -> None:
     task_module(pytester, "read_only=True, pre=[forbid_glob('out/*')], post=[require_file('out/a')]")
     result = run(pytester, *KIND, "-k", "consistent")
     result.assert_outcomes(passed=1, failed=1, deselected=4)

@@ -109,7 +109,7 @@ def test_a_race_that_fails_is_reported_at_the_line_of_the_test(pytester: pytest.
     assert "- perago: copy FAILED" not in result.stdout.str()  # the message has the outcome that counts
 
 
-def test_all_fixtures_are_listed_with_a_description_and_none_without_the_plugin(pytester: pytest.Pytester) -> None:
+def test_fixtures_are_listed_with_descriptions_only_with_the_plugin(pytester: pytest.Pytester) -> None:
     result = run(pytester, "--fixtures")
     for name in (*NAMES, "perago_snapshot"):
         place = result.outlines.index(next(line for line in result.outlines if line.startswith(name)))
@@ -149,7 +149,7 @@ def test_inactive_it_adds_three_modules_and_nothing_of_perago(pytester: pytest.P
     assert added == {"pytest_perago"} | {f"pytest_perago.{name}" for name in ("kinds", "options")}
 
 
-def test_active_it_imports_neither_hypothesis_nor_an_sdk_nor_a_server_and_writes_no_files(
+def test_the_active_plugin_imports_no_heavy_package_and_writes_no_files(
     pytester: pytest.Pytester,
 ) -> None:
     add_module(pytester, "work", "add")

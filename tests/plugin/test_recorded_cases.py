@@ -191,7 +191,7 @@ def project(pytester: pytest.Pytester) -> pytest.Pytester:
     return pytester
 
 
-def test_the_wiring_is_checked_and_the_definition_compared_with_its_snapshot(project: pytest.Pytester) -> None:
+def test_the_wiring_is_checked_and_the_definition_has_a_snapshot(project: pytest.Pytester) -> None:
     missing = run(project, "--perago-modules=flows")
     missing.assert_outcomes(passed=1, failed=1)
     missing.stdout.fnmatch_lines(["*there is no snapshot of the workflow*"])

@@ -184,7 +184,7 @@ def broken(monkeypatch):
 """
 
 
-def test_failures_errors_and_opt_outs_of_workers_are_reported_as_without_them(pytester: pytest.Pytester) -> None:
+def test_failures_errors_and_opt_outs_of_workers_are_reported(pytester: pytest.Pytester) -> None:
     free_module(pytester, "shop.a", "print('hello'); raise TaskFailed('no')", ["Example(id='x', params={})"])
     copy_module(pytester, "shop.b", "copy", examples=["Example(id='x', params={}, tree={'a.txt': ''})"])
     add_module(pytester, "shop.c", "third")
@@ -232,7 +232,7 @@ def test_the_summary_names_untried_functions_and_guardrails(pytester: pytest.Pyt
     ]
 
 
-def test_nothing_is_missing_where_all_was_tried_or_single_tests_were_asked_for(pytester: pytest.Pytester) -> None:
+def test_nothing_is_untried_if_all_was_tried_or_single_tests_were_named(pytester: pytest.Pytester) -> None:
     copy_module(pytester, "shop.a", "first", examples=["Example(id='x', params={}, tree={'a.txt': ''})"])
     add_module(pytester, "shop.b", "second")
     title = "not exercised by any attempt"
@@ -251,7 +251,7 @@ def test_the_short_summary_names_the_problem(pytester: pytest.Pytester) -> None:
     assert "CaseFailed" not in result.stdout.str()
 
 
-def test_a_function_that_cannot_be_ended_costs_its_test_and_not_the_session(
+def test_a_function_that_cannot_be_ended_costs_only_its_own_test(
     pytester: pytest.Pytester,
 ) -> None:
     pytester.makeconftest("import pytest_perago.confinement\npytest_perago.confinement.GRACE = 0.5\n")

@@ -39,7 +39,7 @@ def blocks(result: pytest.RunResult) -> dict[str, str]:
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
-def test_each_mistake_is_found_by_its_mutation_with_a_verified_fix_and_sound_functions_pass(
+def test_each_mistake_gets_a_verified_fix_and_sound_functions_pass(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attacks, "_LEAST_LIMIT", 3.0)
@@ -196,7 +196,7 @@ def test_findings_are_accepted_in_a_file_with_reasons(pytester: pytest.Pytester)
     assert "accepts a finding that no longer happens: KeyError in x: y" in result.stdout.str()
 
 
-def test_the_printed_example_of_a_violated_post_guardrail_accepts_the_finding(pytester: pytest.Pytester) -> None:
+def test_the_printed_example_of_a_violated_post_guardrail_accepts_it(pytester: pytest.Pytester) -> None:
     body = "if rows_of(tables[0], 'utf-8-sig'):\n    (workspace / 'out.txt').write_text('1')\nreturn Result()"
     rules = "require_table('raw/*.csv', columns={'id': int})], post=[require_file('out.txt')"
     write_tasks(pytester, {"rows": Planted(body, pre=rules)})

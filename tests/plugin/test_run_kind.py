@@ -388,7 +388,7 @@ def test_a_task_that_publishes_does_so_once_though_its_report_is_lost(
     result.stdout.fnmatch_lines(["*after a lost report *"])
 
 
-def test_an_example_with_a_directory_as_tree_is_read_relative_to_its_module(pytester: pytest.Pytester) -> None:
+def test_the_directory_of_an_example_is_read_relative_to_its_module(pytester: pytest.Pytester) -> None:
     copy_module(pytester, "shop.work", "copy", examples=["Example(id='x', params={}, tree='trees/x')"])
     result = run(pytester, "--perago-modules", "shop")
     result.assert_outcomes(passed=4, failed=2)
@@ -405,9 +405,7 @@ def marker() -> Iterator[Path]:
     marker.unlink(missing_ok=True)
 
 
-def test_a_marker_that_outlives_the_attempt_is_found_in_each_session_and_removed(
-    pytester: pytest.Pytester, marker: Path
-) -> None:
+def test_a_marker_that_outlives_the_attempt_is_reported_and_removed(pytester: pytest.Pytester, marker: Path) -> None:
     """Whether or not an earlier run has left it, and whether or not the clock differs between two calls."""
     body = f"""
     import time

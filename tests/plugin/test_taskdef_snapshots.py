@@ -454,7 +454,7 @@ pathlib.Path.open = open_
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills as POSIX does")
-def test_a_run_that_is_killed_while_it_updates_leaves_the_old_or_the_new_file(project: pytest.Pytester) -> None:
+def test_a_killed_update_leaves_the_old_or_the_new_snapshot(project: pytest.Pytester) -> None:
     run(project, *KIND, "--perago-update")
     files = [snapshot(project), snapshot(project, "shop.b/second.json")]
     new = files[0].read_bytes()
@@ -493,7 +493,7 @@ def test_readers_see_one_content_or_the_other_while_writers_take_turns(tmp_path:
         ("tests/__taskdefs__/shop.b/second.json/x", "read"),
     ],
 )
-def test_something_in_the_place_of_a_directory_or_file_is_a_failure_that_names_it(
+def test_an_obstacle_in_the_place_of_a_snapshot_is_named(
     project: pytest.Pytester, obstacle: str, obstruction: str
 ) -> None:
     (project.path / obstacle).parent.mkdir(parents=True, exist_ok=True)

@@ -176,7 +176,7 @@ def test_a_branch_that_fails_alone_is_not_blamed_on_an_order(run: TaskRunner) ->
     assert "These also failed:" not in lines
 
 
-def test_a_branch_that_fails_while_it_overtakes_another_is_the_one_that_is_shown(run: TaskRunner) -> None:
+def test_a_branch_that_fails_while_it_overtakes_another_is_shown(run: TaskRunner) -> None:
     """The sixth call overtakes the fifth, whose attempt is lost then, for the workflow has failed."""
     lines = failure(run, (count_calls, Number(fails=6)), (count_calls, Number(fails=6)))
     assert lines[:3] == [

@@ -207,7 +207,7 @@ def test_a_test_double_interrupts_the_function(
     assert ENDED == CALLS
 
 
-def test_a_function_that_continues_too_long_is_reported_with_the_reaction_of_a_worker(run: TaskRunner) -> None:
+def test_a_function_that_continues_too_long_is_reported(run: TaskRunner) -> None:
     run.cancel(at="progress", n=2)
     outcome = run(poll, {"suffix": "lingers"}, tree={})
     assert outcome.notes == ("The function continued for 45 s after that. A worker ends its process after 30 s.",)

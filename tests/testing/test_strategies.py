@@ -78,7 +78,7 @@ def test_every_tree_can_be_built_and_read_back(tree: Tree) -> None:
     assert len(links) == sum(isinstance(content, Symlink) for content in tree.values())
 
 
-def test_near_trees_of_a_few_examples_are_on_both_sides_and_at_the_limits_of_each_rule() -> None:
+def test_near_trees_are_on_both_sides_and_at_the_limits_of_each_rule() -> None:
     verdicts: set[tuple[Guardrail, bool]] = set()
     counts: set[int] = set()
     kinds: set[str] = set()

@@ -262,7 +262,7 @@ def test_a_rule_about_files_outside_of_the_view_is_a_contradiction() -> None:
             smallest_tree([require_glob(pattern)], _view=SEEN)
 
 
-def test_two_rules_about_one_table_are_broken_one_at_a_time_where_that_is_possible() -> None:
+def test_two_rules_about_one_table_are_broken_one_at_a_time() -> None:
     every, narrow = (
         require_table("sales/*.csv", columns={"id": int}),
         require_table("sales/2024.csv", columns={"n": str}),
