@@ -50,7 +50,10 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     if config.getoption("--perago-report") is not None:
         options.refuse_other_perago()
-        from pytest_perago.report import ReportPlugin
+        try:
+            from pytest_perago.report import ReportPlugin
+        except ImportError as error:
+            raise pytest.UsageError(f"--perago-report needs jinja2: pip install jinja2 ({error})") from None
 
         config.pluginmanager.register(ReportPlugin(config), "perago-report")
     if options.configured_modules(config):

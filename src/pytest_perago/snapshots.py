@@ -347,7 +347,7 @@ class SnapshotsOfTest:
             written = check_snapshot(declared, self._settings, self._command)
         except CaseFailed as failure:
             place = f"{self._settings.shown(Path(declared.file))}:{declared.line}"
-            raise _told(failure, "task", f"{declared.name} ({place})") from None
+            raise _of_subject(failure, "task", f"{declared.name} ({place})") from None
         self._note(written)
 
     def tree(self, published: Any, name: str = "", *, exclude: Iterable[str] = ()) -> None:
@@ -366,7 +366,7 @@ class SnapshotsOfTest:
         try:
             written = file.check(text.encode(), lambda actual: _differing(file, actual, text))
         except CaseFailed as failure:
-            raise _told(failure, "test", printable(self._item.nodeid)) from None
+            raise _of_subject(failure, "test", printable(self._item.nodeid)) from None
         self._note(written)
 
     def _command(self, option: str) -> str:
@@ -420,7 +420,7 @@ def _differing(file: SnapshotFile, actual: bytes, expected: str) -> CaseFailed:
     return file.failed(summary, details=[file.diff(old, expected), file.accept])
 
 
-def _told(failure: CaseFailed, what: str, name: str) -> CaseFailed:
-    """Return the failure without a traceback, so that pytest shows only the written test."""
+def _of_subject(failure: CaseFailed, what: str, name: str) -> CaseFailed:
+    """Return the failure with its subject and without a traceback, so that pytest shows only the written test."""
     failure.subject = (what, name)
     return failure.with_traceback(None)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
 
-from pytest_perago.report import joined, table, tag
+from pytest_perago.report import Run, page
+from pytest_perago.report import TestResult as Result
 
 from ..console.markup import Element
 from ..console.markup import read as parsed
@@ -163,12 +165,21 @@ def test_what_cannot_be_written_is_reported(pytester: pytest.Pytester) -> None:
     assert result.ret == pytest.ExitCode.TESTS_FAILED
 
 
-def test_only_markup_stays_unescaped() -> None:
-    assert tag("a", "<&\x1b>", None, [tag("b", "x"), "'"], href='"><', class_=None) == (
-        '<a href="&quot;&gt;&lt;">&lt;&amp;⟨U+001B⟩&gt;<b>x</b>&#x27;</a>'
-    )
-    assert "<td>&lt;td&gt;</td>" in table(["<"], [["<td>"]])
-    assert joined(None) == ""
+def test_texts_are_escaped_and_control_characters_are_visible() -> None:
+    result = Result("a::<b>\x1b", "own", "", (EVIL,), "failed", summary="<&\x1b>", text="'<td>'", changes=('"><: x',))
+    text = page(Run("<i>", 0.0, results={result.nodeid: result}, unused=("<u>",)))
+    assert {"i", "u", "img"}.isdisjoint(element.tag for element in parsed(text).walk())
+    assert "&lt;&amp;⟨U+001B⟩&gt;" in text
+    assert 'class="&#34;&gt;&lt;"' in text
+    assert "\x1b" not in text
+
+
+def test_without_jinja2_the_report_is_a_usage_error(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    monkeypatch.delitem(sys.modules, "pytest_perago.report")
+    result = run(pytester, "--perago-report=report.html")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--perago-report needs jinja2: pip install jinja2*"])
 
 
 # --------------------------------------------------------------------------- workers and summaries
