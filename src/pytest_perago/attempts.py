@@ -105,7 +105,7 @@ class Call:
     threads: Threads
     workspace: Path | None
     seconds: float
-    asked: int
+    cancellation_checks: int
     """The number of times that it asked whether it was canceled, counted after its cancellation."""
     processes: list[str]
     """Command lines of processes that it left running."""
@@ -340,13 +340,13 @@ class FaultCase(CaseAttempts):
         interruption = interruption or Interruption(self.user_code, counts=False)
         audit = Audit([workspace, *scratch], full_from=full_from, position=lambda: len(interruption.calls))
         used: set[str] = set()
-        asked = 0
+        cancellation_checks = 0
         running: list[str] = []
         validated: list[BaseModel] = [params]
 
         def is_cancelled() -> bool:
-            nonlocal asked
-            asked += interruption.place is not None
+            nonlocal cancellation_checks
+            cancellation_checks += interruption.place is not None
             return interruption.place is not None
 
         def function(**arguments: Any) -> Any:
@@ -381,7 +381,7 @@ class FaultCase(CaseAttempts):
             threads=threads,
             workspace=workspace,
             seconds=seconds,
-            asked=asked,
+            cancellation_checks=cancellation_checks,
             processes=processes,
             running=running,
             in_current=left_files(scratch[0], self.task) if scratch else (),

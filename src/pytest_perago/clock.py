@@ -118,8 +118,8 @@ class Clock:
 
 def _replacement(real: type, members: Mapping[str, Any]) -> type:
     meta = type("_Meta", (_Meta,), {"real": real})
-    made: type = meta(real.__name__, (), {**members, "__module__": real.__module__, "__doc__": real.__doc__})
-    return made
+    replacement: type = meta(real.__name__, (), {**members, "__module__": real.__module__, "__doc__": real.__doc__})
+    return replacement
 
 
 @contextmanager

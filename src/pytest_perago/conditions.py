@@ -15,7 +15,7 @@ from typing import Any
 
 from perago.driver import Interrupted
 from pytest_perago.clock import TICK, on_the_clock
-from pytest_perago.confinement import is_deaf, patched
+from pytest_perago.confinement import drops_exceptions, patched
 from pytest_perago.machine import another_machine, listing_order, seeded
 from pytest_perago.threads import Threads
 from pytest_perago.user_code import UserCode
@@ -134,7 +134,7 @@ class Interruption:
         place = caller.f_code.co_filename, caller.f_lineno
         self.calls.append(place)
         due = len(self.calls) > self._at and self._act is not None and not self.place
-        if due and os.getpid() == self._owner and not is_deaf(frame):
+        if due and os.getpid() == self._owner and not drops_exceptions(frame):
             self.place = place
             self._interrupt(caller)
 

@@ -157,7 +157,7 @@ def confined() -> Iterator[None]:
     """Keep the output open and the process alive while user code runs."""
     outputs = sys.stdout, sys.stderr
     end = os._exit
-    sys.stdout, sys.stderr = map(_kept_open, outputs)
+    sys.stdout, sys.stderr = map(_without_close, outputs)
     os._exit = _refuser(end)
     try:
         yield
@@ -169,7 +169,7 @@ def confined() -> Iterator[None]:
         sys.stdout, sys.stderr = outputs
 
 
-def _kept_open(stream: Any) -> Any:
+def _without_close(stream: Any) -> Any:
     """Return a stream that `close` does not close. A stream that is not text over bytes is returned unchanged."""
     buffer = getattr(stream, "buffer", None)
     if not isinstance(stream, io.TextIOWrapper) or buffer is None:
@@ -202,16 +202,16 @@ def leaving_no_process() -> Iterator[list[str]]:
     is cheap if this process has no child. On systems other than Linux the list stays empty."""
     from perago.processes import adopting_orphans, end_processes
 
-    left: list[str] = []
+    remaining: list[str] = []
     before = {process.pid for process in _children()}
     with adopting_orphans():
         try:
-            yield left
+            yield remaining
         finally:
             deadline = time.monotonic() + _SETTLE
             while (processes := _children(but=before)) and time.monotonic() < deadline:
                 time.sleep(0.005)
-            left += [f"{process.command_line()} (pid {process.pid})" for process in processes]
+            remaining += [f"{process.command_line()} (pid {process.pid})" for process in processes]
             if processes:
                 end_processes(lambda: _children(but=before))
             for process in processes:
@@ -262,14 +262,14 @@ def signal_of_a_copy(call: Callable[[], object], seconds: float) -> str:
 
 
 GRACE = 10.0
-_AGAIN = 1.0
-_SOON = 0.005
+_ALARM_INTERVAL = 1.0
+_POSTPONED_ALARM = 0.005
 _POSTPONED = 100
 """The number of times that an alarm waits for the end of code that would drop its exception."""
 
-_DEAF_FILES = frozenset(
-    made.__init__.__code__.co_filename
-    for made in (weakref.WeakKeyDictionary, weakref.WeakValueDictionary, weakref.WeakSet)
+_DROPPING_FILES = frozenset(
+    collection.__init__.__code__.co_filename
+    for collection in (weakref.WeakKeyDictionary, weakref.WeakValueDictionary, weakref.WeakSet)
 )
 _MODULE_LOCK = "_get_module_lock.<locals>.cb"
 
@@ -353,8 +353,8 @@ class Watch:
             signal.signal(number, handler)
         delay, interval = self._others_alarm
         if delay:
-            left = delay - (time.monotonic() - self._started)
-            signal.setitimer(signal.ITIMER_REAL, max(left, 0.001), interval)
+            remaining = delay - (time.monotonic() - self._started)
+            signal.setitimer(signal.ITIMER_REAL, max(remaining, 0.001), interval)
         if self._interrupted:  # user code may have swallowed it
             raise KeyboardInterrupt
 
@@ -395,8 +395,8 @@ class Watch:
     def task_function(self) -> Iterator[list[str]]:
         """Run a task function as `user_code`, and end the processes that it leaves running. The list then has
         their command lines."""
-        with leaving_no_process() as left, self.user_code():
-            yield left
+        with leaving_no_process() as remaining, self.user_code():
+            yield remaining
 
     def _set_alarm(self) -> None:
         self._others_alarm = signal.getitimer(signal.ITIMER_REAL)
@@ -404,7 +404,7 @@ class Watch:
             self._others_alarm = (0.0, 0.0)
             return
         self._previous[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._on_alarm)
-        signal.setitimer(signal.ITIMER_REAL, self.seconds, _AGAIN)
+        signal.setitimer(signal.ITIMER_REAL, self.seconds, _ALARM_INTERVAL)
 
     def _on_alarm(self, _number: int, frame: FrameType | None) -> None:
         if self._last_resort.debugging:
@@ -412,9 +412,9 @@ class Watch:
         self.stuck = self.stuck or Stuck(self.seconds, user_stack(frame))
         if not self._inside:
             return
-        if self._postponed < _POSTPONED and is_deaf(frame):
+        if self._postponed < _POSTPONED and drops_exceptions(frame):
             self._postponed += 1
-            signal.setitimer(signal.ITIMER_REAL, _SOON, _AGAIN)
+            signal.setitimer(signal.ITIMER_REAL, _POSTPONED_ALARM, _ALARM_INTERVAL)
             return
         self._postponed = 0
         raise TimeLimitExceeded
@@ -424,14 +424,14 @@ class Watch:
         raise KeyboardInterrupt
 
 
-def is_deaf(frame: FrameType | None) -> bool:
+def drops_exceptions(frame: FrameType | None) -> bool:
     """Whether Python may drop an exception here. Python only warns of exceptions in destructors and in callbacks of
     weak references and the garbage collector. Imports have many of them. A generator that is destroyed looks like one
     that ends, so the next alarm raises there."""
     collecting = {getattr(callback, "__code__", None) for callback in gc.callbacks}
     while frame is not None:
         code = frame.f_code
-        known = code.co_filename in _DEAF_FILES or code.co_qualname == _MODULE_LOCK or code in collecting
+        known = code.co_filename in _DROPPING_FILES or code.co_qualname == _MODULE_LOCK or code in collecting
         if known or code.co_name == "__del__":
             return True
         frame = frame.f_back

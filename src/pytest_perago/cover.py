@@ -118,7 +118,7 @@ class TaskCover:
     ran: bool
     """Whether an attempt called its function."""
     files: list[FileCover]
-    unlooked: int
+    unchecked: int
     """Number of published files that were not tried."""
 
     @property
@@ -132,7 +132,7 @@ class TaskCover:
             mine.satisfied_by = sorted({*mine.satisfied_by, *others.satisfied_by})
             mine.violated_by = sorted({*mine.violated_by, *others.violated_by})
         self.files += other.files
-        self.unlooked += other.unlooked
+        self.unchecked += other.unchecked
         self.ran |= other.ran
         self.has_tests |= other.has_tests
 
@@ -188,7 +188,7 @@ def _task_json(task: TaskCover) -> Mapping[str, Any]:
         "percent": round(percent(task.points), 2),
         "guardrails": [{**asdict(rule), "problems": rule.problems} for rule in task.guardrails],
         "files": [{**asdict(file), "unguarded": file.is_unguarded} for file in task.files],
-        "files_not_looked_at": task.unlooked,
+        "files_not_looked_at": task.unchecked,
     }
 
 
@@ -248,7 +248,7 @@ def _task_cover(config: pytest.Config, task: Task, *, has_tests: bool) -> TaskCo
     key = task.module, task.name
     record = record_of(config)
     publishes = task.workspace is not None and not task.workspace.read_only
-    files, unlooked = _covered_files_of(config).get(key, ([], 0))
+    files, unchecked = _covered_files_of(config).get(key, ([], 0))
 
     def cover(phase: str, rule: Guardrail) -> GuardrailCover:
         requires = phase == "post" and publishes and "missing" in violations_of(rule)
@@ -265,7 +265,7 @@ def _task_cover(config: pytest.Config, task: Task, *, has_tests: bool) -> TaskCo
         has_tests=has_tests,
         ran=(*key, "function") in record.tried,
         files=files,
-        unlooked=unlooked,
+        unchecked=unchecked,
     )
 
 
@@ -284,7 +284,7 @@ def _example(example: Example) -> list[str]:
 
 MOST_FILES = 100
 """Published files of one example that are damaged."""
-_MOST_ALIKE = 20
+_MOST_SIMILAR = 20
 """Number of files that are removed together."""
 
 
@@ -334,7 +334,7 @@ class _Judge:
         noticed = set(self._without([path]))
         absent: Absence = "alone" if noticed else "no"
         if not noticed:
-            noticed = self._in_company(path, published)
+            noticed = self._without_similar(path, published)
             absent = "with others" if noticed else "no"
         empty = self._with(path, b"", "empty") if content else None
         half = self._with(path, content[: len(content) // 2], "cut off") if len(content) > 1 else None
@@ -342,16 +342,16 @@ class _Judge:
         is_empty_noticed, is_half_noticed = (None if verdict is None else bool(verdict) for verdict in (empty, half))
         return FileCover(example, path, absent, is_empty_noticed, is_half_noticed, sorted(noticed), list(self._raised))
 
-    def _in_company(self, path: str, published: Sequence[str]) -> set[str]:
+    def _without_similar(self, path: str, published: Sequence[str]) -> set[str]:
         """Return the rules that notice the loss of the file together with similar files. A rule that requires one of
         several files never notices the loss of only one. Files in the same directory come first, then files
         anywhere."""
         file = PurePosixPath(path)
         others = [PurePosixPath(other) for other in published if other != path]
-        alike = [other for other in others if other.suffix == file.suffix]
-        for similar in ([other for other in alike if other.parent == file.parent], alike):
+        same_suffix = [other for other in others if other.suffix == file.suffix]
+        for similar in ([other for other in same_suffix if other.parent == file.parent], same_suffix):
             removed: list[str] = []
-            for other in map(str, similar[:_MOST_ALIKE]):
+            for other in map(str, similar[:_MOST_SIMILAR]):
                 if not self._without([*removed, other]):
                     removed.append(other)
             if removed and (noticed := self._without([*removed, path])):
@@ -416,8 +416,8 @@ def task_lines(task: TaskCover) -> Iterator[str]:
         yield from _guardrail_lines(guardrail)
     for file in sorted(task.files, key=_has_no_gap):
         yield from _file_lines(file)
-    if task.unlooked:
-        yield f"    and {task.unlooked} more published files, which were not checked"
+    if task.unchecked:
+        yield f"    and {task.unchecked} more published files, which were not checked"
 
 
 _CLOSE = {
@@ -494,12 +494,12 @@ class CoverPlugin:
             case, _ = read_case(item.case.declared)
             if case.expect != "completed":
                 return
-            files, unlooked = covered_files(task, case, session_of(item.config).watch())
+            files, unchecked = covered_files(task, case, session_of(item.config).watch())
         except (TimeLimitExceeded, CaseFailed):
             return  # it passed a moment ago, and its `run` test is the one to say so
         covered = _covered_files_of(item.config)
         known, others = covered.get((task.module, task.name), ([], 0))
-        covered[task.module, task.name] = [*known, *files], others + unlooked
+        covered[task.module, task.name] = [*known, *files], others + unchecked
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write the file, and fail a run that is below the threshold."""

@@ -105,7 +105,7 @@ def _excerpt(content: bytes, start: int) -> str:
 _MOST_DIRECTORIES = 100
 _MOST_ENTRIES = 500
 _MOST_DESCRIPTORS = 1024
-_AROUND = 2
+_LEVELS_ABOVE = 2
 """Number of directories above a workspace that belong to its attempt or to the root of all attempts."""
 
 _TOOLS = re.compile(
@@ -123,14 +123,14 @@ class NearbyFiles:
 
     def __init__(self, workspace: Path | None) -> None:
         self._here, self._home = _directory(Path.cwd), _directory(Path.home)
-        around = workspace.resolve().parents[:_AROUND] if workspace is not None else ()
-        self._attempt, self._workspace = ("", "") if workspace is None else (str(around[0]), workspace.name)
-        self._around = frozenset(str(directory) for directory in around)
+        above = workspace.resolve().parents[:_LEVELS_ABOVE] if workspace is not None else ()
+        self._attempt, self._workspace = ("", "") if workspace is None else (str(above[0]), workspace.name)
+        self._directories_above = frozenset(str(directory) for directory in above)
         self._own = set(_open_files())
-        self._entries_of = {directory: self._entries(directory) for directory in self._around}
+        self._entries_of = {directory: self._entries(directory) for directory in self._directories_above}
         if self._home != self._here:
             self._entries_of[str(self._home)] = self._entries(str(self._home))
-        self._look_below(str(self._here))
+        self._scan_below(str(self._here))
 
     def differences(self) -> dict[Path, bool]:
         """Return the paths that have appeared (True) or changed (False) since. Files in a new directory are not
@@ -144,38 +144,38 @@ class NearbyFiles:
                     paths[Path(directory, name)] = False
         return paths
 
-    def confirmed(self, first: dict[Path, bool], again: dict[Path, bool], *, alone: bool) -> list[Path]:
+    def confirmed(self, first: dict[Path, bool], second: dict[Path, bool], *, is_alone: bool) -> list[Path]:
         """Return the paths that the function wrote, sorted. Other processes can write to the same directories, but not
         to those of the attempt. So a path that was only changed, or that appeared while this process was not `alone`,
         must come from a call that found it `again`, too."""
-        places = {path.parent for path in again} | set(again)
+        places = {path.parent for path in second} | set(second)
         return sorted(
             path
             for path, is_new in first.items()
-            if (is_new and alone) or str(path.parent) in self._around or places & {path, path.parent}
+            if (is_new and is_alone) or str(path.parent) in self._directories_above or places & {path, path.parent}
         )
 
     def shown(self, path: Path) -> str:
         """A path as the author knows it."""
-        if str(path.parent) in self._around:
+        if str(path.parent) in self._directories_above:
             return f"{path.name} beside the workspace"
         if path.is_relative_to(self._here):
             return f"{path.relative_to(self._here)} in the current directory"
         return f"~/{path.relative_to(self._home)}"
 
-    def _look_below(self, top: str) -> None:
+    def _scan_below(self, top: str) -> None:
         """Yield the files, nearest directories first, because the limits can cut a large project."""
-        passed_over = {tempfile.gettempdir(), str(self._home), *self._around} - {top}
-        left, entries = [top], 0
-        while left and len(self._entries_of) < _MOST_DIRECTORIES and entries < _MOST_ENTRIES:
-            directory = left.pop(0)
+        passed_over = {tempfile.gettempdir(), str(self._home), *self._directories_above} - {top}
+        pending, entries = [top], 0
+        while pending and len(self._entries_of) < _MOST_DIRECTORIES and entries < _MOST_ENTRIES:
+            directory = pending.pop(0)
             stamps = self._entries(directory)
             if directory != top and (directory in passed_over or "pyvenv.cfg" in stamps):
                 continue
             self._entries_of[directory] = stamps
             entries += len(stamps)
             below = sorted(name for name, stamp in stamps.items() if stamp is None and not name.startswith("."))
-            left += [f"{directory}/{name}" for name in below if name not in _NEVER_INSIDE]
+            pending += [f"{directory}/{name}" for name in below if name not in _NEVER_INSIDE]
 
     def _entries(self, directory: str) -> dict[str, Stamp]:
         is_home = directory == str(self._home)
@@ -266,7 +266,7 @@ _STARTS = ("subprocess.Popen", "os.fork", "os.posix_spawn", "os.system", "os.exe
 _NAMES = {"os.mkdir": 0, "os.rename": 1, "os.link": 1, "os.symlink": 1, "sqlite3.connect": 0}
 _PASSED_OVER = ("/dev/", "/proc/", sys.prefix, sys.base_prefix)
 _IN_MEMORY = "/dev/shm/"  # noqa: S108 - files of attempts in tests lie there
-_ASIDE = ".perago-aside"
+_HIDDEN_SUFFIX = ".perago-aside"
 _LARGEST = 1024**2
 """Bytes of a file that can be a mark of an earlier run. Larger ones are caches, which are slow to make again."""
 _SHARED = tuple(
@@ -340,11 +340,11 @@ class Audit:
             if writes:
                 self._written(path, is_file=True)
             else:
-                self.looked_at(path)
+                self.note_read(path)
         elif event in _NAMES:
             self._written(args[_NAMES[event]], is_file=False)
 
-    def looked_at(self, path: Any) -> None:
+    def note_read(self, path: Any) -> None:
         """Note a file in a shared temporary directory that the code reads, or asks for."""
         if isinstance(path, str | bytes | os.PathLike):
             name = os.path.abspath(os.fsdecode(path))  # noqa: PTH100 - it runs for each file that is opened
@@ -384,7 +384,7 @@ def noting_questions(audit: Audit) -> Iterator[None]:
 
     def noted(real: Callable[..., Any]) -> Callable[..., Any]:
         def ask(path: Any, *args: Any, **kwargs: Any) -> Any:
-            audit.looked_at(path)
+            audit.note_read(path)
             return real(path, *args, **kwargs)
 
         return ask
@@ -422,19 +422,19 @@ def may_outlive(audits: Iterable[Audit], project: Collection[Path], *, everywher
 
 
 @contextmanager
-def moved_aside(paths: Iterable[Path]) -> Iterator[None]:
+def hidden_files(paths: Iterable[Path]) -> Iterator[None]:
     """Hide files from the calls in the block. What these write in their places is removed at the end."""
     moved = []
     try:
         for path in paths:
             with suppress(OSError):  # it belongs to another user
-                path.rename(path.with_name(path.name + _ASIDE))
+                path.rename(path.with_name(path.name + _HIDDEN_SUFFIX))
                 moved.append((path, path in _created))
         yield
     finally:
         for path, is_ours in moved:
             _remove(path)
-            path.with_name(path.name + _ASIDE).rename(path)
+            path.with_name(path.name + _HIDDEN_SUFFIX).rename(path)
             if not is_ours:  # it was there before all calls, and stays
                 _created.discard(path)
 

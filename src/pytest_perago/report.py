@@ -199,7 +199,7 @@ def _failure_facts(error: BaseException, item: pytest.Item) -> dict[str, Any]:
 _SLOWEST = 20
 _MOST_FAILURES = 500
 _SIGNS = {"passed": "✓", "failed": "✗", "error": "!", "skipped": "–"}
-_WORDS = {"passed": "passed", "failed": "failed", "error": "errors", "skipped": "skipped"}
+_OUTCOME_NOUNS = {"passed": "passed", "failed": "failed", "error": "errors", "skipped": "skipped"}
 
 
 def page(run: Run) -> str:
@@ -251,7 +251,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=lambda value: visible(value) if type(value) is str else value,  # no `Markup`, which is visible already
     )
-    environment.globals |= {"signs": _SIGNS, "words": _WORDS, "cell": _cell}
+    environment.globals |= {"signs": _SIGNS, "words": _OUTCOME_NOUNS, "cell": _cell}
     environment.filters |= {"anchor": _anchor, "duration": duration, "plural": count}
     return environment
 

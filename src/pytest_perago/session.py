@@ -163,7 +163,7 @@ class Session:
         self._config = config
         self.loaded: dict[str, LoadedModule] = {}
         """The modules that were imported so far, by name."""
-        self._found: dict[str, FoundModule] = {}
+        self._sources: dict[str, FoundModule] = {}
         self.opt_outs: tuple[OptOut, ...] = parse_opt_outs(config.getini("perago_skip"))
         self.settings: Settings = read_settings(config)
         has_own_limit = config.pluginmanager.has_plugin("faulthandler") and config.getini("faulthandler_timeout")
@@ -209,9 +209,9 @@ class Session:
         add_import_roots(list(dict.fromkeys(roots)), names)
         modules = find_modules(names)
         for module in modules:
-            known = self._found.get(module.name)
+            known = self._sources.get(module.name)
             if known is None or module.named:
-                self._found[module.name] = module
+                self._sources[module.name] = module
         return modules
 
     def load(self, module: FoundModule) -> LoadedModule:
@@ -241,7 +241,7 @@ class Session:
 
     def namesakes(self, task: Task) -> Sequence[Task]:
         """Return the tasks of other modules with the same name. This loads all modules of the session."""
-        tasks = [self.load(module).task for _, module in sorted(self._found.items())]
+        tasks = [self.load(module).task for _, module in sorted(self._sources.items())]
         return [other for other in tasks if other and other.name == task.name and other.module != task.module]
 
     def _of_kind(self, kind: str, task: Task) -> list[Case]:

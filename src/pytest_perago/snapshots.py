@@ -273,7 +273,7 @@ def compare_with_record(
     record: Record,
     now: AttemptResult,
     tree: Mapping[str, Content],
-    again: Callable[[], AttemptResult],
+    rerun: Callable[[], AttemptResult],
 ) -> RunCase:
     """Compare the outcome with the record, or update the record. Return the case with the current record.
 
@@ -293,7 +293,7 @@ def compare_with_record(
         return case
     settings = session.settings
     directory = settings.shown(record.directory)
-    by_itself = differences(now, again(), tree).summary
+    by_itself = differences(now, rerun(), tree).summary
     kinds = {reason.partition(":")[0] for reason in (record.reason, now.reason)}
     if by_itself and record.ending == now.ending != "completed" and len(kinds) == 1:
         return case  # the same exception, with another message in each run
@@ -332,7 +332,7 @@ class SnapshotsOfTest:
     def __init__(self, item: pytest.Item) -> None:
         self._item = item
         self._settings = read_settings(item.config)
-        self._asked: set[str] = set()
+        self._names: set[str] = set()
 
     def __repr__(self) -> str:
         return "<perago_snapshot>"
@@ -353,13 +353,13 @@ class SnapshotsOfTest:
     def tree(self, published: Any, name: str = "", *, exclude: Iterable[str] = ()) -> None:
         """See `Snapshots`."""
         __tracebackhide__ = True
-        if name in self._asked:
+        if name in self._names:
             fix = "name each: perago_snapshot.tree(..., 'second')"
             raise ValueError(f"the test has a snapshot {name!r} already; {fix}")
         if name and not _NAME.fullmatch(name):
             rule = "letters, digits, '_' or '-', at most 64, and begin with one of the first"
             raise ValueError(f"{name!r} must be {rule}")
-        self._asked.add(name)
+        self._names.add(name)
         text = f"{TREE_OWNER}{printable(self._item.nodeid)}\n{_text_of(published, exclude)}"
         path = tree_path(self._item.nodeid, name, self._settings)
         file = SnapshotFile(path, "tree", self._settings, "perago_tree_dir", self._command)

@@ -16,7 +16,7 @@ from pytest_perago.confinement import patched
 from pytest_perago.user_code import UserCode, rebound
 
 _PATIENCE = 0.3
-_MOMENT_OF_ENDING = 0.02
+_ENDING_SECONDS = 0.02
 """Seconds that a thread gets to end after the function has returned."""
 _POLL_SECONDS = 0.002
 _ALL = concurrent.futures.ALL_COMPLETED
@@ -57,7 +57,7 @@ class Threads:
         start, run, make = threading.Thread.start, item.run, item.__init__
         as_completed, wait = concurrent.futures.as_completed, concurrent.futures.wait
 
-        def started(thread: Any) -> None:
+        def start_thread(thread: Any) -> None:
             self._threads.append(thread)
             thread.daemon = True  # one that an interrupted call leaves waiting must not keep pytest from ending
             if sys._getframe(1).f_code.co_filename in self._user_code.files:  # those of libraries need each other
@@ -65,23 +65,23 @@ class Threads:
                 self._own.append(thread)
             start(thread)
 
-        def made(item: Any, *args: Any, **kwargs: Any) -> None:
+        def init_item(item: Any, *args: Any, **kwargs: Any) -> None:
             make(item, *args, **kwargs)
             self._places[id(item.future)] = len(self._places)
             item.perago_turn = self._in_turn(lambda *rest: run(item, *rest))
 
-        def ran(item: Any, *args: Any) -> Any:
+        def run_item(item: Any, *args: Any) -> Any:
             turn = getattr(item, "perago_turn", None)
             return turn(*args) if turn else run(item, *args)
 
-        def arrived(futures: Iterable[Any], timeout: float | None = None) -> Iterator[Any]:
+        def as_completed_in_order(futures: Iterable[Any], timeout: float | None = None) -> Iterator[Any]:
             distinct = list(dict.fromkeys(futures))
             places = {id(future): place for place, future in enumerate(distinct)}
             self._unordered += 1
             completed = as_completed(distinct, timeout)
             yield from sorted(completed, key=lambda future: places[id(future)], reverse=bool(self._swapped))
 
-        def waited(futures: Iterable[Any], timeout: float | None = None, return_when: str = _ALL) -> Any:
+        def wait_in_order(futures: Iterable[Any], timeout: float | None = None, return_when: str = _ALL) -> Any:
             pending = set(futures)
             if return_when != concurrent.futures.FIRST_COMPLETED:
                 return wait(pending, timeout, return_when)
@@ -92,17 +92,17 @@ class Threads:
             ended = sorted(state.done, key=lambda future: self._places.get(id(future), 0), reverse=bool(self._swapped))
             return type(state)(set(ended[:1]), pending - set(ended[:1]))
 
-        def unordered(pool: Any, function: Any, arguments: Iterable[Any], chunksize: int = 1) -> Iterator[Any]:
+        def imap_in_order(pool: Any, function: Any, arguments: Iterable[Any], chunksize: int = 1) -> Iterator[Any]:
             self._unordered += 1
             results = list(pool.imap(function, arguments, chunksize))
             return iter(results[::-1] if self._swapped else results)
 
         if (pools := sys.modules.get("multiprocessing.pool")) is not None:
-            self._stack.enter_context(patched(pools.Pool, imap_unordered=unordered))
-        self._stack.enter_context(patched(threading.Thread, start=started))
-        self._stack.enter_context(patched(item, run=ran, __init__=made))
-        self._stack.enter_context(patched(concurrent.futures, as_completed=arrived, wait=waited))
-        replacements = {id(as_completed): arrived, id(wait): waited}
+            self._stack.enter_context(patched(pools.Pool, imap_unordered=imap_in_order))
+        self._stack.enter_context(patched(threading.Thread, start=start_thread))
+        self._stack.enter_context(patched(item, run=run_item, __init__=init_item))
+        self._stack.enter_context(patched(concurrent.futures, as_completed=as_completed_in_order, wait=wait_in_order))
+        replacements = {id(as_completed): as_completed_in_order, id(wait): wait_in_order}
         self._stack.enter_context(rebound(self._user_code.modules.values(), replacements))
         return self
 
@@ -113,7 +113,7 @@ class Threads:
         """Return the names of the user threads that are running and do not end within a short time."""
         alive = [thread for thread in self._own if thread.is_alive()]
         if alive:
-            time.sleep(_MOMENT_OF_ENDING)
+            time.sleep(_ENDING_SECONDS)
         return [thread.name for thread in alive if thread.is_alive()]
 
     def join(self, seconds: float) -> None:

@@ -103,10 +103,10 @@ def unused_cases(shared: Session) -> Iterator[str]:
     for directory in sorted(written | recorded):
         if directory.name not in names:
             near = difflib.get_close_matches(directory.name, names, n=1)
-            meant = f"; did you mean {near[0].removesuffix(WORKFLOW)}?" if near else ""
+            suggestion = f"; did you mean {near[0].removesuffix(WORKFLOW)}?" if near else ""
             name = directory.name.removesuffix(WORKFLOW)
             what = "task" if name == directory.name else "workflow"
-            yield f"{settings.shown(directory)}: no {what} is called {name}{meant}"
+            yield f"{settings.shown(directory)}: no {what} is called {name}{suggestion}"
 
 
 def unused_trees(session: pytest.Session, settings: Settings) -> Iterator[str]:
@@ -222,16 +222,16 @@ _SHOWN = 20
 def summarize_snapshots(terminalreporter: Any, config: pytest.Config, unused: Iterable[str]) -> None:
     """Report written and unused files, if there are any."""
     lines = list(_written(terminalreporter)) if config.getoption("--perago-update") else []
-    left = list(unused)
-    if not lines and not left:
+    unused_files = list(unused)
+    if not lines and not unused_files:
         return
     terminalreporter.section("perago snapshots")
-    for line in (*lines, *(f"unused: {line}" for line in left)):
+    for line in (*lines, *(f"unused: {line}" for line in unused_files)):
         terminalreporter.line(line)
-    paths = [path for path in (line.partition(": ")[0] for line in left) if path.endswith((".json", ".tree"))]
+    paths = [path for path in (line.partition(": ")[0] for line in unused_files) if path.endswith((".json", ".tree"))]
     if paths:  # case files are worth more than a snapshot: the hint does not name them
         terminalreporter.line(f"remove: rm {' '.join(map(shlex.quote, paths))}   (from {config.rootpath})")
-    if left and read_settings(config).unused == "fail":
+    if unused_files and read_settings(config).unused == "fail":
         terminalreporter.line("error: unused files fail the run; --perago-unused=warn only lists them", red=True)
 
 

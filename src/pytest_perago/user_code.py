@@ -153,9 +153,9 @@ def replacing(
 
 
 def module_with(real: ModuleType, members: Mapping[str, Any]) -> ModuleType:
-    made = ModuleType(real.__name__, real.__doc__)
-    vars(made).update({**vars(real), **members})
-    return made
+    copy = ModuleType(real.__name__, real.__doc__)
+    vars(copy).update({**vars(real), **members})
+    return copy
 
 
 # ------------------------------------------------------------------------- values that calls change
@@ -163,7 +163,7 @@ def module_with(real: ModuleType, members: Mapping[str, Any]) -> ModuleType:
 _SCALARS = (bool, int, float, complex, str, bytes, type(None))
 _ROWS = (tuple, frozenset, list, set, deque)
 _CACHED = type(functools.cache(len))
-_KEPT = (*_SCALARS, *_ROWS, dict, bytearray, itertools.count, _CACHED)
+_OBSERVED_TYPES = (*_SCALARS, *_ROWS, dict, bytearray, itertools.count, _CACHED)
 _MOST_ITEMS = 10_000
 _LONGEST = 60
 _HOMES = {"builtins", "collections", "itertools", "functools"}
@@ -269,7 +269,7 @@ def _current(owner: Any, name: str) -> Any:
 
 def _is_plain(value: Any) -> bool:
     """Whether the value has a built-in type. Reading an instance of a derived class could run any code."""
-    return isinstance(value, _KEPT) and type(value).__module__ in _HOMES
+    return isinstance(value, _OBSERVED_TYPES) and type(value).__module__ in _HOMES
 
 
 def _size(value: Any) -> int:

@@ -62,8 +62,8 @@ class VirtualConductor(InMemoryConductor):
     def next_delivery(self, *task_names: str, within: float = DAY) -> Delivery:
         delivery = self._take(task_names, self.clock.now() + within)
         if delivery is None:
-            standing = self._standing() or "no workflow was started"
-            raise LookupError(f"no attempt of {' or '.join(task_names)} came within {within:g} s: {standing}")
+            states = self._workflow_states() or "no workflow was started"
+            raise LookupError(f"no attempt of {' or '.join(task_names)} came within {within:g} s: {states}")
         return delivery
 
     def drain(self, *functions: TaskFunction, within: float = DAY) -> tuple[Outcome, ...]:
@@ -89,7 +89,7 @@ class VirtualConductor(InMemoryConductor):
         """Advance to the next moment at which an event is due, if it is not after `end`."""
         with self._locked() as state:
             now = state.now()
-            due = [moment for moment in _moments(state) if moment > now]
+            due = [moment for moment in _timeout_times(state) if moment > now]
             due.append(now + self._seconds_to_next_event(state) * 1000)
         moment = min(due) / 1000
         if moment > end:
@@ -98,7 +98,7 @@ class VirtualConductor(InMemoryConductor):
         self.sweep()
         return True
 
-    def _standing(self) -> str:
+    def _workflow_states(self) -> str:
         workflows = (self.workflow(workflow_id, include_tasks=False) for workflow_id in self.workflow_ids())
         return ", ".join(
             f"workflow {workflow['workflowId']} is {workflow['status']}"
@@ -107,7 +107,7 @@ class VirtualConductor(InMemoryConductor):
         )
 
 
-def _moments(state: State) -> Iterator[float]:
+def _timeout_times(state: State) -> Iterator[float]:
     """Yield the times, in milliseconds since the epoch, at which an open item may time out, including past ones
     (`docs/dev/servers/conductor.md`, "Attempt state machine")."""
     for workflow in state.workflows.values():
@@ -117,10 +117,10 @@ def _moments(state: State) -> Iterator[float]:
             yield (workflow.last_retried_time or workflow.create_time) + seconds * 1000
         for row in workflow.tasks:
             if not row.status.terminal:
-                yield from _row_moments(row)
+                yield from _row_timeout_times(row)
 
 
-def _row_moments(row: TaskRow) -> Iterator[float]:
+def _row_timeout_times(row: TaskRow) -> Iterator[float]:
     seconds = {name: row.definition.get(name) or 0 for name in _LIMITS}
     callback, delay = row.callback_after_seconds, row.start_delay_seconds
     if seconds["totalTimeoutSeconds"]:
@@ -291,12 +291,12 @@ class RunningAttempt:
             Interrupted: in the thread of the function, as in a worker.
         """
         if self._reason is None:
-            self._reason = self._happen(kind)
+            self._reason = self._apply(kind)
             self._interrupted_at = self._conductor.clock.now()
             if threading.get_ident() == self._thread:
                 raise Interrupted
 
-    def _happen(self, kind: Kind) -> str:
+    def _apply(self, kind: Kind) -> str:
         delivery, conductor = self._delivery, self._conductor
         if kind == "cancel":
             conductor.terminate_workflow(delivery.workflow_id, "canceled by the test")
@@ -311,16 +311,16 @@ class RunningAttempt:
     def _then(self, moment: Moment, call: Callable[..., None]) -> Callable[..., None]:
         def called(*arguments: object) -> None:
             call(*arguments)
-            self._met(moment)
+            self._reached(moment)
 
         return called
 
     def _is_cancelled(self) -> bool:
         if self._reason is None:
-            self._met("cancelled")
+            self._reached("cancelled")
         return self._reason is not None
 
-    def _met(self, moment: Moment) -> None:
+    def _reached(self, moment: Moment) -> None:
         self._calls[moment] += 1
         planned = self._planned
         if planned is not None and (planned.at, planned.n) == (moment, self._calls[moment]):

@@ -184,7 +184,7 @@ class TreePlan:
         if above:
             self.tree.setdefault(above, None)
 
-    def bring_to(self, rule: Guardrail, number: int) -> None:
+    def set_count(self, rule: Guardrail, number: int) -> None:
         """Change the tree until the rule counts `number` files, if other entries leave room."""
         counted = sorted(path for path in sizes_of(self.tree) if concerns(rule, path))
         for path in counted[number:]:
@@ -206,19 +206,19 @@ class TreePlan:
 def corner_trees(rules: Sequence[Guardrail], folding: Folding) -> list[Tree]:
     """Return the corner cases: one tree with everything that only looks like the rules, one with all odd files that
     they select, and plain trees at, just below and just above the limits of each rule."""
-    crowd, meant = TreePlan(folding), TreePlan(folding)
+    lookalike_plan, instance_plan = TreePlan(folding), TreePlan(folding)
     for likeness in Likeness:
         for rule in rules:
             for path, content in lookalikes(rule, likeness):
-                crowd.add(path, content)
+                lookalike_plan.add(path, content)
     for rule in rules:
         for path in instances(rule):
-            meant.add(path, constraint_of(rule).content or "")
-    plans = [crowd, meant]
+            instance_plan.add(path, constraint_of(rule).content or "")
+    plans = [lookalike_plan, instance_plan]
     for rule in rules:
         for number in amounts(rule):
             plans.append(TreePlan(folding))
-            plans[-1].bring_to(rule, number)
+            plans[-1].set_count(rule, number)
     for rule in rules:
         for held in contents(rule):
             plans.append(TreePlan(folding))

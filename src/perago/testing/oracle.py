@@ -233,7 +233,7 @@ def _no_number(_: str) -> None:
 
 # ------------------------------------------------------------------------------------- Parquet
 
-_WORDS: dict[ColumnType, tuple[str, ...]] = {
+_ARROW_TYPES: dict[ColumnType, tuple[str, ...]] = {
     ColumnType.INT: ("int", "uint"),
     ColumnType.FLOAT: ("float", "double", "halffloat"),
     ColumnType.STR: ("string", "large_string"),
@@ -256,7 +256,7 @@ def _read_parquet(rule: TableRule, content: bytes) -> tuple[dict[str, list[Any]]
     for name, kind in rule.columns:
         if name in table.column_names and kind is not ColumnType.ANY:
             word = str(table.schema.field(name).type)
-            if word != "null" and not word.startswith(_WORDS[kind]):
+            if word != "null" and not word.startswith(_ARROW_TYPES[kind]):
                 raise ValueError
     return {name: table[name].to_pylist() for name in table.column_names}, table.num_rows
 

@@ -105,7 +105,7 @@ def sample_model(model: type[BaseModel]) -> Samples:
     plain = _accepted(model, {name: values for name, values in fields.items() if values}, required)
     if isinstance(plain, str):
         return Samples((), plain)
-    return Samples(tuple(itertools.islice(_around(model, plain, fields, required), _MOST_SAMPLES)))
+    return Samples(tuple(itertools.islice(_variations(model, plain, fields, required), _MOST_SAMPLES)))
 
 
 def _accepted(model: type[BaseModel], fields: Mapping[str, tuple[Any, ...]], required: set[str]) -> Sample | str:
@@ -140,7 +140,7 @@ def _advance(
     return bool(blamed)
 
 
-def _around(
+def _variations(
     model: type[BaseModel], plain: Sample, fields: Mapping[str, tuple[Any, ...]], required: set[str]
 ) -> Iterator[Sample]:
     """Yield the plain sample, one without optional fields, and samples that differ from the plain one in one field."""
@@ -320,13 +320,13 @@ def round_trip_problem(model: type[BaseModel], value: BaseModel, *, by_alias: bo
     except Exception as error:  # noqa: BLE001 - an author's serializer may fail in any way
         return f"it cannot be written as JSON: {str(error).partition(chr(10))[0]}"
     try:
-        again = model.model_validate_json(text, by_alias=by_alias, by_name=not by_alias)
+        reread = model.model_validate_json(text, by_alias=by_alias, by_name=not by_alias)
     except ValidationError as error:
         problems = "; ".join(problem_lines(error, json.loads(text), ""))
         return f"the model refuses its own JSON: {problems}{_alias_advice(model) if by_alias else ''}"
     except Exception as error:  # noqa: BLE001 - an author's validator may fail in any way
         return f"a validator raised {type(error).__name__} for the model's own JSON"
-    return next(_differences(value, again, ""), None)
+    return next(_differences(value, reread, ""), None)
 
 
 def computed_problem(model: type[BaseModel], value: BaseModel) -> str | None:
@@ -502,7 +502,7 @@ def _member_values(annotation: Any) -> Iterator[Any]:
     elif origin is Union or origin is types.UnionType:
         for member in arguments:
             yield from _member_values(member)
-            yield from _made(member)
+            yield from _member_samples(member)
     elif origin in _ROWS and arguments:
         for value in _member_values(arguments[0]):
             try:
@@ -515,7 +515,7 @@ def _member_values(annotation: Any) -> Iterator[Any]:
         yield from _member_values(annotation.__value__)
 
 
-def _made(member: Any) -> Iterator[Any]:
+def _member_samples(member: Any) -> Iterator[Any]:
     """A few values of one member."""
     if isinstance(member, type) and issubclass(member, BaseModel):
         yield from (sample.value for sample in sample_model(member).samples[:_MOST_VALUES])

@@ -158,13 +158,13 @@ class InMemoryServices:
             LookupError: no delivery is waiting.
         """
         task = task_of(function)
-        heard = _Lines()
-        record = self.run_delivery(task, delivery or self.take(task), heard)
-        lines = tuple(heard.lines)
+        function_log = _FunctionLog()
+        record = self.run_delivery(task, delivery or self.take(task), function_log)
+        lines = tuple(function_log.lines)
         read = None if task.workspace is None else self._reader(record.delivery, task.workspace.key_prefix)
         if report:
-            return self.report(record, lines, heard.traceback, read)
-        return Outcome(record, None, self._row(record), lines, heard.traceback, read)
+            return self.report(record, lines, function_log.traceback, read)
+        return Outcome(record, None, self._row(record), lines, function_log.traceback, read)
 
     def report(
         self,
@@ -233,14 +233,14 @@ class InMemoryServices:
 
     def run_delivery(self, task: Task, delivery: Delivery, observer: Observer | None = None) -> AttemptRecord:
         """Run one delivery up to, and without, its report."""
-        heard = observer or _Lines()
+        function_log = observer or _FunctionLog()
         with self.interruptions.attempt(delivery) as running:
 
             def call(task: Task, workspace: Path | None, params: BaseModel, current: Current) -> Returned | Raised:
                 with running.function(current) as watched:
                     ended = self._call(task, workspace, params, watched)
-                if isinstance(heard, _Lines):
-                    heard.traceback = ended.traceback if isinstance(ended, Raised) else ""
+                if isinstance(function_log, _FunctionLog):
+                    function_log.traceback = ended.traceback if isinstance(ended, Raised) else ""
                 return ended
 
             record = run_attempt(
@@ -253,7 +253,7 @@ class InMemoryServices:
                     clock=self.clock,
                     limits=self.limits,
                     call=call,
-                    observer=heard,
+                    observer=function_log,
                     worker_id=WORKER,
                     interruptible=running.interruptible,
                     proofs=self.proofs,
@@ -296,7 +296,7 @@ def _calls_of(model: type) -> set[str]:
     return {name for name in dir(model) if not name.startswith("_") and callable(getattr(model, name))}
 
 
-class _Lines(Observer):
+class _FunctionLog(Observer):
     """An observer that keeps the log lines of the function."""
 
     def __init__(self) -> None:

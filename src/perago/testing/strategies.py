@@ -116,7 +116,7 @@ def _parquet(draw: st.DrawFn, rule: TableRule, names: Sequence[str]) -> bytes:
     return data[: draw(st.sampled_from((None, None, None, None, len(data) // 2, len(data) - 1)))]
 
 
-_TRIES = 5
+_MOST_DRAWS = 5
 _ANY_TEXT = st.characters(exclude_categories=["Cs"])
 _Documents = st.SearchStrategy[Any]
 
@@ -154,7 +154,7 @@ def _valid(
 ) -> BaseModel:
     if not known:
         raise NoParams(no_params(name, problem))
-    for _ in range(_TRIES):
+    for _ in range(_MOST_DRAWS):
         try:
             return validated(model, draw(documents))
         except ValidationError:
@@ -330,7 +330,7 @@ def near_trees(draw: st.DrawFn, rules: Rules, *, phase: Phase = "pre", _folding:
     last = draw(st.one_of(st.none(), st.sampled_from(rules_of_phase))) if rules_of_phase else None
     counted = [rule for rule in rules_of_phase if constraint_of(rule).most != 0 and not constraint_of(rule).files.name]
     for rule in (*counted, *([last] if last else [])):
-        plan.bring_to(rule, draw(st.sampled_from(amounts(rule))))
+        plan.set_count(rule, draw(st.sampled_from(amounts(rule))))
     return dict(plan.tree)
 
 

@@ -44,13 +44,13 @@ def build(tree: Tree) -> Iterator[Path]:
 
 def write_tree(root: Path, tree: Tree) -> None:
     """Write the tree into a directory."""
-    made = {root}
+    created = {root}
     for path, content in tree.items():
         place = root / path
         parent = place if content is None else place.parent
-        if parent not in made:
+        if parent not in created:
             parent.mkdir(parents=True, exist_ok=True)
-            made.add(parent)
+            created.add(parent)
         if isinstance(content, Symlink):
             place.symlink_to(content.target)
             _make_target(root, place.parent / content.target, content.holding)

@@ -338,8 +338,8 @@ def _fewest(constraints: Sequence[CountConstraint], areas: Sequence[_Area]) -> t
             return numbers
         hardest = min(lacking, key=lambda index: sum(index in area.inside for area in areas))
         for place, area in enumerate(areas):
-            left = [most - counts[index] for index in area.inside if (most := constraints[index].most) is not None]
-            amount = min(area.room - numbers[place], max(missing[index] for index in area.inside), *left)
+            slack = [most - counts[index] for index in area.inside if (most := constraints[index].most) is not None]
+            amount = min(area.room - numbers[place], max(missing[index] for index in area.inside), *slack)
             for added in {amount, 1} if hardest in area.inside and amount > 0 else ():
                 more = (*numbers[:place], numbers[place] + added, *numbers[place + 1 :])
                 if more not in tried:
@@ -431,11 +431,13 @@ def _filled(
         contents[path] = next(suiting, options[0])
     if (total := sum(map(len, contents.values()))) > MOST_BYTES:
         raise Undecided(f"its files would have {size(total)}, and generated trees have at most {size(MOST_BYTES)}")
-    tries = [contents]
+    candidates = [contents]
     if broken is not None and broken.least and broken.content is not None:
         breaking = [path for path in contents if path in path_set(broken.files)]
-        tries = [{**contents, path: broken.content} for path in sorted(breaking, key=lambda path: len(contents[path]))]
-    for tree in tries:
+        candidates = [
+            {**contents, path: broken.content} for path in sorted(breaking, key=lambda path: len(contents[path]))
+        ]
+    for tree in candidates:
         if all(judge_tree(rule, tree).satisfied is satisfied for rule, satisfied in expected.items()):
             return dict(tree)
     if any(constraint.content is not None for constraint in (*constraints, broken) if constraint):
@@ -448,10 +450,10 @@ def _culprits(
 ) -> dict[Guardrail, CountConstraint]:
     """Return a minimal subset of the rules that is impossible."""
     for number in (1, 2):  # the usual case, and small questions are quickly answered
-        for few in itertools.combinations(rules.items(), number):
+        for subset in itertools.combinations(rules.items(), number):
             with contextlib.suppress(Undecided):
-                if impossible(tuple(constraint for _, constraint in few)):
-                    return dict(few)
+                if impossible(tuple(constraint for _, constraint in subset)):
+                    return dict(subset)
     part = dict(rules)
     for rule in rules:
         rest = {other: constraint for other, constraint in part.items() if other != rule}

@@ -126,16 +126,16 @@ class WorkflowRunner:
         started = self._definitions[-1]
         workflow_id = conductor.start_workflow(str(started["name"]), payload, version=started.get("version"))
         outcomes: list[Outcome] = []
-        left = set(lost)
+        unused_losses = set(lost)
         for delivery in self._deliveries(services, choose):
             task = self._tasks[delivery.task_name]
-            report = delivery.reference_name not in left
-            left.discard(delivery.reference_name)
+            report = delivery.reference_name not in unused_losses
+            unused_losses.discard(delivery.reference_name)
             outcomes.append(services.attempt(task.function, delivery, report=report))
             if len(outcomes) == _MOST_ATTEMPTS:
                 raise RuntimeError(f"the workflow still has tasks after {_MOST_ATTEMPTS:,} attempts")
-        if left:
-            raise LookupError(f"lost: no attempt of {', '.join(sorted(left))} ran")
+        if unused_losses:
+            raise LookupError(f"lost: no attempt of {', '.join(sorted(unused_losses))} ran")
         ended = conductor.workflow(workflow_id)
         reason, result = ended.get("reasonForIncompletion"), ended.get("output", {}).get("result")
         tree = PublishedTree(services.tree(repository=repository))
@@ -193,23 +193,23 @@ class _Order:
     """The choices of one run. The next order differs in the last choice that has an untried answer."""
 
     def __init__(self, choices: Sequence[int] = ()) -> None:
-        self._given = choices
-        self._made: list[tuple[int, int]] = []
+        self._planned = choices
+        self._choices: list[tuple[int, int]] = []
         """The chosen indices, each with the number of alternatives."""
 
     def choose(self, waiting: Sequence[Delivery]) -> int:
         """The index of the delivery that runs next."""
-        number = len(self._made)
-        index = self._given[number] if number < len(self._given) else 0
-        self._made.append((index, len(waiting)))
+        number = len(self._choices)
+        index = self._planned[number] if number < len(self._planned) else 0
+        self._choices.append((index, len(waiting)))
         return index
 
     def next(self) -> _Order | None:
         """The order after this one; None after the last."""
-        made = list(self._made)
-        while made and made[-1][0] + 1 == made[-1][1]:
-            made.pop()
-        return _Order([*(index for index, _ in made[:-1]), made[-1][0] + 1]) if made else None
+        choices = list(self._choices)
+        while choices and choices[-1][0] + 1 == choices[-1][1]:
+            choices.pop()
+        return _Order([*(index for index, _ in choices[:-1]), choices[-1][0] + 1]) if choices else None
 
 
 def _compare(first: WorkflowRun, ran: WorkflowRun) -> None:
@@ -365,7 +365,7 @@ class Racers:
             others = []  # it fails by itself
         lines = [f"{len(failed)} of {len(runs)} runs failed", f"{first}:", *self._details(failed[0])]
         if others:
-            lines += ["These also failed:", *(f"  {story}" for story in others[:_MOST_LISTED])]
+            lines += ["These also failed:", *(f"  {course}" for course in others[:_MOST_LISTED])]
         if len(others) > _MOST_LISTED:
             lines.append(f"  and {len(others) - _MOST_LISTED} more")
         return "\n".join(lines)

@@ -166,11 +166,11 @@ def _check_sample(what: str, model: type[BaseModel], sample: Sample, *, by_alias
 def _sample_problems(model: type[BaseModel], sample: Sample, *, by_alias: bool) -> Iterator[tuple[str, str | None]]:
     yield "does not survive JSON", round_trip_problem(model, sample.value, by_alias=by_alias)
     yield "cannot read its own JSON, because it forbids extra fields", computed_problem(model, sample.value)
-    again = validated(model, sample.document)
-    if private := random_private(sample.value, again):
+    reread = validated(model, sample.document)
+    if private := random_private(sample.value, reread):
         advice = f"{private} has a different default each time, and is not written to JSON; make it a field"
         yield "does not survive JSON", advice
-    if pointer := shared_state(sample.value, again):
+    if pointer := shared_state(sample.value, reread):
         advice = (
             f"{pointer} is the same object in every instance; make a new one in default_factory or in the validator"
         )

@@ -87,11 +87,11 @@ def check_phase(task: Task, how: FuzzSettings, phase: str) -> None:
 
     folding = _disk().folding
     corners = corner_trees(rules, folding)
-    left = replace(how, examples=max(how.examples - len(corners), how.examples - how.examples // 2))
+    remaining = replace(how, examples=max(how.examples - len(corners), how.examples - how.examples // 2))
     try:
         for tree in corners:
             check(tree)
-        fuzz(f"{task.name} {phase}", near_trees(rules, _folding=folding), check, left)
+        fuzz(f"{task.name} {phase}", near_trees(rules, _folding=folding), check, remaining)
     except CaseFailed as failure:
         raise _reduced(failure, check) from None
 
@@ -183,7 +183,7 @@ def _compare(phase: Phase, rules: Sequence[Guardrail], tree: Tree, root: Path, k
         (finding,) = evaluate([rule], scan.listing, phase=phase, disk=scan)
         expected, actual = judge_tree(rule, tree), Verdict(finding.satisfied, finding.matched)
         if expected != actual:
-            facts += [("rule", str(rule)), ("expected", _words(expected)), ("actual", _words(actual))]
+            facts += [("rule", str(rule)), ("expected", _described(expected)), ("actual", _described(actual))]
     links = sorted(path for path, content in tree.items() if isinstance(content, Symlink))
     irregular = [item.path for item in scan.irregular]
     if phase is Phase.POST and (irregular != links or bool(check_tree(scan, key_prefix)) is not bool(links)):
@@ -194,7 +194,7 @@ def _compare(phase: Phase, rules: Sequence[Guardrail], tree: Tree, root: Path, k
         raise CaseFailed(Cause.CONTRACT, summary, *facts, tree=tree)
 
 
-def _words(verdict: Verdict) -> str:
+def _described(verdict: Verdict) -> str:
     return f"{'satisfied' if verdict.satisfied else 'violated'}, matched {count(verdict.matched, 'file')}"
 
 

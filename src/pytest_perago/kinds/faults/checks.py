@@ -49,7 +49,7 @@ _GRACE = 30.0
 """Seconds that a worker gives a function to end, unless PERAGO_SHUTDOWN_GRACE says otherwise."""
 _TIME = re.compile(rb"\d\d:\d\d:\d\d|\b20\d\d-?[01]\d-?[0-3]\d|\b1[789]\d{8}(\.\d+|\d{3,9})?\b")
 _ADDRESS = re.compile(rb"[\w.<> ]{0,40} at 0x[0-9a-f]{6,16}>?")
-_FEW = 5
+_LISTED = 5
 _MOST_VERDICTS = 8
 """Times that a guardrail judges the same files again."""
 
@@ -148,7 +148,7 @@ def _reason(case: FaultCase, base: Output, second: Output) -> str:
     outside = case.first.audit.outside
     changed = [base.files[key] for key in base.changed(second)] + [repr(base.result).encode()]
     if outside:
-        return f"it writes {listing(list(map(str, outside)), _FEW)}, which outlives the attempt"
+        return f"it writes {listing(list(map(str, outside)), _LISTED)}, which outlives the attempt"
     if case.first.workspace and any(os.fsencode(case.first.workspace.parent) in text for text in changed):
         return "it writes the path of its workspace, which differs in each attempt"
     if case.first.threads.number:
@@ -291,7 +291,7 @@ def cancelled(case: FaultCase) -> None:
             )
         # A handler of the function may have made it end early, and then its output is smaller.
         went_on = call.output == base.output or not interruption.handled
-        if went_on and not call.output.problem and not call.asked:
+        if went_on and not call.output.problem and not call.cancellation_checks:
             swallowed = "a bare `except:`, `except BaseException` or a signal handler of the function swallowed it"
             raise case.failed(
                 f"canceled at {where}, the function ignored it and ran to its end",
@@ -324,10 +324,10 @@ def own_output(case: FaultCase) -> None:
         return
     output = case.call_again(inputs=replace(case.inputs, files=base.files)).output
     written = {path: content for path, content in base.files.items() if content and path not in before}
-    grown = [path for path, content in written.items() if _has_grown(content, output.files.get(path, b""))]
+    grown = [path for path, content in written.items() if _has_grown(content, output.files.get(path, b""))][:_LISTED]
     if grown and not output.problem:
         raise case.failed(
-            f"run again on its own publication, the function appends to its earlier output: {', '.join(grown[:_FEW])}",
+            f"run again on its own publication, the function appends to its earlier output: {', '.join(grown)}",
             *base.difference(output, "first run", "on its output"),
             ("fix", "overwrite the file: open it with mode 'w', or remove it first"),
         )

@@ -70,12 +70,12 @@ _MOST_HANGS = 2
 _CONFIRMATIONS = 3
 _SLOW, _VERY_SLOW = 0.2, 2.0
 """Duration of a call in seconds above which fewer inputs are tried."""
-_FEW, _VERY_FEW = 40, 10
+_SLOW_CALLS, _VERY_SLOW_CALLS = 40, 10
 _LEAST_LIMIT = 5.0
 _TIMES_SLOWER = 20
 _LONGEST = 160
 _SHORT = 60
-_FEW_PATHS = 5
+_MOST_PATHS = 5
 _RULE_SECONDS = 5.0
 """The time limit of a guardrail function on one tree."""
 
@@ -316,7 +316,7 @@ class Attack:
                 if mutant is not None and mutant.files != seed.files:
                     mutants.setdefault(mutant.identity, (mutation.site, mutant))
         if self.smallest and self.smallest != self.seeds[0].files:
-            paths = listing([quoted(path) for path in sorted(self.smallest)], _FEW_PATHS)
+            paths = listing([quoted(path) for path in sorted(self.smallest)], _MOST_PATHS)
             seed, description = self.seeds[0], f"the smallest tree that the pre guardrails accept: {paths}"
             smallest = Mutant(
                 seed, SMALLEST, description, self.smallest, seed.params, Change(description, self.smallest)
@@ -447,8 +447,11 @@ class Attack:
             draws = [source.sample(labels, min(len(labels), _MOST_PARTS)) for _ in range(_DRAWS)]
             drawn = max(draws, key=lambda labels: len(_pairs(labels) - covered))
             covered |= _pairs(drawn)
-            alike = ([single for single in pool if single.seed is seed and single.label == label] for label in drawn)
-            mutant = self.combined([source.choice(choices) for choices in alike])
+            candidates = (
+                [candidate for candidate in pool if candidate.seed is seed and candidate.label == label]
+                for label in drawn
+            )
+            mutant = self.combined([source.choice(choices) for choices in candidates])
             self.tally.made += 1
             if self.judge(mutant.files):
                 self.tally.refused += 1
@@ -460,7 +463,9 @@ class Attack:
             smallest = self._reduced(mutant, failure.key)
             if len(smallest.parts) == 1:  # the test of single mutations reports it
                 (part,) = smallest.parts
-                pool = [single for single in pool if single.seed is not seed or single.mutation != part.mutation]
+                pool = [
+                    candidate for candidate in pool if candidate.seed is not seed or candidate.mutation != part.mutation
+                ]
             else:
                 findings[failure.key] = AttackFinding(failure, [smallest])
         self._drop_those_of_single_mutations(findings, mutants)
@@ -488,16 +493,16 @@ class Attack:
 
     def _most_calls(self) -> int:
         seconds = max(seed.case.second.seconds for seed in self.seeds)
-        return MOST_CALLS if seconds < _SLOW else _FEW if seconds < _VERY_SLOW else _VERY_FEW
+        return MOST_CALLS if seconds < _SLOW else _SLOW_CALLS if seconds < _VERY_SLOW else _VERY_SLOW_CALLS
 
     def _is_steady(self, finding: AttackFinding) -> bool:
         """Whether the failure is reproducible. A hang is not tried again."""
         if finding.failure.rank in (_RULE, _HANG):
             return True
         mutant = finding.mutants[0]
-        again = [failure for _ in range(_CONFIRMATIONS) if (failure := self.call(mutant)) is not None]
-        if [failure.key for failure in again] == [finding.failure.key] * _CONFIRMATIONS:
-            finding.failure = again[-1]  # a smaller input may have another message
+        repeated = [failure for _ in range(_CONFIRMATIONS) if (failure := self.call(mutant)) is not None]
+        if [failure.key for failure in repeated] == [finding.failure.key] * _CONFIRMATIONS:
+            finding.failure = repeated[-1]  # a smaller input may have another message
             return True
         description = f"{finding.failure.summary} with {mutant.label}"
         self.tally.unsteady.append(f"not reported, because it does not happen each time: {description}")

@@ -21,7 +21,7 @@ Files: TypeAlias = "Mapping[str, bytes | None]"
 
 MOST_SITES = 3
 """Number of places in one file at which a mutation is tried."""
-_MOST_ALIKE = 3
+_MOST_SIMILAR = 3
 """Number of files with one suffix that are changed."""
 BOM = b"\xef\xbb\xbf"
 
@@ -111,7 +111,7 @@ def _representative(tree: Tree) -> list[str]:
     for path in sorted(tree):
         file = PurePosixPath(path)
         groups.setdefault((str(file.parent), file.suffix.lower()), []).append(path)
-    return [path for paths in groups.values() for path in paths[:_MOST_ALIKE]]
+    return [path for paths in groups.values() for path in paths[:_MOST_SIMILAR]]
 
 
 def entry(label: str, level: int, *suffixes: str) -> Callable[[Operator], Operator]:
@@ -185,7 +185,7 @@ def _is_equal(before: Any, after: Any, sizes: tuple[int, int]) -> bool:
 
 
 @entry("optional-file-gone", 1)
-def _gone(_: Tree, path: str) -> Iterator[Change]:
+def _missing(_: Tree, path: str) -> Iterator[Change]:
     yield Change("is missing", {path: None})
 
 
@@ -198,7 +198,7 @@ def _second(tree: Tree, path: str) -> Iterator[Change]:
 
 
 @entry("one-file-only", 1)
-def _alone(tree: Tree, path: str) -> Iterator[Change]:
+def _only_file(tree: Tree, path: str) -> Iterator[Change]:
     file = PurePosixPath(path)
     others = [other for other in tree if other != path and PurePosixPath(other).parent == file.parent]
     of_its_kind = [other for other in others if PurePosixPath(other).suffix == file.suffix]

@@ -128,8 +128,8 @@ def _pattern(attack: Attack, path: str) -> str:
         if pattern and compile_glob(pattern).fullmatch(path) and type(rule).__name__ != "ForbidGlob":
             return str(pattern)
     file = PurePosixPath(path)
-    alike = {other for seed in attack.seeds for other in seed.files if PurePosixPath(other).parent == file.parent}
-    if len([other for other in alike if PurePosixPath(other).suffix == file.suffix]) > 1:
+    siblings = {other for seed in attack.seeds for other in seed.files if PurePosixPath(other).parent == file.parent}
+    if len([other for other in siblings if PurePosixPath(other).suffix == file.suffix]) > 1:
         return str(file.with_name(f"*{file.suffix}"))
     return path
 

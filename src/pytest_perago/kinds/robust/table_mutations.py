@@ -64,19 +64,19 @@ class Csv:
         csv.writer(target, delimiter=self.delimiter, lineterminator=self.ends).writerow(cells)
         return target.getvalue()
 
-    def made_of(self, defect: str, lines: Iterable[str], column: str = "") -> Change:
+    def with_lines(self, defect: str, lines: Iterable[str], column: str = "") -> Change:
         """Return the change that leaves these lines."""
         return Change(defect, {self.path: "".join(lines).encode()}, column)
 
     def with_row(self, defect: str, index: int, cells: Sequence[str], column: str = "") -> Change:
         """Return the change of one row. Rows are counted from 0, without the header."""
-        return self.made_of(defect, [*self.lines[: index + 1], self.line(cells), *self.lines[index + 2 :]], column)
+        return self.with_lines(defect, [*self.lines[: index + 1], self.line(cells), *self.lines[index + 2 :]], column)
 
     def mapped(self, defect: str, edit: Callable[[list[str], int], Sequence[str]], column: str = "") -> Change:
         """Return the change of all rows. `edit` gets the cells and the number of the line, which is 0 for the
         header."""
         rows = [self.header, *self.rows]
-        return self.made_of(defect, [self.line(edit(list(row), number)) for number, row in enumerate(rows)], column)
+        return self.with_lines(defect, [self.line(edit(list(row), number)) for number, row in enumerate(rows)], column)
 
     def with_column(self, defect: str, column: int, edit: Callable[[str, int], str]) -> Change:
         """Return the change of one column, whose name follows the defect. `edit` gets each cell and the number of its
@@ -118,13 +118,13 @@ def _on_csv(label: str, level: int) -> Callable[[Callable[[Csv], Iterable[Change
 
 @_on_csv("header-only", 1)
 def _header_only(table: Csv) -> Iterator[Change]:
-    yield table.made_of("has a header and no rows", table.lines[:1])
+    yield table.with_lines("has a header and no rows", table.lines[:1])
 
 
 @_on_csv("one-row", 1)
 def _one_row(table: Csv) -> Iterator[Change]:
     if len(table.rows) > 1:
-        yield table.made_of("has one row", table.lines[:2])
+        yield table.with_lines("has one row", table.lines[:2])
 
 
 @_on_csv("semicolon", 1)
@@ -168,7 +168,7 @@ def _missing_column(table: Csv) -> Iterator[Change]:
 
 def _headed(defect: str, edit: Callable[[list[str]], list[str]]) -> Callable[[Csv], Iterator[Change]]:
     def find(table: Csv) -> Iterator[Change]:
-        yield table.made_of(defect, [table.line(edit(table.header)), *table.lines[1:]])
+        yield table.with_lines(defect, [table.line(edit(table.header)), *table.lines[1:]])
 
     return find
 
@@ -180,7 +180,7 @@ _on_csv("duplicate-header", 2)(_headed("has two columns with one name", lambda n
 
 @_on_csv("duplicate-row", 1)
 def _duplicate_row(table: Csv) -> Iterator[Change]:
-    yield table.made_of("has a duplicate row", [*table.lines, table.lines[-1]])
+    yield table.with_lines("has a duplicate row", [*table.lines, table.lines[-1]])
 
 
 @_on_csv("same-key", 1)
@@ -192,7 +192,7 @@ def _same_key(table: Csv) -> Iterator[Change]:
 
 @_on_csv("unsorted", 1)
 def _unsorted(table: Csv) -> Iterator[Change]:
-    yield table.made_of("has its rows in a different order", [table.lines[0], *table.lines[:0:-1]])
+    yield table.with_lines("has its rows in a different order", [table.lines[0], *table.lines[:0:-1]])
 
 
 @_on_csv("ragged-long", 2)
@@ -245,7 +245,7 @@ def _constant(text: str) -> Callable[[Any], str]:
 
 
 def _moved_to(day: str) -> Callable[[Any], str]:
-    return lambda moment: f"{day}{moment[10:]}"
+    return lambda text: f"{day}{text[10:]}"
 
 
 VALUES = (
@@ -516,7 +516,7 @@ def _with_note(table: Any) -> Any:
     return table.append_column("note", _arrow().array(["x"] * table.num_rows))
 
 
-def _with_last_row_again(table: Any) -> Any:
+def _with_duplicate_row(table: Any) -> Any:
     return _arrow().concat_tables([table, table.slice(table.num_rows - 1)])
 
 
@@ -545,6 +545,6 @@ _on_table("extra-column", "has an extra column, 'note'", _with_note)
 _on_parquet("missing-column", _without_columns)
 _on_table("row-groups", "has several row groups", lambda table: table)
 _on_table("unsorted", "has its rows in a different order", lambda table: table.take(list(range(table.num_rows))[::-1]))
-_on_table("duplicate-row", "has a duplicate row", _with_last_row_again)
+_on_table("duplicate-row", "has a duplicate row", _with_duplicate_row)
 _on_column("nan", "has nan in column {name}, row 1", _is_floating, _first_is(math.nan))
 _on_column("zero", "has 0 in column {name}, row 1", lambda kind: _is_integer(kind) or _is_floating(kind), _first_is(0))

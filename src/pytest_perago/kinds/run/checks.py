@@ -37,8 +37,8 @@ from pytest_perago.observation import (
     Audit,
     NearbyFiles,
     Output,
+    hidden_files,
     may_outlive,
-    moved_aside,
     noting_questions,
     printed,
     remember_outliving,
@@ -217,7 +217,7 @@ def run_case(task: Task, case: RunCase, session: Session, record: Record | None 
             run.check_nearby_files()
             run.second_attempt_with_a_lost_report()
             run.check_nearby_files()
-            run.check_that_calls_are_alike()
+            run.check_equal_calls()
             run.check_that_nothing_outlives_the_attempt()
     except CaseFailed as failure:
         raise (failure.with_traceback(run.frames) if run.frames else failure) from None
@@ -318,7 +318,7 @@ class _Run(CaseAttempts):
         with self.started(self._call, CONTROLS) as services:
             attempt = self._attempt(services, report=False)
             self._outputs.append(attempt.output)
-            self._check_same_again(attempt)
+            self._check_same_ending(attempt)
             record = attempt.record
             if record.input_ref is not None and record.published_commit not in (None, record.input_ref):
                 self._check_published_once(services, record.input_ref, str(record.published_commit))
@@ -330,7 +330,7 @@ class _Run(CaseAttempts):
             return
         files, first = self._nearby[0]
         again = self._nearby[1][1] if len(self._nearby) > 1 else {}
-        paths = files.confirmed(first, again, alone=_XDIST not in os.environ)
+        paths = files.confirmed(first, again, is_alone=_XDIST not in os.environ)
         if paths:
             what, place = "files, and only a workspace is published", "to a store, or give the task a workspace"
             if self.task.workspace is not None:
@@ -341,7 +341,7 @@ class _Run(CaseAttempts):
                 ("fix", f"write {place}; temporary files belong in a directory of `tempfile`"),
             )
 
-    def check_that_calls_are_alike(self) -> None:
+    def check_equal_calls(self) -> None:
         """Decide whether the memory of the module is the reason for a different second attempt.
 
         It is, if two calls with the initial memory are equal and one with a later memory differs. Random numbers and
@@ -352,9 +352,9 @@ class _Run(CaseAttempts):
         if first == second or not changes:
             return
         self._memory.restore()
-        fresh, later = self._output_again(), self._output_again()
+        fresh, later = self._next_output(), self._next_output()
         self._memory.restore()
-        if fresh == self._output_again() != later:
+        if fresh == self._next_output() != later:
             nothing = Output(None, {})
             summary = "the second run in the same process had another output than the first"
             facts = ("state", "\n".join(changes)), *(first or nothing).difference(second or nothing)
@@ -370,14 +370,14 @@ class _Run(CaseAttempts):
             return
         case = FaultCase(self.task, self.case, self.watch, memory=self._memory)
         try:
-            with moved_aside(files):
+            with hidden_files(files):
                 first = case.first.output  # it decides on the conditions
         except pytest.skip.Exception:
             return
         with_files = case.call_again().output
 
         def without(paths: list[Path]) -> Output:
-            with moved_aside(paths):
+            with hidden_files(paths):
                 return case.call_again().output
 
         absent = without(files)
@@ -415,7 +415,7 @@ class _Run(CaseAttempts):
                     ("fix", f"{stars}; call get_secret_value() only where the secret is used"),
                 )
 
-    def _check_same_again(self, attempt: Attempt) -> None:
+    def _check_same_ending(self, attempt: Attempt) -> None:
         try:
             attempt.check()
         except CaseFailed as failure:
@@ -463,7 +463,7 @@ class _Run(CaseAttempts):
 
         return compare_with_record(self._session, self.case, record, now, tree, again)
 
-    def _output_again(self) -> Output | None:
+    def _next_output(self) -> Output | None:
         """Return the output of one more plain attempt."""
         with self.started(self._call) as services:
             return self.published(services, services.attempt(self.task.function)._record)
