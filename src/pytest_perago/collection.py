@@ -27,7 +27,7 @@ from pytest_perago.options import (
     named_on_command_line,
     rerun_command,
 )
-from pytest_perago.session import Case, LoadedModule, Location, Session, session_of
+from pytest_perago.session import Case, Location, session_of
 
 
 class CaseItem(pytest.Function):
@@ -200,7 +200,7 @@ def nodes_of(
             yield CasesCollector.from_parent(parent, name=label, cases=cases, owner=task.name, place=place, task=task)
         elif not module.is_passed_over:
             name, place = module.source.name, module.location() or Location(parent.path, 1)
-            case = Case("import", name, partial(_fail_import, module))
+            case = Case("import", name, module.fail)
             yield CaseItem.from_parent(parent, name=case.name, case=case, owner=name, place=place, output=module.output)
         for flow in module.workflows if kinds is None else ():
             label = f"{flow.name}@workflow" if names[flow.name] else flow.name
@@ -208,10 +208,6 @@ def nodes_of(
 
             cases, place = partial(workflow_cases, flow, session), Location(Path(flow.file), flow.line)
             yield CasesCollector.from_parent(parent, name=label, cases=cases, owner=flow.name, place=place, task=None)
-
-
-def _fail_import(module: LoadedModule, _: Session) -> None:
-    raise module.case_failed()
 
 
 class ActivePlugin:

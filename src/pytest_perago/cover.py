@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal, TypeAlias
 
 import pytest
+from pydantic import TypeAdapter
 
 from perago.authoring import Example, Task
 from perago.authoring.workspace import Guardrail
@@ -139,8 +140,7 @@ class TaskCover:
     @classmethod
     def of_json(cls, values: dict[str, Any]) -> TaskCover:
         """Read the data of a worker of pytest-xdist."""
-        guardrails = [GuardrailCover(**fields) for fields in values["guardrails"]]
-        return cls(**{**values, "guardrails": guardrails, "files": [FileCover(**fields) for fields in values["files"]]})
+        return TypeAdapter(cls).validate_python(values)
 
 
 @dataclass(slots=True)

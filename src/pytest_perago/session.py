@@ -110,17 +110,21 @@ class LoadedModule:
             return Location(Path(self.error.file), self.error.line or 1)
         return None
 
-    def case_failed(self) -> CaseFailed:
-        """The reason why there is no task to test."""
+    def fail(self, _: Session) -> None:
+        """Fail the test of the import, because the module has no task to test.
+
+        Raises:
+            CaseFailed: the reason why there is no task.
+        """
         if self.error is None:
             raise ValueError(f"{self.source.name} was loaded")
         if self.stuck is not None:
             within = f"did not end within {self.stuck.seconds:g} s (perago_import_timeout)"
             stack = formatted_stack(self.stuck.stack)
-            return CaseFailed(Cause.MISTAKE, f"the import of {self.source.name} {within}", details=[stack])
+            raise CaseFailed(Cause.MISTAKE, f"the import of {self.source.name} {within}", details=[stack])
         facts = [("fix", self.error.fix)] if self.error.fix else []
         details = [user_traceback(self.error.__cause__)]
-        return CaseFailed(Cause.MISTAKE, self.error.message, *facts, details=details)
+        raise CaseFailed(Cause.MISTAKE, self.error.message, *facts, details=details)
 
 
 def load_module(module: FoundModule, watch: Watch) -> LoadedModule:

@@ -221,7 +221,9 @@ def differing(file: SnapshotFile, actual: bytes, expected: bytes) -> CaseFailed:
         changes = classify(old, new)
     except RecursionError:
         return file.failed("the snapshot is nested too deeply", details=[diff, accept])
-    return file.failed(_summary(changes), details=[_lines(changes), diff, accept])
+    breaking_first = sorted(changes, key=lambda change: change.impact is not Impact.BREAKING)
+    lines = shortened([printable(change.text) for change in breaking_first], _MOST_CHANGES, "more changes")
+    return file.failed(_summary(changes), details=["\n".join(lines), diff, accept])
 
 
 def _parsed(content: bytes) -> Mapping[str, Any]:
@@ -257,11 +259,6 @@ def _summary(changes: Sequence[Change]) -> str:
         f"the TaskDef differs from its snapshot: {' and '.join(filter(None, counts))} "
         f"{'change' if len(changes) == 1 else 'changes'} for workflows that are already running"
     )
-
-
-def _lines(changes: Sequence[Change]) -> str:
-    ordered = sorted(changes, key=lambda change: change.impact is not Impact.BREAKING)
-    return "\n".join(shortened([printable(change.text) for change in ordered], _MOST_CHANGES, "more changes"))
 
 
 # ------------------------------------------------------------------------------------ recorded outcomes

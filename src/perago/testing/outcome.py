@@ -15,6 +15,7 @@ from perago.driver import AttemptRecord, Delivered
 from perago.guardrails.evaluation import Finding
 from perago.ports import Delivery, Report, TaskStatus
 from perago.testing.differences import PublishedTree
+from perago.text import shortened
 from perago.workspace.changes import Changes
 
 _LONGEST = 200
@@ -121,13 +122,13 @@ class Outcome:
         if len(self.reason or "") > _LONGEST or "\n" in (self.reason or ""):
             yield "reason", str(self.reason)
         yield "result", "" if self.result is None else repr(self.result)
-        yield "violated", _first(self.violations)
+        yield "violated", _listed(self.violations)
         if self.violations:
-            yield "satisfied", _first([finding.message for finding in self.findings if finding.satisfied])
+            yield "satisfied", _listed([finding.message for finding in self.findings if finding.satisfied])
         signs = (("+", self.changes.added), ("~", self.changes.changed), ("-", self.changes.removed))
-        yield "files", _first([f"{sign} {file.path}" for sign, files in signs for file in files])
-        yield "left", _first(self.left_files)
-        yield "notes", _first(self.notes)
+        yield "files", _listed([f"{sign} {file.path}" for sign, files in signs for file in files])
+        yield "left", _listed(self.left_files)
+        yield "notes", _listed(self.notes)
         earlier = [f"... {len(self.log) - _MOST_LINES:,} earlier lines"] if len(self.log) > _MOST_LINES else []
         yield "log", "\n".join([*earlier, *self.log[-_MOST_LINES:]])
 
@@ -266,7 +267,5 @@ class Race:
     """The number of forks that were run: each order in two ways."""
 
 
-def _first(lines: Sequence[str]) -> str:
-    """Join the first lines, and add the number of further lines."""
-    more = [f"and {len(lines) - _MOST_LINES:,} more"] if len(lines) > _MOST_LINES else []
-    return "\n".join([*lines[:_MOST_LINES], *more])
+def _listed(lines: Sequence[str]) -> str:
+    return "\n".join(shortened(lines, _MOST_LINES))

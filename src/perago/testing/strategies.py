@@ -142,9 +142,9 @@ def params(
         *known_params(task, (*provided_params(task.name), *provided)),
         *(sample.document for sample in generated.samples),
     ]
-    options = _from_schema(model)
-    if known:
-        options = [st.sampled_from(known), *options]
+    options: list[_Documents] = [st.sampled_from(known)] if known else []
+    with contextlib.suppress(RecursiveModel, PydanticUserError, ValueError):  # it has no schema without references
+        options.append(documents(plain_schema(model)))
     return _valid(task.name, model, known, st.one_of(options), generated.problem or "its model refuses every value")
 
 
@@ -160,14 +160,6 @@ def _valid(
         except ValidationError:
             continue
     return validated(model, draw(st.sampled_from(known)))
-
-
-def _from_schema(model: type[BaseModel]) -> list[_Documents]:
-    """Documents that the model's schema allows; none if it has no schema without references."""
-    try:
-        return [documents(plain_schema(model))]
-    except (RecursiveModel, PydanticUserError, ValueError):
-        return []
 
 
 def documents(schema: Mapping[str, Any]) -> _Documents:
