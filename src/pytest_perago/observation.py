@@ -211,14 +211,14 @@ def secrets_of(value: Any, name: str = "params") -> Iterator[tuple[str, str]]:
         if len(text) >= _SHORTEST_SECRET:
             yield name, text
     elif isinstance(value, BaseModel):
-        for field, item in value:
-            yield from secrets_of(item, f"{name}.{field}")
+        for field, member in value:
+            yield from secrets_of(member, f"{name}.{field}")
     elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from secrets_of(item, f"{name}[{key!r}]")
+        for key, member in value.items():
+            yield from secrets_of(member, f"{name}[{key!r}]")
     elif isinstance(value, list | tuple | set | frozenset):
-        for item in value:
-            yield from secrets_of(item, name)
+        for member in value:
+            yield from secrets_of(member, name)
 
 
 class _Tee:

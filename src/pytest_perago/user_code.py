@@ -276,12 +276,12 @@ def _size(value: Any) -> int:
     """Return the number of items. Counting stops shortly above the limit."""
     pending, count = [value], 0
     while pending and count <= _MOST_ITEMS:
-        item = pending.pop()
+        part = pending.pop()
         count += 1
-        if _is_plain(item) and isinstance(item, (dict, *_ROWS)):
-            count += len(item)
+        if _is_plain(part) and isinstance(part, (dict, *_ROWS)):
+            count += len(part)
             if count <= _MOST_ITEMS:
-                pending += item.values() if isinstance(item, dict) else item
+                pending += part.values() if isinstance(part, dict) else part
     return count
 
 
@@ -294,7 +294,7 @@ def _copied(value: Any) -> Any:
     if isinstance(value, _CACHED):
         return value.cache_info()
     if isinstance(value, dict):
-        return {key: _copied(item) for key, item in value.items()}
+        return {key: _copied(part) for key, part in value.items()}
     if isinstance(value, bytearray):
         return bytes(value)
     for kind in _ROWS:
@@ -319,7 +319,7 @@ def _same(saved: Any, value: Any) -> bool:
     if isinstance(saved, itertools.count):
         return repr(saved) == repr(value)
     if isinstance(saved, dict) and isinstance(value, dict):
-        return saved.keys() == value.keys() and all(_same(item, value[key]) for key, item in saved.items())
+        return saved.keys() == value.keys() and all(_same(part, value[key]) for key, part in saved.items())
     if isinstance(saved, tuple | list | deque) and isinstance(value, tuple | list | deque):
         return len(saved) == len(value) and all(map(_same, saved, value))
     if isinstance(saved, (*_SCALARS, set, frozenset)):

@@ -147,7 +147,7 @@ def _paths(file: Path, document: Mapping[str, Any], key: str) -> tuple[str, ...]
     value = document.get(key)
     if value is None:
         return None
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+    if not isinstance(value, list) or not all(isinstance(path, str) for path in value):
         raise InvalidCase(f"{file}: {key} must be a list of paths")
     return tuple(sorted(value))
 

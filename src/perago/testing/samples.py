@@ -249,7 +249,7 @@ def _matches(pattern: str | None, text: str) -> bool:
 def _arrays(schema: Mapping[str, Any]) -> Iterator[list[Any]]:
     least, most = schema.get("minItems", 0), schema.get("maxItems", math.inf)
     if "prefixItems" in schema:
-        columns = [edges(item) for item in schema["prefixItems"]]
+        columns = [edges(position) for position in schema["prefixItems"]]
         if all(columns):
             plain = [column[0] for column in columns]
             yield plain
@@ -344,9 +344,9 @@ def computed_problem(model: type[BaseModel], value: BaseModel) -> str | None:
         model.model_validate_json(text)
     except ValidationError as error:
         document = json.loads(text)
-        for item in error.errors(include_url=False):
-            location = location_of(item, document)
-            if item["type"] == "extra_forbidden" and not _has(without, location):
+        for details in error.errors(include_url=False):
+            location = location_of(details, document)
+            if details["type"] == "extra_forbidden" and not _has(without, location):
                 pointer = "".join(join_pointer("", str(part)) for part in location)
                 return f"{pointer} is a computed field; take extra='ignore' for this model, or make it a plain property"
     except Exception:  # noqa: BLE001 - user code may fail in any way, which other checks tell
@@ -389,8 +389,8 @@ def _has(document: Any, location: tuple[str | int, ...]) -> bool:
 def shared_state(left: BaseModel, right: BaseModel) -> str | None:
     """Return the place at which two values share a mutable object, so that a change of one changes the other, or
     None."""
-    mine = {id(item) for _, item in _mutables(left, "")}
-    return next((pointer for pointer, item in _mutables(right, "") if id(item) in mine), None)
+    mine = {id(mutable) for _, mutable in _mutables(left, "")}
+    return next((pointer for pointer, mutable in _mutables(right, "") if id(mutable) in mine), None)
 
 
 def _alias_advice(model: type[BaseModel]) -> str:

@@ -82,9 +82,9 @@ def table_contents(draw: st.DrawFn, rule: TableRule) -> bytes:
         at = draw(st.sampled_from((None, None, None, 0, len(content))))
         return content if at is None else content[:at] + draw(st.sampled_from(_ODD_LINES)) + b"\n" + content[at:]
     form = {"quoting": draw(st.sampled_from((csv.QUOTE_MINIMAL, csv.QUOTE_ALL)))}
-    data = as_bytes(write_table(changed, rows, rule, **form, lineterminator=draw(st.sampled_from(("\n", "\r\n")))))
+    body = as_bytes(write_table(changed, rows, rule, **form, lineterminator=draw(st.sampled_from(("\n", "\r\n")))))
     ending = draw(st.sampled_from((b"", b"", b"", b"\n", b"1" + rule.delimiter.encode() * len(changed), b"\xff\n")))
-    return draw(st.sampled_from((b"", b"", b"", b"\xef\xbb\xbf", b"\n"))) + data + ending
+    return draw(st.sampled_from((b"", b"", b"", b"\xef\xbb\xbf", b"\n"))) + body + ending
 
 
 @st.composite
@@ -112,8 +112,8 @@ def _parquet(draw: st.DrawFn, rule: TableRule, names: Sequence[str]) -> bytes:
     pyarrow.parquet.write_table(
         pa.table(arrays, names=names), sink, row_group_size=groups, write_statistics=has_statistics
     )
-    data = sink.getvalue()
-    return data[: draw(st.sampled_from((None, None, None, None, len(data) // 2, len(data) - 1)))]
+    parquet = sink.getvalue()
+    return parquet[: draw(st.sampled_from((None, None, None, None, len(parquet) // 2, len(parquet) - 1)))]
 
 
 _MOST_DRAWS = 5

@@ -35,8 +35,8 @@ def provide_params(task_name: str, *params: Mapping[str, Any] | Example) -> None
     `perago_run` is `all`.
     """
     known = _provided.setdefault(task_name, {})
-    for item in params:  # a conftest that is imported twice provides nothing twice
-        known.setdefault(repr(item), item)
+    for sample in params:  # a conftest that is imported twice provides nothing twice
+        known.setdefault(repr(sample), sample)
 
 
 def provided_params(task_name: str) -> tuple[Mapping[str, Any] | Example, ...]:
@@ -49,8 +49,8 @@ def known_params(task: Task, provided: Iterable[Mapping[str, Any] | Example]) ->
     for example in task.examples:
         if example.expect != "terminal":  # such params may be wrong on purpose
             yield example.params
-    for item in provided:
-        yield item.params if isinstance(item, Example) else item
+    for sample in provided:
+        yield sample.params if isinstance(sample, Example) else sample
 
 
 def no_params(task_name: str, problem: str | None) -> str:
