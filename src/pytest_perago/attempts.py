@@ -442,7 +442,7 @@ class FaultCase(CaseAttempts):
         for phase, rule in rules:
             with build(trees[phase]) as root, self.watch.user_code():
                 for path in trees[phase] if conditions.pinned else ():
-                    os.utime(root / path, (conditions.moment, conditions.moment))
+                    os.utime(root / path, (conditions.start, conditions.start))
                 scan = scan_tree(root)
                 with under(conditions, self.user_code, self._used_by_rules):
                     (finding,) = evaluate([rule], scan.listing, phase=phase, disk=scan)

@@ -88,8 +88,8 @@ class Clock:
             "localtime": self._default(real_time.localtime),
             "gmtime": self._default(real_time.gmtime),
             "ctime": self._default(real_time.ctime),
-            "strftime": lambda text, moment=None: real_time.strftime(text, moment or real_time.localtime(self.now())),
-            "asctime": lambda moment=None: real_time.asctime(moment or real_time.localtime(self.now())),
+            "strftime": lambda text, parts=None: real_time.strftime(text, parts or real_time.localtime(self.now())),
+            "asctime": lambda parts=None: real_time.asctime(parts or real_time.localtime(self.now())),
         }
         real_date: Any = real_datetime.date
         today = staticmethod(lambda: real_date.fromtimestamp(self.now()))
@@ -123,7 +123,7 @@ def _replacement(real: type, members: Mapping[str, Any]) -> type:
 
 
 @contextmanager
-def on_the_clock(
+def fake_clock(
     modules: Mapping[str, ModuleType], start: float, tick: float, note: Callable[[], object]
 ) -> Iterator[None]:
     """Give these modules a clock that begins at `start`, in seconds since the epoch. Each read advances it by `tick`

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 from perago.driver import Interrupted
-from pytest_perago.clock import TICK, on_the_clock
+from pytest_perago.clock import TICK, fake_clock
 from pytest_perago.confinement import drops_exceptions, patched
 from pytest_perago.machine import another_machine, listing_order, seeded
 from pytest_perago.threads import Threads
@@ -30,24 +30,28 @@ MUCH_SLOWER = 7 * TICK
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """`moment` is the start of the function, in seconds since the epoch. `tick` is the time that each read of the clock
-    adds. `seed` determines the random numbers.
+    """The conditions of a call."""
 
-    `backwards` is the order of listings, `swapped` that of `threads` threads, unless `ordered` is False. `pinned=False`
-    leaves clock and random numbers unchanged. `machine` names the parts of `MACHINE` that differ; `home` is the home
-    directory then.
-    """
-
-    moment: float = START_TIME
+    start: float = START_TIME
+    """The time at which the function starts, in seconds since the epoch."""
     tick: float = TICK
+    """The seconds that each read of the clock adds."""
     seed: int = 1
+    """The seed of the random numbers."""
     backwards: bool = False
+    """Whether directory listings are in descending order."""
     swapped: int = 0
+    """The order of the threads: see `Threads`."""
     threads: int = 0
+    """The number of threads that are expected."""
     ordered: bool = True
+    """Whether threads have an order at all."""
     pinned: bool = True
+    """Whether clock and random numbers are replaced."""
     machine: tuple[str, ...] = ()
+    """The parts of `MACHINE` that differ."""
     home: str = ""
+    """The home directory, if it is one of these parts."""
 
 
 @contextmanager
@@ -58,7 +62,7 @@ def under(conditions: Conditions, user_code: UserCode, used: set[str]) -> Iterat
         if conditions.pinned:
             stack.enter_context(seeded(conditions.seed, lambda: used.add("random")))
             stack.enter_context(
-                on_the_clock(user_code.modules, conditions.moment, conditions.tick, lambda: used.add("time"))
+                fake_clock(user_code.modules, conditions.start, conditions.tick, lambda: used.add("time"))
             )
         stack.enter_context(listing_order(backwards=conditions.backwards, note=lambda: used.add("listing")))
         threads = Threads(

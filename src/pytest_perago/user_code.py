@@ -139,8 +139,8 @@ def replacing(
     names: Iterable[str],
     others: Iterable[ModuleType] = (),
 ) -> Iterator[None]:
-    """Replace objects in the globals of all modules. Imports of `names` inside functions of user modules also
-    get the replacements."""
+    """Replace objects in the globals of all modules. Imports of `names` inside functions of user modules also get the
+    replacements."""
     real_import = builtins.__import__
 
     def imports(name: str, namespace: Any = None, *rest: Any, **more: Any) -> Any:
@@ -153,6 +153,7 @@ def replacing(
 
 
 def module_with(real: ModuleType, members: Mapping[str, Any]) -> ModuleType:
+    """Return a copy of a module with these members in place of its own."""
     copy = ModuleType(real.__name__, real.__doc__)
     vars(copy).update({**vars(real), **members})
     return copy

@@ -478,7 +478,7 @@ CHECKED: Mapping[str, Callable[[FaultCase], None]] = {
     "repeated": repeated,
     "time": _same_under(
         "time",
-        lambda _: [{"moment": MUCH_LATER, "tick": MUCH_SLOWER}],
+        lambda _: [{"start": MUCH_LATER, "tick": MUCH_SLOWER}],
         "the time: at another time",
         "take the time from the params, so that a retry has the same output",
     ),
