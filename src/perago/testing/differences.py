@@ -68,6 +68,11 @@ class PublishedTree(dict[str, bytes]):
         return self[path].decode()
 
 
+def published_below(prefix: str, contents: Mapping[str, bytes]) -> PublishedTree:
+    """Return the objects of a repository whose keys begin with the prefix, without it."""
+    return PublishedTree({key.removeprefix(prefix): contents[key] for key in contents if key.startswith(prefix)})
+
+
 def explain(left: object, right: object) -> list[str] | None:
     """Explain a failed `left == right`: by file, and by row and column of tables or by line. None if neither is a
     published tree, or the other is not a mapping."""

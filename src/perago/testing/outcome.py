@@ -15,6 +15,7 @@ from perago.driver import AttemptRecord, Delivered
 from perago.guardrails.evaluation import Finding
 from perago.ports import Delivery, Report, TaskStatus
 from perago.testing.differences import PublishedTree
+from perago.testing.tasks import fact_lines
 from perago.text import shortened
 from perago.workspace.changes import Changes
 
@@ -87,11 +88,8 @@ class Outcome:
         return f"<Outcome {self.headline}>"
 
     def __str__(self) -> str:
-        facts = [(label, text) for label, text in self._facts() if text]
-        width = max((len(label) for label, _ in facts), default=0)
-        indented = [(label, text.replace("\n", "\n" + " " * (width + 4))) for label, text in facts]
-        lines = [self.headline, *(f"  {label:<{width}}  {text}" for label, text in indented)]
-        return "\n".join([*lines, self.traceback.rstrip("\n")]).rstrip("\n")
+        facts = fact_lines([(label, text) for label, text in self._facts() if text])
+        return "\n".join([self.headline, *facts, self.traceback.rstrip("\n")]).rstrip("\n")
 
     @property
     def headline(self) -> str:

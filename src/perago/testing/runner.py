@@ -13,7 +13,7 @@ from perago.embedded.faults import FaultScript
 from perago.ports import Delivery
 from perago.taskdef.payload import workspace_block
 from perago.testing.conductor import Moment
-from perago.testing.differences import PublishedTree
+from perago.testing.differences import PublishedTree, published_below
 from perago.testing.interfaces import Conductor, InMemoryLakeFS, VirtualClock
 from perago.testing.outcome import Outcome, Race
 from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices, sent_params
@@ -310,8 +310,7 @@ class TaskRunner:
             LookupError: nothing ran before, or the task has no workspace.
         """
         prefix = _prefix(self._known_task())
-        contents = self._services.tree(ref, repository=self._repository)
-        return PublishedTree({key.removeprefix(prefix): contents[key] for key in contents if key.startswith(prefix)})
+        return published_below(prefix, self._services.tree(ref, repository=self._repository))
 
     def commit(self, tree: TreeSource, message: str = "Another client's commit") -> str:
         """Commit files to the branch of the last run, as another client would. Return the commit id.

@@ -39,7 +39,7 @@ from perago.ports import Delivery
 from perago.taskdef.definition import workflow_of_one
 from perago.taskdef.payload import workspace_block
 from perago.testing.conductor import WORKER, Interruptions, VirtualConductor
-from perago.testing.differences import PublishedTree
+from perago.testing.differences import PublishedTree, published_below
 from perago.testing.outcome import Outcome, attempt_log
 from perago.testing.tasks import TaskFunction, task_of
 from perago.testing.tree_files import fast_directory
@@ -271,11 +271,7 @@ class InMemoryServices:
     def _reader(self, delivery: Delivery, prefix: str) -> Callable[[str], PublishedTree]:
         """Reads the workspace of a delivery at a commit."""
 
-        def read(ref: str) -> PublishedTree:
-            contents = self.tree(ref, repository=delivery.input["workspace"]["repository"])
-            return PublishedTree({key[len(prefix) :]: contents[key] for key in contents if key.startswith(prefix)})
-
-        return read
+        return lambda ref: published_below(prefix, self.tree(ref, repository=delivery.input["workspace"]["repository"]))
 
     def _row(self, record: AttemptRecord) -> Mapping[str, Any]:
         return self.conductor.get_task(record.delivery.task_id)

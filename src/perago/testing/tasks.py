@@ -138,10 +138,7 @@ class CaseFailed(AssertionError):
         facts = ([self.subject] if self.subject[0] else []) + list(self.facts)
         if self.tree is not None:
             facts.append(("tree", tree_literal(self.tree)))
-        width = max((len(label) for label, _ in facts), default=0)
-        indent = "\n" + " " * (width + 4)
-        lines = [f"{self.cause}: {self.summary}"]
-        lines += [f"  {label:<{width}}  {text.replace(chr(10), indent)}" for label, text in facts]
+        lines = [f"{self.cause}: {self.summary}", *fact_lines(facts)]
         lines += [block.rstrip("\n") for block in self.details if block.strip()]
         if self.rerun:
             lines.append(f"rerun: {self.rerun}")
@@ -149,6 +146,13 @@ class CaseFailed(AssertionError):
 
 
 CaseFailed.__module__ = "builtins"  # pytest's short summary then shows the bare name, as for its own failures
+
+
+def fact_lines(facts: Sequence[tuple[str, str]]) -> list[str]:
+    """Return aligned lines of labels and texts. The further lines of a text are below its first."""
+    width = max((len(label) for label, _ in facts), default=0)
+    indent = "\n" + " " * (width + 4)
+    return [f"  {label:<{width}}  {text.replace(chr(10), indent)}" for label, text in facts]
 
 
 def tree_literal(tree: Mapping[str, object]) -> str:

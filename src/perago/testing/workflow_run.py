@@ -17,7 +17,7 @@ from perago.ports import Delivery, TaskStatus
 from perago.taskdef import build_task_definition
 from perago.taskdef.payload import workspace_block
 from perago.testing.conductor import WORKER
-from perago.testing.differences import PublishedTree, changed_paths, described
+from perago.testing.differences import PublishedTree, changed_paths, described, published_below
 from perago.testing.interfaces import DAY
 from perago.testing.outcome import Outcome, Race, attempt_log, logging_attempts
 from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices, sent_params
@@ -303,9 +303,7 @@ class Racers:
         problem = self._failure(runs) or (self._difference(runs) if compare else None)
         if problem is not None:
             raise AssertionError(f"race of {', '.join(self._names[:-1])} and {self._names[-1]}: {problem}")
-        cut = len(self.prefix)
-        tree = {key[cut:]: content for key, content in runs[0].tree.items() if key.startswith(self.prefix)}
-        return Race(PublishedTree(tree), runs[0].results, len(orders), len(runs))
+        return Race(published_below(self.prefix, runs[0].tree), runs[0].results, len(orders), len(runs))
 
     # ------------------------------------------------------------------------ running
 
