@@ -16,10 +16,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -474,22 +473,38 @@ class FaultCase(CaseAttempts):
             "conditions": self.conditions,
             "seconds": self.watch.seconds,
         }
-        with tempfile.TemporaryDirectory(prefix="perago-elsewhere-") as scratch, ThreadPoolExecutor(len(SEEDS)) as pool:
+        with tempfile.TemporaryDirectory(prefix="perago-elsewhere-") as scratch:
             question = Path(scratch, "question")
             question.write_bytes(pickle.dumps(job))
-            return list(pool.map(partial(_answer, question, self.watch.seconds), SEEDS))
+            answers = [Path(scratch, f"answer-{seed}") for seed in SEEDS]
+            running = [_start(seed, question, answer) for seed, answer in zip(SEEDS, answers, strict=True)]
+            deadline = time.monotonic() + self.watch.seconds
+            try:
+                for process in running:
+                    process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                pytest.skip("the case did not end in another process")
+            finally:
+                for process in running:
+                    process.kill()
+                    process.wait()
+            return [_answer(answer) for answer in answers]
 
 
-def _answer(question: Path, seconds: float, seed: int) -> tuple[Output, Verdicts]:
-    file = question.with_name(f"answer-{seed}")
-    command = [sys.executable, "-c", f"from {__name__} import main; main()", str(question), str(file)]
+def _start(seed: int, question: Path, answer: Path) -> subprocess.Popen[bytes]:
+    program = f"from {__name__} import main; main()"
     environment = {**os.environ, "PYTHONHASHSEED": str(seed), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    silent = subprocess.DEVNULL
+    return subprocess.Popen(
+        [sys.executable, "-c", program, str(question), str(answer)],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def _answer(file: Path) -> tuple[Output, Verdicts]:
     try:
-        subprocess.run(command, env=environment, stdout=silent, stderr=silent, timeout=seconds, check=False)
         answer: tuple[Output, Verdicts] | str = pickle.loads(file.read_bytes())  # noqa: S301 - written by a process of ours
-    except subprocess.TimeoutExpired:
-        pytest.skip("the case did not end in another process")
     except (OSError, EOFError, pickle.UnpicklingError):
         answer = "the process ended without an answer"
     if isinstance(answer, str):
