@@ -8,7 +8,7 @@ import pytest
 
 from perago.console import links, overview
 from perago.console.repositories import LINES, compared
-from perago.console.search import LONGEST
+from perago.console.search import MAX_QUERY_LENGTH
 from perago.embedded.lakefs import references
 from perago.testing.services import InMemoryServices
 from perago.testing.tasks import task_of
@@ -41,7 +41,7 @@ def test_workflows_and_the_attempts_of_a_queue_that_are_known_are_paged(
     assert [row[1] for rows in pages for row in rows] == started[::-1]
 
     assert [len(rows) for rows in turned(fresh, links.task_type("message.send"))] == [50, 50, 20]
-    monkeypatch.setattr(overview, "MOST_QUEUED", 50)
+    monkeypatch.setattr(overview, "MAX_QUEUED", 50)
     assert [len(rows) for rows in turned(fresh, links.task_type("message.send"))] == [50]
     assert "70 more attempts not shown" in fresh.get(links.task_type("message.send")).main.text
 
@@ -142,7 +142,7 @@ def test_a_correlation_id_is_found_and_is_a_link_to_its_search(services: InMemor
 )
 def test_a_hostile_text_is_searched_for_and_shown_as_it_is(site: Site, text: str) -> None:
     answer = site.get(links.search(text[:5000]))
-    assert answer.page.one("input", name="q").attributes["value"] == visible(text.strip()[:LONGEST])
+    assert answer.page.one("input", name="q").attributes["value"] == visible(text.strip()[:MAX_QUERY_LENGTH])
     assert len(answer.text) < 50_000
 
 

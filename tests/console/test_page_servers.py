@@ -14,7 +14,7 @@ from perago.adapters.conductor import ConductorOverview, ConductorWorkflows
 from perago.adapters.http import AnswerTooLargeError, NoAnswerError
 from perago.console import links, source
 from perago.console.app import page_app
-from perago.console.source import MOMENT, PAUSE, Answers, Conductor, LakeFS, source_of
+from perago.console.source import CHANGEABLE_TTL, SILENT_SERVER_BACKOFF, Answers, Conductor, LakeFS, source_of
 from perago.embedded.http.loopback import Admission
 from perago.embedded.lakefs import objects
 from perago.ports import Unavailable
@@ -205,13 +205,13 @@ def test_every_list_that_is_empty_without_a_server_is_asked_of_one(service: str,
 
 
 def test_an_answer_is_remembered_for_a_moment_or_until_it_is_forgotten() -> None:
-    now = itertools.count(step=MOMENT / 2)
+    now = itertools.count(step=CHANGEABLE_TTL / 2)
     answers, asked = Answers(lambda: next(now)), itertools.count()
-    given = [answers.for_a_moment("x", lambda: next(asked)) for _ in range(6)]
+    given = [answers.changeable("x", lambda: next(asked)) for _ in range(6)]
     assert given[0] == given[1] == 0
     assert given[-1] > 0
     answers.forget()
-    assert answers.for_a_moment("x", lambda: next(asked)) > given[-1]
+    assert answers.changeable("x", lambda: next(asked)) > given[-1]
 
 
 def test_an_answer_that_was_asked_for_before_a_change_is_forgotten_too() -> None:
@@ -221,8 +221,8 @@ def test_an_answer_that_was_asked_for_before_a_change_is_forgotten_too() -> None
         answers.forget()
         return "old"
 
-    assert answers.for_a_moment("x", ask) == "old"
-    assert answers.for_a_moment("x", lambda: "new") == "new"
+    assert answers.changeable("x", ask) == "old"
+    assert answers.changeable("x", lambda: "new") == "new"
 
 
 def test_a_server_that_did_not_answer_is_not_called_for_a_while() -> None:
@@ -236,7 +236,7 @@ def test_a_server_that_did_not_answer_is_not_called_for_a_while() -> None:
     for _ in range(5):
         with pytest.raises(Unavailable, match="gone"):
             answers.ask(ask)
-    time_is[0] = PAUSE + 1
+    time_is[0] = SILENT_SERVER_BACKOFF + 1
     assert answers.ask(lambda: next(asked)) == 1
 
 
@@ -312,7 +312,7 @@ def test_the_log_of_an_attempt_that_ended_long_ago_is_asked_for_seldom() -> None
 
 
 def test_the_number_of_is_answers_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("perago.console.source.ROOM", 10)
+    monkeypatch.setattr("perago.console.source.CACHE_WEIGHT_LIMIT", 10)
     answers = Answers()
     for number in range(20):
         answers.remember(number, str(number))

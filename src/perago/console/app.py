@@ -30,7 +30,7 @@ from perago.ports import AccessDenied, NotFound, ServiceError, Unavailable
 from perago.text import count, visible, zone
 
 
-class Away(Exception):
+class ServiceMissing(Exception):
     """The page needs data from a service that does not answer."""
 
 
@@ -69,10 +69,10 @@ MAX_STREAMS = 32
 """Maximum number of windows with a stream at the same time."""
 STREAM_SECONDS = 600.0
 """The longest life of a stream; a window that is still open begins another one."""
-_PAUSE = 0.25
+_BURST_INTERVAL = 0.25
 """Seconds between two messages of a stream, so that a burst of changes is one message."""
 
-_LOCAL = re.compile(r"""( (?:href|src|action)=")/""")
+_PAGE_ADDRESS = re.compile(r"""( (?:href|src|action)=")/""")
 """An address of a page. Quotes in text from elsewhere are escaped, so that no such text looks like one."""
 
 HEADERS = {
@@ -130,8 +130,10 @@ def page_app(source: Source, *, root: str = "") -> ASGIApp:
     if embedded is not None:
 
         def start(request: Request, body: bytes) -> Response:
-            found = forms.start(source, embedded, request, body)
-            return found if isinstance(found, Response) else HTMLResponse(renderer.render("start.html", found), 422)
+            outcome = forms.start(source, embedded, request, body)
+            return (
+                outcome if isinstance(outcome, Response) else HTMLResponse(renderer.render("start.html", outcome), 422)
+            )
 
         routes += [
             route("/start", partial(_page, source, renderer, "start.html", partial(forms.form, embedded))),
@@ -144,7 +146,7 @@ def page_app(source: Source, *, root: str = "") -> ASGIApp:
         Route("/news", news, methods=["GET"]),
         Mount("/static", StaticFiles(directory=Path(__file__).parent / "static")),
     ]
-    errors = (HTTPException, Away, NoSuchPage, ServiceError, Exception)
+    errors = (HTTPException, ServiceMissing, NoSuchPage, ServiceError, Exception)
     app = Starlette(routes=routes, exception_handlers=dict.fromkeys(errors, partial(_problem, renderer)))
     return _with_headers(app, root.encode())
 
@@ -174,9 +176,9 @@ class Renderer:
     def render(self, template: str, view: Any, missing: Mapping[str, str] | None = None) -> str:
         """Return the page `template` with the values of `view`. `missing` has the reasons of services without data, by
         name."""
-        found = self._environment.get_template(template)
-        page = found.render(view=view, zone=zone(), place=self._place, missing=missing or {})
-        return _LOCAL.sub(lambda match: f"{match[1]}{self._root}/", page)
+        source = self._environment.get_template(template)
+        page = source.render(view=view, zone=zone(), place=self._place, missing=missing or {})
+        return _PAGE_ADDRESS.sub(lambda match: f"{match[1]}{self._root}/", page)
 
 
 def _page(source: Source, renderer: Renderer, template: str, view: View, request: Request, body: bytes) -> Response:  # noqa: ARG001 - as `Answer`
@@ -191,7 +193,7 @@ def _page(source: Source, renderer: Renderer, template: str, view: View, request
         except NoSuchPage as error:
             if not source.missing:
                 raise
-            raise Away("; ".join(source.missing.values())) from error
+            raise ServiceMissing("; ".join(source.missing.values())) from error
 
 
 async def _chunks(content: Iterator[bytes], limiter: CapacityLimiter) -> AsyncIterator[bytes]:
@@ -225,7 +227,7 @@ async def _messages(news: News, event: asyncio.Event) -> AsyncIterator[str]:
                     return
                 event.clear()
                 yield "data: changed\n\n"
-                await asyncio.sleep(_PAUSE)
+                await asyncio.sleep(_BURST_INTERVAL)
     except TimeoutError:
         return
     finally:
@@ -248,7 +250,7 @@ def _with_headers(app: ASGIApp, root: bytes) -> ASGIApp:
                         value = root + urlsplit(value)._replace(scheme=b"", netloc=b"").geturl()
                     own.append((name, value))
                 names = {name for name, _ in own}
-                message = {**message, "headers": own + [each for each in usual.items() if each[0] not in names]}
+                message = {**message, "headers": own + [header for header in usual.items() if header[0] not in names]}
             await send(message)
 
         await app(scope, receive, send_with_headers)
@@ -269,7 +271,7 @@ def _problem(renderer: Renderer, request: Request, error: Exception) -> Response
             }.get(status, ("Refused", error.detail))
         case NoSuchPage() | NotFound():
             status, title, text = 404, "Not found", str(error)
-        case Away() | Unavailable():
+        case ServiceMissing() | Unavailable():
             status, title, text = 503, "Not available", f"{error}. Try again in a moment."
         case ServiceError():
             status, title, text = 409, "Refused", str(error)

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from perago.console import links
-from perago.console.overview import wanted_definition
+from perago.console.overview import requested_definition
 from perago.console.source import Embedded, Json, NoSuchPage, Source
 from perago.console.text import PageView, line, link
 from perago.ports import ServiceError
@@ -72,10 +72,10 @@ class Field:
     def attributes(self) -> Mapping[str, Any]:
         """The bounds of the value, which the browser also checks."""
         names = {"minimum": "min", "maximum": "max"} if self.kind == "number" else {}
-        found = {names[key]: self.schema[key] for key in names if key in self.schema}
+        attributes = {names[key]: self.schema[key] for key in names if key in self.schema}
         if self.kind == "number":
-            found["step"] = self.schema.get("multipleOf", 1 if self.schema.get("type") == "integer" else "any")
-        return found
+            attributes["step"] = self.schema.get("multipleOf", 1 if self.schema.get("type") == "integer" else "any")
+        return attributes
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def form(embedded: Embedded, source: Source, request: Request) -> PageView:
     Raises:
         NoSuchPage: there is no such workflow definition.
     """
-    definition, _ = wanted_definition(source, request)
+    definition, _ = requested_definition(source, request)
     return _page(definition, _parts(source, embedded, definition))
 
 
@@ -102,10 +102,10 @@ def start(source: Source, embedded: Embedded, request: Request, body: bytes) -> 
     Raises:
         NoSuchPage: there is no such workflow definition.
     """
-    definition, _ = wanted_definition(source, request)
-    given = _decoded(body)
+    definition, _ = requested_definition(source, request)
+    submitted = _decoded(body)
     payload: dict[str, Any] = {}
-    parts = tuple(_read(part, given, payload) for part in _parts(source, embedded, definition))
+    parts = tuple(_read(part, submitted, payload) for part in _parts(source, embedded, definition))
     if "workspace" in payload and not any(field.error for part in parts for field in part.fields):
         parts = tuple(_with_head(source, part, payload) if part.name == "workspace" else part for part in parts)
     if any(field.error for part in parts for field in part.fields):
@@ -128,10 +128,10 @@ def terminate(embedded: Embedded, request: Request, body: bytes) -> Response:
 
 def _decoded(body: bytes) -> dict[str, str]:
     try:
-        found = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=2 * _MAX_FIELDS)
+        fields = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=2 * _MAX_FIELDS)
     except ValueError as error:
         raise HTTPException(400, "This is not a form of this page.") from error
-    return dict(found)
+    return dict(fields)
 
 
 def _page(definition: Json, parts: tuple[Part, ...], problem: str = "") -> PageView:
@@ -177,8 +177,8 @@ def _schema(source: Source, definition: Json, name: str) -> Json:
             if value == f"${{workflow.input.{name}}}":
                 known = source.conductor.task_definition(task["name"]) or {}
                 schema = (known.get("inputSchema") or {}).get("data") or {}
-                found: Json = (schema.get("properties") or {}).get(key) or {}
-                return found
+                parameter: Json = (schema.get("properties") or {}).get(key) or {}
+                return parameter
     return {}
 
 
@@ -209,7 +209,7 @@ def _fields(name: str, schema: Json, sample: Any) -> Iterator[Field]:
 
 
 def _field(key: str, label: str, schema: Json, value: Any, *, required: bool) -> Field:
-    options = [each for each in shape_of(schema).options if each.get("type") != "null"]
+    options = [option for option in shape_of(schema).options if option.get("type") != "null"]
     if len(options) == 1:
         schema = {**{name: schema[name] for name in ("title", "description") if name in schema}, **options[0]}
         required = False
@@ -246,22 +246,22 @@ def _hint(schema: Json, kind: str) -> str:
         ("pattern", "matches {}"),
         ("format", "{}"),
     )
-    words = [text.format(schema[key]) for key, text in bounds if key in schema]
+    limits = [text.format(schema[key]) for key, text in bounds if key in schema]
     described = [str(schema["description"]).rstrip(".")] if schema.get("description") else []
     form = ["JSON"] if kind == "json" else []
-    return line("; ".join([*described, *form, *words])).text
+    return line("; ".join([*described, *form, *limits])).text
 
 
 # ----------------------------------------------------------------------- the answer
 
 
-def _read(part: Part, given: Mapping[str, str], payload: dict[str, Any]) -> Part:
+def _read(part: Part, submitted: Mapping[str, str], payload: dict[str, Any]) -> Part:
     """Return the submitted part with its errors. Its values go into `payload`."""
     fields = []
     values: dict[str, Any] = {}
     whole = f"/{part.name}"
     for field in part.fields:
-        text = given.get(field.key, "").replace("\r\n", "\n")
+        text = submitted.get(field.key, "").replace("\r\n", "\n")
         filled = replace(field, value=text)
         if text == "" and not field.required:
             fields.append(filled)
@@ -270,8 +270,8 @@ def _read(part: Part, given: Mapping[str, str], payload: dict[str, Any]) -> Part
             value = text if field.kind == "text" else strict_json(text)
         except (ValueError, RecursionError):
             kinds = {"number": "a number", "choice": "one of the choices", "json": "JSON"}
-            words = f"is not {kinds[field.kind]}"
-            fields.append(replace(filled, error=words if text else "is missing"))
+            problem = f"is not {kinds[field.kind]}"
+            fields.append(replace(filled, error=problem if text else "is missing"))
             continue
         fields.append(replace(filled, error=_problem(field, value)))
         if field.key == whole:
@@ -307,7 +307,7 @@ def _with_head(source: Source, part: Part, payload: dict[str, Any]) -> Part:
         name = "ref"
         ref = _ref(source, workspace["repository"], workspace.get("ref", head.commit_id))
     except (NoSuchPage, ValueError) as error:
-        wrong = tuple(replace(each, error=str(error)) if each.label == name else each for each in part.fields)
+        wrong = tuple(replace(field, error=str(error)) if field.label == name else field for field in part.fields)
         return replace(part, fields=wrong)
     payload["workspace"] = workspace | workspace_block(workspace["repository"], workspace["branch"], ref)
     return part

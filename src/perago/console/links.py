@@ -17,8 +17,8 @@ SEARCH = "/search"
 
 def with_query(address: str, /, **parameters: str | int | None) -> str:
     """Return `address` with the parameters that are not None."""
-    given = {name: value for name, value in parameters.items() if value is not None}
-    return f"{address}?{urlencode(given, errors='replace')}" if given else address
+    query = {name: value for name, value in parameters.items() if value is not None}
+    return f"{address}?{urlencode(query, errors='replace')}" if query else address
 
 
 def workflow(workflow_id: str, task_id: str | None = None) -> str:

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from perago.adapters.conductor import STATUSES, LastPoll, OpenAttempt, WorkflowQuery, WorkflowSummary
 from perago.console import links
 from perago.console.repositories import repository_row
-from perago.console.source import MOST_QUEUED, Json, NoSuchPage, Source
+from perago.console.source import MAX_QUEUED, Json, NoSuchPage, Source
 from perago.console.text import (
     PageView,
     RowView,
@@ -39,10 +39,10 @@ _POLLS_SHOWN = 20
 def overview(source: Source, request: Request) -> PageView:
     """Newest workflows first; `?status=FAILED` filters, `?page=2` turns the page."""
     counts = source.conductor.workflow_counts()
-    wanted = request.query_params.get("status") or None
-    query = WorkflowQuery(wanted)
+    status = request.query_params.get("status") or None
+    query = WorkflowQuery(status)
     now = source.conductor.now()
-    places = paged(range(sum(counts.values()) if wanted is None else counts.get(wanted, 0)), request, size=_PAGE_SIZE)
+    places = paged(range(sum(counts.values()) if status is None else counts.get(status, 0)), request, size=_PAGE_SIZE)
     summaries = source.conductor.workflows(query, places.first, len(places.items))[1] if places.items else ()
     startable = source.conductor.newest_definitions() if source.embedded else ()
     types = task_type_rows(source)
@@ -50,27 +50,27 @@ def overview(source: Source, request: Request) -> PageView:
     return PageView(
         "Workflows",
         live=True,
-        filters=_filters(counts, wanted),
+        filters=_filters(counts, status),
         workflows=places.showing([workflow_row(summary, now) for summary in summaries]),
         can_start=source.embedded is not None,
         starters=[
             (link(f"{name} v{version}", links.workflow_type(name, version)), links.start(name, version))
-            for name, version in ((one["name"], one["version"]) for one in startable[:_LIST_SIZE])
+            for name, version in ((definition["name"], definition["version"]) for definition in startable[:_LIST_SIZE])
         ],
         more_starters=max(0, len(startable) - _LIST_SIZE),
         task_types=types[:_LIST_SIZE],
         more_task_types=max(0, len(types) - _LIST_SIZE),
-        repositories=tuple(repository_row(source, each) for each in repositories),
+        repositories=tuple(repository_row(source, repository) for repository in repositories),
         more_repositories=more is not None,
     )
 
 
-def _filters(counts: Mapping[str, int], wanted: str | None) -> tuple[RowView, ...]:
+def _filters(counts: Mapping[str, int], selected: str | None) -> tuple[RowView, ...]:
     def row(status: str | None, word: str, number: int) -> RowView:
         url = links.with_query(links.OVERVIEW, status=status)
-        return RowView(word=word, count=number, url=url, chosen=status == wanted)
+        return RowView(word=word, count=number, url=url, chosen=status == selected)
 
-    shown = [status for status in STATUSES if counts.get(status) or status == wanted]
+    shown = [status for status in STATUSES if counts.get(status) or status == selected]
     rows = [row(status, status_view(status).word, counts.get(status, 0)) for status in shown]
     return (row(None, "all", sum(counts.values())), *rows)
 
@@ -122,7 +122,7 @@ def task_type(source: Source, request: Request) -> PageView:
         raise NoSuchPage(f"There is no task definition {name!r}.")
     waiting = source.conductor.queue_sizes().get(name, 0)
     now = source.conductor.now()
-    places = paged(range(min(waiting, MOST_QUEUED)), request, size=_PENDING_SIZE, parameter="queue")
+    places = paged(range(min(waiting, MAX_QUEUED)), request, size=_PENDING_SIZE, parameter="queue")
     queued = source.conductor.queued(name, places.first, len(places.items))
     return PageView(
         f"Task type {line(name).text}",
@@ -141,10 +141,10 @@ def task_type(source: Source, request: Request) -> PageView:
                 for task in queued
             ]
         ),
-        more=max(0, waiting - MOST_QUEUED),  # attempts that wait and are not listed
+        more=max(0, waiting - MAX_QUEUED),  # attempts that wait and are not listed
         polls=[
             (moment(poll.time), worker_link(poll.worker_id), line(poll.domain))
-            for poll in [each for each in source.conductor.last_polls() if each.task_name == name][:_POLLS_SHOWN]
+            for poll in [poll for poll in source.conductor.last_polls() if poll.task_name == name][:_POLLS_SHOWN]
         ],
     )
 
@@ -155,7 +155,7 @@ def workflow_type(source: Source, request: Request) -> PageView:
     Raises:
         NoSuchPage: no definition has that name and version.
     """
-    definition, versions = wanted_definition(source, request)
+    definition, versions = requested_definition(source, request)
     name = definition["name"]
     return PageView(
         f"Workflow type {line(name).text}",
@@ -167,36 +167,36 @@ def workflow_type(source: Source, request: Request) -> PageView:
     )
 
 
-def wanted_definition(source: Source, request: Request) -> tuple[Mapping[str, Any], Sequence[int]]:
+def requested_definition(source: Source, request: Request) -> tuple[Mapping[str, Any], Sequence[int]]:
     """Return the workflow definition of `?name=` and `?version=` (by default the newest), and all its versions.
 
     Raises:
         NoSuchPage: no definition has that name and version.
     """
-    name, wanted = request.query_params.get("name", ""), request.query_params.get("version")
+    name, requested = request.query_params.get("name", ""), request.query_params.get("version")
     versions = source.conductor.workflow_versions(name)
-    found = [version for version in versions if wanted in (None, str(version))]
-    if not found:
-        raise NoSuchPage(f"There is no workflow definition {name!r} of version {wanted or 'any'}.")
-    return source.conductor.workflow_definition(name, found[-1]), versions
+    matching = [version for version in versions if requested in (None, str(version))]
+    if not matching:
+        raise NoSuchPage(f"There is no workflow definition {name!r} of version {requested or 'any'}.")
+    return source.conductor.workflow_definition(name, matching[-1]), versions
 
 
-_MOST_PARTS = 400
+_MAX_GRAPH_PARTS = 400
 
 
 def graph_of(source: Source, definition: Json) -> RowView:
-    """Return the steps of a definition with their inner parts: up to `_MOST_PARTS` of both together."""
+    """Return the steps of a definition with their inner parts: up to `_MAX_GRAPH_PARTS` of both together."""
     versions_of = cache(source.conductor.workflow_versions)
     known = {str(task["name"]) for task in source.conductor.task_definitions()}
-    left = iter(range(_MOST_PARTS))
+    left = iter(range(_MAX_GRAPH_PARTS))
 
     def address(node: Node) -> str | None:
         if node.task_type in known:
             return links.task_type(node.task_type)
         name, version = node.workflow
         versions = versions_of(name) if name else ()
-        wanted = versions[-1] if versions and version is None else version
-        return links.workflow_type(name, wanted) if wanted in versions else None
+        shown_version = versions[-1] if versions and version is None else version
+        return links.workflow_type(name, shown_version) if shown_version in versions else None
 
     steps = tuple(_steps(nodes_of(definition.get("tasks")), address, left))
     return RowView(steps=steps, is_cut=next(left, None) is None)
@@ -221,7 +221,7 @@ def running(source: Source, request: Request) -> PageView:
     attempts, is_all = source.conductor.running()
     now = source.conductor.now()
     page = paged(attempts, request, size=_ROWS)
-    rows = [_attempt_row(each, now) for each in page.items]
+    rows = [_attempt_row(attempt, now) for attempt in page.items]
     return PageView("Running", live=True, attempts=page.showing(rows), is_all=is_all)
 
 
@@ -241,29 +241,31 @@ def workers(source: Source, request: Request) -> PageView:
     """Show the workers of the last polls and of the running attempts, the one that was last heard of first, or the one
     of `?worker=`."""
     attempts, is_all = source.conductor.running()
-    busy = Counter(each.worker_id for each in attempts)
+    busy = Counter(attempt.worker_id for attempt in attempts)
     polls: dict[str, list[LastPoll]] = {}
     for poll in source.conductor.last_polls():
         polls.setdefault(poll.worker_id, []).append(poll)
-    heard = {name: max(poll.time for poll in found) for name, found in polls.items()}
-    for each in attempts:
-        heard[each.worker_id] = max(heard.get(each.worker_id, 0), each.updated)
-    wanted = request.query_params.get("worker")
-    names = [name for name in heard if wanted in (None, name)]
+    heard = {name: max(poll.time for poll in own_polls) for name, own_polls in polls.items()}
+    for attempt in attempts:
+        heard[attempt.worker_id] = max(heard.get(attempt.worker_id, 0), attempt.updated)
+    worker_id = request.query_params.get("worker")
+    names = [name for name in heard if worker_id in (None, name)]
     page = paged(sorted(names, key=lambda name: (-heard[name], name)), request, size=_ROWS)
     now = source.conductor.now()
 
     def row(name: str) -> RowView:
-        found = polls.get(name, [])
-        types = dict.fromkeys(poll.task_name for poll in found)
+        own_polls = polls.get(name, [])
+        types = dict.fromkeys(poll.task_name for poll in own_polls)
         return RowView(
             worker=worker_link(name),
             heard=moment(heard[name]),
             silence=duration(now - heard[name]),
             running=busy[name],
-            types=[link(each, links.task_type(each)) for each in list(types)[:_TYPES_SHOWN]],
+            types=[link(type_, links.task_type(type_)) for type_ in list(types)[:_TYPES_SHOWN]],
             more=max(0, len(types) - _TYPES_SHOWN),
         )
 
     rows = page.showing([row(name) for name in page.items])
-    return PageView("Workers", live=True, workers=rows, is_all=is_all, wanted=None if wanted is None else line(wanted))
+    return PageView(
+        "Workers", live=True, workers=rows, is_all=is_all, chosen=None if worker_id is None else line(worker_id)
+    )

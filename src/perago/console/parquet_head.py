@@ -35,12 +35,12 @@ def head_of(data: bytes) -> dict[str, Any]:
     names = file.schema_arrow.names
     shown = names[:_COLUMNS]
     batches = file.iter_batches(batch_size=_ROWS, columns=shown, use_threads=False)
-    found: list[Any] = next((batch.columns[:_COLUMNS] for batch in batches), [])  # by place: two may have one name
+    columns: list[Any] = next((batch.columns[:_COLUMNS] for batch in batches), [])  # by place: two may have one name
     return {
         "columns": [name[:_CELL] for name in names[: _COLUMNS + 1]],
         "rows": [
             [None if value is None else str(value)[:_CELL] for value in row]
-            for row in zip(*(column.to_pylist() for column in found), strict=True)
+            for row in zip(*(column.to_pylist() for column in columns), strict=True)
         ],
         "total": file.metadata.num_rows,
         "width": len(names),

@@ -62,37 +62,37 @@ class Preview:
     note: str = ""
 
 
-def preview_of(source: Source, repository: str, commit_id: str, found: File) -> Preview:
+def preview_of(source: Source, repository: str, commit_id: str, file: File) -> Preview:
     """Return the part of a file that can be shown."""
-    head = _read(source, repository, commit_id, found, TEXT_BYTES)
+    head = _read(source, repository, commit_id, file, TEXT_BYTES)
     if image_type(head):
-        if found.size_bytes > IMAGE_BYTES:
+        if file.size_bytes > IMAGE_BYTES:
             return Preview(note=f"An image of more than {size(IMAGE_BYTES)}. Download it to look at it.")
-        return Preview(image=links.image(repository, commit_id, found.path))
+        return Preview(image=links.image(repository, commit_id, file.path))
     if head.startswith(b"PAR1"):
-        return _parquet(source, repository, commit_id, found)
-    text = _text(head, found.size_bytes)
+        return _parquet(source, repository, commit_id, file)
+    text = _text(head, file.size_bytes)
     if text is None:
         return Preview(note="Not text. Download it to look at it.")
-    return Preview(text=text, table=_csv(found, text))
+    return Preview(text=text, table=_csv(file, text))
 
 
-def read_text(source: Source, repository: str, commit_id: str, found: File) -> str | None:
+def read_text(source: Source, repository: str, commit_id: str, file: File) -> str | None:
     """Return the beginning of a file as text; None if it is not text."""
-    text = _text(_read(source, repository, commit_id, found, TEXT_BYTES), found.size_bytes)
+    text = _text(_read(source, repository, commit_id, file, TEXT_BYTES), file.size_bytes)
     return None if text is None else text.text
 
 
-def image_of(source: Source, repository: str, commit_id: str, found: File) -> tuple[bytes, str]:
+def image_of(source: Source, repository: str, commit_id: str, file: File) -> tuple[bytes, str]:
     """Return the bytes of an image and its type.
 
     Raises:
         NoSuchPage: it is not an image that is shown.
     """
-    data = _read(source, repository, commit_id, found, IMAGE_BYTES) if found.size_bytes <= IMAGE_BYTES else b""
+    data = _read(source, repository, commit_id, file, IMAGE_BYTES) if file.size_bytes <= IMAGE_BYTES else b""
     media_type = image_type(data)
     if media_type is None:
-        raise NoSuchPage(f"{found.path!r} is not an image that is shown here.")
+        raise NoSuchPage(f"{file.path!r} is not an image that is shown here.")
     return data, media_type
 
 
@@ -101,8 +101,8 @@ def image_type(head: bytes) -> str | None:
     return next((kind for magic, at, kind in _IMAGES if head[at : at + len(magic)] == magic), None)
 
 
-def _read(source: Source, repository: str, commit_id: str, found: File, limit: int) -> bytes:
-    return b"".join(source.lakefs.read(repository, commit_id, found.path, limit))
+def _read(source: Source, repository: str, commit_id: str, file: File, limit: int) -> bytes:
+    return b"".join(source.lakefs.read(repository, commit_id, file.path, limit))
 
 
 def _text(data: bytes, whole: int) -> Shown | None:
@@ -117,9 +117,9 @@ def _text(data: bytes, whole: int) -> Shown | None:
     return Shown(text, "" if is_whole else f"cut: the first {size(len(data))} of {size(whole)} are shown")
 
 
-def _csv(found: File, text: Shown) -> Table | None:
+def _csv(file: File, text: Shown) -> Table | None:
     """Return the first rows of a CSV file, the first as the names of the columns; None if it is not a table."""
-    suffix = suffix_of(found.path)
+    suffix = suffix_of(file.path)
     if suffix not in DELIMITERS:
         return None
     lines = text.text.removeprefix("\ufeff").splitlines(keepends=True)
@@ -134,16 +134,16 @@ def _csv(found: File, text: Shown) -> Table | None:
     return _table(rows[0], rows[1:], bool(text.note))
 
 
-def _parquet(source: Source, repository: str, commit_id: str, found: File) -> Preview:
+def _parquet(source: Source, repository: str, commit_id: str, file: File) -> Preview:
     if find_spec("pyarrow") is None:
         return Preview(note="A Parquet file. Its first rows are shown where pyarrow is installed (the extra tables).")
-    if found.size_bytes > TABLE_BYTES:
+    if file.size_bytes > TABLE_BYTES:
         return Preview(note=f"A Parquet file of more than {size(TABLE_BYTES)}. Download it to look at it.")
-    told = _in_a_process(_read(source, repository, commit_id, found, TABLE_BYTES))
-    if told is None:
+    head = _in_a_process(_read(source, repository, commit_id, file, TABLE_BYTES))
+    if head is None:
         return Preview(note="A Parquet file that cannot be read here. Download it to look at it.")
-    table = _table(told["columns"], told["rows"], told["total"] > ROWS)
-    return Preview(table=table, note=f"{count(told['total'], 'row')}, {count(told['width'], 'column')}")
+    table = _table(head["columns"], head["rows"], head["total"] > ROWS)
+    return Preview(table=table, note=f"{count(head['total'], 'row')}, {count(head['width'], 'column')}")
 
 
 def _in_a_process(data: bytes) -> Any:

@@ -29,9 +29,9 @@ from perago.workspace.keys import is_reserved
 T = TypeVar("T")
 
 _CHANGES = 200
-MOST = 1000
+MAX_READ = 1000
 """Files of a commit, or commits of a branch, that are read for a page without paging."""
-_PARTED = 10
+_MAX_DIVERGENT = 10
 _KINDS = ("added", "changed", "removed")
 
 _COMMITS = frozenset({publication.INPUT_REF, publication.EXPECTED_HEAD, publication.ADOPTS, publication.SUPERSEDES})
@@ -46,25 +46,25 @@ IMAGE_HEADERS = {"content-security-policy": "default-src 'none'; sandbox"}
 def commit(source: Source, request: Request) -> PageView:
     """Show the commit that the address names by its id, the beginning of its id, or a branch."""
     repository = request.path_params["repository"]
-    found = source.lakefs.commit(repository, request.path_params["commit"])
-    _, summary = changed(source, repository, found)
-    objects = source.lakefs.count(repository, found.id, MOST + 1)
-    row = partial(change_row, repository, found)
-    page = listed(lambda after: source.lakefs.changes(repository, found, after, _CHANGES), row, request)
+    commit = source.lakefs.commit(repository, request.path_params["commit"])
+    _, summary = changed(source, repository, commit)
+    objects = source.lakefs.count(repository, commit.id, MAX_READ + 1)
+    row = partial(change_row, repository, commit)
+    page = listed(lambda after: source.lakefs.changes(repository, commit, after, _CHANGES), row, request)
     return PageView(
-        f"Commit {short(found.id)}",
+        f"Commit {short(commit.id)}",
         crumbs=(link("Repositories", links.REPOSITORIES), link(repository, links.repository(repository))),
-        commit_id=line(found.id),
-        message=block(found.message),
-        committer=line(found.committer),
-        time=moment(found.created * 1000),
-        parents=tuple(commit_link(repository, parent) for parent in found.parents),
-        attempt=_attempt(found),  # what published it, where perago did
-        metadata=tuple(_metadata_row(source, repository, found.metadata, key) for key in sorted(found.metadata)),
+        commit_id=line(commit.id),
+        message=block(commit.message),
+        committer=line(commit.committer),
+        time=moment(commit.created * 1000),
+        parents=tuple(commit_link(repository, parent) for parent in commit.parents),
+        attempt=_attempt(commit),  # what published it, where perago did
+        metadata=tuple(_metadata_row(source, repository, commit.metadata, key) for key in sorted(commit.metadata)),
         summary=summary,
         changes=page,
-        objects=f"more than {MOST:,} files" if objects > MOST else count(objects, "file"),
-        files=links.files(repository, found.id),
+        objects=f"more than {MAX_READ:,} files" if objects > MAX_READ else count(objects, "file"),
+        files=links.files(repository, commit.id),
     )
 
 
@@ -73,34 +73,35 @@ def commit_link(repository: str, commit_id: str) -> Link:
     return link(short(commit_id), links.commit(repository, commit_id))
 
 
-def commit_row(repository: str, found: Commit) -> RowView:
+def commit_row(repository: str, commit: Commit) -> RowView:
     """Return a commit as one row, with the first line of its message."""
     return RowView(
-        commit=commit_link(repository, found.id),
-        message=line(found.message.partition("\n")[0]),
-        committer=line(found.committer),
-        time=moment(found.created * 1000),
-        publisher=line(found.metadata.get(publication.TASK_NAME, "")),
-        attempt=_attempt(found),
+        commit=commit_link(repository, commit.id),
+        message=line(commit.message.partition("\n")[0]),
+        committer=line(commit.committer),
+        time=moment(commit.created * 1000),
+        publisher=line(commit.metadata.get(publication.TASK_NAME, "")),
+        attempt=_attempt(commit),
     )
 
 
-def change_row(repository: str, found: Commit | None, change: Change) -> RowView:
+def change_row(repository: str, commit: Commit | None, change: Change) -> RowView:
     """Return one changed file. With a commit, it links to the file, or to the last content of a removed file."""
     url = None
-    if found is not None:
-        url = links.file(repository, found.parents[0] if change.after is None else found.id, change.path)
+    if commit is not None:
+        url = links.file(repository, commit.parents[0] if change.after is None else commit.id, change.path)
     before, after = ("" if number is None else size(number) for number in (change.before, change.after))
-    diff = links.diff(repository, found.id, change.path) if found is not None and change.kind == "changed" else None
+    diff = links.diff(repository, commit.id, change.path) if commit is not None and change.kind == "changed" else None
     return RowView(file=link(change.path, url), kind=change.kind, before=before, after=after, diff=diff)
 
 
-def changed(source: Source, repository: str, found: Commit, *, reserved: bool = True) -> tuple[Sequence[Change], str]:
-    """The first changes of a commit, at most `MOST`, and how many there are of each kind; with or without the files of
-    `_lakefs_actions/`."""
-    first, following = source.lakefs.changes(repository, found, "", MOST)
-    changes = tuple(each for each in first if reserved or not is_reserved(each.path))
-    summary = summary_of(Counter(each.kind for each in changes))
+def changed(source: Source, repository: str, commit: Commit, *, reserved: bool = True) -> tuple[Sequence[Change], str]:
+    """Return the first changes of a commit, at most `MAX_READ`, and the number of each kind.
+
+    `reserved` includes the files of `_lakefs_actions/`."""
+    first, following = source.lakefs.changes(repository, commit, "", MAX_READ)
+    changes = tuple(change for change in first if reserved or not is_reserved(change.path))
+    summary = summary_of(Counter(change.kind for change in changes))
     return changes, f"more than {summary} among the first" if following else summary
 
 
@@ -115,25 +116,25 @@ def publications(source: Source, places: Sequence[tuple[str, str, str]]) -> Mapp
     """Return the commits that name an attempt, with their repositories, by task id, oldest first.
 
     They are read from the branches, so a publication is shown even if its report never reached Conductor. `places` has
-    repository, branch, and the commit at which the search ends. At most `MOST` commits of each branch are read.
+    repository, branch, and the commit at which the search ends. At most `MAX_READ` commits of each branch are read.
     """
-    found: dict[str, list[tuple[str, Commit]]] = {}
+    commits: dict[str, list[tuple[str, Commit]]] = {}
     for repository, branch, ref in set(places):
-        for number, each in enumerate(source.lakefs.first_parents(repository, branch)):
-            if each.id == ref or number >= MOST:
+        for number, commit in enumerate(source.lakefs.first_parents(repository, branch)):
+            if commit.id == ref or number >= MAX_READ:
                 break
-            known = found.setdefault(each.metadata.get(publication.TASK_ID, ""), [])
-            if (repository, each) not in known:
-                known.insert(0, (repository, each))
-    return found
+            known = commits.setdefault(commit.metadata.get(publication.TASK_ID, ""), [])
+            if (repository, commit) not in known:
+                known.insert(0, (repository, commit))
+    return commits
 
 
-def _attempt(found: Commit) -> Link | None:
+def _attempt(commit: Commit) -> Link | None:
     """Return the attempt that published a commit, or None for a commit that perago did not publish."""
-    workflow_id, task_id = found.metadata.get(publication.WORKFLOW_ID), found.metadata.get(publication.TASK_ID)
+    workflow_id, task_id = commit.metadata.get(publication.WORKFLOW_ID), commit.metadata.get(publication.TASK_ID)
     if workflow_id is None or task_id is None:
         return None
-    return link(found.metadata.get(publication.REFERENCE_NAME, "step"), links.workflow(workflow_id, task_id))
+    return link(commit.metadata.get(publication.REFERENCE_NAME, "step"), links.workflow(workflow_id, task_id))
 
 
 def _metadata_row(source: Source, repository: str, metadata: Mapping[str, str], key: str) -> RowView:
@@ -165,17 +166,17 @@ def _address(source: Source, repository: str, metadata: Mapping[str, str], key: 
     return None
 
 
-def optional(look: Callable[[], T], also: type[Exception] = NoSuchPage) -> T | None:
-    """Return what `look` finds, or None if there is no such thing, or if the error `also` prevents a look."""
+def optional(read: Callable[[], T], also: type[Exception] = NoSuchPage) -> T | None:
+    """Return the answer of `read`; None if it raises `NoSuchPage` or the error `also`."""
     try:
-        return look()
+        return read()
     except (NoSuchPage, also):
         return None
 
 
-def exists(look: Callable[[], object]) -> bool:
-    """Whether `look` finds something."""
-    return optional(look) is not None
+def exists(read: Callable[[], object]) -> bool:
+    """Whether `read` returns an object of lakeFS."""
+    return optional(read) is not None
 
 
 def continued(ref: Any, repository: Any, source: Source) -> Any:
@@ -191,7 +192,7 @@ def continued(ref: Any, repository: Any, source: Source) -> Any:
         return None
 
 
-def parted(payload: Any, source: Source) -> RowView | None:
+def divergent_commits(payload: Any, source: Source) -> RowView | None:
     """Return the commits of an input if none of them continues the others, as far as this page knows."""
     workspace = payload.get("workspace") if isinstance(payload, Mapping) else None
     if not isinstance(workspace, Mapping) or isinstance(workspace.get("ref"), str):
@@ -202,8 +203,10 @@ def parted(payload: Any, source: Source) -> RowView | None:
     commits = commits_of(workspace.get("ref"), repository, [])
     url = links.branch(repository, branch) if exists(lambda: source.lakefs.branch(repository, branch)) else None
     shown = tuple(
-        commit_link(repository, each) if exists(partial(source.lakefs.commit, repository, each)) else link(short(each))
-        for each in commits[:_PARTED]
+        commit_link(repository, commit_id)
+        if exists(partial(source.lakefs.commit, repository, commit_id))
+        else link(short(commit_id))
+        for commit_id in commits[:_MAX_DIVERGENT]
     )
     if not shown:
         return None
@@ -222,25 +225,25 @@ def repositories(source: Source, request: Request) -> PageView:
 
 def repository(source: Source, request: Request) -> PageView:
     """Show one repository. `?branches=`, `?staging=` and `?tags=` continue long lists."""
-    found = source.lakefs.repository(request.path_params["repository"])
+    repository = source.lakefs.repository(request.path_params["repository"])
 
     def branches(parameter: str, *, staging: bool) -> Listed[RowView]:
-        read = partial(source.lakefs.branches, found.id, limit=_PAGE_SIZE, staging=staging)
-        return listed(read, partial(_branch_row, source, found), request, parameter)
+        read = partial(source.lakefs.branches, repository.id, limit=_PAGE_SIZE, staging=staging)
+        return listed(read, partial(_branch_row, source, repository), request, parameter)
 
     return PageView(
-        f"Repository {found.id}",
+        f"Repository {repository.id}",
         crumbs=(link("Repositories", links.REPOSITORIES),),
         live=True,
-        name=line(found.id),
-        namespace=line(found.storage_namespace),
-        created=moment(found.creation_date * 1000),
-        default=link(found.default_branch, links.branch(found.id, found.default_branch)),
+        name=line(repository.id),
+        namespace=line(repository.storage_namespace),
+        created=moment(repository.creation_date * 1000),
+        default=link(repository.default_branch, links.branch(repository.id, repository.default_branch)),
         branches=branches("branches", staging=False),
         staging=branches("staging", staging=True),  # they hold the changes of one delivery until they are published
         tags=listed(
-            lambda after: source.lakefs.tags(found.id, after, _PAGE_SIZE),
-            lambda tag: (line(tag.id), _row_of(source, found.id, tag.commit_id)),
+            lambda after: source.lakefs.tags(repository.id, after, _PAGE_SIZE),
+            lambda tag: (line(tag.id), _row_of(source, repository.id, tag.commit_id)),
             request,
             "tags",
         ),
@@ -250,9 +253,9 @@ def repository(source: Source, request: Request) -> PageView:
 def branch(source: Source, request: Request) -> PageView:
     """Show the branch, newest commit first; `?from=<commit id>` begins with an older one."""
     repository, name = request.path_params["repository"], request.path_params["branch"]
-    found = source.lakefs.branch(repository, name)
+    branch = source.lakefs.branch(repository, name)
     start = request.query_params.get("from")
-    history = source.lakefs.first_parents(repository, start or found.commit_id)
+    history = source.lakefs.first_parents(repository, start or branch.commit_id)
     commits = list(islice(history, _PAGE_SIZE + 1))
     uncommitted, more = source.lakefs.uncommitted(repository, name, _FILES)
     address = links.branch(repository, name)
@@ -263,8 +266,8 @@ def branch(source: Source, request: Request) -> PageView:
         live=True,
         name=line(name),
         staging=is_staging_branch(name),
-        files=links.files(repository, found.commit_id),
-        commits=tuple(commit_row(repository, each) for each in commits[:_PAGE_SIZE]),
+        files=links.files(repository, branch.commit_id),
+        commits=tuple(commit_row(repository, commit) for commit in commits[:_PAGE_SIZE]),
         newest=address if start else None,
         older=links.with_query(address, **{"from": older}) if older else None,  # None: these are the first
         uncommitted=tuple(change_row(repository, None, change) for change in uncommitted),
@@ -276,24 +279,26 @@ def _row_of(source: Source, repository: str, ref: str) -> RowView:
     return commit_row(repository, source.lakefs.commit(repository, ref))
 
 
-def repository_row(source: Source, found: Repository) -> RowView:
+def repository_row(source: Source, repository: Repository) -> RowView:
     """Return one repository with the newest commit of its default branch."""
-    # One of many that may not be read takes nothing from the others.
-    head = optional(lambda: _row_of(source, found.id, found.default_branch), Forbidden)
+    # A repository that these credentials cannot read must not hide the other repositories.
+    head = optional(lambda: _row_of(source, repository.id, repository.default_branch), Forbidden)
     return RowView(
-        repository=link(found.id, links.repository(found.id)),
-        branch=link(found.default_branch, links.branch(found.id, found.default_branch) if head else None),
+        repository=link(repository.id, links.repository(repository.id)),
+        branch=link(
+            repository.default_branch, links.branch(repository.id, repository.default_branch) if head else None
+        ),
         head=head,
-        created=moment(found.creation_date * 1000),
+        created=moment(repository.creation_date * 1000),
     )
 
 
-def _branch_row(source: Source, found: Repository, branch: Ref) -> RowView:
+def _branch_row(source: Source, repository: Repository, branch: Ref) -> RowView:
     return RowView(
-        branch=link(branch.id, links.branch(found.id, branch.id)),
-        is_default=branch.id == found.default_branch,
-        uncommitted=bool(source.lakefs.uncommitted(found.id, branch.id, 1)[0]),
-        head=_row_of(source, found.id, branch.commit_id),
+        branch=link(branch.id, links.branch(repository.id, branch.id)),
+        is_default=branch.id == repository.default_branch,
+        uncommitted=bool(source.lakefs.uncommitted(repository.id, branch.id, 1)[0]),
+        head=_row_of(source, repository.id, branch.commit_id),
     )
 
 
@@ -316,33 +321,33 @@ def directory(source: Source, request: Request) -> PageView:
 
 def file(source: Source, request: Request) -> PageView:
     """Show the file `?path=`."""
-    repository, commit_id, found = _file(source, request)
+    repository, commit_id, file = _file(source, request)
     return PageView(
-        f"File {line(found.path).text}",
-        crumbs=_crumbs(repository, commit_id, found.path, with_root=True),
-        path=line(found.path),
-        size=size(found.size_bytes) if found.size_bytes >= 1024 else "",  # else `bytes` says it as well
-        bytes=count(found.size_bytes, "byte"),
-        checksum=line(found.checksum),
-        content_type=line(found.content_type or ""),
-        time=moment(found.mtime * 1000),
-        metadata=tuple((line(key), line(value)) for key, value in sorted((found.metadata or {}).items())),
-        preview=preview_of(source, repository, commit_id, found),
-        download=links.download(repository, commit_id, found.path),
-        diff=links.diff(repository, commit_id, found.path),
+        f"File {line(file.path).text}",
+        crumbs=_crumbs(repository, commit_id, file.path, with_root=True),
+        path=line(file.path),
+        size=size(file.size_bytes) if file.size_bytes >= 1024 else "",  # else `bytes` says it as well
+        bytes=count(file.size_bytes, "byte"),
+        checksum=line(file.checksum),
+        content_type=line(file.content_type or ""),
+        time=moment(file.mtime * 1000),
+        metadata=tuple((line(key), line(value)) for key, value in sorted((file.metadata or {}).items())),
+        preview=preview_of(source, repository, commit_id, file),
+        download=links.download(repository, commit_id, file.path),
+        diff=links.diff(repository, commit_id, file.path),
     )
 
 
 def download(source: Source, request: Request) -> tuple[Iterator[bytes], Mapping[str, str]]:
     """Return the bytes of the file `?path=`, and headers that make a browser save and never show them."""
-    repository, commit_id, found = _file(source, request)
-    name = quote(found.path.rstrip("/").rpartition("/")[2] or "file", safe="", errors="replace")
+    repository, commit_id, file = _file(source, request)
+    name = quote(file.path.rstrip("/").rpartition("/")[2] or "file", safe="", errors="replace")
     headers = {
         "content-disposition": f"attachment; filename*=UTF-8''{name}",
-        "content-length": str(found.size_bytes),
+        "content-length": str(file.size_bytes),
         "content-type": "application/octet-stream",
     }
-    return source.lakefs.read(repository, commit_id, found.path), headers
+    return source.lakefs.read(repository, commit_id, file.path), headers
 
 
 def image(source: Source, request: Request) -> Response:
@@ -404,15 +409,15 @@ def diff(source: Source, request: Request) -> PageView:
     """
     repository, query = request.path_params["repository"], request.query_params
     path = unquote(query["quoted"], errors="replace") if "quoted" in query else query.get("path", "")
-    found = source.lakefs.commit(repository, request.path_params["commit"])
-    base = query.get("base") or (found.parents[0] if found.parents else found.id)
-    before, after = source.lakefs.commit(repository, base).id, found.id
-    sides = [optional(partial(source.lakefs.file, repository, commit, path)) for commit in (before, after)]
+    commit = source.lakefs.commit(repository, request.path_params["commit"])
+    base = query.get("base") or (commit.parents[0] if commit.parents else commit.id)
+    before, after = source.lakefs.commit(repository, base).id, commit.id
+    sides = [optional(partial(source.lakefs.file, repository, commit_id, path)) for commit_id in (before, after)]
     if sides == [None, None]:
         raise NoSuchPage(f"Neither commit has a file {path!r}.")
     texts = [
-        "" if side is None else read_text(source, repository, commit, side)
-        for side, commit in zip(sides, (before, after), strict=True)
+        "" if side is None else read_text(source, repository, commit_id, side)
+        for side, commit_id in zip(sides, (before, after), strict=True)
     ]
     rows: tuple[RowView, ...] = ()
     note = "Not text. Download both to compare them."

@@ -20,7 +20,7 @@ from perago.console.workflow import worker_link
 from perago.ports import Forbidden, NotFound, Refused
 from perago.text import short
 
-LONGEST = 200
+MAX_QUERY_LENGTH = 200
 """Maximum length of a search text."""
 _REPOSITORIES = 20
 """Maximum number of repositories that are searched for a branch or a commit."""
@@ -36,20 +36,20 @@ Finder = Callable[[Source, str], Found]
 
 def search(source: Source, request: Request) -> PageView:
     """Show everything that `?q=` can mean."""
-    text = request.query_params.get("q", "").strip()[:LONGEST]
+    text = request.query_params.get("q", "").strip()[:MAX_QUERY_LENGTH]
     groups = [group for title, find in FINDERS if text and (group := _group(source, title, find, text)) is not None]
     return PageView("Search", query=text, groups=groups)
 
 
 def _group(source: Source, title: str, find: Finder, text: str) -> RowView | None:
     try:
-        found = find(source, text)
+        matches = find(source, text)
     except (NoSuchPage, NotFound, Refused):
         return None
     now = source.conductor.now()
-    workflows = [workflow_row(each, now) for each in found if isinstance(each, WorkflowSummary)]
-    shown = [each for each in found if isinstance(each, Link)]
-    return RowView(title=title, workflows=workflows, links=shown, is_cut=len(found) == _ROWS) if found else None
+    workflows = [workflow_row(summary, now) for summary in matches if isinstance(summary, WorkflowSummary)]
+    shown = [match for match in matches if isinstance(match, Link)]
+    return RowView(title=title, workflows=workflows, links=shown, is_cut=len(matches) == _ROWS) if matches else None
 
 
 def _workflows(source: Source, **terms: str | int) -> Sequence[WorkflowSummary]:
@@ -60,8 +60,8 @@ def _by_task(source: Source, text: str) -> Found:
     if not _ID.fullmatch(text):
         return ()
     row = source.conductor.attempt(text)
-    words = f"{row['referenceTaskName']} ({row['taskDefName']}), {row['status'].lower()}"
-    return (link(words, links.workflow(row["workflowInstanceId"], text)),)
+    label = f"{row['referenceTaskName']} ({row['taskDefName']}), {row['status'].lower()}"
+    return (link(label, links.workflow(row["workflowInstanceId"], text)),)
 
 
 def _by_time(source: Source, text: str) -> Found:
@@ -80,7 +80,7 @@ def _by_time(source: Source, text: str) -> Found:
 
 
 def _task_types(source: Source, text: str) -> Found:
-    names = sorted(str(each["name"]) for each in source.conductor.task_definitions())
+    names = sorted(str(definition["name"]) for definition in source.conductor.task_definitions())
     return [link(name, links.task_type(name)) for name in names if text.lower() in name.lower()][:_ROWS]
 
 
@@ -90,7 +90,7 @@ def _workers(source: Source, text: str) -> Found:
 
 
 def _names(source: Source) -> Iterator[str]:
-    return (each.id for each in source.lakefs.repositories("", _REPOSITORIES)[0])
+    return (repository.id for repository in source.lakefs.repositories("", _REPOSITORIES)[0])
 
 
 def _repositories(source: Source, text: str) -> Found:
@@ -102,8 +102,10 @@ def _branches(source: Source, text: str) -> Found:
     if match is None:
         return ()
     names = _names(source) if match["repository"] is None else iter([match["repository"]])
-    found = ((name, optional(partial(source.lakefs.branch, name, match["name"]), Forbidden)) for name in names)
-    shown = (link(f"{name}/{each.id}", links.branch(name, each.id)) for name, each in found if each is not None)
+    branches = ((name, optional(partial(source.lakefs.branch, name, match["name"]), Forbidden)) for name in names)
+    shown = (
+        link(f"{name}/{branch.id}", links.branch(name, branch.id)) for name, branch in branches if branch is not None
+    )
     return list(islice(shown, _ROWS))
 
 
@@ -111,13 +113,13 @@ def _commits(source: Source, text: str) -> Found:
     if not _COMMIT.fullmatch(text):
         return ()
 
-    def found() -> Iterator[Link]:
+    def matches() -> Iterator[Link]:
         for name in _names(source):
             if (commit := optional(partial(source.lakefs.commit, name, text), Forbidden)) is not None:
-                words = f"{short(commit.id)} in {name}: {line(commit.message.partition(chr(10))[0], 100).text}"
-                yield link(words, links.commit(name, commit.id))
+                label = f"{short(commit.id)} in {name}: {line(commit.message.partition(chr(10))[0], 100).text}"
+                yield link(label, links.commit(name, commit.id))
 
-    return list(islice(found(), _ROWS))
+    return list(islice(matches(), _ROWS))
 
 
 FINDERS: tuple[tuple[str, Finder], ...] = (
@@ -132,4 +134,4 @@ FINDERS: tuple[tuple[str, Finder], ...] = (
     ("Branch", _branches),
     ("Commit", _commits),
 )
-"""The meanings of a text, with the function that looks for each."""
+"""The kinds of matches, each with the function that finds them."""

@@ -1,6 +1,6 @@
-"""The servers that the pages show, read over HTTP: configured ones, or the embedded ones of this process.
+"""Read the configured servers, or the embedded ones of this process, over HTTP for the pages.
 
-No answer of a server is trusted: one of another shape raises `Unavailable`. Long lists are read page by page.
+Answers of servers are untrusted: one with an unexpected shape raises `Unavailable`. Long lists are read page by page.
 """
 
 from __future__ import annotations
@@ -47,46 +47,46 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Json: TypeAlias = Mapping[str, Any]
 Page: TypeAlias = tuple[Sequence[T], str | None]
-"""Some items of a list, and the entry after which the next ones begin; None at the end."""
+"""A page of a list, and the entry after which the next page begins; None for the last page."""
 
-MOST_QUEUED = 1000
-"""Attempts of a queue that are listed. A server lists them in no order, and reads them all for each answer."""
-MOST_TYPES = 100
-"""Task types whose running attempts are read for one page, those that were polled last."""
-READING = 8.0
-"""Seconds after which the running attempts of no further task type are read."""
+MAX_QUEUED = 1000
+"""Maximum number of queued attempts that are listed. A server returns the complete queue, unsorted, in each answer."""
+MAX_TASK_TYPES = 100
+"""Maximum number of task types whose running attempts are read for one page: those with the latest polls."""
+RUNNING_READ_LIMIT = 8.0
+"""Seconds for reading running attempts. The remaining task types are skipped after it."""
 STAGING_PREFIX = "perago-"
-"""The beginning of the names of perago's own hidden branches."""
-MOMENT = 2.0
-"""Seconds for which a changeable answer is cached."""
-PAUSE = 5.0
-"""Seconds without a call to a server that did not answer, because a page makes many calls."""
-ROOM = 50_000
-"""The maximum weight of the cached answers that never change."""
-EVERY = 4.0
-"""Seconds after which a visible window reads its page again."""
+"""The prefix of the names of perago's hidden branches."""
+CHANGEABLE_TTL = 2.0
+"""TTL of changeable answers in seconds."""
+SILENT_SERVER_BACKOFF = 5.0
+"""Seconds to back off from a server that did not answer, because a page makes many calls."""
+CACHE_WEIGHT_LIMIT = 50_000
+"""Maximum total weight of the cached answers that never change."""
+RELOAD_INTERVAL = 4.0
+"""Seconds after which a visible window reloads its page."""
 _COMMITS = 25
-"""The size of a page of the history. A commit's metadata can have 1 MiB, and a page is in memory in full."""
-_LONGEST = 60.0
-"""Seconds for which the log of an attempt that ended long ago is cached."""
+"""Page size of the history. A page is in memory in full, and the metadata of one commit can have 1 MiB."""
+MAX_LOG_TTL = 60.0
+"""TTL in seconds of the log of an attempt that ended long ago."""
 _EXPRESSION = re.compile(r"[~^@$]")
-"""Finds refs that are expressions of commits. lakeFS answers 500 to one that it cannot read."""
-_PATIENCE = CallPolicy(connect=3.0, answer=10.0, tries=2, largest=64 * 1024 * 1024)
+"""Matches refs that are expressions of commits. lakeFS answers 500 to an expression that it cannot parse."""
+_PAGE_POLICY = CallPolicy(connect=3.0, answer=10.0, tries=2, largest=64 * 1024 * 1024)
 """Limits for a person who waits for a page."""
 
 
 class NoSuchPage(Exception):
-    """There is nothing at this address; the message is shown."""
+    """This address has no page. The message is shown to the user."""
 
 
-# ------------------------------------------------------------------------- the shapes of answers
+# ------------------------------------------------------------------------- models of answers
 
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 """A number, or a time in milliseconds. Larger numbers are refused."""
 
 
 class _Open(BaseModel, extra="allow", strict=True, alias_generator=to_camel):
-    """JSON of Conductor that may hold more. Fields that are null are left out on the wire."""
+    """A model of Conductor's JSON that allows further fields. Conductor omits fields that are null."""
 
 
 class Step(_Open):
@@ -128,7 +128,7 @@ class Attempt(_Open):
     workflow_task: Step | None = None
 
     def model_post_init(self, context: Any, /) -> None:  # noqa: ARG002 - pydantic's signature
-        """Check the branches of a dynamic fork, which are in its input. The input of a task may be anything."""
+        """Validate the branches of a dynamic fork, which are in its input. Other inputs can be any JSON."""
         if self.task_type == "FORK":
             _OfFork.model_validate(self.input_data)
 
@@ -157,7 +157,7 @@ class WorkflowDefinition(_Open):
 
 
 class LogEntry(_Open):
-    """An entry of an attempt's log. Its author gave the time, which is only shown."""
+    """An entry of an attempt's log. The time is only displayed, because the user code sets it."""
 
     created_time: Annotated[int, Field(ge=0)]
     log: str
@@ -216,32 +216,32 @@ class Change:
     after: int | None
 
 
-# ---------------------------------------------------------------------------- remembered answers
+# --------------------------------------------------------------------------------- cached answers
 
 
 class Answers:
-    """The answers of one server. Safe to use from several threads.
+    """A thread-safe cache of the answers of one server.
 
-    Two threads that ask the same question at the same time may both ask the server.
+    Two threads that need the same answer at the same time can both call the server.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._moment: dict[Hashable, tuple[float, Any]] = {}
-        self._lasting: OrderedDict[Hashable, tuple[int, Any]] = OrderedDict()
+        self._changeable: dict[Hashable, tuple[float, Any]] = {}
+        self._permanent: OrderedDict[Hashable, tuple[int, Any]] = OrderedDict()
         self._weight = 0
-        self._away: tuple[float, Unavailable] | None = None
+        self._outage: tuple[float, Unavailable] | None = None
 
-    def for_a_moment(self, key: Hashable, ask: Callable[[], T], seconds: float = MOMENT) -> T:
-        """Return a changeable answer, which is cached for `seconds`."""
+    def changeable(self, key: Hashable, ask: Callable[[], T], seconds: float = CHANGEABLE_TTL) -> T:
+        """Return a changeable answer, with a TTL of `seconds`."""
         with self._lock:
-            now, answers = self._clock(), self._moment
+            now, answers = self._clock(), self._changeable
             known = answers.get(key)
             if known is not None and now < known[0]:
                 value: T = known[1]
                 return value
-            for old in [each for each, (ends, _) in answers.items() if ends <= now]:
+            for old in [known_key for known_key, (ends, _) in answers.items() if ends <= now]:
                 del answers[old]
         value = self.ask(ask)
         with self._lock:
@@ -249,35 +249,35 @@ class Answers:
         return value
 
     def forget(self) -> None:
-        """Forget every changeable answer, including those in flight."""
+        """Drop all changeable answers, including those of calls in flight."""
         with self._lock:
-            self._moment = {}
+            self._changeable = {}
 
-    def lasting(self, key: Hashable, ask: Callable[[], T], weight: Callable[[T], int] = lambda _: 1) -> T:
-        """Return an answer that never changes, such as a commit. `weight` is about its size in kilobytes."""
-        found = self.known(key)
-        if found is None:
-            found = self.ask(ask)
-            self.remember(key, found, weight(found))
-        value: T = found
+    def permanent(self, key: Hashable, ask: Callable[[], T], weight: Callable[[T], int] = lambda _: 1) -> T:
+        """Return an answer that never changes, such as a commit. `weight` is its approximate size in kilobytes."""
+        answer = self.known(key)
+        if answer is None:
+            answer = self.ask(ask)
+            self.remember(key, answer, weight(answer))
+        value: T = answer
         return value
 
     def known(self, key: Hashable) -> Any:
-        """Return a lasting answer that is still remembered, or None."""
+        """Return a cached answer that never changes, or None."""
         with self._lock:
-            found = self._lasting.get(key)
-            if found is None:
+            weighted = self._permanent.get(key)
+            if weighted is None:
                 return None
-            self._lasting.move_to_end(key)
-            return found[1]
+            self._permanent.move_to_end(key)
+            return weighted[1]
 
     def remember(self, key: Hashable, value: Any, weight: int = 1) -> None:
-        """Add a lasting answer; the least recently used ones make room."""
+        """Cache an answer that never changes, and evict the least recently used ones beyond the limit."""
         with self._lock:
-            self._weight += weight - self._lasting.pop(key, (0, None))[0]
-            self._lasting[key] = (weight, value)
-            while self._weight > ROOM:
-                self._weight -= self._lasting.popitem(last=False)[1][0]
+            self._weight += weight - self._permanent.pop(key, (0, None))[0]
+            self._permanent[key] = (weight, value)
+            while self._weight > CACHE_WEIGHT_LIMIT:
+                self._weight -= self._permanent.popitem(last=False)[1][0]
 
     def ask(self, question: Callable[[], T]) -> T:
         """Return the server's answer.
@@ -286,17 +286,17 @@ class Answers:
             Unavailable: the server does not answer, or did not answer a short time ago.
         """
         with self._lock:
-            if self._away is not None and self._clock() < self._away[0]:
-                raise copy.copy(self._away[1])
+            if self._outage is not None and self._clock() < self._outage[0]:
+                raise copy.copy(self._outage[1])
         try:
             return question()
         except Unavailable as error:
-            # A server that gave a useless answer would not keep the next question waiting.
+            # Only back off from a server that keeps callers waiting, not from one with invalid answers.
             cause = error.__cause__
             no_answer = isinstance(cause, NoAnswerError) and not isinstance(cause, AnswerTooLargeError)
             if no_answer or isinstance(error, Overloaded):
                 with self._lock:
-                    self._away = (self._clock() + PAUSE, copy.copy(error))
+                    self._outage = (self._clock() + SILENT_SERVER_BACKOFF, copy.copy(error))
             raise
 
 
@@ -324,7 +324,7 @@ class Conductor:
         """Return the number of workflows that a query has, and at most `limit` of them, newest first, without the first
         `start`."""
         key = ("search", query, start, limit)
-        return self.answers.for_a_moment(key, lambda: self._workflows.find_workflows(query, start=start, size=limit))
+        return self.answers.changeable(key, lambda: self._workflows.find_workflows(query, start=start, size=limit))
 
     def workflow(self, workflow_id: str) -> Json:
         """Return a workflow with its attempts."""
@@ -333,25 +333,25 @@ class Conductor:
     def task_log(self, task: Json) -> Sequence[Json]:
         """Return the entries of an attempt's task log: `createdTime` and `log`.
 
-        Workers send them after their reports, so that more may follow for a while after the end. The older the end, the
-        longer the entries are remembered.
+        Workers send entries after their reports, so more can follow after the end. The TTL grows with the time since
+        the end.
         """
         task_id, ended = task["taskId"], task["endTime"]
-        seconds = min(max(MOMENT, (self.now() - ended) / 10_000), _LONGEST) if ended else MOMENT
+        seconds = min(max(CHANGEABLE_TTL, (self.now() - ended) / 10_000), MAX_LOG_TTL) if ended else CHANGEABLE_TTL
         return self._checked(list[LogEntry], self._workflows.log_entries, task_id, seconds=seconds)
 
     def task_definition(self, name: str) -> Json | None:
         """Return a task definition."""
-        return next((each for each in self.task_definitions() if each["name"] == name), None)
+        return next((definition for definition in self.task_definitions() if definition["name"] == name), None)
 
     def task_definitions(self) -> Sequence[Json]:
         """Return all task definitions."""
-        return self.answers.for_a_moment("task definitions", self._overview.task_definitions)
+        return self.answers.changeable("task definitions", self._overview.task_definitions)
 
     def workflow_versions(self, name: str) -> Sequence[int]:
         """Return the versions of a workflow definition, the oldest first; empty if no definition has that name."""
         try:
-            return self.answers.for_a_moment(("versions", name), lambda: self._workflows.workflow_versions(name))
+            return self.answers.changeable(("versions", name), lambda: self._workflows.workflow_versions(name))
         except (NotFound, Refused):  # Conductor has no address for a name with a slash
             return ()
 
@@ -364,12 +364,11 @@ class Conductor:
         return self._checked(list[WorkflowDefinition], self._overview.workflow_definitions)
 
     def queue_sizes(self) -> Mapping[str, int]:
-        """Count the attempts that wait, by task type."""
-        return self.answers.for_a_moment("queue sizes", self._overview.queue_sizes)
+        """Count the queued attempts by task type."""
+        return self.answers.changeable("queue sizes", self._overview.queue_sizes)
 
     def queued(self, name: str, start: int, limit: int) -> Sequence[Json]:
-        """Return attempts of a task type that wait to be polled, the oldest first; of a longer queue `MOST_QUEUED` are
-        known."""
+        """Return the queued attempts of a task type, the oldest first. At most `MAX_QUEUED` of them are known."""
         try:
             rows = self._checked(list[Attempt], self._overview.pending, name)
         except (NotFound, Refused):  # Conductor has no address for a name with a slash
@@ -384,39 +383,43 @@ class Conductor:
 
     def last_polls(self) -> Sequence[LastPoll]:
         """Return the last poll for each task type and domain, the latest first."""
-        polls = self.answers.for_a_moment("polls", self._overview.last_polls)
+        polls = self.answers.changeable("polls", self._overview.last_polls)
         return sorted(polls, key=lambda poll: -poll.time)
 
     def running(self) -> tuple[Sequence[OpenAttempt], bool]:
-        """Return the attempts that are with a worker, the oldest first, and whether these are all.
+        """Return the running attempts, the oldest first, and whether the list is complete.
 
-        A worker has polled for each of them, so the task types without a poll are not read.
+        Each of them was polled, so only task types with a poll are read.
         """
         names = list(dict.fromkeys(poll.task_name for poll in self.last_polls()))
 
         def ask() -> tuple[Sequence[OpenAttempt], bool]:
-            until, found, is_all = time.monotonic() + READING, list[OpenAttempt](), len(names) <= MOST_TYPES
-            for name in names[:MOST_TYPES]:
+            until, running, is_all = (
+                time.monotonic() + RUNNING_READ_LIMIT,
+                list[OpenAttempt](),
+                len(names) <= MAX_TASK_TYPES,
+            )
+            for name in names[:MAX_TASK_TYPES]:
                 if time.monotonic() > until:
                     is_all = False
                     break
                 with contextlib.suppress(NotFound, Refused):  # Conductor has no address for a name with a slash
                     attempts, all_read = self._overview.open_attempts(name, until)
-                    found += [each for each in attempts if each.status == "IN_PROGRESS"]
+                    running += [attempt for attempt in attempts if attempt.status == "IN_PROGRESS"]
                     is_all = is_all and all_read
-            return sorted(found, key=lambda each: each.started), is_all
+            return sorted(running, key=lambda attempt: attempt.started), is_all
 
-        return self.answers.for_a_moment("running", ask)
+        return self.answers.changeable("running", ask)
 
-    def _checked(self, shape: Any, ask: Callable[..., T], *given: Hashable, seconds: float = MOMENT) -> T:
-        """Return an answer that has this shape, and remember it for a while."""
+    def _checked(self, shape: Any, ask: Callable[..., T], *arguments: Hashable, seconds: float = CHANGEABLE_TTL) -> T:
+        """Return an answer that fits the model `shape`, and cache it for `seconds`."""
 
         def read() -> T:
-            answer = ask(*given)
-            with _readable("Conductor"):
+            answer = ask(*arguments)
+            with _checked_shape("Conductor"):
                 return checked(shape, answer)
 
-        return self.answers.for_a_moment((ask.__name__, *given), read, seconds)
+        return self.answers.changeable((ask.__name__, *arguments), read, seconds)
 
 
 # ---------------------------------------------------------------------------------------- lakeFS
@@ -425,9 +428,9 @@ class Conductor:
 class LakeFS:
     """Reads lakeFS. Methods raise `NoSuchPage` for a thing that does not exist, and `perago.ports.ServiceError`.
 
-    Methods with `after` and `limit` return one page of a list: the items after that entry (empty: the first ones), and
-    the entry after which the next page begins, None at the end. Commits and their changes never change, so they are
-    read once.
+    Methods with `after` and `limit` return one page of a list, which begins after that entry (empty: the first page),
+    and the entry after which the next page begins (None: there is no next page). Commits never change, so they and
+    their changes are read once.
     """
 
     def __init__(self, browser: LakeFSBrowser) -> None:
@@ -440,7 +443,7 @@ class LakeFS:
 
     def repository(self, name: str) -> Repository:
         """Return one repository."""
-        return self._one(Repository.model_validate, self._browser.repository, name)
+        return self._object(Repository.model_validate, self._browser.repository, name)
 
     def branches(self, repository: str, after: str, limit: int, *, staging: bool) -> Page[Ref]:
         """Return branches by name: perago's own hidden ones, or those that are not hidden."""
@@ -449,7 +452,7 @@ class LakeFS:
 
     def branch(self, repository: str, name: str) -> Ref:
         """Return one branch."""
-        return self._one(Ref.model_validate, self._browser.branch, repository, name)
+        return self._object(Ref.model_validate, self._browser.branch, repository, name)
 
     def tags(self, repository: str, after: str, limit: int) -> Page[Ref]:
         """Return tags by name."""
@@ -459,26 +462,26 @@ class LakeFS:
         """Return the commit that a branch, a tag or the beginning of an id names, in full."""
         if _EXPRESSION.search(ref):
             raise NoSuchPage(f"{ref!r} is not the name of a commit")
-        with _found():
-            return self.answers.for_a_moment(("commit", repository, ref), lambda: self._browser.commit(repository, ref))
+        with _missing_as_no_page():
+            return self.answers.changeable(("commit", repository, ref), lambda: self._browser.commit(repository, ref))
 
     def first_parents(self, repository: str, ref: str) -> Iterator[Commit]:
-        """Yield the commit, its first parent, and so on; long texts may be missing."""
+        """Yield the commit, its first parent, and so on. Long texts can be missing."""
         following: str | None = self.commit(repository, ref).id
         while following is not None:
-            found = self.answers.known((repository, following)) or self._read_history(repository, following)
-            yield found
-            following = found.parents[0] if found.parents else None
+            commit = self.answers.known((repository, following)) or self._read_history(repository, following)
+            yield commit
+            following = commit.parents[0] if commit.parents else None
 
     def _read_history(self, repository: str, commit_id: str) -> Commit:
-        """Return a commit, and remember it with the commits before it."""
-        with _found(), _readable("lakeFS"):
+        """Return a commit. Cache it and the commits before it."""
+        with _missing_as_no_page(), _checked_shape("lakeFS"):
             read = self.answers.ask(lambda: self._browser.first_parents(repository, commit_id, _COMMITS))
-            commits = [shortened(each) for each in read]
+            commits = [shortened(commit) for commit in read]
             if not commits or commits[0].id != commit_id:
                 raise ValueError("a history that begins elsewhere")
-        for each in commits:
-            self.answers.remember((repository, each.id), each)
+        for commit in commits:
+            self.answers.remember((repository, commit.id), commit)
         return commits[0]
 
     def changes(self, repository: str, commit: Commit, after: str, limit: int) -> Page[Change]:
@@ -489,7 +492,7 @@ class LakeFS:
         """
 
         def ask() -> Page[Change]:
-            with _found(), _readable("lakeFS"):
+            with _missing_as_no_page(), _checked_shape("lakeFS"):
                 if not commit.parents:
                     rows, following = self._browser.objects(repository, commit.id, "", after, limit)
                     return [Change(str(row["path"]), "added", None, int(row["size_bytes"])) for row in rows], following
@@ -502,7 +505,7 @@ class LakeFS:
                 return [_change(row, before.get(str(row["path"]))) for row in rows], following
 
         key = ("changes", repository, commit.id, after, limit)
-        return self.answers.lasting(key, ask, lambda page: 1 + len(page[0]) // 5)
+        return self.answers.permanent(key, ask, lambda page: 1 + len(page[0]) // 5)
 
     def uncommitted(self, repository: str, branch: str, limit: int) -> Page[Change]:
         """Return the first changes that are not committed."""
@@ -515,8 +518,8 @@ class LakeFS:
             rows, following = self._browser.objects(repository, commit_id, "", "", limit)
             return limit if following else len(rows)
 
-        with _found():
-            return self.answers.lasting(("count", repository, commit_id, limit), ask)
+        with _missing_as_no_page():
+            return self.answers.permanent(("count", repository, commit_id, limit), ask)
 
     def listing(self, repository: str, commit_id: str, prefix: str, after: str, limit: int) -> Page[File | str]:
         """Return one directory of a commit's tree: files, and directories as their paths.
@@ -531,41 +534,41 @@ class LakeFS:
 
     def file(self, repository: str, commit_id: str, path: str) -> File:
         """Return one object."""
-        return self._one(File.model_validate, self._browser.stat, repository, commit_id, path)
+        return self._object(File.model_validate, self._browser.stat, repository, commit_id, path)
 
     def read(self, repository: str, commit_id: str, path: str, limit: int | None = None) -> Iterator[bytes]:
         """Return the first `limit` bytes of a file, or all of them."""
         size = self.file(repository, commit_id, path).size_bytes
         return self._browser.read(repository, commit_id, path, size if limit is None else min(size, limit))
 
-    def _one(self, read: Callable[[Json], T], ask: Callable[..., Json], *given: Hashable) -> T:
-        with _found():
-            answer = self.answers.for_a_moment((ask.__name__, *given), lambda: ask(*given))
-        with _readable("lakeFS"):
+    def _object(self, read: Callable[[Json], T], ask: Callable[..., Json], *arguments: Hashable) -> T:
+        with _missing_as_no_page():
+            answer = self.answers.changeable((ask.__name__, *arguments), lambda: ask(*arguments))
+        with _checked_shape("lakeFS"):
             return read(answer)
 
     def _page(
-        self, read: Callable[[Json], T], ask: Callable[..., Page[Json]], *given: Hashable, **options: Hashable
+        self, read: Callable[[Json], T], ask: Callable[..., Page[Json]], *arguments: Hashable, **options: Hashable
     ) -> Page[T]:
-        with _found():
-            key = ask.__name__, *given, *options.values()
-            rows, following = self.answers.for_a_moment(key, lambda: ask(*given, **options))
-        with _readable("lakeFS"):
+        with _missing_as_no_page():
+            key = ask.__name__, *arguments, *options.values()
+            rows, following = self.answers.changeable(key, lambda: ask(*arguments, **options))
+        with _checked_shape("lakeFS"):
             return [read(row) for row in rows], following
 
 
 @contextmanager
-def _found() -> Iterator[None]:
+def _missing_as_no_page() -> Iterator[None]:
     try:
         yield
     except NotFound as error:
         raise NoSuchPage(error.detail) from error
-    except Refused as error:  # nothing can have a name that lakeFS does not take; inputs and metadata may hold any
+    except Refused as error:  # inputs and metadata can contain names that lakeFS does not accept
         raise NoSuchPage(str(error)) from error
 
 
 @contextmanager
-def _readable(service: str) -> Iterator[None]:
+def _checked_shape(service: str) -> Iterator[None]:
     try:
         yield
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -581,9 +584,9 @@ def _change(row: Json, before: int | None = None) -> Change:
 
 
 class News:
-    """Notifies clients that wait for a change. Nothing runs in between.
+    """Notifies open pages of changes, without a thread of its own.
 
-    Waiting clients read servers that do not report changes again every `every` seconds.
+    If the servers do not report changes, pages reload every `every` seconds.
     """
 
     def __init__(self, every: float | None = None) -> None:
@@ -600,7 +603,7 @@ class News:
                     loop.call_soon_threadsafe(event.set)
 
     def close(self) -> None:
-        """End every stream, because nothing will change any more. Any thread can call it."""
+        """End all streams. Thread-safe."""
         self.closed = True
         self.ring()
 
@@ -621,7 +624,7 @@ class News:
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """The Conductor behind an embedded server: the history that no HTTP call returns, and changes from the pages.
+    """The model behind an embedded Conductor. It has the history that no HTTP call returns, and accepts changes.
 
     `samples` are the initial parameters of forms, by the name of the workflow.
     """
@@ -650,7 +653,7 @@ class Source:
     """The reasons of services without data, by name."""
 
     def refresh(self) -> None:
-        """Read everything again that may have changed. Embedded servers report changes immediately."""
+        """Drop changeable answers of embedded servers, which report changes immediately."""
         if self.embedded is not None:
             self.conductor.answers.forget()
             self.lakefs.answers.forget()
@@ -659,17 +662,17 @@ class Source:
         """Return the same source without the service that `error` is about."""
         missing = {**self.missing, error.service: str(error)}
         if error.service == "lakeFS":
-            return replace(self, lakefs=cast("LakeFS", _Nothing(error, _OF_LAKEFS)), missing=missing)
-        return replace(self, conductor=cast("Conductor", _Nothing(error, _OF_CONDUCTOR)), missing=missing)
+            return replace(self, lakefs=cast("LakeFS", _UnavailableService(error, _EMPTY_LAKEFS)), missing=missing)
+        return replace(self, conductor=cast("Conductor", _UnavailableService(error, _EMPTY_CONDUCTOR)), missing=missing)
 
     def history(self, workflow_id: str) -> Sequence[HistoryEntry]:
         """Return the events of the attempts of a workflow, oldest first. Real servers do not provide them."""
         return () if self.embedded is None else self.embedded.conductor.history(workflow_id)
 
 
-_NO_PAGE: Any = ((), None)
+_EMPTY_PAGE: Any = ((), None)
 _LISTS = ("task_log", "task_definitions", "workflow_versions", "newest_definitions", "queued", "last_polls")
-_OF_CONDUCTOR: Json = {
+_EMPTY_CONDUCTOR: Json = {
     **dict.fromkeys(_LISTS, ()),
     "workflow_counts": {},
     "workflows": (0, ()),
@@ -677,11 +680,11 @@ _OF_CONDUCTOR: Json = {
     "queue_sizes": {},
     "running": ((), False),
 }
-_OF_LAKEFS: Json = dict.fromkeys(("repositories", "branches", "tags", "changes", "uncommitted"), _NO_PAGE)
+_EMPTY_LAKEFS: Json = dict.fromkeys(("repositories", "branches", "tags", "changes", "uncommitted"), _EMPTY_PAGE)
 
 
-class _Nothing:
-    """A service that does not answer: lists are empty, and a single thing is not there."""
+class _UnavailableService:
+    """A service that does not answer: its lists are empty, and single objects raise `NoSuchPage`."""
 
     def __init__(self, error: ServiceError, empty: Json) -> None:
         self._error = error
@@ -692,7 +695,7 @@ class _Nothing:
         return round(time.time() * 1000)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        def answer(*arguments: Any, **options: Any) -> Any:  # noqa: ARG001 - whatever is asked
+        def answer(*arguments: Any, **options: Any) -> Any:  # noqa: ARG001 - any method of the service
             if name in self._empty:
                 return self._empty[name]
             raise NoSuchPage(str(self._error)) from self._error
@@ -704,18 +707,18 @@ class _Nothing:
 def source_of(
     settings: Settings, traces: Traces, *, embedded: Embedded | None = None, now: Callable[[], float] = time.time
 ) -> Iterator[Source]:
-    """Open the source of the pages. A server that is not configured has no data. The first page makes the first call.
+    """Open the source of the pages. An unconfigured server has no data. The first page makes the first call.
 
     Args:
         settings: where the servers are.
         traces: the logs of workers about an attempt.
         embedded: the model behind the server, if it is an embedded one.
-        now: the time that durations go by, in seconds since the epoch.
+        now: the clock for durations, in seconds since the epoch.
     """
     with ExitStack() as stack:
-        news = News(EVERY if embedded is None else None)
+        news = News(RELOAD_INTERVAL if embedded is None else None)
         stack.callback(news.close)
-        servers = stack.enter_context(Servers(settings, policy=_PATIENCE))
+        servers = stack.enter_context(Servers(settings, policy=_PAGE_POLICY))
         place = "on this machine only" if embedded else f"{_places(settings)}, read only"
         absent: Any = None
         source = Source(absent, absent, traces, news, place, embedded)
@@ -734,4 +737,4 @@ def _places(settings: Settings) -> str:
     """Host and port of each server. The rest of an address can contain a token."""
     conductor, lakefs = settings.conductor, settings.lakefs
     addresses = [conductor and conductor.server_url, lakefs and lakefs.endpoint_url]
-    return " and ".join(dict.fromkeys(filter(None, (parse_url(each).netloc for each in addresses if each))))
+    return " and ".join(dict.fromkeys(filter(None, (parse_url(address).netloc for address in addresses if address))))

@@ -46,8 +46,8 @@ def block(text: str, limit: int = BLOCK_LIMIT, *, from_end: bool = False) -> Sho
     """Return `text` with its lines, cut to `limit` characters."""
     if len(text) <= limit:
         return Shown(text)
-    part, kept = ("last", text[-limit:]) if from_end else ("first", text[:limit])
-    return Shown(kept, f"cut: the {part} {limit:,} of {len(text):,} characters are shown")
+    part, excerpt = ("last", text[-limit:]) if from_end else ("first", text[:limit])
+    return Shown(excerpt, f"cut: the {part} {limit:,} of {len(text):,} characters are shown")
 
 
 def tail(text: str, limit: int = BLOCK_LIMIT) -> Shown:
@@ -57,17 +57,17 @@ def tail(text: str, limit: int = BLOCK_LIMIT) -> Shown:
 
 def line(text: str, limit: int = LINE_LIMIT) -> Shown:
     """Return `text` on one line, cut to `limit` characters."""
-    found = block(text, limit)
-    return Shown(found.text.replace("\r\n", "\n").replace("\n", "⏎"), found.note)
+    shown = block(text, limit)
+    return Shown(shown.text.replace("\r\n", "\n").replace("\n", "⏎"), shown.note)
 
 
 def readable_json(value: Any) -> Shown:
     """`value`, which came through JSON, indented. Long strings, long lists and deep nesting are shortened inside, so
     that one large member does not hide the others."""
     shortening = _Shortening()
-    found = block(json.dumps(shortening.of(value, 1), indent=2, ensure_ascii=False))
-    note = "; ".join(part for part in (found.note, "long members are shortened" if shortening.happened else "") if part)
-    return Shown(found.text, note)
+    shown = block(json.dumps(shortening.of(value, 1), indent=2, ensure_ascii=False))
+    note = "; ".join(part for part in (shown.note, "long members are shortened" if shortening.happened else "") if part)
+    return Shown(shown.text, note)
 
 
 class _Shortening:

@@ -24,8 +24,8 @@ from perago.console.repositories import (
     changed,
     commit_link,
     continued,
+    divergent_commits,
     exists,
-    parted,
     publications,
     summary_of,
 )
@@ -55,13 +55,13 @@ if TYPE_CHECKING:
     from perago.embedded.conductor.state import HistoryEntry
 
 
-_MOST_FORKS = 20
-_MOST_LANES = 100
-_MOST_STEPS = 50
+_MAX_FORKS = 20
+_MAX_LANES = 100
+_MAX_LANE_STEPS = 50
 """The largest number of steps in one lane."""
-_MOST_READ = 1000
+_MAX_COMMITS_READ = 1000
 """Commits of a branch that are read, from its head."""
-_MOST_SHOWN = 60
+_MAX_COMMITS_SHOWN = 60
 _FILES = 5
 """Changed files that are shown with a commit; its page shows all."""
 _STEPS_PER_PAGE = 25
@@ -87,17 +87,17 @@ class _Forks:
         """Return the newest forks, oldest first. A fork inside a branch is part of that branch."""
         forks = [rows[-1] for rows in self.attempts.values() if rows[-1]["taskType"] == "FORK"]
         views = [(row["referenceTaskName"], self._fork(row)) for row in forks]
-        found = [view for reference, view in views if reference not in self.inside]
-        return RowView(shown=found[-_MOST_FORKS:], earlier=max(0, len(found) - _MOST_FORKS))
+        outermost = [view for reference, view in views if reference not in self.inside]
+        return RowView(shown=outermost[-_MAX_FORKS:], earlier=max(0, len(outermost) - _MAX_FORKS))
 
     def _fork(self, row: Json) -> RowView:
         """Return a fork with the lanes of its branches."""
         branches = _branches(row)
         lanes = []
-        for branch in branches[:_MOST_LANES]:
+        for branch in branches[:_MAX_LANES]:
             parts = tuple(self._parts(branch, _suffix(row), only_scheduled=False))
-            lanes.append(RowView(parts=parts[:_MOST_STEPS], more=max(0, len(parts) - _MOST_STEPS)))
-        more = max(0, len(branches) - _MOST_LANES)
+            lanes.append(RowView(parts=parts[:_MAX_LANE_STEPS], more=max(0, len(parts) - _MAX_LANE_STEPS)))
+        more = max(0, len(branches) - _MAX_LANES)
         return RowView(reference=line(row["referenceTaskName"]), lanes=tuple(lanes), more=more)
 
     def _parts(self, steps: Sequence[Mapping[str, Any]], suffix: str, *, only_scheduled: bool) -> Iterator[RowView]:
@@ -121,15 +121,15 @@ class _Forks:
         task_type = line("" if name == reference else name)
         if not rows:
             to_come = StatusView("to come", "wait")
-            return RowView(reference=link(reference), task_type=task_type, status=to_come, words="", published=())
+            return RowView(reference=link(reference), task_type=task_type, status=to_come, spent="", published=())
         last = rows[-1]
         spent = duration(last["endTime"] - last["startTime"]) if last["endTime"] and last["startTime"] else ""
-        tries = count(len(rows), "attempt") if len(rows) > 1 else ""
+        attempts = count(len(rows), "attempt") if len(rows) > 1 else ""
         return RowView(
             reference=link(reference, self.url_of(last)),
             task_type=task_type,
             status=status_view(last["status"]),
-            words=", ".join(part for part in (spent, tries) if part),
+            spent=", ".join(part for part in (spent, attempts) if part),
             published=tuple(commit for row in rows for commit in self.published.get(row["taskId"], ())),
         )
 
@@ -139,8 +139,8 @@ def _branches(row: Json) -> Sequence[Sequence[Mapping[str, Any]]]:
     declared = row.get("workflowTask", {})
     if declared.get("type") == "FORK_JOIN_DYNAMIC":
         return [[step] for step in row.get("inputData", {}).get("forkedTaskDefs") or ()]
-    found: Sequence[Sequence[Mapping[str, Any]]] = declared.get("forkTasks") or ()
-    return found
+    branches: Sequence[Sequence[Mapping[str, Any]]] = declared.get("forkTasks") or ()
+    return branches
 
 
 def _suffix(row: Json) -> str:
@@ -171,11 +171,13 @@ def lines_of(
     for repository, branch, ref in places:
         begun.setdefault((repository, branch), set()).add(ref)
     lines = [reader.line(repository, branch, refs) for (repository, branch), refs in begun.items()]
-    return tuple(found for found in lines if found is not None), reader.published
+    return tuple(row for row in lines if row is not None), reader.published
 
 
 @dataclass(slots=True)
 class _LineReader:
+    """Reads the line of commits of each branch, and collects the publications of each attempt."""
+
     source: Source
     workflow_id: str
     tasks: Mapping[str, Json]
@@ -188,57 +190,57 @@ class _LineReader:
     def line(self, repository: str, branch: str, refs: set[str]) -> RowView | None:
         """Return the line of one branch; None if no task of the workflow published to it."""
         missing, read, start = set(refs), [], None
-        for each in islice(self.source.lakefs.first_parents(repository, branch), _MOST_READ):
-            missing.discard(each.id)
+        for commit in islice(self.source.lakefs.first_parents(repository, branch), _MAX_COMMITS_READ):
+            missing.discard(commit.id)
             if not missing:
-                start = commit_link(repository, each.id)
+                start = commit_link(repository, commit.id)
                 break
-            read.append(each)
-        own = [place for place, each in enumerate(read) if self._owner(each) is not None]
+            read.append(commit)
+        own = [place for place, commit in enumerate(read) if self._owner(commit) is not None]
         if not own:
             return None
         between = read[own[0] : len(read) if start else own[-1] + 1]
-        shown = between[:_MOST_SHOWN]
-        for each in reversed(between):
-            owner = self._owner(each)
-            task_id = owner["taskId"] if isinstance(owner, Mapping) else each.metadata.get(publication.TASK_ID, "")
+        shown = between[:_MAX_COMMITS_SHOWN]
+        for commit in reversed(between):
+            owner = self._owner(commit)
+            task_id = owner["taskId"] if isinstance(owner, Mapping) else commit.metadata.get(publication.TASK_ID, "")
             if owner is not None:
-                self.published[task_id] = (*self.published.get(task_id, ()), commit_link(repository, each.id))
+                self.published[task_id] = (*self.published.get(task_id, ()), commit_link(repository, commit.id))
         return RowView(
             branch=link(f"{repository}/{branch}", links.branch(repository, branch)),
             start=start,
-            commits=tuple(self._commit(repository, each) for each in reversed(shown)),
+            commits=tuple(self._commit(repository, commit) for commit in reversed(shown)),
             earlier=len(between) - len(shown),
             later=own[0] > 0,
         )
 
-    def _owner(self, found: Commit) -> Json | str | None:
+    def _owner(self, commit: Commit) -> Json | str | None:
         """Return the workflow's id, its step that ran the publishing sub-workflow, or None for any other commit."""
-        publisher = found.metadata.get(publication.WORKFLOW_ID, "")
+        publisher = commit.metadata.get(publication.WORKFLOW_ID, "")
         return publisher if publisher == self.workflow_id else self.steps.get(publisher)
 
-    def _commit(self, repository: str, found: Commit) -> RowView:
+    def _commit(self, repository: str, commit: Commit) -> RowView:
         """Return one commit of a line. Only commits of this workflow list their files."""
-        own = self._owner(found) is not None
-        changes, summary = changed(self.source, repository, found, reserved=False)
-        files = [change_row(repository, found, each) for each in changes[:_FILES]] if own else []
+        own = self._owner(commit) is not None
+        changes, summary = changed(self.source, repository, commit, reserved=False)
+        files = [change_row(repository, commit, change) for change in changes[:_FILES]] if own else []
         return RowView(
             own=own,
-            name=self._name(found),
-            commit=commit_link(repository, found.id),
-            words=line(found.metadata.get(publication.TASK_NAME, "") if own else found.message.partition("\n")[0]),
-            time=moment(found.created * 1000),
+            name=self._name(commit),
+            commit=commit_link(repository, commit.id),
+            subject=line(commit.metadata.get(publication.TASK_NAME, "") if own else commit.message.partition("\n")[0]),
+            time=moment(commit.created * 1000),
             summary=summary,
             files=tuple(files),
             more=len(changes) - len(files) if own else 0,
         )
 
-    def _name(self, found: Commit) -> Link:
+    def _name(self, commit: Commit) -> Link:
         """Return the step that published the commit, or the committer of another client's commit."""
-        owner, task_id = self._owner(found), found.metadata.get(publication.TASK_ID, "")
-        reference = found.metadata.get(publication.REFERENCE_NAME, "step")
+        owner, task_id = self._owner(commit), commit.metadata.get(publication.TASK_ID, "")
+        reference = commit.metadata.get(publication.REFERENCE_NAME, "step")
         if owner is None:
-            return link(found.committer or "unknown")
+            return link(commit.committer or "unknown")
         if isinstance(owner, Mapping):
             return link(f"{owner['referenceTaskName']} / {reference}", self.url_of(owner))
         task = self.tasks.get(task_id)
@@ -251,8 +253,8 @@ def workflow(source: Source, request: Request) -> PageView:
     Raises:
         NotFound: this Conductor has no such workflow.
     """
-    found = source.conductor.workflow(request.path_params["workflow"])
-    workflow_id, tasks = found["workflowId"], found["tasks"]
+    workflow = source.conductor.workflow(request.path_params["workflow"])
+    workflow_id, tasks = workflow["workflowId"], workflow["tasks"]
     events = source.history(workflow_id)
     every_group = list(grouped(tasks, itemgetter("referenceTaskName", "taskDefName")).values())
     groups = paged(every_group, request, size=_STEPS_PER_PAGE, parameter="steps")
@@ -261,33 +263,33 @@ def workflow(source: Source, request: Request) -> PageView:
     lines, published = lines_of(source, workflow_id, tasks, filter(None, places.values()), url_of)
     forks = _Forks(grouped(tasks, itemgetter("referenceTaskName")), url_of, published)
     steps = _Steps(source, events, {task["taskId"]: task for task in tasks}, places, groups.items)
-    end = found.get("endTime") or source.conductor.now()
-    reason = found.get("reasonForIncompletion") or ""
+    end = workflow.get("endTime") or source.conductor.now()
+    reason = workflow.get("reasonForIncompletion") or ""
     failed = [task for task in tasks if task["status"] in _FAILED and task["taskId"] in reason]
-    parent, correlation = found.get("parentWorkflowId"), found.get("correlationId")
-    is_open = found["status"] in _RUNNING
+    parent, correlation = workflow.get("parentWorkflowId"), workflow.get("correlationId")
+    is_open = workflow["status"] in _RUNNING
     ending = sum(is_ending(task, source) for task in tasks)
-    type_, again = _type(source, found)
+    type_, again = _type(source, workflow)
     return PageView(
-        f"Workflow {line(found['workflowName']).text}",
+        f"Workflow {line(workflow['workflowName']).text}",
         crumbs=(link("Workflows", links.OVERVIEW),),
         live=is_open or ending > 0,
         workflow_id=line(workflow_id),
         type=type_,
         again=again,  # where such a workflow is started; None: not here
-        status=status_view(found["status"]),
+        status=status_view(workflow["status"]),
         ending=ending,  # attempts whose functions still run although the workflow has ended
         failed=link(failed[-1]["taskDefName"], links.workflow(workflow_id, failed[-1]["taskId"])) if failed else None,
         reason=block(plain_reason(reason)),
-        started=moment(found["startTime"]),
-        ended=moment(found.get("endTime") or 0),
-        elapsed=duration(end - found["startTime"]),
+        started=moment(workflow["startTime"]),
+        ended=moment(workflow.get("endTime") or 0),
+        elapsed=duration(end - workflow["startTime"]),
         correlation=link(correlation, links.search(correlation)) if correlation else None,
-        commands=commands_for(workflow_id, found["status"]),
+        commands=commands_for(workflow_id, workflow["status"]),
         parent=link(parent, links.workflow(parent)) if parent else None,
-        input=readable_json(found.get("input", {})),
-        output=readable_json(found.get("output", {})),
-        timeline=timeline(groups.items, found["startTime"], end),
+        input=readable_json(workflow.get("input", {})),
+        output=readable_json(workflow.get("output", {})),
+        timeline=timeline(groups.items, workflow["startTime"], end),
         forks=forks.view(),
         lines=lines,
         steps=groups.showing(list(map(steps.step, groups.items))),
@@ -308,9 +310,9 @@ def _places_on_page(groups: Sequence[Sequence[Json]], shown: int) -> Callable[[J
     return url_of
 
 
-def _type(source: Source, found: Json) -> tuple[Link, str | None]:
+def _type(source: Source, workflow: Json) -> tuple[Link, str | None]:
     """The definition that it was started with may be gone, or never have been registered."""
-    name, version = found["workflowName"], found["workflowVersion"]
+    name, version = workflow["workflowName"], workflow["workflowVersion"]
     if version not in source.conductor.workflow_versions(name):
         return link(f"{name} v{version}"), None
     known = link(f"{name} v{version}", links.workflow_type(name, version))
@@ -320,17 +322,17 @@ def _type(source: Source, found: Json) -> tuple[Link, str | None]:
 # -------------------------------------------------------------------------------- attempts
 
 
-_THINNEST = 0.5
+_MIN_BAR_PERCENT = 0.5
 """The smallest length of a drawn bar, in percent."""
 _CAPITAL = re.compile(r"(?<=[a-z])[A-Z]")
 """Splits the name of a step: `CheckGuardrails` becomes `Check guardrails`."""
-_LONGEST_END = 120_000
+_CANCELLATION_LIMIT = 120_000
 """Milliseconds after which a canceled attempt has ended: its worker noticed, asked its process to end, and killed it.
 If the log does not say so, the worker was killed."""
 _ENTRIES = 50
 _FILES_OF_ATTEMPT = 40
 """Changed files that are shown with an attempt, as in `perago run`; its commit shows all."""
-_WORDS = {"polled": "handed out"}
+_EVENT_LABELS = {"polled": "handed out"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,7 +366,7 @@ def label_of(task: Json) -> str:
 
 def is_ending(task: Json, source: Source) -> bool:
     """Whether a function still runs although its attempt was canceled, as the log of its worker shows."""
-    if task["status"] != "CANCELED" or source.conductor.now() - task["endTime"] > _LONGEST_END:
+    if task["status"] != "CANCELED" or source.conductor.now() - task["endTime"] > _CANCELLATION_LIMIT:
         return False
     task_id = task["taskId"]
     trace = source.traces(task_id).get((task_id, task["pollCount"], task["startTime"]))
@@ -377,9 +379,9 @@ def steps_of(task: Json, trace: AttemptTrace, now: int) -> tuple[RowView, ...]:
     If the logs are not on this machine, return how long the attempt waited and how long a worker had it.
     """
     deliveries = sorted(trace, key=lambda key: (key[2], key[1]))
-    told = [_waterfall(f"Steps of delivery {key[1]}", trace[key].steps) for key in deliveries if trace[key].steps]
-    if told or trace:
-        return tuple(told)
+    waterfalls = [_waterfall(f"Steps of delivery {key[1]}", trace[key].steps) for key in deliveries if trace[key].steps]
+    if waterfalls or trace:
+        return tuple(waterfalls)
     started = task["startTime"] or task["endTime"] or now
     times = [("Waiting", (started - task["scheduledTime"]) / 1000)]
     if task["startTime"]:
@@ -390,14 +392,14 @@ def steps_of(task: Json, trace: AttemptTrace, now: int) -> tuple[RowView, ...]:
 def _waterfall(title: str, times: Sequence[tuple[str, float]]) -> RowView:
     """Draw steps one after the other, as a delivery does them."""
     total = sum(seconds for _, seconds in times)
-    found, before = [], 0.0
+    rows, before = [], 0.0
     for name, seconds in times:
         label = line(_CAPITAL.sub(lambda match: f" {match[0].lower()}", name))
-        words = f"after {duration(before * 1000)}, for {duration(seconds * 1000)}"
+        timing = f"after {duration(before * 1000)}, for {duration(seconds * 1000)}"
         span = _span(before, before + seconds, 0, total)
-        found.append(RowView(name=label, elapsed=duration(seconds * 1000), span=span, words=words))
+        rows.append(RowView(name=label, elapsed=duration(seconds * 1000), span=span, timing=timing))
         before += seconds
-    return RowView(title=title, total=duration(total * 1000), times=tuple(found))
+    return RowView(title=title, total=duration(total * 1000), times=tuple(rows))
 
 
 def _bar(task: Json, start: int, end: int) -> RowView:
@@ -413,7 +415,7 @@ def _bar(task: Json, start: int, end: int) -> RowView:
         ran=ran,
         tone=status.tone,
         url=f"#{links.attempt_anchor(task['taskId'])}",
-        words=f"{label_of(task)}: {status.word}, {spent}",
+        label=f"{label_of(task)}: {status.word}, {spent}",
     )
 
 
@@ -421,12 +423,12 @@ def _span(begun: float, ended: float, start: float, end: float) -> Span:
     def place(time: float) -> float:
         return min(max((time - start) / max(end - start, 0.001) * 100, 0.0), 100.0)
 
-    at = min(place(begun), 100 - _THINNEST)
-    return Span(round(at, 2), round(max(place(ended) - at, _THINNEST), 2))
+    at = min(place(begun), 100 - _MIN_BAR_PERCENT)
+    return Span(round(at, 2), round(max(place(ended) - at, _MIN_BAR_PERCENT), 2))
 
 
 class WorkspaceRef(NamedTuple):
-    """The workspace that an attempt was given."""
+    """The workspace in the input of an attempt."""
 
     repository: str
     branch: str
@@ -507,20 +509,22 @@ class _Steps:
             status=status_view(task["status"]),
             reason=block(task.get("reasonForIncompletion") or ""),
             progress=last.progress if is_open else None,  # how much is done, and of how much
-            guardrails=[(satisfied, line(words, 1000)) for satisfied, words in last.guardrails],
+            guardrails=[(satisfied, line(message, 1000)) for satisfied, message in last.guardrails],
             files=self._files(published, last),
             remarks=tuple(map(line, last.remarks)),
             lines=[
                 RowView(
-                    time=moment(each.time), source="" if each.source == "output" else each.source, text=tail(each.text)
+                    time=moment(entry.time),
+                    source="" if entry.source == "output" else entry.source,
+                    text=tail(entry.text),
                 )
                 for delivery in deliveries
-                for each in tuple(delivery.lines)
+                for entry in tuple(delivery.lines)
             ],
             left_out=sum(delivery.left_out for delivery in deliveries),
             task_log=tuple(
-                RowView(time=moment(each["createdTime"]), source="", text=tail(each["log"]))
-                for each in entries[:_ENTRIES]
+                RowView(time=moment(entry["createdTime"]), source="", text=tail(entry["log"]))
+                for entry in entries[:_ENTRIES]
             ),
             more_log=max(0, len(entries) - _ENTRIES),
             worker=worker_link(task["workerId"]) if task.get("workerId") else None,
@@ -533,9 +537,9 @@ class _Steps:
             chain=self._chain(task),  # the earlier attempts of its own chain, newest first
             branch=place and link(f"{place.repository}/{place.branch}", links.branch(place.repository, place.branch)),
             input_commit=place and commit_link(place.repository, place.ref),
-            # shown instead if none of the given commits continues the others.
-            parted=None if place else parted(task.get("inputData"), self.source),
-            published=tuple(commit_link(repository, each.id) for repository, each in published),
+            # shown instead if none of the input's commits continues all others
+            divergent=None if place else divergent_commits(task.get("inputData"), self.source),
+            published=tuple(commit_link(repository, commit.id) for repository, commit in published),
             sub_workflow=link(sub_id, links.workflow(sub_id)) if sub_id else None,
             steps=steps_of(task, trace, self.now),
             input=_payload(task, "input"),
@@ -548,26 +552,26 @@ class _Steps:
     def _files(self, published: Sequence[tuple[str, Commit]], trace: DeliveryTrace) -> RowView | None:
         """Return the changed files from the branch, or from the log of the worker."""
         if published:
-            repository, found = published[-1]
-            changes, summary = changed(self.source, repository, found, reserved=False)
-            rows = tuple(change_row(repository, found, each) for each in changes[:_FILES_OF_ATTEMPT])
-            commit = commit_link(repository, found.id)
-            return RowView(summary=summary, rows=rows, more=len(changes) - len(rows), commit=commit)
+            repository, commit = published[-1]
+            committed, summary = changed(self.source, repository, commit, reserved=False)
+            rows = tuple(change_row(repository, commit, change) for change in committed[:_FILES_OF_ATTEMPT])
+            link_of_commit = commit_link(repository, commit.id)
+            return RowView(summary=summary, rows=rows, more=len(committed) - len(rows), commit=link_of_commit)
         if not trace.files:
             return None
-        told = [Change(path, kind, None, None if kind == "removed" else count) for kind, path, count in trace.files]
-        rows = tuple(change_row("", None, each) for each in told[:_FILES_OF_ATTEMPT])
-        counts = Counter(each.kind for each in told)
-        summary = summary_of(counts) if trace.changed == len(told) else f"{trace.changed:,} files"
+        changes = [Change(path, kind, None, None if kind == "removed" else count) for kind, path, count in trace.files]
+        rows = tuple(change_row("", None, change) for change in changes[:_FILES_OF_ATTEMPT])
+        counts = Counter(change.kind for change in changes)
+        summary = summary_of(counts) if trace.changed == len(changes) else f"{trace.changed:,} files"
         return RowView(summary=summary, rows=rows, more=trace.changed - len(rows), commit=None)
 
     def _chain(self, task: Json) -> tuple[Link, ...]:
-        found: list[Link] = []
+        chain: list[Link] = []
         above = task.get("retriedTaskId")
-        while above and above in self.tasks and len(found) < len(self.tasks):
-            found.append(link(label_of(self.tasks[above]), f"#{links.attempt_anchor(above)}"))
+        while above and above in self.tasks and len(chain) < len(self.tasks):
+            chain.append(link(label_of(self.tasks[above]), f"#{links.attempt_anchor(above)}"))
             above = self.tasks[above].get("retriedTaskId")
-        return tuple(found)
+        return tuple(chain)
 
 
 def workspace_ref(payload: Any, source: Source) -> WorkspaceRef | None:
@@ -579,9 +583,9 @@ def workspace_ref(payload: Any, source: Source) -> WorkspaceRef | None:
     fields = [repository, workspace.get("branch"), continued(workspace.get("ref"), repository, source)]
     if not all(isinstance(field, str) and field for field in fields):
         return None
-    found = WorkspaceRef(*map(str, fields))
-    branch = exists(lambda: source.lakefs.branch(found.repository, found.branch))
-    return found if branch and exists(lambda: source.lakefs.commit(found.repository, found.ref)) else None
+    place = WorkspaceRef(*map(str, fields))
+    has_branch = exists(lambda: source.lakefs.branch(place.repository, place.branch))
+    return place if has_branch and exists(lambda: source.lakefs.commit(place.repository, place.ref)) else None
 
 
 def _payload(task: Json, which: str) -> Shown:
@@ -598,7 +602,7 @@ def _elapsed(start: int, end: int) -> str:
 def _history_row(event: HistoryEntry, times: int) -> RowView:
     return RowView(
         time=moment(event.time),
-        what=_WORDS.get(event.what, event.what),
+        what=_EVENT_LABELS.get(event.what, event.what),
         times=times,  # equal events in a row
         surprising=event.what == "update ignored",  # an update without effect
         attempt=link(event.reference_name, f"#{links.attempt_anchor(event.task_id)}"),
