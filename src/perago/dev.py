@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 READY = "ready: "
 """The beginning of the line that `perago start` prints once it polls."""
-_LAST_LINES = 1.0
+_OUTPUT_DRAIN = 1.0
 """Seconds for the last lines after the process ended. A process that it left running can hold its output open
 forever."""
 
@@ -134,7 +134,7 @@ class WorkerChild:
         reader = threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True)
         reader.start()
         status = self._process.wait()
-        reader.join(_LAST_LINES)
+        reader.join(_OUTPUT_DRAIN)
         os.close(self._lifeline)
         self._post(ChildEnded(self._module, status))
 
@@ -162,7 +162,7 @@ class Check:
         self._post(Checked(self._module, probed))
 
 
-SECONDS = 0.5
+CHECK_INTERVAL = 0.5
 """Seconds between two checks of the files."""
 
 Fingerprint = tuple[tuple[int, int, int] | None, ...]
@@ -236,10 +236,10 @@ def workflow_definition(task: TaskSummary, command: str = "dev") -> dict[str, An
     from perago.taskdef.definition import workflow_of_one
 
     has_workspace = task.workspace is not None
-    given = ("workspace", "params") if has_workspace else ("params",)
+    inputs = ("workspace", "params") if has_workspace else ("params",)
     made = ("workspace", "result") if has_workspace else ("result",)
     return {
-        **workflow_of_one(workflow_name(task, command), task.name, given, REFERENCE),
+        **workflow_of_one(workflow_name(task, command), task.name, inputs, REFERENCE),
         "description": f"One attempt of {task.name}, made by perago {command}.",
         "ownerEmail": json.loads(task.definition).get("ownerEmail"),
         "outputParameters": {key: f"${{{REFERENCE}.output.{key}}}" for key in made},
@@ -275,11 +275,11 @@ def curl_line(conductor_url: str, task: TaskSummary, ref: str, environment: Mapp
         environment: The environment, whose proxy the line bypasses.
     """
     payload = json_text(payload_of(task, ref), separators=(",", ":"))
-    words = ["curl", "-sS", "-w", r"\n"]
+    arguments = ["curl", "-sS", "-w", r"\n"]
     if any(environment.get(name) for name in ("http_proxy", "all_proxy", "ALL_PROXY")):
-        words += ["--noproxy", "*"]
+        arguments += ["--noproxy", "*"]
     url = f"{conductor_url}/workflow/{workflow_name(task)}"
-    return shlex.join([*words, "-H", "Content-Type: application/json", "-d", payload, url])
+    return shlex.join([*arguments, "-H", "Content-Type: application/json", "-d", payload, url])
 
 
 def send_line(module: str, task: TaskSummary) -> str:
@@ -297,8 +297,8 @@ def send_workflow_line(module: str, flow: WorkflowSummary) -> str:
     definition = json.loads(flow.definition)
     needed = skeleton_of(definition["inputSchema"]["data"])
     params = {name: value for name, value in {**needed, **definition["inputTemplate"]}.items() if name != "workspace"}
-    given = ["--params", json_text(params, separators=(",", ":"))] if params else []
-    return shlex.join(["perago", "send", module, *place, *given, "--workflow", flow.name, "--follow"])
+    options = ["--params", json_text(params, separators=(",", ":"))] if params else []
+    return shlex.join(["perago", "send", module, *place, *options, "--workflow", flow.name, "--follow"])
 
 
 def seed(services: EmbeddedServices, directory: Path | None) -> None:
@@ -341,7 +341,7 @@ def head(services: EmbeddedServices) -> str:
 
 _START_FAILURES = (3, 4, 5)
 """Exit codes of a worker whose module or configuration is not valid, or whose servers cannot be reached."""
-_ABANDONED = 10.0
+_CLEANUP_LIMIT = 10.0
 """Seconds that worker processes get if this process ends because of its own defect."""
 
 
@@ -402,7 +402,7 @@ class Session:
         self._stopping = False
         self._signals = 0
         self._exit_code = 0
-        self._runners = {one.module: ModuleRunner(one, self) for one in probed}
+        self._runners = {module.module: ModuleRunner(module, self) for module in probed}
 
     def post(self, event: DevEvent) -> None:
         """Accept an event from any thread and from signal handlers."""
@@ -420,11 +420,13 @@ class Session:
             end_if_told()  # by a signal that came before there was anything to end, and was dropped
             self._tick()
             while not self._stopping or any(runner.alive for runner in self._runners.values()):
-                if not (self.is_ready or self._stopping) and all(one.is_settled for one in self._runners.values()):
+                if not (self.is_ready or self._stopping) and all(
+                    runner.is_settled for runner in self._runners.values()
+                ):
                     self.is_ready = True
                     is_ready()
                 with contextlib.suppress(Empty):
-                    self._handle(self._events.get(timeout=SECONDS))
+                    self._handle(self._events.get(timeout=CHECK_INTERVAL))
                 self._tick()
         return self._exit_code
 
@@ -440,7 +442,7 @@ class Session:
         for flow in runner.workflows:
             conductor.create_workflow_definition(json.loads(flow.definition), overwrite=True)
 
-    def told_apart(self, probed: Probed) -> Probed:
+    def without_duplicate(self, probed: Probed) -> Probed:
         """Return the same, or a problem if another module declares a task of that name."""
         for runner in self._runners.values():
             taken = runner.task is not None and probed.task is not None and runner.task.name == probed.task.name
@@ -503,7 +505,7 @@ class Session:
         try:
             yield
         finally:
-            deadline = time.monotonic() + _ABANDONED
+            deadline = time.monotonic() + _CLEANUP_LIMIT
             while any(runner.alive for runner in self._runners.values()):
                 for runner in self._runners.values():
                     runner.stop()
@@ -513,7 +515,7 @@ class Session:
 
     def _forget_one(self) -> None:
         with contextlib.suppress(Empty):
-            event = self._events.get(timeout=SECONDS)
+            event = self._events.get(timeout=CHECK_INTERVAL)
             if isinstance(event, ChildEnded):
                 self._runners[event.module].ended(event)
             elif isinstance(event, Checked):
@@ -602,7 +604,7 @@ class ModuleRunner:
         self._check = None
         if self._stopping:
             return
-        probed = self._session.told_apart(event.probed)
+        probed = self._session.without_duplicate(event.probed)
         if probed.problem is not None:
             self._break(probed)
             return

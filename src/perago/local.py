@@ -39,11 +39,11 @@ from perago.worker.supervisor import Supervisor
 REPOSITORY = "local"
 BRANCH = "main"
 WORKFLOW = "local"
-MOST_DEATHS = 3
+MAX_SLOT_DEATHS = 3
 """Number of deaths of a slot before the run fails. A worker on a server restarts slots forever, but here a person
 waits."""
 _STOP_LIMIT = 60.0
-_LATE_EVENT = 30.0
+_EVENT_LIMIT = 30.0
 """Seconds in which the worker's event about the end of an attempt must follow its report to Conductor."""
 
 
@@ -192,8 +192,8 @@ class Workers:
                 raise RunFailed("the worker ended before the task did")
             if self._paused:
                 raise RunFailed(f"this host cannot run attempts: {self._paused}")
-            if max(self._deaths) >= MOST_DEATHS:
-                raise RunFailed(f"the worker's process ended {MOST_DEATHS} times in a row before it was ready")
+            if max(self._deaths) >= MAX_SLOT_DEATHS:
+                raise RunFailed(f"the worker's process ended {MAX_SLOT_DEATHS} times in a row before it was ready")
 
     def _run(self, work: Callable[[], int]) -> None:
         try:
@@ -225,7 +225,7 @@ class InTurn:
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
         self._lock = threading.Lock()
-        self._told: tuple[int, str] | None = None
+        self._current: tuple[int, str] | None = None
         """The worker and the slot of the current attempt."""
         self._waiting: deque[tuple[int, Event]] = deque()
 
@@ -247,20 +247,20 @@ class InTurn:
         position = 0
         while position < len(self._waiting):
             worker, event = self._waiting[position]
-            if not self._may_tell(worker, event):
+            if not self._is_current(worker, event):
                 position += 1
                 continue
             del self._waiting[position]
             self._listener(event)
             if isinstance(event, AttemptReceived):
-                self._told = worker, event.worker_id
+                self._current = worker, event.worker_id
             elif isinstance(event, AttemptEnded):
-                self._told, position = None, 0
+                self._current, position = None, 0
 
-    def _may_tell(self, worker: int, event: Event) -> bool:
+    def _is_current(self, worker: int, event: Event) -> bool:
         """Return whether the event is about the current attempt, or about its worker."""
-        return self._told is None or (
-            worker == self._told[0] and getattr(event, "worker_id", None) in (None, self._told[1])
+        return self._current is None or (
+            worker == self._current[0] and getattr(event, "worker_id", None) in (None, self._current[1])
         )
 
 
@@ -312,7 +312,7 @@ class PersistentWorker:
             self._workers.wait()
             look()
         row: Mapping[str, Any] = conductor.workflow(workflow_id)["tasks"][0]
-        over, limit = self._over_of(row["taskId"]), time.monotonic() + _LATE_EVENT
+        over, limit = self._over_of(row["taskId"]), time.monotonic() + _EVENT_LIMIT
         while not over.is_set() and time.monotonic() < limit:
             self._workers.wait()
             look()

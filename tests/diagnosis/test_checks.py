@@ -178,7 +178,7 @@ def test_a_disk_with_little_room_is_reported(tmp_path: Path, monkeypatch: pytest
     missing = tmp_path / "not/yet"
     assert [found.level for found in checks.disk("X", missing)] == [Level.OK]
     assert not missing.exists()
-    monkeypatch.setattr(checks, "LITTLE_FREE", 1 << 80)
+    monkeypatch.setattr(checks, "MIN_FREE_SPACE", 1 << 80)
     assert [found.level for found in checks.disk("X", tmp_path)] == [Level.WARNING]
     monkeypatch.setattr(checks, "RESERVE", 1 << 80)
     (full,) = checks.disk("PERAGO_LOG_ROOT", tmp_path)

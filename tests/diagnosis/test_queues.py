@@ -117,7 +117,7 @@ def test_a_partly_read_list_is_reported(tmp_path: Path) -> None:
 
 
 def test_a_long_list_that_takes_long_is_not_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("perago.diagnosis.queues._READING", -1)
+    monkeypatch.setattr("perago.diagnosis.queues._LIST_READ_LIMIT", -1)
     with served([{"taskId": str(number), "status": "IN_PROGRESS"} for number in range(3000)]) as overview:
         found = row(overview, tmp_path, 0)
     assert (found.running, found.all_read) == (1000, False)
@@ -127,7 +127,7 @@ def test_a_server_without_an_address_list_is_not_asked_for_each_of_a_hundred(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each of them would be waited for."""
-    monkeypatch.setattr("perago.diagnosis.queues._READING", -1)
+    monkeypatch.setattr("perago.diagnosis.queues._LIST_READ_LIMIT", -1)
     names = [f"work{number}" for number in range(100)]
 
     def answer(request: Request) -> Action:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from perago.history.attempts import NotReplayable, Past, attempt_from, find_attempt, find_step, look_up
-from perago.history.capture import Captured, Scrubber, Wanted, capture
+from perago.history.capture import Captured, CaptureOptions, Scrubber, capture
 from perago.ports import NotFound
 from perago.taskdef import build_task_definition
 from perago.testing import Outcome, TaskRunner
@@ -32,7 +32,7 @@ def looked_up(run: TaskRunner, outcome: Outcome) -> Past:
 
 def captured(run: TaskRunner, outcome: Outcome, target: Path, **options: Any) -> Captured:
     hooks = options.pop("hooks", {})
-    wanted = Wanted(target, Scrubber("replay.scale", hooks), definition=DEFINITION, **options)
+    wanted = CaptureOptions(target, Scrubber("replay.scale", hooks), definition=DEFINITION, **options)
     return capture(run._services.lakefs, looked_up(run, outcome), wanted)
 
 
@@ -49,7 +49,7 @@ def test_all_that_a_person_needs_is_in_the_directory(run: TaskRunner, tmp_path: 
     assert (tmp_path / "case/input/raw/a.csv").read_text() == TREE["raw/a.csv"]
     assert (tmp_path / "case/published/out/a.csv").read_text() == "x,scaled\n1,3\n2,6\n"
     assert json.loads((tmp_path / "case/taskdef.json").read_text())["name"] == "replay.scale"
-    assert (found.files, found.published, found.kept) == (2, 1, 1)
+    assert (found.files, found.published, found.complete) == (2, 1, 1)
     assert [path.name for path in tmp_path.iterdir()] == ["case"]
 
 
@@ -67,13 +67,15 @@ def test_no_file_has_a_secret_of_the_definition_a_key_or_an_address(run: TaskRun
     attempt = replace(known.attempt, params=params, definition=definition, reason=reason)
 
     found = capture(
-        run._services.lakefs, replace(known, attempt=attempt), Wanted(tmp_path / "case", Scrubber("replay.scale"))
+        run._services.lakefs,
+        replace(known, attempt=attempt),
+        CaptureOptions(tmp_path / "case", Scrubber("replay.scale")),
     )
     texts = [file.read_text() for file in tmp_path.rglob("*") if file.is_file()]
     assert len(texts) == 5
-    assert not [secret for secret in secrets for text in [*texts, *found.struck_out] if secret in text]
+    assert not [secret for secret in secrets for text in [*texts, *found.redacted] if secret in text]
     assert json.loads((tmp_path / "case/taskdef.json").read_text())["inputTemplate"]["PGPASSWORD"] == "***"
-    assert set(found.struck_out) == {
+    assert set(found.redacted) == {
         "/params/tokens (key)",
         "/params/tokens/***",
         "/about/reason",
@@ -94,7 +96,7 @@ def test_a_secret_of_the_template_in_a_file_is_refused(
     with pytest.raises(
         NotReplayable, match=r"the secret at /taskdef/inputTemplate/jwt is in the file 'input/raw/note.txt'"
     ):
-        capture(run._services.lakefs, past, Wanted(tmp_path / "case", Scrubber("replay.scale")))
+        capture(run._services.lakefs, past, CaptureOptions(tmp_path / "case", Scrubber("replay.scale")))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -108,7 +110,7 @@ def test_a_secret_in_the_name_of_a_published_file_is_refused(
         capture(
             run._services.lakefs,
             replace(known, published=published),
-            Wanted(tmp_path / "case", Scrubber("replay.scale")),
+            CaptureOptions(tmp_path / "case", Scrubber("replay.scale")),
         )
 
 
@@ -192,7 +194,7 @@ def test_the_hooks_of_the_repository_are_no_input(run: TaskRunner, tmp_path: Pat
     outcome = run(same_for_all).assert_completed()
     keys = run._services.lakefs.tree(run.repository, str(outcome.input_ref))
     known = look_up(run._services.lakefs, past(run, outcome), "")
-    found = capture(run._services.lakefs, known, Wanted(tmp_path / "case", Scrubber("replay.same")))
+    found = capture(run._services.lakefs, known, CaptureOptions(tmp_path / "case", Scrubber("replay.same")))
 
     assert (found.files, found.left_out) == (2, 0)
     assert any(key.startswith("_lakefs_actions/") for key in keys)
@@ -223,7 +225,7 @@ def test_objects_that_no_longer_exist_are_reported(run: TaskRunner, tmp_path: Pa
     run._services.lakefs.server.delete_repository(run.repository)
 
     with pytest.raises(NotReplayable, match="lakeFS no longer has") as raised:
-        capture(run._services.lakefs, known, Wanted(tmp_path / "case", Scrubber("replay.scale")))
+        capture(run._services.lakefs, known, CaptureOptions(tmp_path / "case", Scrubber("replay.scale")))
     assert "garbage collection" in raised.value.fix
     with pytest.raises(NotReplayable, match="lakeFS no longer has"):
         looked_up(run, outcome)

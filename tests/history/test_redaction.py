@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel, SecretStr, StringConstraints
 
 from perago import task
-from perago.history.redaction import known_secrets, replace_known, schema_of, strike_out, strike_out_definition
+from perago.history.redaction import known_secrets, redact, redact_definition, replace_known, schema_of
 from perago.secret_names import looks_secret
 from perago.settings.mask import REDACTED
 from perago.taskdef import build_task_definition
@@ -47,7 +47,7 @@ def test_only_texts_are_struck_out_at_any_depth() -> None:
     value = {"token": {"a": "x", "n": 5}, "list": [{"password": "p"}], "max_tokens": 4, "plain": "y"}
     schema = {"properties": {"plain": {"anyOf": [{"type": "null"}, {"format": "password"}]}}}
 
-    kept, struck = strike_out(value, schema, "/params")
+    kept, struck = redact(value, schema, "/params")
     assert kept == {
         "token": {"a": REDACTED, "n": 5},
         "list": [{"password": REDACTED}],
@@ -102,10 +102,10 @@ SECRET = "S3cr3tV4lue99xyz"
     ],
 )
 def test_secrets_in_texts_and_lists_are_redacted(value: Any) -> None:
-    kept, struck = strike_out({"field": value})
+    kept, struck = redact({"field": value})
     assert SECRET not in json.dumps(kept)
     assert any(SECRET in secret for secret in struck.values())
-    assert strike_out(kept) == (kept, {})
+    assert redact(kept) == (kept, {})
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_secrets_in_texts_and_lists_are_redacted(value: Any) -> None:
     ],
 )
 def test_only_the_secret_of_a_text_is_redacted(text: str, shown: str) -> None:
-    assert strike_out(text)[0] == shown
+    assert redact(text)[0] == shown
 
 
 @pytest.mark.parametrize(
@@ -140,11 +140,11 @@ def test_only_the_secret_of_a_text_is_redacted(text: str, shown: str) -> None:
     ],
 )
 def test_texts_without_secrets_stay_as_they_are(value: Any) -> None:
-    assert strike_out({"field": value}) == ({"field": value}, {})
+    assert redact({"field": value}) == ({"field": value}, {})
 
 
 def test_a_password_that_is_a_number_is_redacted() -> None:
-    kept, struck = strike_out({"db_password": 12345678, "passcode": 1.5, "n": {"name": "pwd", "value": 42}})
+    kept, struck = redact({"db_password": 12345678, "passcode": 1.5, "n": {"name": "pwd", "value": 42}})
     assert kept == {"db_password": 0, "passcode": 0.0, "n": {"name": "pwd", "value": 0}}
     assert sorted(struck.values()) == ["1.5", "12345678", "42"]
 
@@ -155,7 +155,7 @@ def test_a_password_that_is_a_number_is_redacted() -> None:
 def test_a_long_text_is_redacted_in_linear_time(piece: str) -> None:
     text = piece * (400_000 // len(piece))
     before = time.process_time()
-    strike_out(text)
+    redact(text)
     assert time.process_time() - before < 10.0
 
 
@@ -180,7 +180,7 @@ def test_a_secret_is_found_in_each_place_where_a_model_may_have_one() -> None:
     schema = schema_of(build_task_definition(task_of(login)), "params")
     value = {"login": {"code": "1"}, "several": ["2"], "pair": [7, "3"], "named": {"n": "4"}, "short": {"a": "5"}}
 
-    kept, struck = strike_out(value, schema)
+    kept, struck = redact(value, schema)
     assert sorted(struck.values()) == ["1", "2", "3", "4", "5"]
     assert kept == {
         "login": {"code": REDACTED},
@@ -194,15 +194,15 @@ def test_a_secret_is_found_in_each_place_where_a_model_may_have_one() -> None:
 def test_passwords_in_urls_are_struck_out() -> None:
     value = {"url": "postgres://me:hunter:2@db:5432/x?a@b", "hosts": "s3://a/b c@d, amqp://:p@ss@mq and http://u:q@h"}
 
-    kept, struck = strike_out(value)
+    kept, struck = redact(value)
     assert kept == {
         "url": "postgres://me:***@db:5432/x?a@b",
         "hosts": "s3://a/b c@d, amqp://:***@mq and http://u:***@h",
     }
     assert sorted(struck.values()) == ["hunter:2", "p@ss", "q"]
     plain = {"url": "http://host:80/a@b", "mail": "a@b.example", "times": "12:30@home"}
-    assert strike_out(plain) == (plain, {})
-    assert strike_out(kept) == (kept, {})
+    assert redact(plain) == (plain, {})
+    assert redact(kept) == (kept, {})
 
 
 def test_secret_parameters_of_addresses_and_connections_are_struck_out() -> None:
@@ -212,7 +212,7 @@ def test_secret_parameters_of_addresses_and_connections_are_struck_out() -> None
         "login": "see https://c.example/#access_token=s5&state=ok or host=db password='s6 s7' port=5",
         "https://d.example/?sig=s8": "https://0123456789abcdef-s9@e.example/",
     }
-    kept, struck = strike_out(value)
+    kept, struck = redact(value)
     assert kept == {
         "blob": "https://a.blob.example/c?sv=2024&sig=***&se=9",
         "s3": "https://b.example/k?X-Amz-Signature=***&X-Amz-Credential=***&part=7",
@@ -228,7 +228,7 @@ def test_secret_parameters_of_addresses_and_connections_are_struck_out() -> None
         "s6 s7",
         "s8",
     ]
-    assert strike_out(kept) == (kept, {})
+    assert redact(kept) == (kept, {})
 
 
 def test_secrets_that_are_keys_of_maps_are_struck_out() -> None:
@@ -240,7 +240,7 @@ def test_secrets_that_are_keys_of_maps_are_struck_out() -> None:
         "all": {"tokens": ["0123456789abcdef"]},
     }
     schema = {"properties": {"named": {"propertyNames": {"format": "password"}}}}
-    kept, struck = strike_out(value, schema, "/params")
+    kept, struck = redact(value, schema, "/params")
     assert kept == {
         "tokens": {"***": "***", "*** (2)": "***", "note": 1},
         "named": {"***": 3},
@@ -255,7 +255,7 @@ def test_secrets_that_are_keys_of_maps_are_struck_out() -> None:
 def test_fields_that_a_schema_names_keep_their_keys() -> None:
     schema: dict[str, Any] = {"properties": {"credentials": {"properties": {"user_of_2024": {}}}}}
     value = {"credentials": {"user_of_2024": "ann", "other_of_2024": "bob"}}
-    assert strike_out(value, schema)[0] == {"credentials": {"user_of_2024": "***", "***": "***"}}
+    assert redact(value, schema)[0] == {"credentials": {"user_of_2024": "***", "***": "***"}}
 
 
 def test_a_definition_loses_its_secrets_and_keeps_its_schemas() -> None:
@@ -269,7 +269,7 @@ def test_a_definition_loses_its_secrets_and_keeps_its_schemas() -> None:
         "inputSchema": {"data": {"properties": {"params": fields, "secret": secret}, "required": ["api_key"]}},
         "inputTemplate": {"params": {"api_key": "d5", "n": 1}, "secret": {"code": "d6"}, "PGPASSWORD": "d7"},
     }
-    clean, struck = strike_out_definition(definition, "/taskdef")
+    clean, struck = redact_definition(definition, "/taskdef")
     assert sorted(struck.values()) == ["d1", "d1", "d2", "d3", "d4", "d5", "d6", "d7"]
     assert clean["inputTemplate"] == {
         "params": {"api_key": "***", "n": 1},

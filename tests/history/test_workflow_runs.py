@@ -12,7 +12,7 @@ from pydantic import BaseModel, SecretStr
 
 from perago import RetryPolicy, TaskControls, WorkspaceSpec, task
 from perago.history.attempts import NotReplayable
-from perago.history.capture import Captured, Scrubber, Wanted, capture, find_run
+from perago.history.capture import Captured, CaptureOptions, Scrubber, capture, find_run
 from perago.testing import TaskRunner
 from perago.testing.cases import read_recorded_case
 from perago.testing.workflow_run import WorkflowRun
@@ -88,7 +88,7 @@ def summed(flow: Flow, given: Given) -> Sum:
 
 def captured(run: TaskRunner, ran: WorkflowRun, target: Path) -> Captured:
     found = find_run(EmbeddedRecords(run._services.conductor), ran.workflow_id)
-    wanted = Wanted(target, Scrubber(found.run.task_name), definition=found.schemas, secrets=found.secrets())
+    wanted = CaptureOptions(target, Scrubber(found.run.task_name), definition=found.schemas, secrets=found.secrets())
     return capture(run._services.lakefs, found.look_up(run._services.lakefs), wanted)
 
 
@@ -148,7 +148,7 @@ def test_the_reason_is_that_of_the_step_that_ended_the_run(run: TaskRunner, tmp_
 def test_a_secret_of_the_parameters_or_of_a_step_is_struck_out(run: TaskRunner, tmp_path: Path) -> None:
     ran = run.workflow(summed, {"names": ["b"], "login": "s3cr3t-of-production"}, tree=TREE)
     found = captured(run, ran, tmp_path / "case")
-    assert found.struck_out == ("/params/login",)
+    assert found.redacted == ("/params/login",)
     assert all(b"s3cr3t" not in file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
     assert set(find_run(EmbeddedRecords(run._services.conductor), ran.workflow_id).secrets().values()) == {
         "s3cr3t-of-production"
@@ -201,7 +201,7 @@ def test_a_running_or_unknown_run_is_refused(run: TaskRunner, tmp_path: Path) ->
     conductor.create_workflow_definition(flow(waits, name="../waits"))
     found = find_run(EmbeddedRecords(conductor), conductor.start_workflow("../waits", {}))
     with pytest.raises(NotReplayable, match=r"workflow \S+ neither completed nor failed: it is RUNNING"):
-        capture(None, found.look_up(None), Wanted(tmp_path / "case", Scrubber("waits")))
+        capture(None, found.look_up(None), CaptureOptions(tmp_path / "case", Scrubber("waits")))
     with pytest.raises(NotReplayable, match=r"the name '\.\./waits' cannot be that of a workflow"):
         _ = found.cases
     with pytest.raises(NotReplayable, match="Conductor has no workflow 'none'"):

@@ -159,8 +159,8 @@ def _with_new_names(command: str, arguments: list[str]) -> Iterator[str]:
         yield names.get(old, old) + argument.removeprefix(old)
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(is_requested: bool) -> None:
+    if is_requested:
         from perago import __version__
         from perago.configuration import namesake
 

@@ -114,8 +114,8 @@ class AttemptView:
             case events.Transferred():
                 self._transferred(event)
             case events.FunctionSaid(_, text):
-                for each in text.rstrip("\n").splitlines():
-                    line(f"{paint('  | ', Colour.DIM)}{one_line(each)}")
+                for output_line in text.rstrip("\n").splitlines():
+                    line(f"{paint('  | ', Colour.DIM)}{one_line(output_line)}")
             case events.FunctionProgress(_, done, total):
                 self._progress(done, total)
             case events.WaitingForLakeFS(_, text):
@@ -158,9 +158,9 @@ class AttemptView:
         if record is not None:
             self._show_guardrails(record.findings)
             self._show_changes(record)
-            for one in record.metrics:
-                often = f" in {one.count:,} values" if one.kind == "histogram" else ""
-                line(f"{paint(one.kind, Colour.DIM)} {one_line(one.name)} {one.value:g}{often}")
+            for metric in record.metrics:
+                often = f" in {metric.count:,} values" if metric.kind == "histogram" else ""
+                line(f"{paint(metric.kind, Colour.DIM)} {one_line(metric.name)} {metric.value:g}{often}")
             for note in record.notes:
                 line(f"{paint('note:', Colour.YELLOW)} {_indented(note)}")
         if event.completed:
@@ -239,8 +239,8 @@ def show_line(commits: Sequence[Commit], stream: TextIO) -> None:
     for commit, name in zip(commits, names, strict=True):
         read = commit.metadata.get(publication.INPUT_REF)
         based = out.paint(f", read {one_line(short(read))}", Colour.DIM) if read else ""
-        words = commit.message.partition(" (workflow ")[0] if read else commit.message
-        out.line(f"  o {name:{width}}  {out.paint(short(commit.id), Colour.YELLOW)}  {one_line(words)}{based}")
+        subject = commit.message.partition(" (workflow ")[0] if read else commit.message
+        out.line(f"  o {name:{width}}  {out.paint(short(commit.id), Colour.YELLOW)}  {one_line(subject)}{based}")
 
 
 def debugging_of(files: Sequence[str], params: str | None, *, pdb: bool) -> Debugging | None:

@@ -65,7 +65,7 @@ def load_tasks(modules: Sequence[str], seconds: float, *, packages: bool = False
     Raises:
         CommandError: a module is not valid, and the problems of all modules were reported.
     """
-    return [one.task for one in load_modules(modules, seconds, packages=packages) if one.task is not None]
+    return [module.task for module in load_modules(modules, seconds, packages=packages) if module.task is not None]
 
 
 def load_definitions(modules: Sequence[str], seconds: float) -> tuple[list[TaskSummary], list[WorkflowSummary]]:
@@ -74,8 +74,9 @@ def load_definitions(modules: Sequence[str], seconds: float) -> tuple[list[TaskS
     Raises:
         CommandError: as for `load_tasks`.
     """
-    found = load_modules(modules, seconds, packages=True, workflows=True)
-    return [one.task for one in found if one.task is not None], [flow for one in found for flow in one.workflows]
+    probed = load_modules(modules, seconds, packages=True, workflows=True)
+    workflows = [flow for module in probed for flow in module.workflows]
+    return [module.task for module in probed if module.task is not None], workflows
 
 
 def load_task_to_run(module: str, seconds: float) -> tuple[TaskSummary, tuple[str, ...]]:
@@ -101,8 +102,8 @@ def load_modules(
     from perago.probe import probe_modules
 
     probed = probe_modules(modules, seconds, packages=packages, workflows=workflows, waiting=importing)
-    found = list(map(_advised, probed))
-    probed = able_to_run(found) if to_run else found
+    advised = list(map(_advised, probed))
+    probed = able_to_run(advised) if to_run else advised
     if not report(probed):
         raise CommandError(ExitCode.INVALID_MODULE)
     return probed
@@ -113,27 +114,27 @@ def importing(module: str) -> AbstractContextManager[object]:
     return working(f"importing {module}")
 
 
-def _advised(one: Probed) -> Probed:
+def _advised(module: Probed) -> Probed:
     """Return the module. One that declares only workflows, where a task is needed, says where they are used."""
-    if not one.workflows or one.problem is None or not one.problem.is_no_task:
-        return one
+    if not module.workflows or module.problem is None or not module.problem.is_no_task:
+        return module
     fix = "name a module with a task; its workflows are for perago workflow, dev, register, diff and send"
-    return replace(one, problem=replace(one.problem, fix=fix))
+    return replace(module, problem=replace(module.problem, fix=fix))
 
 
 def able_to_run(modules: Iterable[Probed]) -> list[Probed]:
     """Return the modules. A task that lacks a package on this machine becomes a problem of its module."""
     from perago.probe import Code, ModuleProblem
 
-    found = []
-    for one in modules:
-        if one.task is not None and one.task.missing:
-            what, command = one.task.missing[0]
-            problem = ModuleProblem(Code.MISSING, f"task {one.task.name} cannot run: {what}", fix=command)
-            found.append(replace(one, task=None, problem=problem))
+    checked = []
+    for module in modules:
+        if module.task is not None and module.task.missing:
+            what, command = module.task.missing[0]
+            problem = ModuleProblem(Code.MISSING, f"task {module.task.name} cannot run: {what}", fix=command)
+            checked.append(replace(module, task=None, problem=problem))
         else:
-            found.append(one)
-    return found
+            checked.append(module)
+    return checked
 
 
 def show_notes(probed: Probed) -> None:
@@ -150,14 +151,14 @@ def show_notes(probed: Probed) -> None:
 
 def show_problem(probed: Probed) -> None:
     """Report why the module cannot be used."""
-    found = probed.problem
-    if found is None:
+    problem = probed.problem
+    if problem is None:
         return
-    if messages.tracebacks_wanted() and found.traceback:
-        messages.traceback(masked(found.traceback))
-    for one in (found, *found.others):
-        place = f"{one.where}: " if one.where else ""
-        messages.error(f"{place}{masked(one.message)}", one.fix)
+    if messages.tracebacks_wanted() and problem.traceback:
+        messages.traceback(masked(problem.traceback))
+    for error in (problem, *problem.others):
+        place = f"{error.where}: " if error.where else ""
+        messages.error(f"{place}{masked(error.message)}", error.fix)
 
 
 def report(modules: Sequence[Probed]) -> bool:

@@ -154,10 +154,10 @@ def _indented(text: str) -> str:
     return "\n  ".join(line.removeprefix("  ") for line in lines_of(text, _LONGEST))
 
 
-def remember_debug(given: bool) -> None:
+def remember_debug(is_set: bool) -> None:
     """Note that `--debug` was given, before or after the command."""
     global _debug_given
-    _debug_given = _debug_given or given
+    _debug_given = _debug_given or is_set
 
 
 def tracebacks_wanted() -> bool:

@@ -20,9 +20,9 @@ _KINDS: dict[type, str] = {list: "an array", str: "a string", bool: "true or fal
 
 def option(usage: str, text: str, **more: Any) -> Any:
     """Return an option by its usage, such as `--jobs -j N`: its names, and the word for its value."""
-    words = usage.split()
-    value = words.pop() if words and not words[-1].startswith("-") else None
-    return typer.Option(*words, metavar=value, help=text, **more)
+    names = usage.split()
+    value = names.pop() if names and not names[-1].startswith("-") else None
+    return typer.Option(*names, metavar=value, help=text, **more)
 
 
 def argument(word: str | None, text: str, **more: Any) -> Any:
@@ -53,8 +53,8 @@ def complete(incomplete: str) -> list[str]:
     from perago.taskdef.loading import children_of
 
     parent, dot, _ = incomplete.rpartition(".")
-    found = children_of([Path(*parent.split("."))])
-    return [name for child in found if (name := f"{parent}{dot}{child}").startswith(incomplete)]
+    children = children_of([Path(*parent.split("."))])
+    return [name for child in children if (name := f"{parent}{dot}{child}").startswith(incomplete)]
 
 
 FRIENDLY_PORT = 7777
@@ -119,10 +119,10 @@ def read_refs(text: str, repository: str) -> tuple[str, ...]:
         raise _wrong(message, "--ref")
     value = text if _COMMIT.fullmatch(text) else _read_json(text, "--ref")[1]
     problems: list[str] = []
-    found = commits_of(value, repository, problems, pointer="")
+    commits = commits_of(value, repository, problems, pointer="")
     if problems:
         raise _wrong("; ".join(problem.removeprefix(": ") for problem in problems), "--ref")
-    return found
+    return commits
 
 
 def _read_json(text: str, option: str) -> tuple[str, Any]:

@@ -91,8 +91,8 @@ def look_up(servers: Servers, attempt: PastAttempt, module: str, task: TaskSumma
 
     if task.name != attempt.task_name:
         raise typer.BadParameter(f"{module} declares {task.name}, but the attempt is one of {attempt.task_name}.")
-    found = Replayable.matched(attempt, module, task)
-    past = found.look_up(servers)
-    for line in found.breaking_changes():
+    replayable = Replayable.matched(attempt, module, task)
+    past = replayable.look_up(servers)
+    for line in replayable.breaking_changes():
         messages.warning(f"since that attempt, the TaskDef has changed in a way that breaks running workflows: {line}")
-    return found, past
+    return replayable, past

@@ -50,9 +50,9 @@ def reach(ask: Callable[[], T], *, wait: bool, clock: Clock) -> T:
     def warn(error: ServiceError) -> None:
         nonlocal reported
         end_if_told()
-        if (words := messages.service_words(error)) != reported:
-            reported = words
-            messages.warning(f"{words}; trying again, at most every {RESTARTS.longest:g} seconds")
+        if (problem := messages.service_words(error)) != reported:
+            reported = problem
+            messages.warning(f"{problem}; trying again, at most every {RESTARTS.longest:g} seconds")
 
     passing = (Unavailable, AccessDenied)
     retries = Retries(lambda error: math.inf if wait and isinstance(error, passing) else 0.0, RESTARTS)

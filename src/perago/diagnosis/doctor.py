@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 LIMIT = 30.0
 """Seconds for one check."""
-_AT_A_TIME = 8
+_CONCURRENT_CHECKS = 8
 
 
 class Level(StrEnum):
@@ -89,13 +89,13 @@ class Check:
     area: str
     why: str
     look: Callable[[], Iterable[Finding]]
-    found: list[Finding] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
     started: float | None = None
     """By the monotonic clock."""
 
     def fail(self, what: str, advice: str, cause: Cause = Cause.OTHER) -> None:
         """Add the finding that the check itself failed."""
-        self.found.append(Finding(self.area, Level.PROBLEM, what, self.why, advice, cause))
+        self.findings.append(Finding(self.area, Level.PROBLEM, what, self.why, advice, cause))
 
 
 def run_checks(checks: Sequence[Check], explain: Explain, limit: float = LIMIT) -> list[Finding]:
@@ -109,7 +109,7 @@ def run_checks(checks: Sequence[Check], explain: Explain, limit: float = LIMIT) 
         explain: describes what a service did not do.
         limit: seconds for each check, from its start.
     """
-    free = threading.Semaphore(_AT_A_TIME)
+    free = threading.Semaphore(_CONCURRENT_CHECKS)
     threads = [
         threading.Thread(target=_run, args=(check, free, explain, limit), name=f"check-{check.area}", daemon=True)
         for check in checks
@@ -127,7 +127,7 @@ def _run(check: Check, free: threading.Semaphore, explain: Explain, limit: float
     check.started = time.monotonic()
     try:
         for finding in check.look():
-            check.found.append(finding)
+            check.findings.append(finding)
     except ServiceError as error:
         check.fail(*explain(error), Cause.SERVER if isinstance(error, Unavailable | AccessDenied) else Cause.OTHER)
     except OSError as error:
@@ -147,14 +147,14 @@ def _awaited(check: Check, thread: threading.Thread, limit: float) -> list[Findi
         if left <= 0:
             what = f"the check did not end within {limit:g} s"
             advice = "run perago doctor again; if it is still late, check the load of this machine and of the servers"
-            return [*check.found, Finding(check.area, Level.PROBLEM, what, check.why, advice, Cause.SERVER)]
+            return [*check.findings, Finding(check.area, Level.PROBLEM, what, check.why, advice, Cause.SERVER)]
         thread.join(left)
-    return check.found
+    return check.findings
 
 
-LITTLE_FREE = 1024**3
-FEW_FILES = 1024
-LEFT_FOR = 86_400.0
+MIN_FREE_SPACE = 1024**3
+MIN_OPEN_FILES = 1024
+LEFTOVER_AGE = 86_400.0
 """Seconds after which the leftovers of a killed attempt are reported."""
 
 
@@ -167,7 +167,7 @@ def disk(variable: str, root: Path) -> Iterator[Finding]:
         return
     free = free_space(next(path for path in (root, *root.parents) if path.exists())).size
     text = f"{root} has {size(free)} free"
-    if free < LITTLE_FREE:
+    if free < MIN_FREE_SPACE:
         why = f"workers stop taking work below {size(RESERVE)}"
         yield Finding("disk", Level.WARNING, text, why, advice)
     else:
@@ -176,7 +176,7 @@ def disk(variable: str, root: Path) -> Iterator[Finding]:
 
 def open_files() -> Iterator[Finding]:
     """Check the limit of open files."""
-    if (problem := too_few_files(FEW_FILES)) is not None:
+    if (problem := too_few_files(MIN_OPEN_FILES)) is not None:
         why = "transfers and functions that open many files can fail: too many open files"
         yield Finding("open files", Level.WARNING, problem.what, why, problem.advice)
     else:
@@ -189,7 +189,7 @@ def cache(settings: Settings) -> Iterator[Finding]:
     """Check the object cache."""
     root = settings.workspace_root
     try:
-        found = usage(root)
+        cached = usage(root)
         limit = settings.cache_max_bytes
         if limit is None and root.exists():
             limit = default_limit(root)
@@ -197,32 +197,32 @@ def cache(settings: Settings) -> Iterator[Finding]:
         why = "attempts fetch every object from lakeFS"
         yield Finding("cache", Level.WARNING, f"the cache cannot be used: {error}", why, f"remove {root / '.cache'}")
         return
-    held = f"{count(found.entries, 'object')}, {size(found.size)}"
+    held = f"{count(cached.entries, 'object')}, {size(cached.size)}"
     yield Finding("cache", Level.OK, "off" if limit == 0 else f"holds {held}")
 
 
 def left_directories(root: Path, now: float) -> Iterator[Finding]:
     """Look for directories of killed attempts, and list the workers on this machine."""
-    policy = Policy(LEFT_FOR, now, dry_run=True)
-    dead = [found for found in clear_directories(root, policy) if found.fate is Fate.REMOVED]
+    policy = Policy(LEFTOVER_AGE, now, dry_run=True)
+    dead = [leftover for leftover in clear_directories(root, policy) if leftover.fate is Fate.REMOVED]
     if dead:
-        held = size(sum(found.size or 0 for found in dead))
+        held = size(sum(leftover.size or 0 for leftover in dead))
         what = f"{count(len(dead), 'directory', 'directories')} of killed attempts: {held}"
         yield Finding("leftovers", Level.WARNING, what, "they fill the disk", "perago gc")
 
 
 def workers(root: Path) -> Iterator[Finding]:
     """List the workers of a workspace root, their stopped processes, and worker ids that several of them use."""
-    found = presence.worker_processes(presence.workers_here(root))
-    for line in [f"here: {worker}" for worker in found] or ["no worker runs here"]:
+    processes = presence.worker_processes(presence.workers_here(root))
+    for line in [f"here: {worker}" for worker in processes] or ["no worker runs here"]:
         yield Finding("workers", Level.OK, line)
-    for worker in found:
+    for worker in processes:
         if worker.stopped:
             what = f"worker {worker.worker_id}: {worker.stopped_words}"
             yield Finding("workers", Level.PROBLEM, what, presence.STOPPED_WHY, worker.stopped_fix)
     for worker_id in sorted(presence.dead_workers(root)):
         yield Finding("workers", Level.WARNING, f"killed worker {worker_id}", presence.KILLED_WHY, presence.KILLED_FIX)
-    for clash in presence.id_clashes(found):
+    for clash in presence.id_clashes(processes):
         yield Finding("workers", Level.WARNING, clash, presence.CLASH_WHY, presence.CLASH_FIX)
 
 
@@ -238,17 +238,17 @@ def server(name: str, address: str, ping: Callable[[], None], about: Callable[[]
         ServiceError: it did not answer, or rejects the credentials.
     """
     ping()
-    found = about()
-    version = f"version {found.version}" if found.version else "version unknown"
-    what = f"{address} accepts the credentials and answers in {found.seconds * 1000:.0f} ms; {version}"
+    server_about = about()
+    version = f"version {server_about.version}" if server_about.version else "version unknown"
+    what = f"{address} accepts the credentials and answers in {server_about.seconds * 1000:.0f} ms; {version}"
     yield Finding(name, Level.OK, what)
-    if found.ahead is None:
+    if server_about.ahead is None:
         return
-    apart = abs(found.ahead)
+    apart = abs(server_about.ahead)
     if apart < SMALL_SKEW:
         yield Finding(name, Level.OK, "its clock agrees with the clock of this machine")
         return
-    text = f"its clock is {apart:,.0f} s {'ahead of' if found.ahead > 0 else 'behind'} the clock of this machine"
+    text = f"its clock is {apart:,.0f} s {'ahead of' if server_about.ahead > 0 else 'behind'} the clock of this machine"
     why = "ages in messages and for perago gc are wrong, and signed addresses of objects expire early"
     level = Level.PROBLEM if apart >= LARGE_SKEW else Level.WARNING
     yield Finding(name, level, text, why, "synchronize both clocks with NTP; compare them with: date -u")
@@ -348,19 +348,21 @@ def forks(overview: ConductorOverview, tasks: Sequence[Declared] | None) -> Iter
         ServiceError: Conductor did not answer.
     """
     if tasks is None:
-        definitions = [one for one in overview.task_definitions() if _is_of_perago(one)]
+        definitions = [definition for definition in overview.task_definitions() if _is_of_perago(definition)]
     else:
         definitions = [json.loads(task.definition) for task in tasks]
-    retries = {one["name"]: one["retryCount"] for one in definitions}
+    retries = {definition["name"]: definition["retryCount"] for definition in definitions}
     warned = False
     for definition in overview.workflow_definitions():
         steps = _steps(definition.get("tasks"))
         inputs = [step.get("inputParameters") for step in steps if step.get("type") == "FORK_JOIN_DYNAMIC"]
-        hasty = [step["taskReferenceName"] for step in steps if _is_hasty(step, _joined(steps, inputs), retries)]
+        lacking = [
+            step["taskReferenceName"] for step in steps if _lacks_permissive(step, _joined(steps, inputs), retries)
+        ]
         unable = [name for name in _tasks_without_a_step(inputs) if retries.get(name)]
-        if hasty or unable:
+        if lacking or unable:
             warned = True
-            which = f'{count(len(hasty) + len(unable), "step")} without "permissive": {listing([*hasty, *unable])}'
+            which = f'{count(len(lacking) + len(unable), "step")} without "permissive": {listing([*lacking, *unable])}'
             what = f"workflow {definition['name']}, version {definition.get('version')}: a JOIN waits for {which}"
             yield Finding("forks", Level.WARNING, one_line(what), _WHY, _ADVICE + (_ONE_FORM if unable else ""))
     if not warned:
@@ -373,7 +375,7 @@ def _is_of_perago(definition: Mapping[str, Any]) -> bool:
     return isinstance(schema, Mapping) and schema.get("name") == f"{definition['name']}.input"
 
 
-def _is_hasty(step: Mapping[str, Any], joined: Set[str], retries: Mapping[str, int]) -> bool:
+def _lacks_permissive(step: Mapping[str, Any], joined: Set[str], retries: Mapping[str, int]) -> bool:
     """Whether a JOIN waits for this step, which is retried and is neither permissive nor optional."""
     override = step.get("retryCount")
     retried = step["name"] in retries and (retries[step["name"]] if override is None else override)
@@ -384,14 +386,14 @@ def _is_hasty(step: Mapping[str, Any], joined: Set[str], retries: Mapping[str, i
 def _joined(steps: Iterable[Mapping[str, Any]], inputs: Iterable[Any]) -> Set[str]:
     """Return the reference names that a JOIN waits for: those in `joinOn`, and the steps in inputs of dynamic forks."""
     named = [name for step in steps if isinstance(names := step.get("joinOn"), list) for name in names]
-    listed = [step["taskReferenceName"] for given in inputs for step in _steps(given)]
+    listed = [step["taskReferenceName"] for task_input in inputs for step in _steps(task_input)]
     return {name for name in (*named, *listed) if isinstance(name, str)}
 
 
 def _tasks_without_a_step(inputs: Iterable[Any]) -> Iterator[str]:
     """Yield the task types that dynamic forks name in the two forms that have no place for `permissive`."""
-    for one in (one for given in inputs for one in _objects(given)):
-        name = one.get("forkTaskName") or one.get("taskName")
+    for fork in (fork for task_input in inputs for fork in _objects(task_input)):
+        name = fork.get("forkTaskName") or fork.get("taskName")
         if isinstance(name, str):
             yield name
 
@@ -400,7 +402,7 @@ def _steps(value: Any) -> list[Mapping[str, Any]]:
     """Return all steps in a part of a definition, including those in branches, cases, loops and inputs of dynamic
     forks."""
     named = ("name", "taskReferenceName")
-    return [one for one in _objects(value) if all(isinstance(one.get(key), str) for key in named)]
+    return [step for step in _objects(value) if all(isinstance(step.get(key), str) for key in named)]
 
 
 def _objects(value: Any) -> Iterator[Mapping[str, Any]]:
@@ -453,10 +455,10 @@ def branch(store: WorkspaceStore, limits: Limits, repository: str, name: str, *,
         yield Finding(area, Level.UNTRIED, what, "a publication can still fail", f"perago doctor -b {area} --write")
 
 
-def _fence(area: str, state: FenceState, wanted: PublishFence, install: str) -> Iterator[Finding]:
+def _fence(area: str, state: FenceState, setting: PublishFence, install: str) -> Iterator[Finding]:
     if state is FenceState.INSTALLED:
         yield Finding(area, Level.OK, "the publish fence is installed")
-    elif state is FenceState.ABSENT and wanted is not PublishFence.OFF:
+    elif state is FenceState.ABSENT and setting is not PublishFence.OFF:
         yield Finding(area, Level.OK, "no publish fence yet; the first publication installs it")
     else:
         why = "two workers can publish on one head; perago notices it only afterwards"
@@ -485,9 +487,9 @@ def left_branches(
     Raises:
         ServiceError: lakeFS did not answer.
     """
-    clearing = BranchClearing(store, check, ages, Policy(LEFT_FOR, now, dry_run=True))
+    clearing = BranchClearing(store, check, ages, Policy(LEFTOVER_AGE, now, dry_run=True))
     try:
-        stray = [found.name for found in clearing.clear(repository) if found.fate is Fate.REMOVED]
+        stray = [leftover.name for leftover in clearing.clear(repository) if leftover.fate is Fate.REMOVED]
     except NotFound:
         return
     if stray:
@@ -545,8 +547,10 @@ class Doctor:
             probed = [*results()]
             findings += _modules(probed)
             findings += _missing(settings, probed, self.branches)
-            away = {found.area for found in findings if found.cause is Cause.SERVER}
-            declared = [Declared(one.module, one.task.name, one.task.definition) for one in probed if one.task]
+            away = {finding.area for finding in findings if finding.cause is Cause.SERVER}
+            declared = [
+                Declared(module.module, module.task.name, module.task.definition) for module in probed if module.task
+            ]
             self.tell("checking TaskDefs, queues and branches")
             further: list[Check] = []
             has_conductor = settings.conductor is not None and "Conductor" not in away
@@ -569,7 +573,9 @@ class Doctor:
 
     def _of_branches(self, settings: Settings, servers: Servers, *, has_conductor: bool) -> Iterator[Check]:
         plain = [pattern for pattern in settings.allowed_workspaces or () if not set("*?[") & set(pattern)]
-        named = self.branches or [(repository, name) for repository, _, name in (one.partition("/") for one in plain)]
+        named = self.branches or [
+            (repository, name) for repository, _, name in (pattern.partition("/") for pattern in plain)
+        ]
         for repository, name in named:
             look = partial(branch, servers.store, limits_of(settings), repository, name, write=self.write)
             yield Check(f"{repository}/{name}", "attempts on this branch fail the same way", look)
@@ -619,9 +625,12 @@ def _configured(configuration: Configuration) -> Iterator[Finding]:
         yield _of_problem(problem)
     if configuration.settings is not None and not configuration.problems:
         settings = settings_in_effect(configuration.settings)
-        origins = dict.fromkeys(one.source for one in settings if one.source not in ("", "default"))
-        given = [f"{origin}: {listing([one.name for one in settings if one.source == origin])}" for origin in origins]
-        yield Finding("configuration", Level.OK, "; ".join(given) or "every setting has its default")
+        origins = dict.fromkeys(setting.source for setting in settings if setting.source not in ("", "default"))
+        by_origin = [
+            f"{origin}: {listing([setting.name for setting in settings if setting.source == origin])}"
+            for origin in origins
+        ]
+        yield Finding("configuration", Level.OK, "; ".join(by_origin) or "every setting has its default")
     if configuration.settings is not None and configuration.settings.allowed_workspaces is None:
         what = "PERAGO_ALLOWED_WORKSPACES is not set"
         why = "workers here publish to every repository and branch that a workflow names and the credentials reach"
@@ -643,20 +652,22 @@ def _of_problem(problem: Problem) -> Finding:
 
 
 def _modules(probed: Sequence[Probed]) -> Iterator[Finding]:
-    for one in probed:
-        if one.problem is not None:
-            place = f"{one.problem.where}: " if one.problem.where else ""
-            what = mask_secrets(f"{place}{one.problem.message}")
-            why, fix = "workers for it do not start", one.problem.fix or "correct the module"
-            yield Finding(one.module, Level.PROBLEM, what, why, fix, Cause.MODULE)
-        elif one.task is not None and one.task.missing:
-            what, command = one.task.missing[0]
-            yield Finding(one.module, Level.PROBLEM, what, "its attempts fail on this machine", command, Cause.MODULE)
+    for module in probed:
+        if module.problem is not None:
+            place = f"{module.problem.where}: " if module.problem.where else ""
+            what = mask_secrets(f"{place}{module.problem.message}")
+            why, fix = "workers for it do not start", module.problem.fix or "correct the module"
+            yield Finding(module.module, Level.PROBLEM, what, why, fix, Cause.MODULE)
+        elif module.task is not None and module.task.missing:
+            what, command = module.task.missing[0]
+            yield Finding(
+                module.module, Level.PROBLEM, what, "its attempts fail on this machine", command, Cause.MODULE
+            )
 
 
 def _missing(settings: Settings, probed: Sequence[Probed], branches: Sequence[tuple[str, str]]) -> Iterator[Finding]:
     """Report servers that are not configured. It is a problem if the named modules or branches need them."""
-    needs_lakefs = bool(branches) or any(one.task is not None and one.task.workspace for one in probed)
+    needs_lakefs = bool(branches) or any(module.task is not None and module.task.workspace for module in probed)
     for name, require, needed in (
         ("Conductor", settings.require_conductor, bool(probed)),
         ("lakeFS", settings.require_lakefs, needs_lakefs),

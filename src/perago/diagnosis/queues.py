@@ -18,21 +18,21 @@ from perago.worker.plan import is_worker_id
 from perago.worker.presence import WorkerHere, WorkerProcess, dead_workers, worker_processes, workers_here
 from perago.workspace.sweep import dead_attempts, living_attempts
 
-RECENTLY = 86_400.0
+RECENT_POLL = 86_400.0
 """Seconds for which a task type that was polled counts as one in use."""
 UNATTENDED_AFTER = 120.0
 """Seconds without a poll after which waiting attempts have no worker, if none runs, because an idle worker polls more
 often."""
-MOST_ROWS = 100
-LONGEST_BEAT = 60.0
+MAX_ROWS = 100
+MAX_HEARTBEAT_INTERVAL = 60.0
 """Seconds between two heartbeats of a perago worker, or a third of the response timeout if that is less."""
-_LATE = 2.5
+_MISSED_HEARTBEATS = 2.5
 """Number of such intervals after which a heartbeat was lost or its worker has died."""
-_REQUESTS = 8
+_CONCURRENT_REQUESTS = 8
 """The number of requests at the same time."""
 LIMIT = 20.0
 """Seconds after which the unanswered calls of a reading are given up."""
-_READING = 10.0
+_LIST_READ_LIMIT = 10.0
 """Seconds for reading lists of attempts, because the server reads the complete list for each page of 1,000. The first
 page of each list is always read, unless another list got no answer."""
 K = TypeVar("K")
@@ -165,32 +165,36 @@ def read_queues(
     polls = {(poll.task_name, poll.domain): poll for poll in last_polls}
     here = workers_here(root)
     # A worker here whose task type was never registered, or was deleted, must not be hidden.
-    wanted = registered | {worker.task_name for worker in here} if names is None else frozenset(names)
-    keys = _keys(sizes, polls.values(), here, wanted, names or (), now)
-    shown = keys[:MOST_ROWS]
+    selected = registered | {worker.task_name for worker in here} if names is None else frozenset(names)
+    keys = _keys(sizes, polls.values(), here, selected, names or (), now)
+    shown = keys[:MAX_ROWS]
     tell(f"reading the attempts of {count(len({name for name, _ in shown}), 'task type')}")
     attempts, problems = _open_attempts(overview, {name for name, _ in shown}, until)
     killed = dead_workers(root)
-    dead = killed | {f"{one.get('task_id')} {one.get('start_time')}" for one in dead_attempts(root)}
+    dead = killed | {f"{attempt.get('task_id')} {attempt.get('start_time')}" for attempt in dead_attempts(root)}
     ids_here = {f"{worker.worker_id}@{worker.host}:{worker.pid}" for worker in here}
     at_work = Counter(str(fields.get("task_name")) for fields in living_attempts(root))
 
     def row(name: str, domain: str) -> TaskTypeStatus:
-        found, all_read = attempts.get(name, ((), False))
-        rows = [one for one in found if one.domain == domain]
-        waiting = [Waiting(one.task_id, one.workflow_id, one.scheduled) for one in rows if one.status == "SCHEDULED"]
+        open_attempts, all_read = attempts.get(name, ((), False))
+        rows = [attempt for attempt in open_attempts if attempt.domain == domain]
+        waiting = [
+            Waiting(attempt.task_id, attempt.workflow_id, attempt.scheduled)
+            for attempt in rows
+            if attempt.status == "SCHEDULED"
+        ]
         return TaskTypeStatus(
             task_name=name,
             domain=domain,
             registered=name in registered,
             waiting=sizes.get(f"{domain}:{name}" if domain else name, 0),
-            oldest=min(waiting, key=lambda one: one.since, default=None),
-            running=sum(one.status == "IN_PROGRESS" for one in rows) if name in attempts else None,
+            oldest=min(waiting, key=lambda attempt: attempt.since, default=None),
+            running=sum(attempt.status == "IN_PROGRESS" for attempt in rows) if name in attempts else None,
             all_read=all_read,
             silent=_silent(rows, now, dead),
             attempts=_running(rows, now, dead),
             # An attempt has no directory before it has listed its files, and Conductor lists only some attempts.
-            running_here=0 if domain else max(at_work[name], sum(one.worker_id in ids_here for one in rows)),
+            running_here=0 if domain else max(at_work[name], sum(attempt.worker_id in ids_here for attempt in rows)),
             workers=() if domain else tuple(worker for worker in here if worker.task_name == name),
             last_poll=polls.get((name, domain)),
         )
@@ -203,16 +207,16 @@ def _keys(
     sizes: Mapping[str, int],
     polls: Iterable[LastPoll],
     here: Sequence[WorkerHere],
-    wanted: frozenset[str],
+    selected: frozenset[str],
     always: Sequence[str],
     now: float,
 ) -> list[tuple[str, str]]:
     """Return task types with their domains, in order. `always` are included in any case."""
     parted = [queue.rpartition(":") for queue, size in sizes.items() if size]  # perago's task types have no colon
     queued = {(name, domain) for domain, _, name in parted}
-    polled = {(poll.task_name, poll.domain) for poll in polls if now - poll.time / 1000 < RECENTLY}
-    found = queued | polled | {(worker.task_name, "") for worker in here}
-    return sorted({key for key in found if key[0] in wanted} | {(name, "") for name in always})
+    polled = {(poll.task_name, poll.domain) for poll in polls if now - poll.time / 1000 < RECENT_POLL}
+    in_use = queued | polled | {(worker.task_name, "") for worker in here}
+    return sorted({key for key in in_use if key[0] in selected} | {(name, "") for name in always})
 
 
 def _open_attempts(
@@ -228,7 +232,7 @@ def _open_attempts(
                 silent.append(error)
             raise
 
-    until = time.monotonic() + _READING
+    until = time.monotonic() + _LIST_READ_LIMIT
     silent: list[ServiceError] = []
     return _answers(names, ask, limit)
 
@@ -236,45 +240,59 @@ def _open_attempts(
 def _answers(keys: Iterable[K], ask: Callable[[K], T], until: float) -> tuple[dict[K, T], tuple[ServiceError, ...]]:
     """Ask for all keys, several at a time, until the moment `until` of the monotonic clock. Return the answers by key,
     and the errors."""
-    found: dict[K, T] = {}
+    answers: dict[K, T] = {}
     errors: list[ServiceError] = []
     left = iter(list(keys))
 
     def work() -> None:
         for key in left:
             try:
-                found[key] = ask(key)
+                answers[key] = ask(key)
             except ServiceError as error:
                 errors.append(error)
 
-    if not done_within(until - time.monotonic(), "perago-queues", [work] * _REQUESTS):
+    if not done_within(until - time.monotonic(), "perago-queues", [work] * _CONCURRENT_REQUESTS):
         errors.append(Unavailable("Conductor", "report its queues and attempts", f"no answer within {LIMIT:g} s"))
-    return dict(found), tuple(errors)
+    return dict(answers), tuple(errors)
 
 
 def _running(rows: Sequence[OpenAttempt], now: float, dead: Set[str]) -> tuple[Running, ...]:
-    silent = {one.task_id: one.since for one in _silent(rows, now, dead)}
-    running = sorted((one for one in rows if one.status == "IN_PROGRESS"), key=lambda one: one.started)
+    silent = {attempt.task_id: attempt.since for attempt in _silent(rows, now, dead)}
+    running = sorted(
+        (attempt for attempt in rows if attempt.status == "IN_PROGRESS"), key=lambda attempt: attempt.started
+    )
     return tuple(
-        Running(one.task_id, one.workflow_id, one.worker_id, one.started, silent.get(one.task_id, 0)) for one in running
+        Running(
+            attempt.task_id, attempt.workflow_id, attempt.worker_id, attempt.started, silent.get(attempt.task_id, 0)
+        )
+        for attempt in running
     )
 
 
 def _silent(rows: Sequence[OpenAttempt], now: float, dead: Set[str]) -> tuple[Silent, ...]:
     """Return the attempts whose heartbeats are late. `dead` has workers of this host that were killed, and the task ids
     and starts of attempts whose slot was: their heartbeats need not be late."""
-    found = [
-        Silent(one.task_id, one.workflow_id, one.worker_id, one.updated, one.updated + one.response_timeout * 1000)
-        for one in rows
-        if one.status == "IN_PROGRESS"
-        and one.response_timeout
-        and ({one.worker_id, f"{one.task_id} {one.started}"} & dead or now - one.updated / 1000 > _longest_silence(one))
+    silent = [
+        Silent(
+            attempt.task_id,
+            attempt.workflow_id,
+            attempt.worker_id,
+            attempt.updated,
+            attempt.updated + attempt.response_timeout * 1000,
+        )
+        for attempt in rows
+        if attempt.status == "IN_PROGRESS"
+        and attempt.response_timeout
+        and (
+            {attempt.worker_id, f"{attempt.task_id} {attempt.started}"} & dead
+            or now - attempt.updated / 1000 > _longest_silence(attempt)
+        )
     ]
-    return tuple(sorted(found, key=lambda each: each.since))
+    return tuple(sorted(silent, key=lambda attempt: attempt.since))
 
 
 def _longest_silence(attempt: OpenAttempt) -> float:
     """Return the longest silence of a living worker, in seconds."""
     if not is_worker_id(attempt.worker_id):
         return attempt.response_timeout
-    return _LATE * min(attempt.response_timeout / 3, LONGEST_BEAT)
+    return _MISSED_HEARTBEATS * min(attempt.response_timeout / 3, MAX_HEARTBEAT_INTERVAL)

@@ -72,7 +72,7 @@ def attempt_facts(
             reader.start_from_commit(first, second)
         reader.read_publication()
         reader.read_logs()
-        return reader.found
+        return reader.facts
 
 
 @dataclass
@@ -85,7 +85,7 @@ class _Reader:
     describe: Callable[[ServiceError], str]
     tell: Callable[[str], None]
     commit: Commit | None = None
-    found: Facts = field(
+    facts: Facts = field(
         default_factory=lambda: {
             "task": None,
             "workflow": None,
@@ -110,13 +110,13 @@ class _Reader:
             row = workflows.task(task_id)
         except NotFound as error:
             raise _no_task(workflows, task_id, error) from error
-        task = self.found["task"] = task_facts(row)
+        task = self.facts["task"] = task_facts(row)
         self._read_workflow(task)
         block, output = task["input"], task["output_ref"]
         store = self._configured(lambda: self.servers.store) if block else None
         if store is None:
             return
-        self.found["problems"] += [one_line(f"the input's workspace: {text}") for text in block["problems"]]
+        self.facts["problems"] += [one_line(f"the input's workspace: {text}") for text in block["problems"]]
         if output is not None and output not in block["refs"]:
             self.commit = self._ask(lambda: store.get_commit(block["repository"], output))
         elif block["refs"]:
@@ -124,7 +124,7 @@ class _Reader:
             about = block["repository"], block["branch"], block["refs"][0], task["task_id"]
             self.commit = self._ask(lambda: find_publication(store, *about))
         if self.commit is not None:
-            self.found["commit"] = commit_facts(block["repository"], self.commit)
+            self.facts["commit"] = commit_facts(block["repository"], self.commit)
 
     def start_from_commit(self, repository: str, name: str) -> None:
         """Read the commit, and the attempt that it names, if it names one."""
@@ -135,44 +135,44 @@ class _Reader:
         except NotFound as error:
             message = f"lakeFS has no commit or branch {quoted(name)} in a repository {repository}: {error.detail}"
             raise Failure(message, "check both names; list commits with: perago log REPO BRANCH") from error
-        commit = self.found["commit"] = commit_facts(repository, self.commit)
+        commit = self.facts["commit"] = commit_facts(repository, self.commit)
         task_id: str | None = (commit["publication"] or {}).get("task_id")
         workflows = self._configured(lambda: self.servers.workflows)
         if workflows is not None and task_id is not None:
             row = self._ask(lambda: workflows.task(task_id))
             if row is not None:
-                self.found["task"] = task_facts(row)
-                self._read_workflow(self.found["task"])
+                self.facts["task"] = task_facts(row)
+                self._read_workflow(self.facts["task"])
 
     def read_publication(self) -> None:
         """Read the fate of the commit, and its changes."""
-        commit, facts = self.commit, self.found["commit"]
+        commit, facts = self.commit, self.facts["commit"]
         if commit is None:
             return
         store, browser = self.servers.store, self.servers.browser
         repository, noted = facts["repository"], facts["publication"] or {}
         self.tell("comparing the commit with its parent")
-        self.found["fence"] = self._ask(lambda: fence_of(store, repository, commit))
+        self.facts["fence"] = self._ask(lambda: fence_of(store, repository, commit))
         if branch := noted.get("branch"):
-            self.found["undone"] = self._ask(lambda: undone_by(store, repository, branch, commit))
+            self.facts["undone"] = self._ask(lambda: undone_by(store, repository, branch, commit))
         source = self._ask(lambda: with_files(store, repository, commit)) or commit
-        self.found["files_from"] = source.id
-        self.found["files"] = self._ask(lambda: file_facts(browser, repository, source, self.listed))
+        self.facts["files_from"] = source.id
+        self.facts["files"] = self._ask(lambda: file_facts(browser, repository, source, self.listed))
 
     def read_logs(self) -> None:
         """Read Conductor's log of the attempt, and that of the worker if it was one of this machine."""
-        task = self.found["task"]
+        task = self.facts["task"]
         if task is None:
             return
         self.tell("reading the log")
         entries = self._ask(lambda: self.servers.workflows.log(task["task_id"]))
         if entries is not None:
-            self.found["conductor_log"] = [line for text in entries for line in text.splitlines()][-_LOG_LINES:]
+            self.facts["conductor_log"] = [line for text in entries for line in text.splitlines()][-_LOG_LINES:]
         since = (task["started"] or task["scheduled"]) / 1000
         self.tell(f"reading the logs below {self.settings.log_root}")
         traces = WorkerLogs(self.settings.log_root, only=task["task_id"], since=since)(task["task_id"])
-        self.found["log_files"] = _log_files(self.settings.log_root, task, traces)
-        self.found["worker_log"] = [
+        self.facts["log_files"] = _log_files(self.settings.log_root, task, traces)
+        self.facts["worker_log"] = [
             {
                 "poll_count": poll_count,
                 "started": started,
@@ -188,20 +188,20 @@ class _Reader:
     def _read_workflow(self, task: Facts) -> None:
         workflow = self._ask(lambda: self.servers.workflows.workflow(task["workflow_id"]))
         if workflow is not None:
-            self.found["workflow"], self.found["attempts"] = workflow_facts(workflow, task)
+            self.facts["workflow"], self.facts["attempts"] = workflow_facts(workflow, task)
 
     def _ask(self, question: Callable[[], T]) -> T | None:
         try:
             return question()
         except ServiceError as error:
-            self.found["problems"].append(one_line(self.describe(error)))
+            self.facts["problems"].append(one_line(self.describe(error)))
             return None
 
     def _configured(self, server: Callable[[], T]) -> T | None:
         try:
             return server()
         except ConfigurationError as error:
-            self.found["problems"] += [one_line(str(problem)) for problem in error.details]
+            self.facts["problems"] += [one_line(str(problem)) for problem in error.details]
             return None
 
 
@@ -214,10 +214,10 @@ def _log_files(root: Path, task: Facts, traces: AttemptTrace) -> list[str]:
     slots = {trace.slot for trace in traces.values()} | {worker if is_worker_id(task["worker_id"] or "") else ""}
     days = {at(milliseconds, LOG_ZONE).date() for milliseconds in (task["started"], task["ended"] or task["updated"])}
     names = [f"worker_id={slot}/date={day}.jsonl" for slot in sorted(slots - {""}) for day in sorted(days)]
-    found = {path for trace in traces.values() for path in trace.paths}
-    found |= {path for name in names for path in root.glob(f"*/{escape(name)}")}
-    if found or not (host and task["started"]):
-        return sorted(map(str, found))
+    paths = {path for trace in traces.values() for path in trace.paths}
+    paths |= {path for name in names for path in root.glob(f"*/{escape(name)}")}
+    if paths or not (host and task["started"]):
+        return sorted(map(str, paths))
     return [f"on {host}, in a directory of its PERAGO_LOG_ROOT: {name}" for name in names]
 
 

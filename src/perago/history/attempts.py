@@ -114,7 +114,7 @@ class PastAttempt:
 
 
 @contextlib.contextmanager
-def missing_is_told(what: str, fix: str = "") -> Iterator[None]:
+def refusing_unknown(what: str, fix: str = "") -> Iterator[None]:
     """Raise `NotReplayable` if Conductor does not know `what`, such as `task 'x'`."""
     try:
         yield
@@ -132,7 +132,7 @@ def find_attempt(records: Records, task_id: str) -> PastAttempt:
         ServiceError: Conductor did not answer.
     """
     fix = "give the id of a task, not of a workflow; a removed or archived workflow takes its tasks with it"
-    with missing_is_told(f"task {quoted(task_id)}", fix):
+    with refusing_unknown(f"task {quoted(task_id)}", fix):
         row = records.task(task_id)
     return attempt_from(row)
 
@@ -144,14 +144,14 @@ def find_step(records: Records, workflow_id: str, step: str) -> PastAttempt:
         NotReplayable: it does not exist, has not ended, or has no input in Conductor.
         ServiceError: Conductor did not answer.
     """
-    with missing_is_told(f"workflow {quoted(workflow_id)}"):
+    with refusing_unknown(f"workflow {quoted(workflow_id)}"):
         rows = records.workflow(workflow_id).get("tasks") or ()
-    found = [row for row in rows if row.get("referenceTaskName") == step]
-    if not found:
+    attempts = [row for row in rows if row.get("referenceTaskName") == step]
+    if not attempts:
         names = list(dict.fromkeys(quoted(str(row.get("referenceTaskName"))) for row in rows))
         fix = f"it has {listing(names) or 'none yet'}; in a loop, each round has its own name, such as 'step__2'"
         raise NotReplayable(f"workflow {workflow_id} has no task with the reference name {quoted(step)}", fix)
-    return attempt_from(found[-1])
+    return attempt_from(attempts[-1])
 
 
 def attempt_from(row: Mapping[str, Any]) -> PastAttempt:
@@ -209,7 +209,7 @@ def past_workspace(label: str, block: Any, output: Any) -> PastWorkspace | None:
     return PastWorkspace(block["repository"], block["branch"], refs, ref if isinstance(ref, str) else None)
 
 
-Chosen = Callable[[str], bool]
+PathFilter = Callable[[str], bool]
 """Whether a path, relative to the workspace, is wanted."""
 
 
@@ -218,14 +218,14 @@ def everything(_: str) -> bool:
     return True
 
 
-def bring(
+def download_files(
     store: WorkspaceStore,
     repository: str,
     commit: str,
     prefix: str,
     directory: Path,
     *,
-    chosen: Chosen = everything,
+    chosen: PathFilter = everything,
     max_bytes: int | None = None,
     workspace_limit: int | None = None,
 ) -> dict[str, Path]:
@@ -248,14 +248,14 @@ def bring(
         OSError: the disk refused.
     """
     entries = store.list_objects(repository, commit, prefix)
-    wanted = [entry for entry in entries if chosen(entry.key[len(prefix) :])]
-    total = sum(entry.size for entry in wanted)
+    selected = [entry for entry in entries if chosen(entry.key[len(prefix) :])]
+    total = sum(entry.size for entry in selected)
     if max_bytes is not None and total > max_bytes:
-        problem = f"the files hold {size(total)} in {count(len(wanted), 'object')}, more than {size(max_bytes)}"
+        problem = f"the files hold {size(total)} in {count(len(selected), 'object')}, more than {size(max_bytes)}"
         fix = "choose a part of them with --only GLOB, or allow more with --max-bytes"
         raise NotReplayable(f"{problem}; nothing was downloaded", fix)
     try:
-        placements = plan_layout(wanted, prefix, directory)
+        placements = plan_layout(selected, prefix, directory)
         check_room(placements, prefix, directory, max_bytes=workspace_limit)
     except WorkspaceError as error:
         raise NotReplayable(str(error)) from error
@@ -280,7 +280,7 @@ class Published:
 
 
 @contextlib.contextmanager
-def gone_is_told(attempt: PastAttempt) -> Iterator[None]:
+def refusing_deleted(attempt: PastAttempt) -> Iterator[None]:
     """Refuse an attempt whose objects lakeFS no longer has.
 
     Raises:
@@ -392,10 +392,10 @@ class Past:
         store: WorkspaceStore | None,
         commit: str | None,
         directory: Path,
-        chosen: Chosen = everything,
+        chosen: PathFilter = everything,
         **limits: int | None,
     ) -> dict[str, Path]:
-        """Download files of the input commit or of the publication, as `bring` does; no commit has no files.
+        """Download files of the input commit or of the publication, as `download_files` does; no commit has no files.
 
         Raises:
             NotReplayable: they are beyond a limit, do not fit the disk, or no longer exist.
@@ -405,8 +405,8 @@ class Past:
         workspace = self.attempt.workspace
         if store is None or workspace is None or commit is None:
             return {}
-        with gone_is_told(self.attempt):
-            return bring(store, workspace.repository, commit, self.prefix, directory, chosen=chosen, **limits)
+        with refusing_deleted(self.attempt):
+            return download_files(store, workspace.repository, commit, self.prefix, directory, chosen=chosen, **limits)
 
 
 def look_up(store: WorkspaceStore | None, attempt: PastAttempt, prefix: str) -> Past:
@@ -423,7 +423,7 @@ def look_up(store: WorkspaceStore | None, attempt: PastAttempt, prefix: str) -> 
     """
     if attempt.workspace is None or store is None:
         return Past(attempt, prefix)
-    with gone_is_told(attempt):
+    with refusing_deleted(attempt):
         ref = input_commit(store, attempt.workspace)
         return Past(attempt, prefix, ref, published_by(store, attempt.workspace, ref, prefix))
 
@@ -476,7 +476,7 @@ def result_of(
     commit = workspace.output_ref
     files: dict[str, Content | Digest] = dict(listed)
     if small:
-        files |= bring(store, workspace.repository, commit, prefix, directory, chosen=small.__contains__)
+        files |= download_files(store, workspace.repository, commit, prefix, directory, chosen=small.__contains__)
     removed = frozenset(file.path for file in changes.removed)
     return AttemptResult(attempt.ending, attempt.reason, attempt.result, files, removed)
 
@@ -532,14 +532,14 @@ def searched(records: Records, choice: Choice) -> list[str]:
 
 def _found(records: Records, query: str, task_name: str) -> Iterator[str]:
     """Yield each id once, because attempts that end in the meantime shift the pages."""
-    seen: set[str] = set()
+    known: set[str] = set()
     start = 0
     while True:
         page = records.search_tasks(query, start=start, size=_SEARCHED)
         for row in page:
             task_id = str(row.get("taskId"))
-            if row.get("taskDefName") == task_name and row.get("status") == "COMPLETED" and task_id not in seen:
-                seen.add(task_id)
+            if row.get("taskDefName") == task_name and row.get("status") == "COMPLETED" and task_id not in known:
+                known.add(task_id)
                 yield task_id
         if len(page) < _SEARCHED:
             return
@@ -616,11 +616,13 @@ def module_of(task_name: str, directory: Path) -> str:
     Raises:
         Failure: no module declares the task, or several do.
     """
-    found = sorted(_declaring(task_name, directory))
-    if len(found) == 1:
-        return found[0]
-    words = f"several modules declare it: {listing(found)}" if found else f"no module below {directory} declares it"
-    raise Failure(f"the attempt is one of {task_name}, and {words}", "name the MODULE")
+    modules = sorted(_declaring(task_name, directory))
+    if len(modules) == 1:
+        return modules[0]
+    problem = (
+        f"several modules declare it: {listing(modules)}" if modules else f"no module below {directory} declares it"
+    )
+    raise Failure(f"the attempt is one of {task_name}, and {problem}", "name the MODULE")
 
 
 def _declaring(task_name: str, directory: Path) -> Iterator[str]:
@@ -646,7 +648,7 @@ def _sources(directory: Path) -> Iterator[Path]:
 def _declares(tree: ast.Module, task_name: str) -> bool:
     functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
     decorators = (decorator for function in functions for decorator in function.decorator_list)
-    return any(isinstance(each, ast.Call) and _name(each) == task_name for each in decorators)
+    return any(isinstance(decorator, ast.Call) and _name(decorator) == task_name for decorator in decorators)
 
 
 def _name(call: ast.Call) -> str | None:

@@ -22,20 +22,20 @@ from types import ModuleType
 from typing import Any
 
 from perago.history.attempts import (
-    Chosen,
     NotReplayable,
     Past,
     PastAttempt,
+    PathFilter,
     Records,
     attempt_from,
     everything,
-    gone_is_told,
     input_commit,
-    missing_is_told,
     past_workspace,
     published_since,
+    refusing_deleted,
+    refusing_unknown,
 )
-from perago.history.redaction import known_secrets, note, replace_known, schema_of, strike_out, strike_out_definition
+from perago.history.redaction import known_secrets, note, redact, redact_definition, replace_known, schema_of
 from perago.ports import WorkspaceStore
 from perago.settings import Mask
 from perago.taskdef.schema import same_json
@@ -56,26 +56,26 @@ class Captured:
     """Input files."""
     left_out: int
     """Input files that were not chosen."""
-    kept: int
+    complete: int
     """Published files that were kept completely."""
     published: int
     """All published files."""
-    struck_out: tuple[str, ...]
+    redacted: tuple[str, ...]
     """JSON pointers of values that looked like secrets."""
     replaced: tuple[str, ...]
     """The values and files that the scrub hooks have replaced."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class CaptureOptions:
     """The part of an attempt that is captured, and its target."""
 
     target: Path
     """The case directory, which does not exist yet."""
     scrubber: Scrubber
-    sees: Chosen = everything
+    sees: PathFilter = everything
     """Whether the task sees a file of its workspace."""
-    chosen: Chosen = everything
+    chosen: PathFilter = everything
     """Whether a file that the task sees is captured."""
     max_bytes: int | None = None
     """The bytes of all input files together."""
@@ -85,16 +85,16 @@ class Wanted:
     """Secrets that are known from elsewhere, by their places."""
 
 
-def capture(store: WorkspaceStore | None, past: Past, wanted: Wanted) -> Captured:
+def capture(store: WorkspaceStore | None, past: Past, options: CaptureOptions) -> Captured:
     """Write the case directory. It appears in one step, after everything has been downloaded and scrubbed.
 
     Args:
         store: the lakeFS; None for a task without a workspace.
         past: the attempt.
-        wanted: the captured parts, and the destination.
+        options: the captured parts, and the destination.
 
     Raises:
-        NotReplayable: the attempt cannot be captured, or would bring a secret along. Nothing was written.
+        NotReplayable: the attempt cannot be captured, or would contain a secret. Nothing was written.
         ServiceError: lakeFS did not answer.
         OSError: the disk failed.
     """
@@ -102,16 +102,16 @@ def capture(store: WorkspaceStore | None, past: Past, wanted: Wanted) -> Capture
         other = "run" if past.attempt.is_workflow else "attempt, or run this one with perago replay"
         problem = f"{past.attempt.label} neither completed nor failed: it is {past.attempt.status}"
         raise NotReplayable(problem, f"capture another {other}")
-    if wanted.target.exists() or wanted.target.is_symlink():
-        problem = f"{wanted.target} already exists; nothing was written"
+    if options.target.exists() or options.target.is_symlink():
+        problem = f"{options.target} already exists; nothing was written"
         raise NotReplayable(problem, "give another --name, or delete the directory")
-    wanted.target.parent.mkdir(parents=True, exist_ok=True)
-    incoming = Path(tempfile.mkdtemp(prefix=f".{wanted.target.name}-", dir=wanted.target.parent))
+    options.target.parent.mkdir(parents=True, exist_ok=True)
+    incoming = Path(tempfile.mkdtemp(prefix=f".{options.target.name}-", dir=options.target.parent))
     try:
-        with gone_is_told(past.attempt):
-            captured = _Capture(store, past, wanted, incoming, dict(wanted.secrets)).write()
+        with refusing_deleted(past.attempt):
+            captured = _Capture(store, past, options, incoming, dict(options.secrets)).write()
         incoming.chmod(0o755)
-        incoming.rename(wanted.target)
+        incoming.rename(options.target)
     finally:
         shutil.rmtree(incoming, ignore_errors=True)
     return captured
@@ -121,7 +121,7 @@ def capture(store: WorkspaceStore | None, past: Past, wanted: Wanted) -> Capture
 class _Capture:
     store: WorkspaceStore | None
     past: Past
-    wanted: Wanted
+    options: CaptureOptions
     directory: Path
     known: dict[str, str]
     """All secrets of the attempt, including values that a hook has replaced."""
@@ -129,11 +129,11 @@ class _Capture:
 
     def write(self) -> Captured:
         """Fetch, scrub, check and write."""
-        attempt, scrubber = self.past.attempt, self.wanted.scrubber
+        attempt, scrubber = self.past.attempt, self.options.scrubber
         params = self._without_secrets(attempt.params, scrubber.params, "params")
         result = self._without_secrets(attempt.result, scrubber.result, "result")
-        about, in_about = strike_out(self._about(), pointer="/about")
-        definition, in_definition = strike_out_definition(attempt.definition or {}, "/taskdef")
+        about, in_about = redact(self._about(), pointer="/about")
+        definition, in_definition = redact_definition(attempt.definition or {}, "/taskdef")
         self.struck |= in_about | in_definition
         self.known |= in_about | in_definition
         total = self._fetch_input()
@@ -149,21 +149,21 @@ class _Capture:
                 cases.case_text(replace_known(definition, known)), encoding="utf-8"
             )
         self._check_for_secrets(known)
-        found = sum(path.is_file() for path in (self.directory / cases.INPUT).rglob("*"))
-        kept = sum(isinstance(content, Path) for content in files.values())
+        input_files = sum(path.is_file() for path in (self.directory / cases.INPUT).rglob("*"))
+        complete = sum(isinstance(content, Path) for content in files.values())
         struck, replaced = tuple(replace_known(list(self.struck), known)), tuple(scrubber.replaced)
-        return Captured(self.wanted.target, found, total - found, kept, len(files), struck, replaced)
+        return Captured(self.options.target, input_files, total - input_files, complete, len(files), struck, replaced)
 
     def _without_secrets(self, value: Any, scrub: Callable[[Any], Any], what: str) -> Any:
         """Return the value after the hooks, without secrets. A value that a hook has replaced is remembered, because it
         may be in other places, too."""
-        definitions = (self.past.attempt.definition, self.wanted.definition)
+        definitions = (self.past.attempt.definition, self.options.definition)
         schemas = [schema_of(definition, what) for definition in definitions]
         for schema in schemas:
-            self.known |= strike_out(value, schema, f"/{what}")[1]
+            self.known |= redact(value, schema, f"/{what}")[1]
         value = scrub(value)
         for schema in schemas:
-            value, struck = strike_out(value, schema, f"/{what}")
+            value, struck = redact(value, schema, f"/{what}")
             self.struck = {**struck, **self.struck}
         self.known = {**self.struck, **self.known}
         return value
@@ -175,22 +175,22 @@ class _Capture:
             return 0
         directory = self.directory / cases.INPUT
         directory.mkdir()
-        seen: set[str] = set()
+        visible: set[str] = set()
 
         def chosen(path: str) -> bool:
             is_file = path != "" and not path.endswith("/") and not is_reserved(past.prefix + path)
-            if not is_file or not self.wanted.sees(path):
+            if not is_file or not self.options.sees(path):
                 return False
-            seen.add(path)
-            return self.wanted.chosen(path)
+            visible.add(path)
+            return self.options.chosen(path)
 
-        brought = past.fetch(self.store, past.input_ref, directory, chosen, max_bytes=self.wanted.max_bytes)
-        if seen and not brought:
-            problem = f"--only selects none of the {len(seen):,} input files; nothing was written"
+        brought = past.fetch(self.store, past.input_ref, directory, chosen, max_bytes=self.options.max_bytes)
+        if visible and not brought:
+            problem = f"--only selects none of the {len(visible):,} input files; nothing was written"
             raise NotReplayable(problem, "write a glob of paths in the workspace, such as --only 'raw/**/*.csv'")
         for path, file in brought.items():
-            self.wanted.scrubber.file(path, file)
-        return len(seen)
+            self.options.scrubber.file(path, file)
+        return len(visible)
 
     def _fetch_published(self) -> dict[str, Content | Digest]:
         """Return the files that the attempt published: small ones on disk, digests of the others."""
@@ -200,10 +200,10 @@ class _Capture:
         directory = self.directory / cases.PUBLISHED
         directory.mkdir()
         brought = self.past.fetch(self.store, published.commit, directory, _small(published.files).__contains__)
-        scrubber = self.wanted.scrubber
-        kept = {path: _as_kept(file) for path, file in brought.items() if scrubber.file(path, file)}
+        scrubber = self.options.scrubber
+        downloaded = {path: _as_kept(file) for path, file in brought.items() if scrubber.file(path, file)}
         large = {path: digest for path, digest in published.files.items() if digest is not None and path not in brought}
-        return {**kept, **large}
+        return {**downloaded, **large}
 
     def _check_for_secrets(self, known: Mapping[str, Mask]) -> None:
         """Refuse a secret in a written file or its name.
@@ -283,10 +283,10 @@ class Scrubber:
         Raises:
             NotReplayable: the hook raised, or returned no JSON object.
         """
-        found = self._json("scrub_params", dict(params), "params")
-        if not isinstance(found, dict):
-            raise _broken("scrub_params", f"returned {type(found).__name__}; it must return the params, a dict")
-        return found
+        scrubbed = self._json("scrub_params", dict(params), "params")
+        if not isinstance(scrubbed, dict):
+            raise _broken("scrub_params", f"returned {type(scrubbed).__name__}; it must return the params, a dict")
+        return scrubbed
 
     def result(self, result: Any) -> Any:
         """Return the scrubbed result.
@@ -320,14 +320,14 @@ class Scrubber:
     def _json(self, hook: str, value: Any, what: str) -> Any:
         if hook not in self.hooks:
             return value
-        given = json.dumps(value)
+        original = json.dumps(value)
         try:
-            found = json.loads(json.dumps(self._call(hook, json.loads(given)), allow_nan=False))
+            scrubbed = json.loads(json.dumps(self._call(hook, json.loads(original)), allow_nan=False))
         except (TypeError, ValueError) as error:
             raise _broken(hook, f"returned a value that is not JSON ({type(error).__name__})") from error
-        if not same_json(found, json.loads(given)):
+        if not same_json(scrubbed, json.loads(original)):
             self.replaced.append(what)
-        return found
+        return scrubbed
 
     def _call(self, hook: str, *arguments: Any) -> Any:
         try:
@@ -342,11 +342,11 @@ def hooks_of(module: ModuleType) -> dict[str, Callable[..., Any]]:
     Raises:
         NotReplayable: it has none.
     """
-    found = {name: getattr(module, name) for name in HOOKS if callable(getattr(module, name, None))}
-    if not found:
+    hooks = {name: getattr(module, name) for name in HOOKS if callable(getattr(module, name, None))}
+    if not hooks:
         problem = f"module {module.__name__} has no scrub hook; nothing was fetched"
         raise NotReplayable(problem, f"give it one of the functions {', '.join(HOOKS)}")
-    return found
+    return hooks
 
 
 def load_hooks(name: str) -> dict[str, Callable[..., Any]]:
@@ -401,14 +401,14 @@ class PastRun:
 
     def secrets(self) -> dict[str, str]:
         """Return the values that the schemas of the steps mark as secrets, by their places."""
-        found: dict[str, str] = {}
+        secrets: dict[str, str] = {}
         for step in self.steps:
             for what, value in (("params", step.params), ("result", step.result)):
                 pointer = f"/steps/{step.reference_name}/{what}"
-                for place, secret in strike_out(value, schema_of(step.definition, what), pointer)[1].items():
-                    if secret not in found.values():
-                        note([secret], place, found)  # retries and sub-workflows repeat the names of steps
-        return found
+                for place, secret in redact(value, schema_of(step.definition, what), pointer)[1].items():
+                    if secret not in secrets.values():
+                        note([secret], place, secrets)  # retries and sub-workflows repeat the names of steps
+        return secrets
 
     def look_up(self, store: WorkspaceStore | None) -> Past:
         """Read the input commit, and what the steps have published.
@@ -420,7 +420,7 @@ class PastRun:
         workspace = self.run.workspace
         if workspace is None or store is None:
             return Past(self.run, "")
-        with gone_is_told(self.run):
+        with refusing_deleted(self.run):
             ref = input_commit(store, workspace)
             return Past(self.run, "", ref, published_since(store, workspace, ref, self.steps))
 
@@ -432,10 +432,10 @@ def find_run(records: Records, workflow_id: str) -> PastRun:
         NotReplayable: it does not exist, or has no input in Conductor.
         ServiceError: Conductor did not answer.
     """
-    with missing_is_told(f"workflow {quoted(workflow_id)}"):
+    with refusing_unknown(f"workflow {quoted(workflow_id)}"):
         row = records.workflow(workflow_id)
-    given = row.get("input")
-    if row.get("externalInputPayloadStoragePath") or not isinstance(given, Mapping):
+    payload = row.get("input")
+    if row.get("externalInputPayloadStoragePath") or not isinstance(payload, Mapping):
         raise NotReplayable(f"workflow {workflow_id} has no input in Conductor, which has moved or lost it")
     if row.get("externalOutputPayloadStoragePath"):
         raise NotReplayable(f"the output of workflow {workflow_id} {_MOVED}", _SMALLER)
@@ -453,9 +453,9 @@ def find_run(records: Records, workflow_id: str) -> PastRun:
         reference_name="",
         status=str(row.get("status")),
         reason="" if row.get("status") == "COMPLETED" else reason,
-        params={key: value for key, value in given.items() if key != "workspace"},
+        params={key: value for key, value in payload.items() if key != "workspace"},
         result=(row.get("output") or {}).get("result"),
-        workspace=past_workspace(label, given.get("workspace"), None),
+        workspace=past_workspace(label, payload.get("workspace"), None),
         started=int(row.get("startTime") or 0),
         ended=int(row.get("endTime") or 0),
         definition=None,

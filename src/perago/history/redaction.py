@@ -27,7 +27,7 @@ _NAMED = ("properties", "patternProperties", "$defs")
 _Schema: TypeAlias = Mapping[str, Any]
 
 
-def strike_out(value: Any, schema: Any = None, pointer: str = "") -> tuple[Any, dict[str, str]]:
+def redact(value: Any, schema: Any = None, pointer: str = "") -> tuple[Any, dict[str, str]]:
     """Return the JSON value without secrets, and the redacted values by their pointers.
 
     Args:
@@ -35,25 +35,25 @@ def strike_out(value: Any, schema: Any = None, pointer: str = "") -> tuple[Any, 
         schema: its JSON Schema, if there is one; `"format": "password"` marks a secret.
         pointer: the place of the value.
     """
-    found: dict[str, str] = {}
-    return _strike(value, _alternatives(schema), pointer, found, secret=False), found
+    redactions: dict[str, str] = {}
+    return _redact(value, _alternatives(schema), pointer, redactions, secret=False), redactions
 
 
-def strike_out_definition(definition: Mapping[str, Any], pointer: str) -> tuple[dict[str, Any], dict[str, str]]:
+def redact_definition(definition: Mapping[str, Any], pointer: str) -> tuple[dict[str, Any], dict[str, str]]:
     """Return a TaskDef without secrets in its template, in the defaults and examples of its schemas, and in its texts.
 
     Also return the redacted secrets by their pointers.
     """
-    found: dict[str, str] = {}
+    redactions: dict[str, str] = {}
     clean: dict[str, Any] = {}
     for key, item in definition.items():
         place = join_pointer(pointer, key)
         if key in ("inputSchema", "outputSchema"):
-            clean[key] = _strike_schema(item, place, found, secret=False)
+            clean[key] = _redact_schema(item, place, redactions, secret=False)
         else:
             schema = _part(definition, "inputSchema", "data") if key == "inputTemplate" else None
-            clean[key] = _strike(item, _alternatives(schema), place, found, secret=False)
-    return clean, found
+            clean[key] = _redact(item, _alternatives(schema), place, redactions, secret=False)
+    return clean, redactions
 
 
 def known_secrets(secrets: Mapping[str, str]) -> dict[str, Mask]:
@@ -78,9 +78,9 @@ def replace_known(value: Any, known: Mapping[str, Mask]) -> Any:
 def schema_of(definition: Mapping[str, Any] | None, key: str) -> Any:
     """Return the JSON Schema of `params` or `result` in a TaskDef; None if it has none."""
     for name in ("inputSchema", "outputSchema"):
-        found = _part(definition, name, "data", "properties", key)
-        if found is not None:
-            return found
+        schema = _part(definition, name, "data", "properties", key)
+        if schema is not None:
+            return schema
     return None
 
 
@@ -90,28 +90,28 @@ def _part(value: Any, *path: str) -> Any:
     return value
 
 
-def _strike(value: Any, schemas: Sequence[_Schema], pointer: str, found: dict[str, str], *, secret: bool) -> Any:
+def _redact(value: Any, schemas: Sequence[_Schema], pointer: str, redactions: dict[str, str], *, secret: bool) -> Any:
     secret = secret or _is_password(schemas)
     if isinstance(value, Mapping):
         struck: dict[str, Any] = {}
         named = {key.lower(): item for key, item in value.items() if isinstance(item, str)}
         field = named.get("name") or named.get("key") or ""
         for key, item in value.items():
-            shown = _free(_without_secret_key(key, schemas, pointer, found, secret=secret), struck)
+            shown = _free(_without_secret_key(key, schemas, pointer, redactions, secret=secret), struck)
             name = field if field and key.lower() == "value" else key
             place, hidden = join_pointer(pointer, shown), secret or _is_secret_field(name, item)
             if is_password(name) and isinstance(item, int | float) and not isinstance(item, bool) and item:
                 struck[shown] = type(item)(0)
-                note([str(item)], place, found)
+                note([str(item)], place, redactions)
             else:
-                struck[shown] = _strike(item, _of_property(schemas, key), place, found, secret=hidden)
+                struck[shown] = _redact(item, _of_property(schemas, key), place, redactions, secret=hidden)
         return struck
     if isinstance(value, list):
         clean: list[Any] = []
         for index, item in enumerate(value):
             place = join_pointer(pointer, index)
-            item = _strike(item, _of_item(schemas, index), place, found, secret=secret)
-            clean.append(_after(clean[-1], item, place, found, pair=len(value) == 2) if clean else item)
+            item = _redact(item, _of_item(schemas, index), place, redactions, secret=secret)
+            clean.append(_after(clean[-1], item, place, redactions, pair=len(value) == 2) if clean else item)
         return clean
     if not isinstance(value, str) or value in ("", REDACTED):
         return value
@@ -119,26 +119,26 @@ def _strike(value: Any, schemas: Sequence[_Schema], pointer: str, found: dict[st
         try:
             parsed = json.loads(value)
             inner: dict[str, str] = {}
-            kept = _strike(parsed, schemas, pointer, inner, secret=False)
+            redacted = _redact(parsed, schemas, pointer, inner, secret=False)
         except (ValueError, RecursionError):  # not JSON, or too deep
             pass
         else:
             for place, hidden_text in inner.items():
-                note([hidden_text], place, found)
-            return json.dumps(kept) if inner else value
+                note([hidden_text], place, redactions)
+            return json.dumps(redacted) if inner else value
     text, secrets = (REDACTED, [value]) if secret else redact_text(value)
-    note(secrets, pointer, found)
+    note(secrets, pointer, redactions)
     return text
 
 
-def _after(previous: Any, item: Any, pointer: str, found: dict[str, str], *, pair: bool) -> Any:
+def _after(previous: Any, item: Any, pointer: str, redactions: dict[str, str], *, pair: bool) -> Any:
     """Return an item of a list without the secret that the item before it announces: `["--token", "..."]`.
 
     Args:
         previous: the item before it, redacted.
         item: the item, already redacted alone.
         pointer: the place of the item.
-        found: collects the secrets.
+        redactions: collects the secrets.
         pair: whether the list has two items, such as the name and the value of a header.
     """
     if not isinstance(previous, str) or not isinstance(item, str) or not 0 < len(previous) <= _LONGEST_NAME:
@@ -150,7 +150,7 @@ def _after(previous: Any, item: Any, pointer: str, found: dict[str, str], *, pai
         if not text.startswith(f"{previous} "):
             return item
         text = text.removeprefix(f"{previous} ")
-    note(secrets, pointer, found)
+    note(secrets, pointer, redactions)
     return text if secrets else item
 
 
@@ -165,12 +165,12 @@ def _is_secret_field(name: str, item: Any) -> bool:
         return True
     items = item if isinstance(item, list) else [item]
     return looks_secret(name.removesuffix("s")) and (
-        isinstance(item, Mapping) or all(isinstance(one, str) and may_be_token(one) for one in items)
+        isinstance(item, Mapping) or all(isinstance(member, str) and may_be_token(member) for member in items)
     )
 
 
 def _without_secret_key(
-    key: str, schemas: Sequence[_Schema], pointer: str, found: dict[str, str], *, secret: bool
+    key: str, schemas: Sequence[_Schema], pointer: str, redactions: dict[str, str], *, secret: bool
 ) -> str:
     """Return the key as it is shown. In a map of secrets, a key that no schema names can be the secret."""
     is_declared = any(key in (_part(schema, "properties") or ()) for schema in schemas)
@@ -179,44 +179,45 @@ def _without_secret_key(
         shown, secrets = REDACTED, [key]
     else:
         shown, secrets = redact_text(key)
-    note(secrets, f"{pointer} (key)", found)
+    note(secrets, f"{pointer} (key)", redactions)
     return shown
 
 
-def note(secrets: Sequence[str], pointer: str, found: dict[str, str]) -> None:
-    """Add secrets of one place to `found`. Each gets a pointer of its own."""
+def note(secrets: Sequence[str], pointer: str, redactions: dict[str, str]) -> None:
+    """Add secrets of one place to `redactions`. Each gets a pointer of its own."""
     for secret in secrets:
-        found[_free(pointer, found)] = secret
+        redactions[_free(pointer, redactions)] = secret
 
 
 def _free(name: str, taken: Mapping[str, Any]) -> str:
     """Return `name`, with a number if it is taken."""
     numbered = (f"{name} ({number})" for number in itertools.count(2))
-    return name if name not in taken else next(found for found in numbered if found not in taken)
+    return name if name not in taken else next(candidate for candidate in numbered if candidate not in taken)
 
 
-def _strike_schema(value: Any, pointer: str, found: dict[str, str], *, secret: bool, names: bool = False) -> Any:
+def _redact_schema(value: Any, pointer: str, redactions: dict[str, str], *, secret: bool, names: bool = False) -> Any:
     """Return a JSON Schema without secrets in defaults, examples and texts. With `names`, `value` has a schema for each
     field."""
     if isinstance(value, list):
         return [
-            _strike_schema(item, join_pointer(pointer, index), found, secret=secret) for index, item in enumerate(value)
+            _redact_schema(item, join_pointer(pointer, index), redactions, secret=secret)
+            for index, item in enumerate(value)
         ]
     if not isinstance(value, Mapping):
-        return _strike(value, (), pointer, found, secret=False)
+        return _redact(value, (), pointer, redactions, secret=False)
     schemas = [] if names else _alternatives(value)
     secret = secret or _is_password(schemas)
     clean: dict[str, Any] = {}
     for key, item in value.items():
         place = join_pointer(pointer, key)
         if names:
-            clean[key] = _strike_schema(item, place, found, secret=secret or looks_secret(key))
+            clean[key] = _redact_schema(item, place, redactions, secret=secret or looks_secret(key))
         elif key in ("default", "const"):
-            clean[key] = _strike(item, schemas, place, found, secret=secret)
+            clean[key] = _redact(item, schemas, place, redactions, secret=secret)
         elif key in ("examples", "enum") and isinstance(item, list):
-            clean[key] = [_strike(one, schemas, place, found, secret=secret) for one in item]
+            clean[key] = [_redact(sample, schemas, place, redactions, secret=secret) for sample in item]
         else:
-            clean[key] = _strike_schema(item, place, found, secret=secret, names=key in _NAMED)
+            clean[key] = _redact_schema(item, place, redactions, secret=secret, names=key in _NAMED)
     return clean
 
 
@@ -225,30 +226,30 @@ def _alternatives(schema: Any) -> list[_Schema]:
     if not isinstance(schema, Mapping):
         return []
     parts = [schema[key] for key in ("anyOf", "oneOf", "allOf") if isinstance(schema.get(key), list)]
-    return [schema, *(one for items in parts for item in items for one in _alternatives(item))]
+    return [schema, *(alternative for items in parts for item in items for alternative in _alternatives(item))]
 
 
 def _of_property(schemas: Sequence[_Schema], key: str) -> list[_Schema]:
     """Return the schemas of a field, or of the fields that a schema does not name."""
-    found: list[_Schema] = []
+    alternatives: list[_Schema] = []
     for schema in schemas:
         properties, patterns = schema.get("properties"), schema.get("patternProperties")
         if isinstance(properties, Mapping) and key in properties:
-            found += _alternatives(properties[key])
+            alternatives += _alternatives(properties[key])
             continue
         others = patterns.values() if isinstance(patterns, Mapping) else ()
         for other in (*others, schema.get("additionalProperties")):
-            found += _alternatives(other)
-    return found
+            alternatives += _alternatives(other)
+    return alternatives
 
 
 def _of_item(schemas: Sequence[_Schema], index: int) -> list[_Schema]:
     """Return the schemas of an item. A tuple has one for each position."""
-    found: list[_Schema] = []
+    alternatives: list[_Schema] = []
     for schema in schemas:
         first = schema.get("prefixItems")
         if isinstance(first, list) and index < len(first):
-            found += _alternatives(first[index])
+            alternatives += _alternatives(first[index])
         else:
-            found += _alternatives(schema.get("items"))
-    return found
+            alternatives += _alternatives(schema.get("items"))
+    return alternatives

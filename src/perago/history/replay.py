@@ -134,7 +134,7 @@ def scratch_directory(settings: Settings) -> Iterator[Path]:
 
 
 @dataclass(slots=True)
-class Heard:
+class AttemptRecorder:
     """A listener that keeps the record of an attempt, and passes on all events."""
 
     listener: Listener | None = None
@@ -157,9 +157,9 @@ class Heard:
             self.listener(event)
 
 
-def run_again(
-    found: Replayable,
-    given: Input,
+def replay_attempt(
+    replayable: Replayable,
+    task_input: Input,
     settings: Settings,
     directory: Path,
     listener: Listener | None = None,
@@ -169,8 +169,8 @@ def run_again(
     """Run one attempt on services in memory.
 
     Args:
-        found: the task.
-        given: its params and input files.
+        replayable: the task.
+        task_input: its params and input files.
         settings: give roots, logs and limits.
         directory: an existing, empty directory for the changed files.
         listener: hears the events of the attempt.
@@ -183,13 +183,13 @@ def run_again(
     """
     from perago.local import BRANCH, REPOSITORY
 
-    heard, task = Heard(listener), found.task
+    heard, task = AttemptRecorder(listener), replayable.task
     with services_of(settings, heard, debugging) as services:
         ref = None
         if task.workspace is not None:
-            files = given.seed(task.key_prefix)
+            files = task_input.seed(task.key_prefix)
             ref = services.lakefs.seed(REPOSITORY, BRANCH, files, message="the input of a past attempt").id
-        row = run_attempt(services, found.module, task, settings, given.params, ref, heard)
+        row = run_attempt(services, replayable.module, task, settings, task_input.params, ref, heard)
         result = result_of(services.lakefs, row, heard.changes, task.key_prefix, directory)
         block = row.get("outputData", {}).get("workspace")
         commit = block["ref"] if block else None
@@ -215,7 +215,7 @@ class SharedWorker:
         self._plan = partial(plan_for, module, task, settings)
         self._definition = json.loads(task.definition)
         self._jobs = jobs
-        self._heard: dict[str, Heard] = {}
+        self._heard: dict[str, AttemptRecorder] = {}
         self._lock = threading.Lock()
         self._repositories = itertools.count(1)
         self._open = contextlib.ExitStack()
@@ -231,7 +231,7 @@ class SharedWorker:
     def __exit__(self, *error: Any) -> None:
         self._open.__exit__(*error)
 
-    def run(self, found: Replayable, given: Input, directory: Path) -> Ran:
+    def run(self, replayable: Replayable, task_input: Input, directory: Path) -> Ran:
         """Run one attempt. The changed files go to an existing, empty directory.
 
         Raises:
@@ -240,17 +240,17 @@ class SharedWorker:
         """
         from perago.local import BRANCH
 
-        repository, prefix = f"attempt-{next(self._repositories)}", found.task.key_prefix
-        payload: dict[str, Any] = {"params": given.params}
+        repository, prefix = f"attempt-{next(self._repositories)}", replayable.task.key_prefix
+        payload: dict[str, Any] = {"params": task_input.params}
         lakefs = self._services.lakefs
-        if found.task.workspace is not None:
-            ref = lakefs.seed(repository, BRANCH, given.seed(prefix), message="the input of a past attempt").id
+        if replayable.task.workspace is not None:
+            ref = lakefs.seed(repository, BRANCH, task_input.seed(prefix), message="the input of a past attempt").id
             payload["workspace"] = workspace_block(repository, BRANCH, ref)
         row = self._worker.run(payload, end_if_told)
         with self._lock:
-            heard = self._heard.pop(row["taskId"], Heard())
+            heard = self._heard.pop(row["taskId"], AttemptRecorder())
         result = result_of(lakefs, row, heard.changes, prefix, directory)
-        if found.task.workspace is not None:
+        if replayable.task.workspace is not None:
             lakefs.server.delete_repository(repository)
         return Ran(result, row, heard.seconds)
 
@@ -262,7 +262,7 @@ class SharedWorker:
         else:
             return
         with self._lock:
-            heard = self._heard.setdefault(task_id, Heard())
+            heard = self._heard.setdefault(task_id, AttemptRecorder())
         heard(event)
 
 
@@ -330,28 +330,28 @@ def verdict_from(document: Mapping[str, Any]) -> Verdict:
 def by_file_and_column(verdicts: Iterable[Verdict]) -> list[tuple[str, str, int]]:
     """Files and columns that differ, with the number of attempts, most first. The column is empty for a complete
     file."""
-    found: Counter[tuple[str, str]] = Counter()
+    attempts: Counter[tuple[str, str]] = Counter()
     for verdict in verdicts:
         for path, columns in verdict.files.items():
-            found.update((path, column) for column in (columns or ("",)))
-    ordered = sorted(found.items(), key=lambda item: (-item[1], item[0]))
+            attempts.update((path, column) for column in (columns or ("",)))
+    ordered = sorted(attempts.items(), key=lambda item: (-item[1], item[0]))
     return [(path, column, number) for (path, column), number in ordered]
 
 
 def summary(task_name: str, verdicts: Sequence[Verdict]) -> dict[str, Any]:
     """Return the result of a backtest. It is good if all attempts that could be read are the same, and there is one."""
-    counts = {kind.value: sum(one.kind is kind for one in verdicts) for kind in Kind}
+    counts = {kind.value: sum(verdict.kind is kind for verdict in verdicts) for kind in Kind}
     readable = len(verdicts) - counts[Kind.UNREADABLE]
     return {
         "task": task_name,
         "good": readable > 0 and counts[Kind.SAME] == readable,
         **counts,
-        "slower": sum(one.is_slower for one in verdicts),
+        "slower": sum(verdict.is_slower for verdict in verdicts),
         "by_file": [
             {"path": path, "column": column or None, "attempts": number}
             for path, column, number in by_file_and_column(verdicts)
         ],
-        "attempts": [one.as_json() for one in verdicts],
+        "attempts": [verdict.as_json() for verdict in verdicts],
     }
 
 
@@ -375,8 +375,8 @@ class State:
 
     def known(self, task_id: str) -> Verdict | None:
         """The verdict of an attempt, if there is one. Unreadable attempts are tried again."""
-        found = self._verdicts.get(task_id)
-        return None if found is None or found.kind is Kind.UNREADABLE else found
+        verdict = self._verdicts.get(task_id)
+        return None if verdict is None or verdict.kind is Kind.UNREADABLE else verdict
 
     def keep(self, verdict: Verdict) -> None:
         """Add a verdict, and write the file.
@@ -387,17 +387,17 @@ class State:
         self._verdicts[verdict.task_id] = verdict
         if self._path is not None:
             written = {"perago.version": __version__, **self._identity}
-            document = {**written, "verdicts": [one.as_json() for one in self._verdicts.values()]}
+            document = {**written, "verdicts": [known.as_json() for known in self._verdicts.values()]}
             replace_file(self._path, (json.dumps(document, indent=1) + "\n").encode())
 
     def _read(self, path: Path) -> None:
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
-            if (found := document["version"]) > _VERSION:
+            if (version := document["version"]) > _VERSION:
                 writer = document.get("perago.version", "of a later release")
-                what = f"{path} has format {found}, written by perago {writer}; perago {__version__} reads {_VERSION}"
+                what = f"{path} has format {version}, written by perago {writer}; perago {__version__} reads {_VERSION}"
                 raise Failure(what, f"install perago {writer}, or give --resume another file")
-            verdicts = [verdict_from(one) for one in document["verdicts"]]
+            verdicts = [verdict_from(entry) for entry in document["verdicts"]]
             identity = {key: document[key] for key in self._identity}
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise ValueError(f"{path} is not a file of a backtest") from error
@@ -474,31 +474,31 @@ class Backtest:
         workflow_id, started = "", 0
         try:
             attempt = find_attempt(self.servers.workflows, task_id)
-            found = Replayable.matched(attempt, self.module, self.task)
+            replayable = Replayable.matched(attempt, self.module, self.task)
             workflow_id, started = attempt.workflow_id, attempt.started
             with tempfile.TemporaryDirectory(dir=scratch) as name:
-                return self._compared(found, worker, Path(name))
+                return self._compared(replayable, worker, Path(name))
         except NotReplayable as error:
             return Verdict(task_id, workflow_id, started, Kind.UNREADABLE, summary=(error.message,))
 
-    def _compared(self, found: Replayable, worker: SharedWorker, directory: Path) -> Verdict:
+    def _compared(self, replayable: Replayable, worker: SharedWorker, directory: Path) -> Verdict:
         from perago.testing.differences import differences
 
-        attempt, servers = found.attempt, self.servers
-        past = found.look_up(servers)
+        attempt, servers = replayable.attempt, self.servers
+        past = replayable.look_up(servers)
         for name in ("input", "now", "again"):
             (directory / name).mkdir()
-        given = found.input(past, servers, directory / "input", self.settings)
-        ran = worker.run(found, given, directory / "now")
-        differing = differences_to(past, ran.result, found.store(servers), given.files)
+        task_input = replayable.input(past, servers, directory / "input", self.settings)
+        ran = worker.run(replayable, task_input, directory / "now")
+        differing = differences_to(past, ran.result, replayable.store(servers), task_input.files)
         kind, deterministic = Kind.SAME, True
         if differing.ending:
             kind = Kind.FAILED
         elif differing:
             kind = Kind.DIFFERENT
             if self._second_runs.acquire(blocking=False):
-                again = worker.run(found, given, directory / "again")
-                deterministic = not differences(ran.result, again.result, given.files).summary
+                again = worker.run(replayable, task_input, directory / "again")
+                deterministic = not differences(ran.result, again.result, task_input.files).summary
         return Verdict(
             attempt.task_id,
             attempt.workflow_id,

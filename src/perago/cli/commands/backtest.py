@@ -107,10 +107,10 @@ def command(
             raise NotReplayable(f"no completed attempt of {task.name} was found", fix)
         with _progress(len(ids)) as hear, _resumable(resume):
             verdicts = Backtest(servers, settings, module, task, state, jobs, hear).run(ids)
-    found = summary(task.name, verdicts)
-    text = json_text(found, indent=2) if as_json else "\n".join(_lines(found, verdicts))
+    document = summary(task.name, verdicts)
+    text = json_text(document, indent=2) if as_json else "\n".join(_lines(document, verdicts))
     sys.stdout.write(f"{text}\n")
-    raise typer.Exit(ExitCode.OK if found["good"] else ExitCode.FAILURE)
+    raise typer.Exit(ExitCode.OK if document["good"] else ExitCode.FAILURE)
 
 
 @contextlib.contextmanager
@@ -153,37 +153,37 @@ def _progress(total: int) -> Iterator[Callable[[Verdict], None]]:
 
         def show(verdict: Verdict) -> None:
             kinds[verdict.kind] += 1
-            words = ", ".join(f"{number} {kind}" for kind, number in kinds.items())
-            bar.update(task, advance=1, description=words)
+            totals = ", ".join(f"{number} {kind}" for kind, number in kinds.items())
+            bar.update(task, advance=1, description=totals)
 
         yield show
 
 
-def _lines(found: Mapping[str, Any], verdicts: Sequence[Verdict]) -> Iterator[str]:
-    yield f"{found['task']}: {count(len(verdicts), 'attempt')} with today's code"
+def _lines(document: Mapping[str, Any], verdicts: Sequence[Verdict]) -> Iterator[str]:
+    yield f"{document['task']}: {count(len(verdicts), 'attempt')} with today's code"
     for kind in ("same", "different", "failed", "unreadable", "slower"):
-        yield f"  {kind:<10} {found[kind]:>5}"
+        yield f"  {kind:<10} {document[kind]:>5}"
     for verdict in verdicts:
         if verdict.kind != "same" or verdict.is_slower:
             yield ""
             yield from _about(verdict)
-    differing = found["by_file"]
+    differing = document["by_file"]
     if differing:
         yield ""
         yield "what differs, by file and column"
-    for one in differing[:_SHOWN_FILES]:
-        where = f", column {one_line(one['column'])}" if one["column"] else ""
-        yield f"  {one_line(one['path'])}{where}: in {count(one['attempts'], 'attempt')}"
+    for row in differing[:_SHOWN_FILES]:
+        where = f", column {one_line(row['column'])}" if row["column"] else ""
+        yield f"  {one_line(row['path'])}{where}: in {count(row['attempts'], 'attempt')}"
     if len(differing) > _SHOWN_FILES:
         yield f"  and {len(differing) - _SHOWN_FILES:,} more"
 
 
 def _about(verdict: Verdict) -> Iterator[str]:
-    words = [verdict.kind.value, verdict.task_id, f"{clock(verdict.started)[:16]} {zone()}" if verdict.started else ""]
+    parts = [verdict.kind.value, verdict.task_id, f"{clock(verdict.started)[:16]} {zone()}" if verdict.started else ""]
     if verdict.then_seconds is not None and verdict.now_seconds is not None:
         slower = ", slower" if verdict.is_slower else ""
-        words.append(f"{verdict.then_seconds:.1f} s then, {verdict.now_seconds:.1f} s now{slower}")
-    yield "  ".join(filter(None, words))
+        parts.append(f"{verdict.then_seconds:.1f} s then, {verdict.now_seconds:.1f} s now{slower}")
+    yield "  ".join(filter(None, parts))
     if not verdict.deterministic:
         yield "  not deterministic: two runs of today's code on this input also differ"
     for line in shortened(verdict.summary, _SHOWN_LINES):

@@ -40,15 +40,15 @@ def command(
     place, verified, limit = root / ".cache", None, settings.cache_max_bytes
     try:
         verified = cache.verify(root) if verify else None
-        found = cache.clear(root) if clear else cache.usage(root)
+        cached = cache.clear(root) if clear else cache.usage(root)
         if limit is None and not clear:
             # Ask for the disk of the root itself, unless no worker has created it yet.
             limit = cache.default_limit(next(path for path in (root, *root.parents) if path.exists()))
     except (cache.CacheUnusable, OSError) as error:
         raise Failure(f"the cache cannot be used: {error}", f"delete {place}") from error
-    held, out = f"{count(found.entries, 'object')}, {size(found.size)}", Renderer()
+    held, out = f"{count(cached.entries, 'object')}, {size(cached.size)}", Renderer()
     if as_json:
-        document = {"path": str(place), "cleared": clear, "limit": limit, **asdict(found)}
+        document = {"path": str(place), "cleared": clear, "limit": limit, **asdict(cached)}
         print_json(document | ({"verified": asdict(verified)} if verified else {}))
     elif verified:
         out.line(str(place))
@@ -58,12 +58,12 @@ def command(
     elif clear:
         out.line(f"removed {held} from {place}")
     else:
-        asked = found.hits + found.misses
-        share = f" ({found.hits / asked:.0%})" if asked else ""
+        asked = cached.hits + cached.misses
+        share = f" ({cached.hits / asked:.0%})" if asked else ""
         out.line(str(place))
         out.line(f"  holds   {held}")
         out.line(f"  limit   {size(limit) if limit else 'off'}")
-        out.line(f"  helped  {found.hits:,} of {count(asked, 'object')}{share}, {size(found.hit_bytes)}")
+        out.line(f"  helped  {cached.hits:,} of {count(asked, 'object')}{share}, {size(cached.hit_bytes)}")
     if verified and verified.damaged:
         what = f"{count(len(verified.damaged), 'object')} in {place} had damaged bytes"
         raise Failure(what, "check the disk; the next attempts download these objects again")

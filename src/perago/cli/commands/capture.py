@@ -19,7 +19,7 @@ from perago.processes import sigterm_unwinds
 from perago.text import clock, count, listing
 
 if TYPE_CHECKING:
-    from perago.history.attempts import Chosen
+    from perago.history.attempts import PathFilter
     from perago.history.capture import Captured
 
 CASES = Path("tests/perago_cases")
@@ -69,7 +69,7 @@ def command(
         raise typer.BadParameter("must be the name of a directory.", param_hint="'--name'")
     settings = valid_settings()
     from perago.configuration import Servers
-    from perago.history.capture import Scrubber, Wanted, capture, find_run, load_hooks
+    from perago.history.capture import CaptureOptions, Scrubber, capture, find_run, load_hooks
 
     scrub = scrub or _configured_hooks(Path("pyproject.toml"))
     hooks = load_hooks(scrub) if scrub is not None else {}
@@ -80,15 +80,15 @@ def command(
             past, cases, task = run.look_up(store), run.cases, run.run.task_name
             scope: dict[str, Any] = {"definition": run.schemas, "secrets": run.secrets()}
         else:
-            found, past, _ = named.find(servers)
-            store, cases, task = found.store(servers), found.task.name, found.task.name
-            scope = {"definition": json.loads(found.task.definition), "sees": found.sees}
+            replayable, past, _ = named.find(servers)
+            store, cases, task = replayable.store(servers), replayable.task.name, replayable.task.name
+            scope = {"definition": json.loads(replayable.task.definition), "sees": replayable.sees}
         safe = "".join(character for character in past.attempt.task_id if character.isalnum())
         name = name or f"{clock(past.attempt.started)[:10]}-{safe[:8]}"
         target = output / cases / name
-        wanted = Wanted(target, Scrubber(task, hooks), chosen=chosen, max_bytes=limit, **scope)
+        options = CaptureOptions(target, Scrubber(task, hooks), chosen=chosen, max_bytes=limit, **scope)
         try:
-            captured = capture(store, past, wanted)
+            captured = capture(store, past, options)
         except OSError as error:
             raise Failure(f"cannot write {target}: {error.strerror or error}; nothing was written") from error
     _show(captured)
@@ -103,14 +103,14 @@ def _configured_hooks(file: Path) -> str | None:
     if not file.exists():
         return None
     try:
-        found = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get("perago", {}).get("scrub")
+        module = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get("perago", {}).get("scrub")
     except (OSError, ValueError, AttributeError) as error:
         message = f"{file} may name scrub hooks, but cannot be read: {error}"
         raise Failure(message, "correct it, or give --scrub MODULE") from error
-    if found is not None and not isinstance(found, str):
+    if module is not None and not isinstance(module, str):
         message = f'{file}: scrub in [tool.perago] must be the import path of a module, such as "my_tasks.scrubbing"'
         raise Failure(message)
-    return found
+    return module
 
 
 def _size(text: str) -> int:
@@ -122,7 +122,7 @@ def _size(text: str) -> int:
         raise typer.BadParameter(f"{error}.", param_hint="'--max-bytes'") from None
 
 
-def _chosen(patterns: list[str]) -> Chosen:
+def _chosen(patterns: list[str]) -> PathFilter:
     from perago.authoring.workspace import canonical_pattern
     from perago.history.attempts import everything
     from perago.workspace.keys import compile_glob
@@ -139,14 +139,14 @@ def _chosen(patterns: list[str]) -> Chosen:
 def _show(captured: Captured) -> None:
     """Print the directory on standard output, and notes about its contents on standard error."""
     left = f", {captured.left_out:,} omitted" if captured.left_out else ""
-    rest = captured.published - captured.kept
+    rest = captured.published - captured.complete
     large = f", {rest:,} of them only by size and hash" if rest else ""
     messages.note(f"{count(captured.files, 'input file')}{left}; {count(captured.published, 'published file')}{large}")
-    if captured.struck_out:
-        messages.warning(f"redacted, because they look like secrets: {listing(list(captured.struck_out))}")
+    if captured.redacted:
+        messages.warning(f"redacted, because they look like secrets: {listing(list(captured.redacted))}")
     if captured.replaced:
         messages.warning(f"replaced by the scrub hooks: {listing(list(captured.replaced))}")
-    if captured.replaced or captured.struck_out or captured.left_out:
+    if captured.replaced or captured.redacted or captured.left_out:
         advice = "if the test differs without them, record the new outcome: pytest --perago-update=all"
         messages.note(f"the outcome was recorded with all values and files; {advice}")
     sys.stdout.write(f"{captured.directory}\n")

@@ -45,31 +45,31 @@ def command(modules: Modules, timeout: Timeout = IMPORT_LIMIT, as_json: Json = F
         configuration = read_configuration()
         other = namesake()
         probed = []
-        for one in results():
-            probed += able_to_run([one])
+        for module in results():
+            probed += able_to_run([module])
             if not as_json:
                 _print_module(probed[-1])
     warnings = (*filter(None, [other]), *configuration.warnings, *exporter_problems())
     configuration = replace(configuration, warnings=warnings)
     _print_json(probed, configuration) if as_json else _print_configuration(configuration)
-    if any(one.problem for one in probed):
+    if any(module.problem for module in probed):
         raise CommandError(ExitCode.INVALID_MODULE)
     if configuration.problems:
         raise CommandError(ExitCode.INVALID_CONFIGURATION)
 
 
-def _print_module(one: Probed) -> None:
+def _print_module(module: Probed) -> None:
     """Print a line for each valid part on standard output, and notes and problems on standard error."""
     ok = painted("ok", Colour.GREEN, sys.stdout)
-    show_notes(one)
-    if one.task is not None:
-        sys.stdout.write(f"{ok}  {one_line(f'{one.module}: {_summary(one.task)}')}\n")
-    for flow in one.workflows:
-        sys.stdout.write(f"{ok}  {one_line(f'{one.module}: workflow {flow.name} version {flow.version}')}\n")
+    show_notes(module)
+    if module.task is not None:
+        sys.stdout.write(f"{ok}  {one_line(f'{module.module}: {_summary(module.task)}')}\n")
+    for flow in module.workflows:
+        sys.stdout.write(f"{ok}  {one_line(f'{module.module}: workflow {flow.name} version {flow.version}')}\n")
     sys.stdout.flush()
-    for text in one.advice:
-        messages.note(f"{one.module}: {text}")
-    show_problem(one)
+    for text in module.advice:
+        messages.note(f"{module.module}: {text}")
+    show_problem(module)
 
 
 def _print_configuration(configuration: Configuration) -> None:
@@ -87,18 +87,18 @@ def _print_configuration(configuration: Configuration) -> None:
 def _print_json(probed: Sequence[Probed], configuration: Configuration) -> None:
     """Print the document that docs/cli.md describes."""
     document: dict[str, Any] = {
-        "ok": all(one.problem is None for one in probed) and not configuration.problems,
-        "modules": [_module(one) for one in probed],
+        "ok": all(module.problem is None for module in probed) and not configuration.problems,
+        "modules": [_module(module) for module in probed],
         "configuration": {
             "ok": not configuration.problems,
             "errors": [
                 _error(
                     "invalid-configuration",
-                    one.message,
-                    f"{one.variable}{f' ({one.where})' if one.where else ''}",
-                    one.fix,
+                    problem.message,
+                    f"{problem.variable}{f' ({problem.where})' if problem.where else ''}",
+                    problem.fix,
                 )
-                for one in configuration.problems
+                for problem in configuration.problems
             ],
             "warnings": list(configuration.warnings),
         },
@@ -132,23 +132,23 @@ def _servers(configuration: Configuration) -> str:
     lakefs = settings.lakefs if settings else None
     if conductor is None and lakefs is None:
         return "no servers yet (perago help configuration)"
-    found = f"Conductor at {conductor.shown}" if conductor else "no Conductor"
-    return f"{found}, {f'lakeFS at {lakefs.shown}' if lakefs else 'no lakeFS'}"
+    conductor_place = f"Conductor at {conductor.shown}" if conductor else "no Conductor"
+    return f"{conductor_place}, {f'lakeFS at {lakefs.shown}' if lakefs else 'no lakeFS'}"
 
 
 def _module(probed: Probed) -> dict[str, Any]:
-    found = probed.problem
+    problem = probed.problem
     return {
         "module": probed.module,
-        "ok": found is None,
+        "ok": problem is None,
         "task": probed.task.name if probed.task else None,
         "environment": list(probed.task.environment) if probed.task else [],
         "output": masked(probed.output),
         "advice": list(probed.advice),
         "workflows": [{"name": flow.name, "version": flow.version} for flow in probed.workflows],
         "errors": [
-            _error(one.code, masked(one.message), one.where, one.fix)
-            for one in (() if found is None else (found, *found.others))
+            _error(error.code, masked(error.message), error.where, error.fix)
+            for error in (() if problem is None else (problem, *problem.others))
         ],
     }
 

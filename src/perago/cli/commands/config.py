@@ -25,18 +25,20 @@ def command(as_json: Json = False) -> None:
     from perago.settings.variables import settings_in_effect
     from perago.text import one_line
 
-    found = read_configuration()
-    for text in found.warnings:
+    configuration = read_configuration()
+    for text in configuration.warnings:
         messages.warning(text)
-    if found.settings is not None:
-        settings = settings_in_effect(found.settings)
+    if configuration.settings is not None:
+        settings = settings_in_effect(configuration.settings)
         if as_json:
             print_json([asdict(setting) for setting in settings])
         else:
-            rows = [(one.name, one_line(one.value or "(set, not shown)"), one.source) for one in settings]
+            rows = [
+                (setting.name, one_line(setting.value or "(set, not shown)"), setting.source) for setting in settings
+            ]
             wide = [max(len(row[column]) for row in rows) for column in (0, 1)]
             for name, value, source in rows:
                 Renderer().entry(name, [f"{value:{wide[1]}}  {source}".rstrip()], width=wide[0] + 2)
-    if found.problems:
-        messages.configuration_errors(found.problems)
+    if configuration.problems:
+        messages.configuration_errors(configuration.problems)
         raise CommandError(ExitCode.INVALID_CONFIGURATION)

@@ -112,16 +112,16 @@ def workflow(
     if action is Action.SHOW:
         from perago.workflows.picture import picture_of
 
-        sys.stdout.write("\n\n".join(picture_of(json.loads(one.definition)) for one in workflows) + "\n")
+        sys.stdout.write("\n\n".join(picture_of(json.loads(flow.definition)) for flow in workflows) + "\n")
     else:
         sys.stdout.write(_document(workflows))
 
 
-def _document(found: Sequence[TaskSummary | WorkflowSummary], *, as_list: bool = False) -> str:
+def _document(declared: Sequence[TaskSummary | WorkflowSummary], *, as_list: bool = False) -> str:
     """Return the definition as JSON, or a list of several."""
-    if len(found) == 1 and not as_list:
-        return found[0].definition
-    return json.dumps([json.loads(one.definition) for one in found], indent=2, ensure_ascii=False) + "\n"
+    if len(declared) == 1 and not as_list:
+        return declared[0].definition
+    return json.dumps([json.loads(summary.definition) for summary in declared], indent=2, ensure_ascii=False) + "\n"
 
 
 # -------------------------------------------------------------------------------- comparing with the server
@@ -169,16 +169,16 @@ def diff(modules: Modules, as_json: Json = False, timeout: Timeout = IMPORT_LIMI
     from perago.configuration import Servers
 
     with Servers() as servers:
-        found = {one.name: one.changes for one in _compared(servers, tasks, workflows)}
+        changes_by_name = {comparison.name: comparison.changes for comparison in _compared(servers, tasks, workflows)}
     if as_json:
-        print_json({name: _changes_json(changes) for name, changes in found.items()})
+        print_json({name: _changes_json(changes) for name, changes in changes_by_name.items()})
     else:
         out = Renderer()
-        for name, changes in found.items():
+        for name, changes in changes_by_name.items():
             word = "not registered" if changes is None else "changed" if changes else "unchanged"
             out.line(f"{word:14}  {name}")
             print_changes(out, changes or ())
-    if any(changes != () for changes in found.values()):
+    if any(changes != () for changes in changes_by_name.values()):
         raise typer.Exit(ExitCode.FAILURE)
 
 
@@ -228,24 +228,24 @@ def register(
 
     with Servers() as servers:
         outdated, missing = [], []
-        for one in _compared(servers, tasks, workflows):
-            print_comparison(one.name, one.is_new, one.changes or ())
-            if not one.is_new and not one.changes:
+        for comparison in _compared(servers, tasks, workflows):
+            print_comparison(comparison.name, comparison.is_new, comparison.changes or ())
+            if not comparison.is_new and not comparison.changes:
                 continue
-            if one.workflow is None:
-                outdated.append(one.definition)
+            if comparison.workflow is None:
+                outdated.append(comparison.definition)
                 continue
-            if not one.is_new and not overwrite:
-                flow, fix = one.workflow, "increase version=, or replace it with --overwrite"
+            if not comparison.is_new and not overwrite:
+                flow, fix = comparison.workflow, "increase version=, or replace it with --overwrite"
                 message = f"version {flow.version} of workflow {flow.name} is registered with another definition"
                 raise Failure(f"{flow.where}: {message}; nothing was sent", fix)
-            missing.append(one.definition)
+            missing.append(comparison.definition)
         if outdated and not dry_run:
             servers.queue.register_task_definitions(outdated)
         for definition in [] if dry_run else missing:
             servers.workflows.register_workflow(definition)
     parts = [(outdated, "TaskDef"), (missing, "workflow")]
-    what = " and ".join(count(len(found), noun) for found, noun in parts if found)
+    what = " and ".join(count(len(definitions), noun) for definitions, noun in parts if definitions)
     server = servers.settings.require_conductor().shown
     done = f"dry run: {what} would be registered on {server}" if dry_run else f"registered {what} on {server}"
     sys.stdout.write(f"{done if what else f'nothing to register on {server}'}\n")

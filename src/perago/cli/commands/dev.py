@@ -95,7 +95,7 @@ def command(
                 raise Failure(f"--state: {error}") from error
             seed(services, workspace)
             environment = _environment(services, settings.allowed_workspaces)
-            view = DevView([one.module for one in probed], curl=curl)
+            view = DevView([module.module for module in probed], curl=curl)
             session = Session(services, probed, jobs, environment, timeout, samples, view)
 
             def show_ready() -> None:
@@ -167,13 +167,13 @@ class DevView:
         """
         self._until_ready.close()
         title = painted(f"perago dev is ready after {time.monotonic() - begun:.2f} s", Colour.GREEN, sys.stdout)
-        kept = f"kept in {state}" if state is not None else "deleted at the end; --state DIR keeps it"
+        storage = f"kept in {state}" if state is not None else "deleted at the end; --state DIR keeps it"
         lines = [
             f"{title}, Ctrl-C ends it",
             "",
             f"  Conductor   {services.conductor_url}",
             f"  lakeFS      {services.lakefs_url}  repository {REPOSITORY}, branch {BRANCH} at {short(head(services))}",
-            f"  everything  {kept}",
+            f"  everything  {storage}",
             "",
             "For perago, lakectl and curl in other terminals (these keys work for nothing else):",
             *(f"  export {name}={shlex.quote(value)}" for name, value in services.environment().items()),

@@ -62,19 +62,20 @@ def command(
         findings = doctor.examine(modules or (), timeout)
     code = _exit_code(findings)
     if as_json:
-        rows = [{key: str(value) for key, value in asdict(found).items() if key != "cause"} for found in findings]
+        rows = [{key: str(value) for key, value in asdict(finding).items() if key != "cause"} for finding in findings]
         print_json({"ok": code is ExitCode.OK, "findings": rows})
     else:
         out = Renderer()
-        for found in sorted(findings, key=lambda one: list(Level).index(one.level)):  # the worst ones at the end
-            lines = [f"{found.area}: {found.what}"]
-            lines += [f"{word}: {text}" for word, text in (("why", found.why), ("next", found.advice)) if text]
-            label = out.paint(f"{found.level.value:{_WIDTH}}", _COLOURS[found.level.value])
+        levels = list(Level)  # from the best to the worst
+        for finding in sorted(findings, key=lambda finding: levels.index(finding.level)):
+            lines = [f"{finding.area}: {finding.what}"]
+            lines += [f"{word}: {text}" for word, text in (("why", finding.why), ("next", finding.advice)) if text]
+            label = out.paint(f"{finding.level.value:{_WIDTH}}", _COLOURS[finding.level.value])
             out.entry(label, map(one_line, lines), width=_WIDTH)
-        levels = Counter(found.level for found in findings)
-        problems, warnings = count(levels[Level.PROBLEM], "problem"), count(levels[Level.WARNING], "warning")
-        untried = f"{levels[Level.UNTRIED]:,} untried, " if levels[Level.UNTRIED] else ""
-        out.line(f"{problems}, {warnings}, {untried}{levels[Level.OK]:,} ok")
+        counts = Counter(finding.level for finding in findings)
+        problems, warnings = count(counts[Level.PROBLEM], "problem"), count(counts[Level.WARNING], "warning")
+        untried = f"{counts[Level.UNTRIED]:,} untried, " if counts[Level.UNTRIED] else ""
+        out.line(f"{problems}, {warnings}, {untried}{counts[Level.OK]:,} ok")
     if code is not ExitCode.OK:
         raise typer.Exit(code)
 
@@ -88,5 +89,5 @@ def _exit_code(findings: list[Finding]) -> ExitCode:
         Cause.SERVER: ExitCode.UNREACHABLE,
         Cause.OTHER: ExitCode.FAILURE,
     }
-    causes = {found.cause for found in findings if found.level is Level.PROBLEM}
+    causes = {finding.cause for finding in findings if finding.level is Level.PROBLEM}
     return next((code for cause, code in codes.items() if cause in causes), ExitCode.OK)

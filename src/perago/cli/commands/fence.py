@@ -60,22 +60,22 @@ def command(
     act = {Action.INSTALL: install_fence, Action.STATUS: fence_status, Action.REMOVE: remove_fence}[action]
     try:
         with store_of(repository, branch) as store:
-            found = act(store, repository, branch)
+            status = act(store, repository, branch)
     except MergeRefused as error:
         message = f"lakeFS refused the merge into {branch} of {repository}: {error.detail}"
         raise Failure(message, "if the branch has uncommitted changes, commit or reset them, and try again") from error
     if as_json:
-        content = {"repository": repository, "branch": branch, "head": found.head, "fence": found.state.value}
+        content = {"repository": repository, "branch": branch, "head": status.head, "fence": status.state.value}
         sys.stdout.write(json.dumps(content) + "\n")
     else:
         install = f"perago fence install {repository} {branch}"
-        words = {
+        explanation = {
             FenceState.ABSENT: f"the first publication of a worker installs it, and so does: {install}",
             FenceState.ALTERED: f"{FENCE_PATH} differs from the text of this version; replace it with: {install}",
             FenceState.NOT_ENFORCED: "the server runs no hooks; set actions.enabled in its configuration",
             FenceState.ENFORCED: "the server refuses a publication on another head than it was built on",
-        }[found.state]
-        line = f"{branch} of {repository} at {short(found.head)}: publish fence {found.state} ({words})"
+        }[status.state]
+        line = f"{branch} of {repository} at {short(status.head)}: publish fence {status.state} ({explanation})"
         sys.stdout.write(f"{one_line(line)}\n")
-    if action is not Action.REMOVE and not found.holds:
+    if action is not Action.REMOVE and not status.holds:
         raise typer.Exit(ExitCode.FAILURE)

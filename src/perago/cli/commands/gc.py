@@ -73,21 +73,21 @@ def command(
     from perago.driver.gc import Fate, Policy, clear_directories
 
     policy = Policy(limit, SystemClock().now(), dry_run)
-    found: list[Leftover] = []
+    reported: list[Leftover] = []
     skipped: list[str] = []
     try:
         branches = _clear_branches(settings, names, policy, skipped) if names else ()
         for leftover in chain(clear_directories(settings.workspace_root, policy), branches):
-            found.append(leftover)
+            reported.append(leftover)
             if not as_json:
                 print_leftover(leftover, policy)
     finally:
         if as_json:
-            leftovers = [_fields(leftover) for leftover in found]
+            leftovers = [_fields(leftover) for leftover in reported]
             print_json({"dry_run": dry_run, "older_than_seconds": limit, "leftovers": leftovers})
     if not as_json:
-        print_summary(found, policy, names)
-    if skipped or any(leftover.fate is Fate.FAILED for leftover in found):
+        print_summary(reported, policy, names)
+    if skipped or any(leftover.fate is Fate.FAILED for leftover in reported):
         raise typer.Exit(ExitCode.FAILURE)
 
 
@@ -147,17 +147,19 @@ def print_leftover(leftover: Leftover, policy: Policy) -> None:
     sys.stdout.flush()
 
 
-def print_summary(found: Sequence[Leftover], policy: Policy, repositories: Sequence[str]) -> None:
+def print_summary(leftovers: Sequence[Leftover], policy: Policy, repositories: Sequence[str]) -> None:
     """Print the totals."""
     from perago.driver.gc import Fate
     from perago.text import count, size
 
-    gone = [leftover for leftover in found if leftover.fate is Fate.REMOVED]
-    directories = [leftover for leftover in gone if leftover.repository is None]
+    cleared = [leftover for leftover in leftovers if leftover.fate is Fate.REMOVED]
+    directories = [leftover for leftover in cleared if leftover.repository is None]
     freed = sum(leftover.size or 0 for leftover in directories)
     removed = f"{count(len(directories), 'attempt directory', 'attempt directories')} ({size(freed)})"
-    removed += f" and {count(len(gone) - len(directories), 'branch', 'branches')}"
-    sys.stdout.write(f"{'would remove' if policy.dry_run else 'removed'} {removed}; {len(found) - len(gone)} kept\n")
+    removed += f" and {count(len(cleared) - len(directories), 'branch', 'branches')}"
+    sys.stdout.write(
+        f"{'would remove' if policy.dry_run else 'removed'} {removed}; {len(leftovers) - len(cleared)} kept\n"
+    )
     if not repositories:
         messages.note("to remove branches as well, name their repositories, such as: perago gc my-data")
 

@@ -48,9 +48,9 @@ def command(topic: Annotated[str | None, argument("TOPIC", "A topic, or the name
 def _list_topics() -> None:
     renderer = Renderer()
     width = max(map(len, topics())) + 4
-    for group, found in TOPICS.items():
+    for group, entries in TOPICS.items():
         renderer.line(f"{group}:")
-        for topic, (_, summary) in found.items():
+        for topic, (_, summary) in entries.items():
             renderer.line(f"  {topic:{width}}{summary}")
         renderer.line()
     renderer.line("perago help TOPIC prints the page. perago COMMAND --help explains a command.")
@@ -149,7 +149,7 @@ def page(topic: str) -> str:
     text = re.sub(r"^<!-- help: (\w+) -->$", r"`perago \1 --help` lists the options.", text, flags=re.MULTILINE)
     text = re.sub(r"^( *```\w+) .*$", r"\1", text, flags=re.MULTILINE)
     text = re.sub(r"!\[([^\]]+)\]\([^)]+\)", r"*Picture: \1*", text)
-    text = _LINK.sub(lambda found: f"{found[1]} ({found[2]})" if "://" in found[2] else found[1], text)
+    text = _LINK.sub(lambda match: f"{match[1]} ({match[2]})" if "://" in match[2] else match[1], text)
     if linked:
         text += f"\nRead on with `perago help TOPIC`: {', '.join(str(name) for name in linked)}.\n"
     return text

@@ -63,30 +63,30 @@ def show(
     from perago.history.attempt_facts import attempt_facts
 
     with working("asking the servers") as tell:
-        found = attempt_facts(first, second, None if everything else FILES, messages.service_words, tell)
+        facts = attempt_facts(first, second, None if everything else FILES, messages.service_words, tell)
     if as_json:
-        print_json(found)
+        print_json(facts)
     else:
-        print_sheet(found, None if everything else LOG_LINES)
+        print_sheet(facts, None if everything else LOG_LINES)
 
 
-def print_sheet(found: Facts, log_lines: int | None) -> None:
+def print_sheet(facts: Facts, log_lines: int | None) -> None:
     """Print the facts of an attempt with the last `log_lines` lines of its log. None prints all lines."""
     out = Renderer()
-    task = found["task"]
+    task = facts["task"]
     if task is not None:
-        for label, lines in _about_task(task, found["workflow"], found["attempts"], out):
+        for label, lines in _about_task(task, facts["workflow"], facts["attempts"], out):
             out.entry(label, lines)
-    if found["commit"] is not None:
-        for label, lines in _about_commit(found):
+    if facts["commit"] is not None:
+        for label, lines in _about_commit(facts):
             out.entry(label, lines)
     elif task is not None and task["input"]:
         out.entry("commit", ["none" if task["ended"] else "none yet"])
-    if found["files"] is not None:
-        out.entry("files", _files(found["files"], out))
+    if facts["files"] is not None:
+        out.entry("files", _files(facts["files"], out))
     if task is not None:
-        _print_log(found, log_lines, out)
-    for text in found["problems"]:
+        _print_log(facts, log_lines, out)
+    for text in facts["problems"]:
         messages.warning(text)
 
 
@@ -108,7 +108,7 @@ def _about_task(
         if (reason := plain_reason(workflow["reason"])) != (task["reason"] or ""):
             yield "", lines_of(reason)
     if len(attempts) > 1:
-        yield "attempts", [one_line(f"{one['task_id']} {one['status']}") for one in attempts]
+        yield "attempts", [one_line(f"{attempt['task_id']} {attempt['status']}") for attempt in attempts]
     block = task["input"]
     if block is not None and block["refs"]:
         refs = ", ".join(map(short, block["refs"]))
@@ -126,24 +126,24 @@ def _times(task: Facts) -> str:
     return f"started {zoned(task['started'])} after waiting {waited}, took {took}"
 
 
-def _about_commit(found: Facts) -> Iterator[tuple[str, Sequence[str]]]:
-    commit, noted = found["commit"], found["commit"]["publication"]
+def _about_commit(facts: Facts) -> Iterator[tuple[str, Sequence[str]]]:
+    commit, noted = facts["commit"], facts["commit"]["publication"]
     yield "commit", [one_line(commit["commit"]), one_line(f"of {commit['repository']}, {zoned(commit['created'])}")]
     yield "", lines_of(commit["message"])
     if noted is None or noted.get("task_id") is None:
         yield "", [one_line(f"by {commit['committer'] or 'lakeFS'}, not by perago")]
     if noted is not None:
-        yield "published", list(_publication(noted, found))
+        yield "published", list(_publication(noted, facts))
 
 
-def _publication(noted: Facts, found: Facts) -> Iterator[str]:
+def _publication(noted: Facts, facts: Facts) -> Iterator[str]:
     def said(key: str) -> str:
         return noted.get(key) or "(not noted)"
 
     done = list(publication_words(noted))
     what = done.pop(0) if noted.get("phase") == "fence" else said("phase")
     yield one_line(f"{what}, by perago {said('version')}, to {said('branch')}")
-    if found["task"] is None:
+    if facts["task"] is None:
         yield one_line(f"by task {said('task_id')} of workflow {said('workflow_id')}")
         yield one_line(f"{said('task_name')} as {said('reference_name')}, retry {said('retry_count')}")
     if noted.get("worker"):
@@ -153,12 +153,12 @@ def _publication(noted: Facts, found: Facts) -> Iterator[str]:
     if noted.get("expected_head") not in (None, noted.get("input_ref")):
         yield one_line(f"rebased onto {short(noted['expected_head'])}, the head of the branch at that time")
     yield from map(one_line, done)
-    undone = found["undone"]
+    undone = facts["undone"]
     if undone is not None and undone["commit"]:
         yield one_line(f"undone by {undone['commit']}")
     elif undone is not None and not undone["all_seen"]:
         yield f"not undone by the last {undone['later_commits']} commits of the branch; earlier ones were not read"
-    yield f"publish fence {found['fence'] or 'unknown'} in this commit"
+    yield f"publish fence {facts['fence'] or 'unknown'} in this commit"
 
 
 def _files(files: Facts, out: Renderer) -> Iterator[str]:
@@ -172,11 +172,11 @@ def _files(files: Facts, out: Renderer) -> Iterator[str]:
         yield f"and {more:,} more (--all)" if files["all_counted"] else f"and at least {more:,} more (--all)"
 
 
-def _print_log(found: Facts, log_lines: int | None, out: Renderer) -> None:
+def _print_log(facts: Facts, log_lines: int | None, out: Renderer) -> None:
     """Print the worker's log with guardrails and steps if it is on this machine, otherwise Conductor's task log."""
-    deliveries = found["worker_log"]
+    deliveries = facts["worker_log"]
     for delivery in deliveries:
-        broken = [one_line(each["message"]) for each in delivery["guardrails"] if not each["satisfied"]]
+        broken = [one_line(guardrail["message"]) for guardrail in delivery["guardrails"] if not guardrail["satisfied"]]
         out.entry("broken", broken)
         out.entry("remarks", map(one_line, delivery["remarks"]))
         slow = [one_line(f"{name} {duration(seconds)}") for name, seconds in delivery["steps"].items() if seconds >= 1]
@@ -189,11 +189,11 @@ def _print_log(found: Facts, log_lines: int | None, out: Renderer) -> None:
     ]
     missing = sum(delivery["left_out"] for delivery in deliveries)
     if not lines:
-        lines, missing = [line for text in found["conductor_log"] or [] for line in text.splitlines()], 0
+        lines, missing = [line for text in facts["conductor_log"] or [] for line in text.splitlines()], 0
     shown = lines if log_lines is None else lines[-log_lines:]
     left_out = len(lines) - len(shown) + missing
     earlier = [f"({left_out:,} earlier lines omitted)"] if left_out else []
-    out.entry("log file", map(one_line, found["log_files"]))
+    out.entry("log file", map(one_line, facts["log_files"]))
     out.entry("log", chain(earlier, map(one_line, shown)) if shown else ["empty"])
 
 
@@ -225,8 +225,8 @@ def log(
         every = first_parents(store, repository, head.id)
         recent = takewhile(lambda commit: oldest is None or commit.created >= oldest, every)
         chosen = {publication.TASK_NAME: task, publication.WORKFLOW_ID: workflow}
-        wanted = {key: value for key, value in chosen.items() if value}
-        meant = (commit for commit in recent if wanted.items() <= commit.metadata.items())
+        required = {key: value for key, value in chosen.items() if value}
+        meant = (commit for commit in recent if required.items() <= commit.metadata.items())
         for batch in in_batches(islice(meant, last), f"reading the history of {branch}"):
             rows += map(_commit_row, batch)
             if not as_json:

@@ -40,10 +40,10 @@ def command(
     from perago.cli.services import branch_head
     from perago.taskdef.payload import workspace_block
 
-    given = read_object(params)
+    task_params = read_object(params)
     commits = read_refs(ref, repository) if ref is not None else ()
     head = newest_commit(repository, commits) if commits else branch_head(repository, branch)
-    payload = {"workspace": workspace_block(repository, branch, head), "params": given}
+    payload = {"workspace": workspace_block(repository, branch, head), "params": task_params}
     text = json_text(payload, indent=None if compact else 2)
     sys.stdout.buffer.write(f"{text}\n".encode())
 

@@ -62,7 +62,7 @@ def command(
     from perago.ports import Refused
 
     if status is not None and status.upper() not in STATUSES:
-        known = ", ".join(each.lower() for each in STATUSES)
+        known = ", ".join(status.lower() for status in STATUSES)
         raise typer.BadParameter(f"{status!r} is not a status; the statuses are {known}.", param_hint="'--status'")
     after = None if since is None else round((time.time() - seconds_of_age(since, "'--since'")) * 1000)
     query = WorkflowQuery(None if status is None else status.upper(), name, correlation, since=after)
@@ -71,21 +71,21 @@ def command(
     except Refused as error:
         raise typer.BadParameter(f"Conductor cannot search for this text: {error.detail}.") from None
     with Servers(policy=COMMAND_POLICY) as servers, working("searching for workflows"):
-        total, found = servers.workflows.find_workflows(query, start=0, size=limit)
+        total, summaries = servers.workflows.find_workflows(query, start=0, size=limit)
     if as_json:
-        print_json({"total": total, "workflows": [asdict(one) for one in found]})
+        print_json({"total": total, "workflows": [asdict(summary) for summary in summaries]})
         return
     out = Renderer()
-    if found:
-        out.table(COLUMNS, found, _details)
+    if summaries:
+        out.table(COLUMNS, summaries, _details)
     else:
         out.line("no workflow was found")
-    if total > len(found):
-        messages.note(f"not shown: {count(total - len(found), 'older workflow')}; --limit shows more")
+    if total > len(summaries):
+        messages.note(f"not shown: {count(total - len(summaries), 'older workflow')}; --limit shows more")
 
 
 def _details(row: WorkflowSummary) -> Iterator[str]:
     """Yield the line below an unsuccessful workflow."""
-    words = ": ".join(filter(None, (", ".join(row.failed_references), plain_reason(row.reason))))
-    if words and row.status != "COMPLETED":
-        yield one_line(words, 400)
+    failure = ": ".join(filter(None, (", ".join(row.failed_references), plain_reason(row.reason))))
+    if failure and row.status != "COMPLETED":
+        yield one_line(failure, 400)

@@ -64,12 +64,12 @@ def write_snapshots(modules: str, root: Path) -> None:
     from perago.cli.parameters import IMPORT_LIMIT
 
     sys.path.insert(0, str(root))
-    for one in load_modules([modules], IMPORT_LIMIT, packages=True, workflows=True):
-        definitions = {f"{flow.name}.workflow.json": flow.definition for flow in one.workflows}
-        if one.task is not None:
-            definitions[f"{one.task.name}.json"] = one.task.definition
+    for probed in load_modules([modules], IMPORT_LIMIT, packages=True, workflows=True):
+        definitions = {f"{flow.name}.workflow.json": flow.definition for flow in probed.workflows}
+        if probed.task is not None:
+            definitions[f"{probed.task.name}.json"] = probed.task.definition
         for name, text in definitions.items():
-            snapshot = Path("tests", "__taskdefs__", one.module, name)
+            snapshot = Path("tests", "__taskdefs__", probed.module, name)
             snapshot.parent.mkdir(parents=True, exist_ok=True)
             snapshot.write_text(text, encoding="utf-8")
 
@@ -84,7 +84,7 @@ def add(module: Annotated[str, argument("MODULE", "The import path of the new mo
     root = Path("src") if Path("src").is_dir() and not Path(top).is_dir() else Path()
     file = root.joinpath(*module.split(".")).with_suffix(".py")
     test = Path("tests", f"test_{name}.py")
-    if existing := [str(each) for each in (file, test) if each.exists()]:
+    if existing := [str(path) for path in (file, test) if path.exists()]:
         problem = f"already there: {', '.join(existing)}; nothing was written"
         raise Failure(problem, "choose another name for the module")
     _write_package(root, module)
@@ -119,9 +119,9 @@ def _name_in_settings(module: str, root: Path) -> None:
     file, is_toml = Path(name), name.endswith(".toml")
     text = file.read_text(encoding="utf-8") if file.exists() else ""
     value = f'["{module}"]' if is_toml else module
-    wanted = {"perago_modules": value, "pythonpath": f'["{root}"]' if is_toml else str(root)}
+    entries = {"perago_modules": value, "pythonpath": f'["{root}"]' if is_toml else str(root)}
     body = text.partition(f"{section}\n")[2].partition("\n[")[0]
-    missing = [f"{key} = {entry}" for key, entry in wanted.items() if not re.search(rf"(?m)^{key}\s*=", body)]
+    missing = [f"{key} = {entry}" for key, entry in entries.items() if not re.search(rf"(?m)^{key}\s*=", body)]
     changed = text
     if missing and section in text:
         changed = text.replace(f"{section}\n", "\n".join([section, *missing, ""]), 1)

@@ -61,26 +61,26 @@ def command(
     from perago.cli.attempt_view import AttemptView
     from perago.configuration import Servers
     from perago.history.attempts import differences_to
-    from perago.history.replay import Input, run_again, scratch_directory
+    from perago.history.replay import Input, replay_attempt, scratch_directory
     from perago.testing.differences import differences
 
     view = AttemptView(sys.stderr)
     with sigterm_unwinds(), Servers(settings, cached=True) as servers, scratch_directory(settings) as scratch:
-        found, past, files = named.find(servers)
+        replayable, past, files = named.find(servers)
         for name in ("input", "now", "again"):
             (scratch / name).mkdir()
-        given = found.input(past, servers, scratch / "input", settings)
-        given = Input(with_edits(given.params, edits), given.files)
+        task_input = replayable.input(past, servers, scratch / "input", settings)
+        task_input = Input(with_edits(task_input.params, edits), task_input.files)
         debugging = debugging_of(files, None, pdb=pdb)
         with contextlib.nullcontext() if debugging else view:
-            ran = run_again(found, given, settings, scratch / "now", view, debugging, output)
+            ran = replay_attempt(replayable, task_input, settings, scratch / "now", view, debugging, output)
         note_tree(output, ran.commit)
-        differing = differences_to(past, ran.result, found.store(servers), given.files)
+        differing = differences_to(past, ran.result, replayable.store(servers), task_input.files)
         unstable: tuple[str, ...] = ()
         if differing and not edits and not debugging:
-            again = run_again(found, given, settings, scratch / "again")
-            unstable = differences(ran.result, again.result, given.files).summary
-        _show(found, ran, differing, unstable, as_json=as_json)
+            again = replay_attempt(replayable, task_input, settings, scratch / "again")
+            unstable = differences(ran.result, again.result, task_input.files).summary
+        _show(replayable, ran, differing, unstable, as_json=as_json)
     raise typer.Exit(ExitCode.FAILURE if differing else ExitCode.OK)
 
 
@@ -107,20 +107,20 @@ def with_edits(params: Mapping[str, Any], edits: Sequence[tuple[list[str], Any]]
     Raises:
         typer.BadParameter: a part of the name is not an object.
     """
-    found = copy.deepcopy(dict(params))
+    edited = copy.deepcopy(dict(params))
     for names, value in edits:
-        place: Any = found
+        place: Any = edited
         for name in names[:-1]:
             place = place.setdefault(name, {})
             if not isinstance(place, dict):
                 raise typer.BadParameter(f"params.{'.'.join(names)}: {name} is not an object.", param_hint="'--set'")
         place[names[-1]] = value
-    return found
+    return edited
 
 
-def _show(found: Replayable, ran: Ran, differing: Differences, unstable: Sequence[str], *, as_json: bool) -> None:
+def _show(replayable: Replayable, ran: Ran, differing: Differences, unstable: Sequence[str], *, as_json: bool) -> None:
     """Print the differences on standard output, and their likely cause on standard error."""
-    attempt = found.attempt
+    attempt = replayable.attempt
     if unstable:
         title = "the function is not deterministic: two runs of today's code on this input also differ"
         messages.warning("\n  ".join([title, *unstable]))

@@ -73,11 +73,11 @@ def command(
             raise typer.BadParameter(f"{source} brings params and workspace; omit --params and --workspace.")
     if example is not None and from_task is not None:
         raise typer.BadParameter("--example and --from both bring params and workspace; give one of them.")
-    given = read_object(params or "{}")
+    task_params = read_object(params or "{}")
     task, files = load_task_to_run(module, timeout)
     shown = None if example is None else _declared(task, example)
     if shown is not None:
-        given = dict(shown["params"])
+        task_params = dict(shown["params"])
     settings = valid_settings(local=from_task is None)
     _check_directories(task, workspace, output)
 
@@ -88,11 +88,11 @@ def command(
     debugging = debugging_of(files, params, pdb=pdb)
     with sigterm_unwinds(), contextlib.ExitStack() as past:
         if from_task is not None:
-            given, workspace = past.enter_context(_past_input(settings, from_task, module, task))
+            task_params, workspace = past.enter_context(_past_input(settings, from_task, module, task))
         with services_of(settings, view, debugging) as services:
             ref = _seed(services.lakefs, task, workspace, None if shown is None else shown["tree"])
             with contextlib.nullcontext() if debugging else view:
-                row = run_attempt(services, module, task, settings, given, ref, view)
+                row = run_attempt(services, module, task, settings, task_params, ref, view)
             outcome = view.outcome(row)
             if output is not None and outcome.ref is not None:
                 write_tree(services.lakefs, outcome.ref, task.key_prefix, output)
@@ -113,8 +113,8 @@ def _past_input(
     from perago.history.replay import scratch_directory
 
     with Servers(settings, cached=True) as servers, scratch_directory(settings) as scratch:
-        found, past = look_up(servers, find_attempt(servers.workflows, task_id), module, task)
-        params = found.input(past, servers, scratch, settings).params
+        replayable, past = look_up(servers, find_attempt(servers.workflows, task_id), module, task)
+        params = replayable.input(past, servers, scratch, settings).params
         yield dict(params), None if task.workspace is None else scratch
 
 
@@ -130,10 +130,10 @@ def _check_directories(task: TaskSummary, workspace: Path | None, output: Path |
 
 def _declared(task: TaskSummary, example: str) -> Mapping[str, Any]:
     """Return the example of the task with this id."""
-    for one in task.declared:
-        if one["id"] == example:
-            return one
-    known = ", ".join(one["id"] for one in task.declared) or "none"
+    for declaration in task.declared:
+        if declaration["id"] == example:
+            return declaration
+    known = ", ".join(declaration["id"] for declaration in task.declared) or "none"
     raise typer.BadParameter(f"task {task.name} declares no example {example!r}; it declares {known}.")
 
 
@@ -158,7 +158,7 @@ def _seed(
         messages.note("without --workspace, the task gets an empty workspace")
         return lakefs.seed(REPOSITORY, BRANCH, {}, message="an empty workspace").id
     try:
-        found = files_below(workspace, task.key_prefix)
-        return lakefs.seed(REPOSITORY, BRANCH, found, message=f"the files of {workspace}").id
+        files = files_below(workspace, task.key_prefix)
+        return lakefs.seed(REPOSITORY, BRANCH, files, message=f"the files of {workspace}").id
     except (WorkspaceError, OSError) as error:
         raise Failure(str(error)) from error

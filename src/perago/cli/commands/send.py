@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from perago.adapters.conductor import ConductorWorkflows
 
 
-_LOOK = 0.5
+_POLL_INTERVAL = 0.5
 """Seconds between two reads of the workflow."""
-_SILENCE = 120.0
+_OUTAGE_LIMIT = 120.0
 """Seconds without an answer of Conductor before `--follow` fails."""
-_LATE_LOG = 1.0
+_LOG_DELAY = 1.0
 """Seconds for the last lines of a log, which Conductor can show after the end."""
-_GOING_ON = ("RUNNING", "PAUSED")
-_PATIENCE = 5.0
+_OPEN_STATUSES = ("RUNNING", "PAUSED")
+_WORKER_WAIT = 5.0
 """Seconds that an attempt waits for a worker before perago mentions it."""
 
 EXAMPLES = """\b
@@ -124,11 +124,11 @@ def _sent(module: str, name: str | None, timeout: float) -> Sent:
     if tasks and name is None:
         task, definition = tasks[0], workflow_definition(tasks[0], "send")
         return Sent(f"task {task.name}", definition, (task.name,), module, task.workspace is not None, is_task=True)
-    found = [flow for flow in workflows if name in (None, flow.name)]
-    if len(found) != 1:
+    matching = [flow for flow in workflows if name in (None, flow.name)]
+    if len(matching) != 1:
         listed = ", ".join(flow.name for flow in workflows) or "no workflow"
         raise typer.BadParameter(f"{module} declares {listed}; name one as --workflow NAME.")
-    (flow,) = found
+    (flow,) = matching
     definition = json.loads(flow.definition)
     label, has_workspace = f"workflow {flow.name}", "workspace" in flow.inputs
     return Sent(label, definition, task_names(definition), "MODULE...", has_workspace, is_task=False)
@@ -168,10 +168,10 @@ def _to_the_end(workflows: ConductorWorkflows, workflow_id: str, view: FollowVie
         workflow = _look(workflows, workflow_id, view, heard)
         if workflow is not None:
             heard = time.monotonic()
-            if workflow["status"] not in _GOING_ON:
-                time.sleep(_LATE_LOG)
+            if workflow["status"] not in _OPEN_STATUSES:
+                time.sleep(_LOG_DELAY)
                 return _look(workflows, workflow_id, view, heard) or workflow
-        time.sleep(_LOOK)
+        time.sleep(_POLL_INTERVAL)
 
 
 def _look(workflows: ConductorWorkflows, workflow_id: str, view: FollowView, heard: float) -> Mapping[str, Any] | None:
@@ -182,7 +182,7 @@ def _look(workflows: ConductorWorkflows, workflow_id: str, view: FollowView, hea
         workflow = workflows.workflow(workflow_id)
         _show(workflows, workflow, view)
     except Unavailable as error:
-        if time.monotonic() - heard > _SILENCE:
+        if time.monotonic() - heard > _OUTAGE_LIMIT:
             raise
         view.silent(messages.service_words(error))
         return None
@@ -198,7 +198,7 @@ def _show(workflows: ConductorWorkflows, workflow: Mapping[str, Any], view: Foll
         elif part not in view.ended_parts:
             inner = workflows.workflow(part)
             _show(workflows, inner, view, f"{above}{row['referenceTaskName']} > ")
-            if inner["status"] not in _GOING_ON:
+            if inner["status"] not in _OPEN_STATUSES:
                 view.ended_parts.add(part)
 
 
@@ -221,11 +221,11 @@ class FollowView:
         """Show that the workflow exists."""
         self._write(f"started workflow {workflow_id}")
 
-    def silent(self, words: str) -> None:
+    def silent(self, problem: str) -> None:
         """Report once for each reason that Conductor did not answer."""
-        if words != self._silence:
-            self._write(f"{words}; perago asks again")
-        self._silence = words
+        if problem != self._silence:
+            self._write(f"{problem}; perago asks again")
+        self._silence = problem
 
     def attempt(self, row: Mapping[str, Any], log: Sequence[str], above: str = "") -> None:
         """Show the current state of one attempt, whose name comes after `above`."""
@@ -252,11 +252,11 @@ class FollowView:
 
     def ended(self, workflow: Mapping[str, Any]) -> None:
         """Show that the workflow has ended."""
-        told = any(row.get("reasonForIncompletion") for row in workflow.get("tasks", ()))
+        was_reported = any(row.get("reasonForIncompletion") for row in workflow.get("tasks", ()))
         place = workflow.get("output", {}).get("workspace")
         ref = place.get("ref") if isinstance(place, dict) else None  # a list after a fork, a loop or a switch
         commit = f"workspace at commit {short(ref)}" if isinstance(ref, str) and ref else None
-        reason = None if told else workflow.get("reasonForIncompletion")
+        reason = None if was_reported else workflow.get("reasonForIncompletion")
         self._write("workflow ", workflow["status"], reason or commit)
 
     def _wait(self, task_id: str, name: str, delay: float) -> None:
@@ -265,7 +265,7 @@ class FollowView:
             later = f" in {delay:g} s" if delay else ""
             self._write(f"{name} waits for a worker{later}")
             self._waiting[task_id] = time.monotonic() + delay
-        elif time.monotonic() - since > _PATIENCE:
+        elif time.monotonic() - since > _WORKER_WAIT:
             self._write(f"no worker has taken it yet; is one running? perago start {self._workers}")
             self._waiting[task_id] = float("inf")
 

@@ -70,10 +70,10 @@ def parse_http_address(text: str) -> HttpAddress:
     """
     from perago.worker.plan import HttpAddress
 
-    found = _HTTP_ADDRESS.fullmatch(text)
-    if found is None or int(found["port"]) > 65535:
+    address = _HTTP_ADDRESS.fullmatch(text)
+    if address is None or int(address["port"]) > 65535:
         raise typer.BadParameter("write HOST:PORT, or PORT for 127.0.0.1, such as 9090 or 0.0.0.0:9090.")
-    return HttpAddress((found["host"] or "127.0.0.1").strip("[]"), int(found["port"]))
+    return HttpAddress((address["host"] or "127.0.0.1").strip("[]"), int(address["port"]))
 
 
 def _names(texts: list[str]) -> list[str]:
@@ -276,7 +276,7 @@ def _validated(
     report(probed)
     for text in () if embedded else configuration.warnings:
         messages.warning(text)
-    tasks = {one.module: one.task for one in probed if one.task is not None}
+    tasks = {module.module: module.task for module in probed if module.task is not None}
     problems = configuration.problems + missing_services(configuration, lakefs=_need_lakefs(tasks))
     if problems:
         messages.configuration_errors(problems)
@@ -292,12 +292,12 @@ def _validated(
     return tasks, settings
 
 
-def _with_log_format(configuration: Configuration, given: LogFormat | None) -> Configuration:
-    """Return the configuration of a worker that logs in the `given` or the configured format; messages do so, too."""
+def _with_log_format(configuration: Configuration, log_format: LogFormat | None) -> Configuration:
+    """Return the configuration of a worker that logs in `log_format` or the configured format. Messages use it, too."""
     from perago.settings import Problem
 
     settings = configuration.settings
-    form = given or (settings.log_format if settings else None)
+    form = log_format or (settings.log_format if settings else None)
     if form is not None:
         messages.write_as(form)
     if settings is None:
@@ -381,10 +381,10 @@ def _warn_of_differences(registered: Mapping[str, Mapping[str, Any] | None], tas
 
     missing: dict[str, str] = {}
     for module, task in tasks.items():
-        found = registered[task.name]
-        if found is None:
+        definition = registered[task.name]
+        if definition is None:
             missing[task.name] = module
-        elif differences := compare_definitions(found, json.loads(task.definition)):
+        elif differences := compare_definitions(definition, json.loads(task.definition)):
             title = f"the server's TaskDef {task.name} differs from the module's, and perago does not change it"
             lines = [title, *(difference.text for difference in differences)]
             messages.warning("\n  ".join([*lines, f"replace it with: perago register {module}"]))

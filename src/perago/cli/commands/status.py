@@ -91,8 +91,8 @@ def command(modules: OptionalModules = None, as_json: Json = False, timeout: Tim
         for worker in report.workers:
             out.line(one_line(f"worker {worker}"))
             if worker.stopped:
-                words = f"{worker.stopped_words}; {STOPPED_WHY}; continue with: {worker.stopped_fix}"
-                out.line(f"         {out.paint(one_line(words), Colour.RED)}")
+                warning = f"{worker.stopped_words}; {STOPPED_WHY}; continue with: {worker.stopped_fix}"
+                out.line(f"         {out.paint(one_line(warning), Colour.RED)}")
         for worker_id in report.killed:
             out.line(out.paint(one_line(f"killed worker {worker_id}: {KILLED_WHY}; {KILLED_FIX}"), Colour.RED))
         roots = (settings.workspace_root, *([settings.log_root] if settings.log_files else []))
@@ -111,10 +111,10 @@ def _details(row: TaskTypeStatus, now: float) -> Iterator[str]:
     if row.oldest is not None:
         yield one_line(f"oldest: task {row.oldest.task_id}")
     red = partial(Renderer().paint, colour=Colour.RED)
-    first = sorted(row.attempts, key=lambda one: not one.silent)[:_RUNNING_SHOWN]
-    for one in first:
-        silent = f", silent for {ago(one.silent)}" if one.silent else ""
-        text = one_line(f"running for {ago(one.started)}{silent}: task {one.task_id}, {one.worker_id}")
+    first = sorted(row.attempts, key=lambda attempt: not attempt.silent)[:_RUNNING_SHOWN]
+    for attempt in first:
+        silent = f", silent for {ago(attempt.silent)}" if attempt.silent else ""
+        text = one_line(f"running for {ago(attempt.started)}{silent}: task {attempt.task_id}, {attempt.worker_id}")
         yield red(text) if silent else text
     if len(row.attempts) > len(first):
         yield f"and {len(row.attempts) - len(first):,} more running attempts (--json lists them)"
