@@ -65,13 +65,13 @@ class Ran:
     out: str
     err: str
 
-    def ends(self, code: int, *words: str, out: str | None = None) -> Ran:
+    def ends(self, code: int, *texts: str, out: str | None = None) -> Ran:
         """Fail unless the command ended with this status and said these words on standard error."""
         __tracebackhide__ = True
         shown = f"exit status {self.code}\n{self.out}\n{self.err}"
         assert self.code == code, shown
         assert out is None or self.out == out, shown
-        missing = [text for text in words if text not in self.err]
+        missing = [text for text in texts if text not in self.err]
         assert not missing, f"standard error does not have {missing}:\n{shown}"
         return self
 
@@ -130,8 +130,8 @@ def make_project(root: Path) -> Project:
     """An empty project and an environment without any variable of ours."""
     directory = root / "project"
     directory.mkdir()
-    kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
-    return Project(directory, {**kept, "HOME": str(root / "home")})
+    inherited = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
+    return Project(directory, {**inherited, "HOME": str(root / "home")})
 
 
 @pytest.fixture

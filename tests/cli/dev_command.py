@@ -36,9 +36,9 @@ class Dev(Watched):
     @property
     def url(self) -> str:
         """The address of the page."""
-        found = re.search(r"page +(\S+)/\n", self.text)
-        assert found, self.text
-        return found[1]
+        match = re.search(r"page +(\S+)/\n", self.text)
+        assert match, self.text
+        return match[1]
 
     def variables(self) -> dict[str, str]:
         """What is to be exported in other terminals."""
@@ -69,8 +69,8 @@ class Dev(Watched):
         """The workflow, once it has ended."""
 
         def over() -> dict[str, Any] | None:
-            found: dict[str, Any] = self.get(f"/workflow/{workflow_id}")
-            return None if found["status"] in ("RUNNING", "PAUSED") else found
+            workflow: dict[str, Any] = self.get(f"/workflow/{workflow_id}")
+            return None if workflow["status"] in ("RUNNING", "PAUSED") else workflow
 
         return wait_for("the end of the workflow", over, LIMIT)
 

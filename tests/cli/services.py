@@ -84,9 +84,9 @@ class Services:
             return reply_json({"message": "not now"}, self.definitions_status)
         if request.method == "GET":
             name = path.removeprefix("/metadata/taskdefs/")
-            found = self.definitions.get(name)
+            definition = self.definitions.get(name)
             missing = conductor_error(404, f"No such taskType found by name: {name}")
-            return missing if found is None else reply_json(found)
+            return missing if definition is None else reply_json(definition)
         self.definitions |= {definition["name"]: definition for definition in json.loads(request.body)}
         return Reply()
 

@@ -83,7 +83,7 @@ class Scene:
         """The first scrape for which the condition holds."""
 
         def find() -> Samples | None:
-            return found if condition(found := self.scrape()) else None
+            return scrape if condition(scrape := self.scrape()) else None
 
         return wait_for("the scrape", find, LIMIT)
 
@@ -91,7 +91,7 @@ class Scene:
         """The first scrape when nothing is broken and no attempt runs."""
         up = ("perago_conductor_up", ())
         return self.scrape_once(
-            lambda found: found[OLDEST] == found[WAITING] == found[PAUSED] == 0 and found[up] == found[UP] == 1
+            lambda scrape: scrape[OLDEST] == scrape[WAITING] == scrape[PAUSED] == 0 and scrape[up] == scrape[UP] == 1
         )
 
 
@@ -109,7 +109,7 @@ def scene(shared_project: Project, tmp_path_factory: pytest.TempPathFactory) -> 
             wait_for("the address", lambda: "/metrics at" in worker.text, LIMIT)
             scene.attempt()
             scene.scrape_once(
-                lambda found: found[COMPLETED] == found.get(UP) == 1 and found[STARTING] == 0,
+                lambda scrape: scrape[COMPLETED] == scrape.get(UP) == 1 and scrape[STARTING] == 0,
             )
             yield scene
 
@@ -131,14 +131,14 @@ def nothing(scene: Scene) -> Iterator[Samples]:
 @contextmanager
 def endless_loop(scene: Scene) -> Iterator[Samples]:
     workflow = scene.attempt("loop")
-    yield scene.scrape_once(lambda found: found[OLDEST] > 2)
+    yield scene.scrape_once(lambda scrape: scrape[OLDEST] > 2)
     scene.services.conductor.terminate_workflow(workflow, "the test ends")
 
 
 @contextmanager
 def conductor_outage(scene: Scene) -> Iterator[Samples]:
     scene.services.refused = CONDUCTOR
-    yield scene.scrape_once(lambda found: found["perago_conductor_up", ()] == 0)
+    yield scene.scrape_once(lambda scrape: scrape["perago_conductor_up", ()] == 0)
     scene.services.refused = NOTHING
 
 
@@ -149,9 +149,9 @@ def lakefs_outage(scene: Scene) -> Iterator[Samples]:
     scene.attempt()
     repeats = ("perago_call_repeats_total", (("service", "lakeFS"),))
     # The attempt has not ended, and its repeated calls are counted already.
-    yield scene.scrape_once(lambda found: found[UP] == 0 and found[WAITING] == 1 < found[repeats])
+    yield scene.scrape_once(lambda scrape: scrape[UP] == 0 and scrape[WAITING] == 1 < scrape[repeats])
     scene.services.refused = NOTHING
-    after = scene.scrape_once(lambda found: found[UP] == 1 and found[COMPLETED] == completed + 1)
+    after = scene.scrape_once(lambda scrape: scrape[UP] == 1 and scrape[COMPLETED] == completed + 1)
     assert after[WAITING] == 0
 
 
@@ -160,7 +160,7 @@ def lakefs_without_objects(scene: Scene) -> Iterator[Samples]:
     """Only some calls fail, and the health check does not."""
     scene.services.refused = f"{LAKEFS}repositories/"
     scene.attempt()
-    yield scene.scrape_once(lambda found: found[WAITING] == 1)
+    yield scene.scrape_once(lambda scrape: scrape[WAITING] == 1)
     scene.services.refused = NOTHING
 
 
@@ -169,10 +169,10 @@ def rejected_credentials(scene: Scene) -> Iterator[Samples]:
     """The health check needs no credentials."""
     scene.services.refused, scene.services.status = WITH_CREDENTIALS, 401
     scene.attempt()
-    found = scene.scrape_once(lambda found: found[WAITING] == 1)
+    scrape = scene.scrape_once(lambda scrape: scrape[WAITING] == 1)
     status, body = get(f"{scene.url}/readyz")
     assert (status, b"lakeFS does not accept the credentials" in body) == (503, True)
-    yield found
+    yield scrape
     scene.services.refused, scene.services.status = NOTHING, 503
 
 
@@ -181,7 +181,7 @@ def full_disk(scene: Scene) -> Iterator[Samples]:
     with (scene.disk / "other").open("wb") as file:
         free = os.statvfs(scene.disk)
         file.write(bytes(free.f_bavail * free.f_frsize - 2**20))
-    yield scene.scrape_once(lambda found: found[PAUSED] == 1 and found[FREE] < 2**26)
+    yield scene.scrape_once(lambda scrape: scrape[PAUSED] == 1 and scrape[FREE] < 2**26)
     (scene.disk / "other").unlink()
 
 
@@ -191,7 +191,7 @@ def failing_function(scene: Scene) -> Iterator[Samples]:
     before = scene.scrape()[failed]
     for _ in range(5):
         scene.attempt("fail")
-    yield scene.scrape_once(lambda found: found[failed] == before + 5 and found[OLDEST] == 0)
+    yield scene.scrape_once(lambda scrape: scrape[failed] == before + 5 and scrape[OLDEST] == 0)
 
 
 BREAKAGES = (
@@ -212,8 +212,8 @@ def test_breakage_shows_in_the_metrics_as_recorded(
 ) -> None:
     file = SCRAPES / f"{broken.__name__}.prom"
     scene.calm()
-    with broken(scene) as found:
+    with broken(scene) as scrape:
         if "WRITE_SCRAPES" in os.environ:
-            file.write_text(found.text, encoding="utf-8")
+            file.write_text(scrape.text, encoding="utf-8")
         recorded = samples_of(file.read_text(encoding="utf-8"))
-        assert set(recorded) == set(found), "run this test with WRITE_SCRAPES=1"
+        assert set(recorded) == set(scrape), "run this test with WRITE_SCRAPES=1"

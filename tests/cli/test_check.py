@@ -37,8 +37,8 @@ def test_a_valid_module_is_summed_up_in_one_line(project: Project) -> None:
         NO_SERVERS.rstrip(),
     ]
     assert not Path(project.environment["HOME"]).exists(), "the roots are tried without being created"
-    found = json.loads(project.run("check", "--json", "plain").out)
-    assert (found["ok"], found["configuration"]) == (True, {"ok": True, "errors": [], "warnings": []})
+    report = json.loads(project.run("check", "--json", "plain").out)
+    assert (report["ok"], report["configuration"]) == (True, {"ok": True, "errors": [], "warnings": []})
 
 
 BROKEN = {
@@ -68,11 +68,11 @@ def test_modules_that_cannot_be_used_are_explained(project: Project) -> None:
     assert "Traceback" not in ran.err
     reported = ran.err.removeprefix("error: ").split("\nerror: ")
     assert len(reported) == len(BROKEN)
-    for found, (name, (_, message)) in zip(reported, BROKEN.items(), strict=True):
-        assert message.format(name) in found
-        assert "\n  fix: " in found
+    for text, (name, (_, message)) in zip(reported, BROKEN.items(), strict=True):
+        assert message.format(name) in text
+        assert "\n  fix: " in text
     document = json.loads(project.run("check", "--json", *BROKEN).out)
-    codes = {each["module"]: each["errors"][0]["code"] for each in document["modules"]}
+    codes = {module["module"]: module["errors"][0]["code"] for module in document["modules"]}
     assert (codes["os_exit"], codes["aborted"], codes["no_task"]) == ("import-exit", "import-crash", "invalid-module")
 
 
@@ -208,8 +208,8 @@ def test_a_declared_example_that_does_not_fit_is_an_error(project: Project) -> N
     assert ran.code == 3
     assert "features.py:11: task 'features.build': the params of 'minimal' are not valid" in ran.err
     assert "/params/rows: Field required" in ran.err
-    found = json.loads(project.run("check", "--json", "features").out)
-    assert found["modules"][0]["errors"][0]["code"] == "invalid-example"
+    report = json.loads(project.run("check", "--json", "features").out)
+    assert report["modules"][0]["errors"][0]["code"] == "invalid-example"
     assert project.run("extract", "features").code == 0
 
 
@@ -224,8 +224,8 @@ def test_a_library_that_a_guardrail_needs_is_reported_before_anything_runs(proje
             "task features.build cannot run: require_table reads tables with pyarrow, which is not installed",
             "fix: pip install 'pyarrow>=19'",
         )
-    found = json.loads(project.run("check", "--json", "features").out)
-    assert found["modules"][0]["errors"][0]["code"] == "missing-library"
+    report = json.loads(project.run("check", "--json", "features").out)
+    assert report["modules"][0]["errors"][0]["code"] == "missing-library"
     assert project.run("extract", "features").code == 0
 
 
@@ -357,10 +357,10 @@ def test_json_has_a_documented_shape(project: Project) -> None:
     project.module("bad", "x / 0\n")
     project.task("twice", "tail", PLAIN)
     (project.directory / ".env").write_text("PERAGO_LOG_RETENTION=30\n")
-    code, found = document(project, "loud", "bad", "twice")
+    code, report = document(project, "loud", "bad", "twice")
     assert code == 3
-    assert found["ok"] is False
-    loud, bad, twice = found["modules"]
+    assert report["ok"] is False
+    loud, bad, twice = report["modules"]
     task = {"task": "tail", "environment": [], "workflows": []}
     assert loud == {"module": "loud", "ok": True, **task, "output": "hello\n", "advice": [], "errors": []}
     assert (bad["ok"], bad["task"]) == (False, None)
@@ -368,7 +368,7 @@ def test_json_has_a_documented_shape(project: Project) -> None:
     assert set(error) == {"code", "message", "where", "fix"}
     assert (error["code"], error["where"]) == ("invalid-module", "bad.py:1")
     assert twice["errors"][0]["code"] == "duplicate-task"
-    assert found["configuration"]["errors"] == [
+    assert report["configuration"]["errors"] == [
         {
             "code": "invalid-configuration",
             "message": "not a number of days",

@@ -152,19 +152,19 @@ def test_the_entry_point_costs_nothing_to_import() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "found"),
+    ("typed", "names"),
     [
         ("perago check ta", ["tasks"]),
         ("perago run tasks.", ["tasks.deep", "tasks.features"]),
         ("perago start tasks.deep.", ["tasks.deep.clean"]),
     ],
 )
-def test_the_names_of_modules_are_completed(project: Project, words: str, found: list[str]) -> None:
+def test_the_names_of_modules_are_completed(project: Project, typed: str, names: list[str]) -> None:
     project.task("tasks.features", "features.build")
     project.task("tasks.deep.clean", "clean")
     project.module("tasks.__init__", "raise SystemExit('completion imports nothing')")
-    ran = project.run(_PERAGO_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD="2")
-    assert ran.out.split() == found
+    ran = project.run(_PERAGO_COMPLETE="complete_bash", COMP_WORDS=typed, COMP_CWORD="2")
+    assert ran.out.split() == names
 
 
 def test_a_disconnected_reader_causes_no_noise(project: Project) -> None:

@@ -38,9 +38,9 @@ def console(project: Project, *arguments: str, **variables: str) -> Iterator[tup
         try:
             assert process.stdout is not None
             said = "".join(process.stdout.readline().decode() for _ in range(3))
-            found = re.search(r"perago console is ready, Ctrl-C ends it\n\n  page  (\S+)\n", said)
-            assert found is not None, said
-            yield process, found[1]
+            match = re.search(r"perago console is ready, Ctrl-C ends it\n\n  page  (\S+)\n", said)
+            assert match is not None, said
+            yield process, match[1]
         finally:
             process.kill()
 

@@ -86,7 +86,10 @@ def test_several_modules_and_a_register_list_are_a_list(project: Project) -> Non
         definition = json.loads(project.run("extract", module).out)
         assert json.loads(project.run("extract", module, "--register-list").out) == [definition]
     for modules in (["tasks"], ["tasks.a", "tasks.b"]):
-        assert [one["name"] for one in json.loads(project.run("extract", *modules).out)] == ["first", "second"]
+        assert [definition["name"] for definition in json.loads(project.run("extract", *modules).out)] == [
+            "first",
+            "second",
+        ]
 
 
 def test_output_of_the_module_is_not_mixed_in(project: Project) -> None:

@@ -116,10 +116,10 @@ def test_the_line_survives_a_shell_for_any_parameters() -> None:
     line = curl_line(
         "http://127.0.0.1:1/api", replace(TASK, declared=[{"id": "x", "params": nasty, "tree": {}}]), "abc", {}
     )
-    words = shlex.split(line)
+    arguments = shlex.split(line)
     assert "\n" not in line
-    assert json.loads(words[words.index("-d") + 1])["params"] == nasty
-    assert words[-1] == "http://127.0.0.1:1/api/workflow/dev.features.build"
+    assert json.loads(arguments[arguments.index("-d") + 1])["params"] == nasty
+    assert arguments[-1] == "http://127.0.0.1:1/api/workflow/dev.features.build"
 
 
 @pytest.mark.parametrize(("variable", "bypasses"), [("http_proxy", True), ("ALL_PROXY", True), ("HTTP_PROXY", False)])

@@ -27,7 +27,7 @@ def findings(ran: Ran, level: str = "problem") -> dict[str, dict[str, Any]]:
     """By their areas."""
     document = json.loads(ran.out)
     assert document["ok"] is (ran.code == 0)
-    return {found["area"]: found for found in document["findings"] if found["level"] == level}
+    return {finding["area"]: finding for finding in document["findings"] if finding["level"] == level}
 
 
 def test_all_is_well(project: Project, embedded: EmbeddedServices) -> None:
@@ -72,18 +72,18 @@ def test_the_advice_is_to_wait_only_for_a_server_that_limits_requests(
     project: Project, embedded: EmbeddedServices, status: int, advice: str
 ) -> None:
     with ScriptedServer(lambda _: reply_json({"message": "node 404 is busy"}, status=status)) as busy:
-        found = findings(doctor(project, embedded, "--json", CONDUCTOR_SERVER_URL=busy.url))
-    assert found["Conductor"]["advice"].startswith(advice)
+        by_area = findings(doctor(project, embedded, "--json", CONDUCTOR_SERVER_URL=busy.url))
+    assert by_area["Conductor"]["advice"].startswith(advice)
 
 
 def test_the_advice_for_tls_fits_the_reason(project: Project, embedded: EmbeddedServices, certificate: Path) -> None:
     no_tls = embedded.environment()["CONDUCTOR_SERVER_URL"].replace("http:", "https:")
     with ScriptedServer(lambda _: reply_json({}), tls=tls_context(certificate)) as untrusted:
         variables = {"CONDUCTOR_SERVER_URL": no_tls, "LAKECTL_SERVER_ENDPOINT_URL": untrusted.url}
-        found = findings(doctor(project, embedded, "--json", **variables))
-    assert "does not speak TLS at this address; does it need http://" in found["Conductor"]["what"]
-    assert "certificate is not trusted: self-signed" in found["lakeFS"]["what"]
-    assert "REQUESTS_CA_BUNDLE" in found["lakeFS"]["advice"]
+        by_area = findings(doctor(project, embedded, "--json", **variables))
+    assert "does not speak TLS at this address; does it need http://" in by_area["Conductor"]["what"]
+    assert "certificate is not trusted: self-signed" in by_area["lakeFS"]["what"]
+    assert "REQUESTS_CA_BUNDLE" in by_area["lakeFS"]["advice"]
 
 
 def test_a_taskdef_that_drifted_and_a_queue_without_a_worker(project: Project, embedded: EmbeddedServices) -> None:
@@ -96,11 +96,11 @@ def test_a_taskdef_that_drifted_and_a_queue_without_a_worker(project: Project, e
     embedded.conductor.register_task_definitions([{**registered, "retryCount": 9}])
     started_attempt(embedded.conductor, "plain.work")
     ran = doctor(project, embedded, "plain", "--json")
-    found = findings(ran)
-    assert (ran.code, sorted(found)) == (1, ["plain.work", "queues"])
-    assert "/retryCount: 9 -> 3" in found["plain.work"]["what"]
-    assert "no worker has ever asked for it" in found["queues"]["what"]
-    assert found["queues"]["advice"] == "perago start plain"
+    by_area = findings(ran)
+    assert (ran.code, sorted(by_area)) == (1, ["plain.work", "queues"])
+    assert "/retryCount: 9 -> 3" in by_area["plain.work"]["what"]
+    assert "no worker has ever asked for it" in by_area["queues"]["what"]
+    assert by_area["queues"]["advice"] == "perago start plain"
 
 
 def test_a_fork_whose_join_does_not_wait_for_retries(project: Project, embedded: EmbeddedServices) -> None:
@@ -125,10 +125,10 @@ def test_a_broken_module_and_a_wrong_configuration_are_reported_together(
 ) -> None:
     project.module("broken", "import nothing_of_this_name")
     ran = doctor(project, embedded, "broken", "--json", PERAGO_LOG_RETENTION="soon")
-    found = findings(ran)
-    assert (ran.code, sorted(found)) == (3, ["broken", "configuration"])
-    assert "nothing_of_this_name" in found["broken"]["what"]
-    assert "PERAGO_LOG_RETENTION (environment)" in found["configuration"]["what"]
+    by_area = findings(ran)
+    assert (ran.code, sorted(by_area)) == (3, ["broken", "configuration"])
+    assert "nothing_of_this_name" in by_area["broken"]["what"]
+    assert "PERAGO_LOG_RETENTION (environment)" in by_area["configuration"]["what"]
     ran = doctor(project, embedded, "--json", PERAGO_WORKSPACE_ROOT="broken.py/root")
     assert (ran.code, "is not a directory" in findings(ran)["configuration"]["what"]) == (4, True)
 
@@ -166,13 +166,13 @@ def test_every_variable_has_its_value_and_source_and_no_secret_is_shown(project:
         "config", "--json", CONDUCTOR_SERVER_URL="http://127.0.0.1:1/api", CONDUCTOR_AUTH_KEY=f"key-{SECRET}"
     ).ends(0)
     assert SECRET not in ran.out + ran.err
-    found = {one["name"]: (one["value"], one["source"]) for one in json.loads(ran.out)}
-    assert tuple(found) == VARIABLES
-    assert found["PERAGO_LOG_RETENTION"] == ("7d", ".env:2")
-    assert found["CONDUCTOR_SERVER_URL"] == ("http://127.0.0.1:1/api", "environment")
-    assert found["CONDUCTOR_AUTH_SECRET"] == (None, ".env:3")
-    assert found["PERAGO_TRANSFER_THREADS"] == ("16", "default")
-    assert found["LAKECTL_SERVER_ENDPOINT_URL"] == ("not set", "")
+    settings = {setting["name"]: (setting["value"], setting["source"]) for setting in json.loads(ran.out)}
+    assert tuple(settings) == VARIABLES
+    assert settings["PERAGO_LOG_RETENTION"] == ("7d", ".env:2")
+    assert settings["CONDUCTOR_SERVER_URL"] == ("http://127.0.0.1:1/api", "environment")
+    assert settings["CONDUCTOR_AUTH_SECRET"] == (None, ".env:3")
+    assert settings["PERAGO_TRANSFER_THREADS"] == ("16", "default")
+    assert settings["LAKECTL_SERVER_ENDPOINT_URL"] == ("not set", "")
 
 
 def test_the_lines_are_for_reading(project: Project) -> None:

@@ -104,9 +104,9 @@ def test_the_demo_shows_commits_changes_and_results_within_15_seconds_of_computi
     assert {f"islands/{name}.json" for name in ISLANDS} | {"summary.csv"} <= made
 
     _, _, shown = ran.out.partition("commits of branch main, oldest first\n")
-    line = [COMMIT.fullmatch(each) for each in shown.partition("\n\n")[0].splitlines()]
+    line = [COMMIT.fullmatch(text) for text in shown.partition("\n\n")[0].splitlines()]
     assert all(line), shown
-    start, clean, *islands, summary = [each.groupdict() for each in line if each]
+    start, clean, *islands, summary = [match.groupdict() for match in line if match]
     assert (start["words"], clean["name"], summary["name"]) == ("The penguins as recorded", "clean", "summary")
     assert clean["read"] == start["id"]
     assert {island["name"] for island in islands} == {f"measure_{name}" for name in ISLANDS}

@@ -96,9 +96,9 @@ def test_everything_that_is_dead_and_old_goes_line_by_line(project: Project, sha
     assert file.stat().st_mode & 0o777 == 0o600
     file.write_text(re.sub(r"\d+\.\d+(?=\])", str(time.time() - 2 * DAY), file.read_text()))
     again = project.run("gc", "my-data", "--json", **variables)
-    (found,) = json.loads(again.out)["leftovers"]
-    assert (found["kind"], found["repository"], found["branch"]) == ("branch", "my-data", EMPTY)
-    assert (found["fate"], branches(shared_embedded, "my-data")) == ("removed", [])
+    (leftover,) = json.loads(again.out)["leftovers"]
+    assert (leftover["kind"], leftover["repository"], leftover["branch"]) == ("branch", "my-data", EMPTY)
+    assert (leftover["fate"], branches(shared_embedded, "my-data")) == ("removed", [])
 
 
 def test_workers_run_it_for_the_repositories_that_they_work_in(
@@ -133,7 +133,7 @@ def test_the_age_limit_decides(project: Project, shared_embedded: EmbeddedServic
     spared = project.run("gc", "--older-than", "7d", "--json").ends(0)
     document = json.loads(spared.out)
     assert (document["older_than_seconds"], document["dry_run"]) == (7 * DAY, False)
-    assert [(found["path"], found["fate"]) for found in document["leftovers"]] == [(str(directory), "kept")]
+    assert [(leftover["path"], leftover["fate"]) for leftover in document["leftovers"]] == [(str(directory), "kept")]
     done = project.run("gc", "--older-than", "12h").ends(0, "perago gc my-data")
     assert done.out.splitlines()[-1] == "removed 1 attempt directory (3.0 MiB) and 0 branches; 0 kept"
     assert not directory.exists()
@@ -241,9 +241,9 @@ def test_damaged_entries_are_named_and_deleted(project: Project, root: Path) -> 
 
     put(cache, CONTENT)
     flip_a_bit(only_entry(cache))
-    found = json.loads(project.run("cache", "--verify", "--json").ends(1).out)
-    assert found["verified"] == {"sound": 0, "damaged": [entry.name]}
-    assert found["entries"] == 0
+    document = json.loads(project.run("cache", "--verify", "--json").ends(1).out)
+    assert document["verified"] == {"sound": 0, "damaged": [entry.name]}
+    assert document["entries"] == 0
 
 
 def test_a_root_that_no_worker_has_made_has_an_empty_one_and_a_file_is_none(project: Project) -> None:
@@ -272,10 +272,10 @@ def test_workers_get_the_cache_that_is_configured(
     if text is not None:
         monkeypatch.setenv("PERAGO_CACHE_MAX_BYTES", text)
 
-    found = cache_of(load_settings())
-    assert (found.root, found.server) == (root, "http://lakefs")
+    cache = cache_of(load_settings())
+    assert (cache.root, cache.server) == (root, "http://lakefs")
     tenth = free_space(root).size // 10
-    assert found.max_bytes == (pytest.approx(tenth, rel=0.1) if limit is None else limit)
+    assert cache.max_bytes == (pytest.approx(tenth, rel=0.1) if limit is None else limit)
 
 
 # -------------------------------------------------------------------------------------- `perago fence`

@@ -40,10 +40,10 @@ def test_a_page_names_the_topics_that_it_leads_to() -> None:
 
 
 def test_every_page_for_users_is_a_topic_and_is_in_the_index() -> None:
-    found = {
+    pages = {
         path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md") if "dev" not in path.relative_to(DOCS).parts
     }
-    assert found - {"index.md", "api.md"} == set(PAGES)
+    assert pages - {"index.md", "api.md"} == set(PAGES)
     for group, listed in TOPICS.items():
         rows = [(f"[{title(path)}]({path})", summary) for path, summary in listed.values()]
         assert_table("index.md", group, ("Page", "About"), rows)

@@ -82,11 +82,11 @@ def test_a_function_under_run_and_its_processes_have_no_keys(project: Project) -
 
 
 def test_a_function_gets_the_variables_that_its_task_asks_for(project: Project) -> None:
-    wanted = ["LAKECTL_CREDENTIALS_*", "CONDUCTOR_SERVER_URL", "OTEL_*_TRACES_*"]
-    write(project, f", environment={wanted}")
-    line = f"ok  plain: task plain.looks, no workspace, environment {' '.join(wanted)}"
+    environment = ["LAKECTL_CREDENTIALS_*", "CONDUCTOR_SERVER_URL", "OTEL_*_TRACES_*"]
+    write(project, f", environment={environment}")
+    line = f"ok  plain: task plain.looks, no workspace, environment {' '.join(environment)}"
     assert project.run("check", "plain").out.splitlines()[0] == line
-    assert json.loads(project.run("check", "--json", "plain").out)["modules"][0]["environment"] == wanted
+    assert json.loads(project.run("check", "--json", "plain").out)["modules"][0]["environment"] == environment
     ran = project.run("run", "plain", **VARIABLES).ends(0)
     asked = [
         "CONDUCTOR_SERVER_URL",
@@ -94,8 +94,8 @@ def test_a_function_gets_the_variables_that_its_task_asks_for(project: Project) 
         "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY",
         "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
     ]
-    seen = json.loads(ran.out)
-    assert seen == {"at_import": [], "seen": {**NOTHING, "environ": asked, "child": asked}}
+    variables = json.loads(ran.out)
+    assert variables == {"at_import": [], "seen": {**NOTHING, "environ": asked, "child": asked}}
 
 
 def test_a_variable_of_the_dotenv_file_stays_there(project: Project) -> None:
@@ -212,18 +212,18 @@ class GuardedServices(EmbeddedServices):
             token = Request(scope).headers.get("x-authorization", "")
             if path.startswith(f"/{self.keys.token}/api/") and token not in self.valid:
                 self.refused += 1
-                words = {"error": self.expired_code, "message": f"Token {token} cannot be used", "status": 401}
-                return await JSONResponse(words, self.expired_status)(scope, receive, send)
+                body = {"error": self.expired_code, "message": f"Token {token} cannot be used", "status": 401}
+                return await JSONResponse(body, self.expired_status)(scope, receive, send)
             return await app(scope, receive, send)
 
         return guarded
 
-    def _token(self, given: dict[str, str]) -> Response:
-        is_known = given == {"keyId": TOKEN_KEY, "keySecret": TOKEN_SECRET} and self.key_is_known
+    def _token(self, credentials: dict[str, str]) -> Response:
+        is_known = credentials == {"keyId": TOKEN_KEY, "keySecret": TOKEN_SECRET} and self.key_is_known
         status = self.token_status if self.token_status != 200 or is_known else 401
         if status != 200:
             self.refused += 1
-            return JSONResponse({"message": f"no token for {given['keySecret']}", "status": status}, status)
+            return JSONResponse({"message": f"no token for {credentials['keySecret']}", "status": status}, status)
         token = f"token-number-{len(self.issued)}"
         self.issued.append(token)
         self.valid.add(token)
@@ -298,5 +298,5 @@ def test_a_wrong_key_is_named_at_the_start(project: Project, guarded: GuardedSer
     ran = project.run("start", "tokens", **{**guarded.environment(), "CONDUCTOR_AUTH_SECRET": "another-secret"})
     assert (ran.code, "CONDUCTOR_AUTH_KEY" in ran.err) == (5, True)
     assert "another-secret" not in ran.out + ran.err
-    found = json.loads(project.run("doctor", "--json", **guarded.environment()).out)
-    assert [one for one in found["findings"] if one["level"] == "problem"] == []
+    document = json.loads(project.run("doctor", "--json", **guarded.environment()).out)
+    assert [finding for finding in document["findings"] if finding["level"] == "problem"] == []

@@ -81,21 +81,21 @@ Printed = Callable[[Mapping[str, str]], str]
 def parsed(kind: Any, value: Any) -> Any:
     """JSON as a type of the client, which validates it. An unknown or missing field is an error."""
     if typing.get_origin(kind) is list:
-        return [parsed(typing.get_args(kind)[0], each) for each in value]
-    options = [each for each in typing.get_args(kind) if each is not type(None)]
+        return [parsed(typing.get_args(kind)[0], member) for member in value]
+    options = [option for option in typing.get_args(kind) if option is not type(None)]
     if options and typing.get_origin(kind) is not dict:
         return parsed(options[0], value)
     if not attr.has(kind):
         return value
     hints = typing.get_type_hints(kind)
     fields = {}
-    for name, found in value.items():
+    for name, facets in value.items():
         if name in ("_producer", "_schemaURL", "schemaURL"):
-            assert found
+            assert facets
         elif name.lower().endswith("facets"):
-            fields[name] = {key: parsed(FACETS[key], facet) for key, facet in found.items()}
+            fields[name] = {key: parsed(FACETS[key], facet) for key, facet in facets.items()}
         else:
-            fields[name] = parsed(hints[name], found)
+            fields[name] = parsed(hints[name], facets)
     return kind(**fields)
 
 
@@ -147,22 +147,22 @@ def test_attempts_are_runs_with_their_workflow_datasets_verdicts_statistics_and_
     assert "note: sending lineage with OpenLineage" in worker.text
     assert "warning: OpenLineage" not in worker.text
     _, failed, _, refused, start, complete = site.sent()
-    assert [each.eventType for each in (start, complete)] == ["START", "COMPLETE"]
+    assert [event.eventType for event in (start, complete)] == ["START", "COMPLETE"]
     assert start.run.runId == complete.run.runId
     assert (complete.job.namespace, complete.job.name) == ("perago", "nightly.step")
     parent = complete.run.facets["parent"]
     assert (parent.run.runId, parent.job.name) == (workflow["workflowId"], "nightly")
     tags = {tag.key: tag.value for tag in complete.run.facets["tags"].tags}
     assert tags["task_id"] == workflow["tasks"][0]["taskId"]
-    (given,), (made,) = complete.inputs, complete.outputs
-    assert (given.namespace, given.name) == (made.namespace, made.name) == ("lakefs://data", "main/audio")
-    assert given.facets["version"].datasetVersion == workflow["tasks"][0]["inputData"]["workspace"]["ref"]
-    assert start.inputs[0].facets == given.facets
+    (read,), (made,) = complete.inputs, complete.outputs
+    assert (read.namespace, read.name) == (made.namespace, made.name) == ("lakefs://data", "main/audio")
+    assert read.facets["version"].datasetVersion == workflow["tasks"][0]["inputData"]["workspace"]["ref"]
+    assert start.inputs[0].facets == read.facets
     task = workflow["tasks"][0]["outputData"]
     assert made.facets["version"].datasetVersion == task["workspace"]["ref"]
     statistics = made.outputFacets["outputStatistics"]
     assert (statistics.fileCount, statistics.size) == (1, 5)
-    (pre,) = given.inputFacets["dataQualityAssertions"].assertions
+    (pre,) = read.inputFacets["dataQualityAssertions"].assertions
     (post,) = made.outputFacets["dataQualityAssertions"].assertions
     assert (pre.assertion, pre.success, post.assertion, post.success) == (
         "require_file('a')",
@@ -265,19 +265,19 @@ WRONG: list[tuple[dict[str, str], str]] = [
 
 
 @pytest.mark.parametrize(
-    ("variables", "words"), [*WRONG, ({"OPENLINEAGE_URL": f"nothing://me:{KEY}@host"}, "OpenLineage")]
+    ("variables", "warning"), [*WRONG, ({"OPENLINEAGE_URL": f"nothing://me:{KEY}@host"}, "OpenLineage")]
 )
 def test_a_wrong_setting_is_warned_about_without_secrets(
-    printed: Printed, variables: dict[str, str], words: str
+    printed: Printed, variables: dict[str, str], warning: str
 ) -> None:
     text = printed(variables)
     assert "warning: OpenLineage" in text or "URL" in str(variables)
-    assert words in text
+    assert warning in text
     assert KEY not in text
 
 
 @pytest.mark.parametrize(
-    ("variables", "wanted"),
+    ("variables", "is_sent"),
     [
         ({}, False),
         ({"OPENLINEAGE_URL": "http://x"}, True),
@@ -288,11 +288,11 @@ def test_a_wrong_setting_is_warned_about_without_secrets(
     ],
 )
 def test_the_usual_variables_say_whether_lineage_is_sent(
-    variables: dict[str, str], wanted: bool, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    variables: dict[str, str], is_sent: bool, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert wants_lineage(variables) is wanted
+    assert wants_lineage(variables) is is_sent
     (tmp_path / "openlineage.yml").touch()
     assert wants_lineage(variables) is (variables.get("OPENLINEAGE_DISABLED") is None)
 

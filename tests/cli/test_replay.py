@@ -143,14 +143,14 @@ def test_the_last_attempts_are_run_again_several_at_a_time(site: Site) -> None:
     options = ("backtest", "features", "--since", "1d", "--resume", "backtest.json", "--json")
     report = json.loads(site.perago(*options).out)
     assert (report["same"], report["different"], report["good"]) == (2, 2, False)
-    assert [one["task_id"] for one in report["attempts"]] == site.task_ids[::-1]
+    assert [attempt["task_id"] for attempt in report["attempts"]] == site.task_ids[::-1]
     assert report["by_file"] == [{"path": "scaled.csv", "column": "scaled", "attempts": 2}]
     state = site.project.directory / "backtest.json"
     forged = json.loads(state.read_text())
-    forged["verdicts"] = [{**one, "summary": ["known already"]} for one in forged["verdicts"]]
+    forged["verdicts"] = [{**verdict, "summary": ["known already"]} for verdict in forged["verdicts"]]
     state.write_text(json.dumps(forged))
     known = json.loads(site.perago(*options, "--branch", "dev/main").out)
-    assert {line for one in known["attempts"] for line in one["summary"]} == {"known already"}
+    assert {line for attempt in known["attempts"] for line in attempt["summary"]} == {"known already"}
     none = site.perago("backtest", "features", "--workflow", "nightly")
     assert (none.code, "no completed attempt of features.build was found" in none.err) == (1, True)
 

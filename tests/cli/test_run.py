@@ -94,14 +94,14 @@ def test_an_attempt_is_shown_and_its_result_and_tree_come_out(project: Project, 
     ]
     assert any(line.startswith("completed in ") for line in lines)
     out = project.directory / "out"
-    found = {path.relative_to(out).as_posix(): path.read_text() for path in out.rglob("*") if path.is_file()}
-    assert found == {"features/a.csv": "X,Y\n", "features/b.csv": "Z\n", "raw/a.csv": "x,y\n"}
+    written = {path.relative_to(out).as_posix(): path.read_text() for path in out.rglob("*") if path.is_file()}
+    assert written == {"features/a.csv": "X,Y\n", "features/b.csv": "Z\n", "raw/a.csv": "x,y\n"}
     assert sorted(path.name for path in (project.directory / "sample" / "raw").iterdir()) == ["a.csv", "b.csv"]
     assert "\x1b" not in ran.err
 
 
 @pytest.mark.parametrize(
-    ("do", "words"),
+    ("do", "message"),
     [
         ("raise", "failed: ValueError: bad column"),
         ("final", "failed for good (a retry could not succeed): never"),
@@ -114,10 +114,10 @@ def test_an_attempt_is_shown_and_its_result_and_tree_come_out(project: Project, 
         ("exit", "failed: the slot's process ended with exit status 3 while it ran the attempt"),
     ],
 )
-def test_a_failure_is_reported_and_nothing_is_written(project: Project, do: str, words: str) -> None:
+def test_a_failure_is_reported_and_nothing_is_written(project: Project, do: str, message: str) -> None:
     write(project)
     ran = project.run("run", "features", "-p", json.dumps({"do": do}), "-w", "sample", "-o", "out").ends(1, out="")
-    assert words in ran.err.splitlines()
+    assert message in ran.err.splitlines()
     assert "note: nothing was published, so perago did not write out" in ran.err
     assert ('features.py", line' in ran.err) is (do == "raise")
     assert "perago/driver" not in ran.err
@@ -162,9 +162,9 @@ def test_a_defect_of_a_guardrail_is_distinguished_from_a_violation(project: Proj
     ran = project.run("run", "features", "-w", "sample", "--json").ends(
         1, "  | judging\n", "  defect pre guardrail judged: returned an object of type int (features.py:"
     )
-    found = json.loads(ran.out)
-    assert found["status"] == "FAILED"
-    assert [(each["satisfied"], each["defect"]) for each in found["guardrails"]] == [(False, True)]
+    outcome = json.loads(ran.out)
+    assert outcome["status"] == "FAILED"
+    assert [(guardrail["satisfied"], guardrail["defect"]) for guardrail in outcome["guardrails"]] == [(False, True)]
 
 
 def test_params_that_the_model_ignores_are_named(project: Project) -> None:
@@ -206,17 +206,17 @@ def test_a_signal_stops_the_function_and_leaves_nothing_behind(project: Project,
     write(project)
     process = project.start("run", "features", "-w", "sample", "-p", '{"do": "sleep"}', stderr=subprocess.PIPE)
     assert process.stderr is not None
-    seen = b""
-    while b"asleep" not in seen:
+    output = b""
+    while b"asleep" not in output:
         line = process.stderr.readline()
-        assert line, seen
-        seen += line
-    assert b"  | progress 1 of 3\n" in seen
+        assert line, output
+        output += line
+    assert b"  | progress 1 of 3\n" in output
     process.send_signal(number)
     _, err = process.communicate(timeout=30)
 
     assert process.returncode == code, err
-    assert b"second signal" not in seen + err
+    assert b"second signal" not in output + err
     assert b"lost: interrupted" not in err
     assert (err.decode().splitlines()[-1] == "error: interrupted") is (code == 130)
     workspaces = Path(project.environment["HOME"]) / ".cache" / "perago" / "workspaces"

@@ -169,7 +169,7 @@ def output(ref: str) -> dict[str, object]:
 
 
 @pytest.mark.parametrize(
-    ("given", "chosen"),
+    ("ref", "chosen"),
     [
         (LINE[1], LINE[1]),
         (json.dumps([LINE[2], None, LINE[1]]), LINE[1]),
@@ -179,10 +179,10 @@ def output(ref: str) -> dict[str, object]:
     ids=["a commit", "a list", "the output of a join", "a file"],
 )
 def test_the_payload_names_the_commit_that_continues_those_that_are_given(
-    project: Project, services: Services, given: str, chosen: str
+    project: Project, services: Services, ref: str, chosen: str
 ) -> None:
     (project.directory / "joined.json").write_text(json.dumps([LINE[2], LINE[1]]))
-    ran = project.run("input", "my-data", "main", "--ref", given, **services.variables)
+    ran = project.run("input", "my-data", "main", "--ref", ref, **services.variables)
     assert (ran.code, ran.err) == (0, "")
     assert json.loads(ran.out)["workspace"]["ref"] == chosen
 

@@ -74,8 +74,8 @@ class Story:
     def document(self, project: Project, *arguments: str, **variables: str) -> dict[str, Any]:
         ran = self.show(project, *arguments, "--json", **variables)
         assert (ran.code, ran.err) == (0, "")
-        found: dict[str, Any] = json.loads(ran.out)
-        return found
+        facts: dict[str, Any] = json.loads(ran.out)
+        return facts
 
 
 def test_an_attempt_has_its_workflow_its_commit_and_its_files(
@@ -86,19 +86,19 @@ def test_an_attempt_has_its_workflow_its_commit_and_its_files(
     story.end("COMPLETED", outputData={"workspace": {"ref": commit}, "result": {}})
     story.conductor.add_log(story.task_id, "a line\nanother")
 
-    found = story.document(project, story.task_id)
-    assert (found["task"]["status"], found["task"]["worker_id"]) == ("COMPLETED", "w0001")
-    assert (found["workflow"]["status"], len(found["attempts"])) == ("COMPLETED", 1)
-    assert (found["commit"]["commit"], found["fence"], found["undone"]["commit"]) == (commit, "absent", None)
-    assert found["files"]["counts"] == {"added": 1, "changed": 1, "removed": 0}
-    assert {"kind": "added", "path": "features/a.csv", "size": 2} in found["files"]["files"]
-    assert found["conductor_log"] == ["a line", "another"]
-    assert found["problems"] == []
+    facts = story.document(project, story.task_id)
+    assert (facts["task"]["status"], facts["task"]["worker_id"]) == ("COMPLETED", "w0001")
+    assert (facts["workflow"]["status"], len(facts["attempts"])) == ("COMPLETED", 1)
+    assert (facts["commit"]["commit"], facts["fence"], facts["undone"]["commit"]) == (commit, "absent", None)
+    assert facts["files"]["counts"] == {"added": 1, "changed": 1, "removed": 0}
+    assert {"kind": "added", "path": "features/a.csv", "size": 2} in facts["files"]["files"]
+    assert facts["conductor_log"] == ["a line", "another"]
+    assert facts["problems"] == []
 
     by_commit = story.document(project, "completed", commit[:12])
-    assert by_commit == found
+    assert by_commit == facts
     text = story.show(project, story.task_id).out
-    assert "hushhush" not in text + json.dumps(found), "no params"
+    assert "hushhush" not in text + json.dumps(facts), "no params"
     assert "+ features/a.csv  2 bytes" in text
 
 
@@ -107,10 +107,10 @@ def test_an_unreported_publication_is_found(project: Project, shared_embedded: E
     commit = story.published({"a": b"1"})
     undoing = story.merged({"a": b"2"}, {"perago.supersedes": commit})
     story.end("FAILED", reasonForIncompletion="lost")
-    found = story.document(project, story.task_id)
-    assert (found["task"]["reason"], found["commit"]["commit"]) == ("lost", commit)
-    assert found["undone"] == {"commit": undoing, "later_commits": 1, "all_seen": True}
-    assert [one["status"] for one in found["attempts"]] == ["FAILED", "SCHEDULED"]
+    facts = story.document(project, story.task_id)
+    assert (facts["task"]["reason"], facts["commit"]["commit"]) == ("lost", commit)
+    assert facts["undone"] == {"commit": undoing, "later_commits": 1, "all_seen": True}
+    assert [attempt["status"] for attempt in facts["attempts"]] == ["FAILED", "SCHEDULED"]
     assert f"undone by {undoing}" in story.show(project, story.task_id).out
 
 
@@ -129,16 +129,16 @@ def test_an_adoption_has_the_files_of_its_publication(project: Project, shared_e
     story = Story(shared_embedded, "adopted")
     first = story.published({"a": b"1"})
     adoption = story.published({"unimportant": b""}, phase="fence", adopts=first)
-    found = story.document(project, "adopted", adoption)
-    assert found["files_from"] == first
-    assert [file["path"] for file in found["files"]["files"]] == ["a"]
+    facts = story.document(project, "adopted", adoption)
+    assert facts["files_from"] == first
+    assert [file["path"] for file in facts["files"]["files"]] == ["a"]
 
 
 def test_a_commit_of_a_person_is_shown_as_one(project: Project, shared_embedded: EmbeddedServices) -> None:
     story = Story(shared_embedded, "person")
     story.commit(HOSTILE, {HOSTILE.replace("\n", ""): b"1"}, {"note": "x"})
-    found = story.document(project, "person", "main")
-    assert (found["commit"]["publication"], found["task"]) == (None, None)
+    facts = story.document(project, "person", "main")
+    assert (facts["commit"]["publication"], facts["task"]) == (None, None)
     ran = story.show(project, "person", "main")
     assert "not by perago" in ran.out
     assert "\x1b" not in ran.out
@@ -182,8 +182,8 @@ def test_other_ids_and_missing_items_and_servers_are_explained(
 def test_many_files_are_counted_and_the_first_are_listed(project: Project, shared_embedded: EmbeddedServices) -> None:
     story = Story(shared_embedded, "many")
     commit = story.published({f"{number:04}": b"1" for number in range(1200)})
-    found = story.document(project, "many", commit)
-    assert (found["files"]["counts"]["added"], len(found["files"]["files"])) == (1200, 40)
+    facts = story.document(project, "many", commit)
+    assert (facts["files"]["counts"]["added"], len(facts["files"]["files"])) == (1200, 40)
     assert "and 1,160 more" in story.show(project, "many", commit).out
     assert len(story.document(project, "many", commit, "--all")["files"]["files"]) == 1200
 
@@ -199,8 +199,8 @@ def test_a_line_far_from_the_end_of_a_large_log_is_found(
     mine = json.dumps({"time": "2026-11-27T12:00:00+08:00", "message": "mine", "source": "output", **ids})
     other = json.dumps({"message": "x" * 1000, "source": "output", **ids, "task_id": "other"})
     (directory / "pid=1__started=x.jsonl").write_text("\n".join([mine, *[other] * 6000, ""]))
-    found = story.document(project, story.task_id, PERAGO_LOG_ROOT=str(tmp_path / "logs"))
-    (delivery,) = found["worker_log"]
+    facts = story.document(project, story.task_id, PERAGO_LOG_ROOT=str(tmp_path / "logs"))
+    (delivery,) = facts["worker_log"]
     assert [line["text"] for line in delivery["lines"]] == ["mine"]
     shown = story.show(project, story.task_id, PERAGO_LOG_ROOT=str(tmp_path / "logs")).out
     assert "12:00:00 mine" in shown

@@ -393,7 +393,7 @@ def test_more_slots_than_the_limit_of_open_files_has_room_for_are_refused(projec
 
 
 @pytest.mark.parametrize(
-    ("wanted", "module", "limit"),
+    ("limits", "module", "limit"),
     [
         ({"app": None}, "app.a", None),
         ({"app": 3}, "app.a", 3),
@@ -404,9 +404,9 @@ def test_more_slots_than_the_limit_of_open_files_has_room_for_are_refused(projec
     ],
 )
 def test_the_longest_name_that_means_a_module_limits_it(
-    wanted: Mapping[str, int | None], module: str, limit: int | None
+    limits: Mapping[str, int | None], module: str, limit: int | None
 ) -> None:
-    assert limit_of(module, wanted) == limit
+    assert limit_of(module, limits) == limit
 
 
 STARTS_A_PROCESS = """\

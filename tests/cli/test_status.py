@@ -37,12 +37,12 @@ def test_waiting_and_running_attempts_are_reported(project: Project, embedded: E
     oldest, second = started_attempt(embedded.conductor, "busy"), started_attempt(embedded.conductor, "busy")
     embedded.conductor.poll_tasks("idle", "elsewhere0000", wait_seconds=0)
 
-    found = rows(project, embedded)
-    assert sorted(found) == ["busy", "idle"]
-    busy = found["busy"]
+    by_task = rows(project, embedded)
+    assert sorted(by_task) == ["busy", "idle"]
+    busy = by_task["busy"]
     assert (busy["waiting"], busy["running"], busy["unattended"]) == (2, 0, True)
     assert busy["oldest"]["task_id"] in (oldest, second)
-    assert found["idle"]["last_poll"]["worker_id"] == "elsewhere0000"
+    assert by_task["idle"]["last_poll"]["worker_id"] == "elsewhere0000"
 
     (taken,) = embedded.conductor.poll_tasks("busy", "elsewhere0000", wait_seconds=0)
     busy = rows(project, embedded)["busy"]
@@ -67,8 +67,8 @@ def test_the_lines_name_the_task_that_no_worker_takes_and_who_has_an_attempt(
     embedded.conductor.poll_tasks("busy", "p-10000@node-7:4711", wait_seconds=0)
     shown = project.run("status", **embedded.environment()).out
     assert re.search(rf"running for \d+ s: task {task_id}, p-10000@node-7:4711\n", shown)
-    (found,) = rows(project, embedded)["busy"]["attempts"]
-    assert (found["task_id"], found["worker_id"], found["silent"]) == (task_id, "p-10000@node-7:4711", 0)
+    (attempt,) = rows(project, embedded)["busy"]["attempts"]
+    assert (attempt["task_id"], attempt["worker_id"], attempt["silent"]) == (task_id, "p-10000@node-7:4711", 0)
 
 
 def test_a_named_module_has_a_row_although_nothing_is_known_of_it(project: Project, embedded: EmbeddedServices) -> None:
@@ -159,8 +159,8 @@ def test_a_hanging_conductor_is_reported_during_the_wait(project: Project) -> No
             note = process.stderr.readline().decode()
             is_reported.set()
             process.communicate(timeout=60)
-    words = r"note: Conductor has not answered for \d+ s when asked to .*; this call ends after 15 s"
-    assert (re.match(words, note) is not None, process.returncode) == (True, 0), note
+    pattern = r"note: Conductor has not answered for \d+ s when asked to .*; this call ends after 15 s"
+    assert (re.match(pattern, note) is not None, process.returncode) == (True, 0), note
 
 
 def test_a_server_without_the_list_of_pending_attempts_is_reported(project: Project, services: Services) -> None:

@@ -98,13 +98,13 @@ class Site:
             worker.wait_for("ready:")
             yield worker
 
-    def run(self, *, nested: bool = False, **given: Any) -> dict[str, Any]:
+    def run(self, *, nested: bool = False, **params: Any) -> dict[str, Any]:
         """A workflow of the task with `given` as its input, when it is over. `nested`: as a sub-workflow."""
-        workflow_id = self.begin(nested=nested, **given)
+        workflow_id = self.begin(nested=nested, **params)
         assert self.services.conductor.await_workflow(workflow_id, wait_seconds=60)
         return self.services.conductor.workflow(workflow_id)
 
-    def begin(self, *, nested: bool = False, limit: int = 0, **given: Any) -> str:
+    def begin(self, *, nested: bool = False, limit: int = 0, **params: Any) -> str:
         """Start a workflow that may take so many seconds."""
         conductor = self.services.conductor
         head = references.get_branch(self.services.lakefs.server.repository("data"), "main").commit_id
@@ -117,14 +117,16 @@ class Site:
             outer = operator("SUB_WORKFLOW", "s", subWorkflowParam=sub, inputParameters=inputs)
             definition = flow(outer, name="above")
         definition |= {"timeoutSeconds": limit, "timeoutPolicy": "TIME_OUT_WF"}
-        given = {"fails": False, "hangs": False, **given}
-        return conductor.start_workflow(definition["name"], given, definition=definition)
+        params = {"fails": False, "hangs": False, **params}
+        return conductor.start_workflow(definition["name"], params, definition=definition)
 
     def spans(self) -> list[Any]:
         """All that have come."""
         sent = [request.body for request in self.collector.requests if request.path == "/v1/traces"]
         parsed = [traces.ExportTraceServiceRequest.FromString(body) for body in sent]
-        return [span for each in parsed for part in each.resource_spans for s in part.scope_spans for span in s.spans]
+        return [
+            span for message in parsed for part in message.resource_spans for s in part.scope_spans for span in s.spans
+        ]
 
     @property
     def resource(self) -> dict[str, Any]:
@@ -144,7 +146,9 @@ class Site:
 
 def attributes(part: Any) -> dict[str, Any]:
     """The attributes of anything that has some."""
-    return {each.key: getattr(each.value, each.value.WhichOneof("value")) for each in part.attributes}
+    return {
+        attribute.key: getattr(attribute.value, attribute.value.WhichOneof("value")) for attribute in part.attributes
+    }
 
 
 def named(spans: list[Any], name: str) -> list[Any]:
@@ -175,10 +179,10 @@ def test_an_attempt_is_a_span_in_the_trace_of_its_workflow(site: Site) -> None:
     assert (attempt.trace_id.hex(), attempt.parent_span_id) == (TRACE, flow.span_id)
     assert flow.start_time_unix_nano < flow.end_time_unix_nano
     assert attempt.status.code == 0
-    told, output = attributes(attempt), workflow["tasks"][0]["outputData"]
-    assert told["perago.workflow_id"] == workflow["workflowId"]
-    assert told["perago.outcome"] == "completed"
-    assert told["perago.published_commit"] == output["workspace"]["ref"]
+    reported, output = attributes(attempt), workflow["tasks"][0]["outputData"]
+    assert reported["perago.workflow_id"] == workflow["workflowId"]
+    assert reported["perago.outcome"] == "completed"
+    assert reported["perago.published_commit"] == output["workspace"]["ref"]
     steps = [span for span in spans if span not in (attempt, flow)]
     names = {span.name for span in steps}  # a merge can take less than 1 ms, and then has no span
     assert {"Fetch", "RunFunction", "StageChanges", "Report"} <= names
@@ -205,7 +209,9 @@ def test_an_attempt_is_a_span_in_the_trace_of_its_workflow(site: Site) -> None:
 def test_all_attempts_of_a_workflow_are_one_trace_and_a_sub_workflow_links_to_its_parent(site: Site) -> None:
     """Without a usable `traceparent`."""
     with site.worker(OTEL_METRICS_EXPORTER="none") as worker:
-        workflows = [site.run(fails=True, **given) for given in ({}, {"traceparent": "00-0-0-01"}, {"traceparent": 7})]
+        workflows = [
+            site.run(fails=True, **params) for params in ({}, {"traceparent": "00-0-0-01"}, {"traceparent": 7})
+        ]
         assert site.run(nested=True)["status"] == "COMPLETED"
         assert worker.stop(signal.SIGTERM) == 0
     spans = [span for span in named(site.spans(), "traced") if span.status.code]
@@ -297,7 +303,7 @@ def test_a_collector_that_hangs_is_reported_once_and_costs_no_attempt(site: Site
     ],
 )
 def test_a_collector_in_trouble_is_reported_once_without_secrets(
-    variables: dict[str, str], words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    variables: dict[str, str], warning: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from perago.worker.telemetry import telemetry
 
@@ -312,7 +318,7 @@ def test_a_collector_in_trouble_is_reported_once_without_secrets(
             tracing(AttemptReceived(delivery, "w"))
             tracing(AttemptEnded(delivery, "w", Ending.REPORTED, 0.1, status=TaskStatus.COMPLETED))
     (line,) = said
-    assert words in line
+    assert warning in line
     assert "s3cr3t" not in line
 
 
@@ -355,7 +361,7 @@ def test_so_does_a_setting_that_it_refuses_later(
     tmp_path: Path,
     name: str,
     value: str,
-    words: str,
+    warning: str,
 ) -> None:
     monkeypatch.setenv(name, value)
     context = ExportContext(plan=make_plan(tmp_path), notices=messages, signals=frozenset({"traces"}))
@@ -363,7 +369,7 @@ def test_so_does_a_setting_that_it_refuses_later(
         pass
     printed = capfd.readouterr().err
     assert "OpenTelemetry sends nothing: " in printed
-    assert words in printed
+    assert warning in printed
 
 
 def test_without_the_extra_the_worker_works_and_names_the_missing_package(project: Project, services: Services) -> None:
@@ -409,7 +415,7 @@ BOTH = {"traces", "metrics"}
 def test_the_usual_variables_select_the_signals(
     variables: dict[str, str],
     signals: set[str],
-    words: str,
+    warning: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -419,5 +425,5 @@ def test_the_usual_variables_select_the_signals(
         monkeypatch.setenv(name, value)
     assert wanted_signals(messages.warning) == signals
     said = capsys.readouterr().err
-    assert words in said
-    assert bool(words) is bool(said)
+    assert warning in said
+    assert bool(warning) is bool(said)

@@ -88,7 +88,7 @@ def shows_an_attempt_of_servers() -> None:
     task = task_facts(row)
     workflow, attempts = workflow_facts({"workflowId": HOSTILE, "status": HOSTILE, "tasks": [row, row]}, task)
     noted = dict.fromkeys(("perago.task_id", "perago.phase", "perago.branch", "perago.input_ref"), HOSTILE)
-    found = {
+    facts = {
         "task": task,
         "workflow": workflow,
         "attempts": attempts,
@@ -114,7 +114,7 @@ def shows_an_attempt_of_servers() -> None:
         ],
         "problems": [HOSTILE],
     }
-    print_sheet(found, None)
+    print_sheet(facts, None)
 
 
 POLICY = Policy(0.0, 0.0, False)

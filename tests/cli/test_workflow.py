@@ -61,14 +61,14 @@ def test_check_accepts_a_module_without_a_task_and_lists_its_workflows(project: 
     ran = project.run("check", "flows")
     assert (ran.code, ran.err) == (0, "")
     assert "ok  flows: workflow nightly version 1\n" in ran.out
-    found = json.loads(project.run("check", "--json", "flows").out)["modules"][0]
-    assert (found["ok"], found["task"], found["workflows"]) == (True, None, [{"name": "nightly", "version": 1}])
+    module = json.loads(project.run("check", "--json", "flows").out)["modules"][0]
+    assert (module["ok"], module["task"], module["workflows"]) == (True, None, [{"name": "nightly", "version": 1}])
 
 
 def test_check_lists_each_mistake_of_all_workflows_of_a_module_with_its_line(project: Project) -> None:
     project.module("flows", FLOW.format(version=1, rows="given.row").replace("rows=given.rows", 'rows="x"'))
-    found = json.loads(project.run("check", "--json", "flows").out)["modules"][0]
-    assert [(error["code"], error["where"]) for error in found["errors"]] == [
+    module = json.loads(project.run("check", "--json", "flows").out)["modules"][0]
+    assert [(error["code"], error["where"]) for error in module["errors"]] == [
         ("invalid-workflow", "flows.py:10"),
         ("invalid-workflow", "flows.py:11"),
     ]
@@ -146,11 +146,11 @@ def test_dev_registers_workflows_and_send_starts_and_follows_them(project: Proje
         dev.wait_for(PAGE)
         shown = re.search(r"Start workflow nightly version 1, with the variables above:\n  (perago .*)\n", dev.text)
         assert shown is not None
-        words = shlex.split(shown[1])
-        assert words == [
+        arguments = shlex.split(shown[1])
+        assert arguments == [
             *("perago", "send", "flows", "--params", '{"rows":3}', "--workflow", "nightly", "--follow"),
         ]
-        sent = project.run(*words[1:], **dev.variables())
+        sent = project.run(*arguments[1:], **dev.variables())
         assert (sent.code, json.loads(sent.out)) == (0, {"total": 3})
         for line in ("part_a (plain.work) attempt 1: COMPLETED", "last (plain.work) attempt 1: COMPLETED"):
             assert f"{line}\n" in sent.err

@@ -68,8 +68,8 @@ class Browser:
     def html(self) -> str:
         """The document as it is now."""
         root = self._call("DOM.getDocument")["root"]["nodeId"]
-        found: str = self._call("DOM.getOuterHTML", nodeId=root)["outerHTML"]
-        return found
+        html: str = self._call("DOM.getOuterHTML", nodeId=root)["outerHTML"]
+        return html
 
     def evaluate(self, expression: str) -> Any:
         """The JSON value of an expression, whatever the page's own policy says."""
@@ -81,13 +81,13 @@ class Browser:
         """Press a button as a mouse does, and wait for the page that it leads to. It has the focus before, and the page
         leaves a control that has it where it is. What is no button is clicked from within: there no news can move it.
         """
-        found = f"document.querySelector({json.dumps(selector)})"
+        element = f"document.querySelector({json.dumps(selector)})"
         if not selector.endswith("button"):
-            self.evaluate(f"{found}.click()")
+            self.evaluate(f"{element}.click()")
             return
         x, y = self.evaluate(
             f"""(() => {{
-              const found = {found};
+              const found = {element};
               found.focus();
               found.scrollIntoView({{block: "center", behavior: "instant"}});
               const at = found.getClientRects()[0];
@@ -103,7 +103,7 @@ class Browser:
 
     def wait_for(self, condition: str, seconds: float = 20.0) -> None:
         """Wait until an expression of JavaScript is true; the page is asked for it at every change of the document."""
-        found = self.evaluate(
+        is_met = self.evaluate(
             f"""new Promise((done) => {{
               const end = setTimeout(() => done(false), {round(seconds * 1000)});
               const look = () => {{ if ({condition}) {{ clearTimeout(end); done(true); }} }};
@@ -112,7 +112,7 @@ class Browser:
               look();
             }})"""
         )
-        assert found is True, f"not within {seconds:g} s: {condition}"
+        assert is_met is True, f"not within {seconds:g} s: {condition}"
 
     def screenshot(self, path: Path, *, height: float | None = None) -> None:
         """Save a picture of the page, or of its upper `height` pixels."""
@@ -140,8 +140,8 @@ class Browser:
             answer = self._next(deadline)
             if answer.get("id") == self._number:
                 assert "error" not in answer, f"{method}: {answer['error']}"
-                found: dict[str, Any] = answer["result"]
-                return found
+                result: dict[str, Any] = answer["result"]
+                return result
 
     def _await(self, event: str) -> None:
         deadline = time.monotonic() + LIMIT_SECONDS

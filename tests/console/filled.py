@@ -86,8 +86,8 @@ class Filled:
 
     def tasks(self, workflow_id: str) -> list[dict[str, Any]]:
         """The attempts of a workflow, as Conductor shows them."""
-        found: list[dict[str, Any]] = self.services.conductor.workflow(workflow_id)["tasks"]
-        return found
+        tasks: list[dict[str, Any]] = self.services.conductor.workflow(workflow_id)["tasks"]
+        return tasks
 
 
 def define(conductor: InMemoryConductor, name: str, *steps: dict[str, Any]) -> None:

@@ -53,13 +53,13 @@ def step(name: str, **params: Any) -> Json:
 
 def dynamic(reference: str, *names: str) -> list[Json]:
     """A dynamic fork of one step for each name, and its join."""
-    given: Mapping[str, Any] = {
+    parameters_of_fork: Mapping[str, Any] = {
         "steps": [{"name": "table.part", "taskReferenceName": name, "type": "SIMPLE"} for name in names],
         "inputs": {name: step(name)["inputParameters"] for name in names},
     }
     parameters = {"dynamicForkTasksParam": "steps", "dynamicForkTasksInputParamName": "inputs"}
     return [
-        operator("FORK_JOIN_DYNAMIC", reference, inputParameters=given, **parameters),
+        operator("FORK_JOIN_DYNAMIC", reference, inputParameters=parameters_of_fork, **parameters),
         operator("JOIN", f"{reference}_join"),
     ]
 

@@ -41,9 +41,9 @@ class Element:
 
     def one(self, tag: str, **attributes: str) -> Element:
         """The only such element."""
-        found = self.all(tag, **attributes)
-        assert len(found) == 1, f"{len(found)} elements <{tag} {attributes}>"
-        return found[0]
+        elements = self.all(tag, **attributes)
+        assert len(elements) == 1, f"{len(elements)} elements <{tag} {attributes}>"
+        return elements[0]
 
     def walk(self) -> Iterator[Element]:
         """All elements below, in order."""

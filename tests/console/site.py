@@ -102,12 +102,12 @@ def page_of(
 
 def settings_of(conductor: ConductorSettings | None = None, lakefs: LakeFSSettings | None = None) -> Settings:
     """The configuration of a machine that knows these servers, if any."""
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     if conductor is not None:
-        found["conductor_server_url"] = conductor.server_url
+        fields["conductor_server_url"] = conductor.server_url
     if lakefs is not None:
-        found |= {f"lakefs_{name}": getattr(lakefs, name) for name in LakeFSSettings.__slots__}
-    return Settings.model_construct(**found)
+        fields |= {f"lakefs_{name}": getattr(lakefs, name) for name in LakeFSSettings.__slots__}
+    return Settings.model_construct(**fields)
 
 
 def conductor_at(url: str) -> ConductorSettings:
@@ -142,16 +142,16 @@ _CARRY_ADDRESSES = ("href", "src", "poster", "srcset")
 
 def crawl(site: Site) -> dict[str, PageAnswer]:
     """Every page that can be reached from the root, by its path and query."""
-    found: dict[str, PageAnswer] = {}
+    pages: dict[str, PageAnswer] = {}
     waiting = ["/"]
     while waiting:
         path = waiting.pop()
-        if path in found:
+        if path in pages:
             continue
-        found[path] = site.get(path)
-        if found[path].headers["content-type"].startswith("text/html"):
-            waiting.extend(urldefrag(urljoin(path, address)).url for address in addresses(found[path].page))
-    return found
+        pages[path] = site.get(path)
+        if pages[path].headers["content-type"].startswith("text/html"):
+            waiting.extend(urldefrag(urljoin(path, address)).url for address in addresses(pages[path].page))
+    return pages
 
 
 def addresses(page: Element) -> Iterator[str]:

@@ -206,11 +206,11 @@ def test_a_page_fits_its_window_and_every_text_can_be_read(
     browser: Browser, site: Site, filled: Filled, kind: str, width: int, dark: bool
 ) -> None:
     browser.open(site.url + KINDS[kind](filled), width=width, dark=dark)
-    found = browser.evaluate(Path(__file__).with_name("measure.js").read_text())
-    assert found["texts"] >= 9
-    assert (found["width"], found["overflow"], found["outside"]) == (width, 0, [])
-    assert found["faint"] == [], "contrast below 4.5"
-    assert found["ground"] == (DARK_GROUND if dark else LIGHT_GROUND)
+    measured = browser.evaluate(Path(__file__).with_name("measure.js").read_text())
+    assert measured["texts"] >= 9
+    assert (measured["width"], measured["overflow"], measured["outside"]) == (width, 0, [])
+    assert measured["faint"] == [], "contrast below 4.5"
+    assert measured["ground"] == (DARK_GROUND if dark else LIGHT_GROUND)
 
 
 def test_the_keyboard_reaches_the_content_first_and_sees_where_it_is(browser: Browser, site: Site) -> None:

@@ -80,29 +80,29 @@ class Forms:
         """The input of the workflow that was started."""
         assert answer.status == 303, answer.main.text
         workflow_id = answer.headers["location"].rpartition("/")[2]
-        found: dict[str, Any] = self.services.conductor.workflow(workflow_id)["input"]
-        return found
+        payload: dict[str, Any] = self.services.conductor.workflow(workflow_id)["input"]
+        return payload
 
 
 def values_of(main: Element) -> dict[str, str]:
-    found = {each.attributes["name"]: each.attributes["value"] for each in main.all("input")}
-    for each in main.all("textarea"):
-        found[each.attributes["name"]] = "".join(map(str, each.children)).removeprefix("\n")
-    for each in main.all("select"):
-        chosen = [option for option in each.all("option") if "selected" in option.attributes]
-        found[each.attributes["name"]] = chosen[0].attributes["value"] if chosen else ""
-    return found
+    values = {control.attributes["name"]: control.attributes["value"] for control in main.all("input")}
+    for control in main.all("textarea"):
+        values[control.attributes["name"]] = "".join(map(str, control.children)).removeprefix("\n")
+    for control in main.all("select"):
+        chosen = [option for option in control.all("option") if "selected" in option.attributes]
+        values[control.attributes["name"]] = chosen[0].attributes["value"] if chosen else ""
+    return values
 
 
 def errors_of(main: Element) -> dict[str, str]:
     """What is wrong with each field; the error is tied to the field for those who hear the page."""
-    found = {}
+    errors = {}
     for field in main.all("div"):
         for control in field.all("input") + field.all("textarea") + field.all("select"):
             if control.attributes.get("aria-invalid") == "true":
                 hint = field.one("p", id=control.attributes["aria-describedby"])
-                found[control.attributes["name"]] = hint.one("strong").text
-    return found
+                errors[control.attributes["name"]] = hint.one("strong").text
+    return errors
 
 
 @pytest.fixture
@@ -128,14 +128,14 @@ def test_a_form_begins_with_the_sample_and_the_defaults(forms: Forms) -> None:
 
 
 def test_an_unchanged_form_starts_a_workflow_that_its_task_accepts(forms: Forms) -> None:
-    given = forms.started(forms.send())["params"]
-    assert Params.model_validate(given).name == "first example"
-    assert "ratio" not in given, "an optional field that is left empty is left out"
+    params = forms.started(forms.send())["params"]
+    assert Params.model_validate(params).name == "first example"
+    assert "ratio" not in params, "an optional field that is left empty is left out"
     assert forms.services.attempt(fill_in).status == "COMPLETED"
 
 
 @pytest.mark.parametrize(
-    ("field", "text", "words"),
+    ("field", "text", "message"),
     [
         ("name", "x", "has 1 length, allowed are 2 to inf"),
         ("name", "", "has 0 length, allowed are 2 to inf"),
@@ -151,15 +151,15 @@ def test_an_unchanged_form_starts_a_workflow_that_its_task_accepts(forms: Forms)
         ("tags", "[" * 100_000, "is not JSON"),
     ],
 )
-def test_an_error_is_shown_at_its_field_and_no_input_is_lost(forms: Forms, field: str, text: str, words: str) -> None:
+def test_an_error_is_shown_at_its_field_and_no_input_is_lost(forms: Forms, field: str, text: str, message: str) -> None:
     answer = forms.send(**{field: text, "strict": "true"})
     assert answer.status == 422
     [(key, error)] = errors_of(answer.main).items()
     assert key == f"/params/{field}"
-    assert words in error
+    assert message in error
     assert "1 field must be changed" in answer.main.text
-    kept = values_of(answer.main)
-    assert kept["/params/strict"] == "true"
+    values = values_of(answer.main)
+    assert values["/params/strict"] == "true"
     assert not forms.services.conductor.workflow_ids()
 
 
@@ -176,32 +176,32 @@ def test_a_workspace_has_the_head_filled_in_and_follows_it_when_it_is_left_empty
     taken = {key: f"${{workflow.input.{key}}}" for key in ("workspace", "params")}
     define(services.conductor, "v", simple("table.summarise", **taken))
     address = links.start("v", 1)
-    given = values_of(forms.site.get(address).main)
+    values = values_of(forms.site.get(address).main)
     place = {"repository": REPOSITORY, "branch": "main", "ref_type": "commit"}
-    assert given["/workspace/ref"] == first
-    assert forms.started(forms.site.request("POST", address, given))["workspace"] == {**place, "ref": first}
+    assert values["/workspace/ref"] == first
+    assert forms.started(forms.site.request("POST", address, values))["workspace"] == {**place, "ref": first}
     second = services.seed({"raw/a.csv": "id\n1\n"})
-    empty = {**given, "/workspace/ref": ""}
+    empty = {**values, "/workspace/ref": ""}
     assert forms.started(forms.site.request("POST", address, empty))["workspace"] == {**place, "ref": second}
     for key, text in (("branch", "none"), ("repository", "none"), ("ref", "0" * 64)):
-        answer = forms.site.request("POST", address, {**given, f"/workspace/{key}": text})
+        answer = forms.site.request("POST", address, {**values, f"/workspace/{key}": text})
         assert list(errors_of(answer.main)) == [f"/workspace/{'ref' if key == 'ref' else 'branch'}"]
-    joined = {**given, "/workspace/ref": json.dumps([first, None, second])}
+    joined = {**values, "/workspace/ref": json.dumps([first, None, second])}
     assert forms.started(forms.site.request("POST", address, joined))["workspace"] == {
         **place,
         "ref": [first, None, second],
     }
     page = forms.site.get(links.workflow(services.conductor.workflow_ids()[-1]))
-    assert links.commit(REPOSITORY, second) in {each.attributes.get("href") for each in page.main.all("a")}
-    for text, words in (
+    assert links.commit(REPOSITORY, second) in {anchor.attributes.get("href") for anchor in page.main.all("a")}
+    for text, message in (
         ("[", "is not JSON"),
         ('["main"]', "/0: must be a full commit id"),
         ("[]", "names no commit"),
         (json.dumps([first, "0" * 64]), "does not exist"),
     ):
-        answer = forms.site.request("POST", address, {**given, "/workspace/ref": text})
+        answer = forms.site.request("POST", address, {**values, "/workspace/ref": text})
         [(key, error)] = errors_of(answer.main).items()
-        assert (key, words in error) == ("/workspace/ref", True), error
+        assert (key, message in error) == ("/workspace/ref", True), error
 
 
 def test_a_form_of_an_unknown_type_or_without_bounds_is_refused(forms: Forms) -> None:
@@ -218,8 +218,8 @@ def test_a_workflow_is_ended_with_a_reason(forms: Forms) -> None:
     assert [form.attributes["action"] for form in page.all("form")] == [f"{address}/terminate"]
     answer = forms.site.request("POST", f"{address}/terminate", {"reason": "wrong input"})
     assert (answer.status, answer.headers["location"]) == (303, address)
-    found = forms.services.conductor.workflow(address.rpartition("/")[2])
-    assert (found["status"], found["reasonForIncompletion"]) == ("TERMINATED", "wrong input")
+    workflow = forms.services.conductor.workflow(address.rpartition("/")[2])
+    assert (workflow["status"], workflow["reasonForIncompletion"]) == ("TERMINATED", "wrong input")
     page = forms.site.get(address).main
     assert not page.all("form")
     assert "wrong input" in page.text
@@ -247,16 +247,16 @@ class Given(Part):
 
 
 @workflow(name="graph.inner", version=2, owner_email="d@example.com")
-def inner(flow: Flow, given: Part) -> Nothing:
-    return flow.step("inside", part, Part, name=given.name, files=given.files).result
+def inner(flow: Flow, params: Part) -> Nothing:
+    return flow.step("inside", part, Part, name=params.name, files=params.files).result
 
 
 @workflow(name="graph.outer", version=1, owner_email="d@example.com")
-def outer(flow: Flow, given: Given) -> None:
-    flow.fork("sides", ["north", "south"], lambda side: flow.step("side", part, Part, name=side, files=given.files))
-    with flow.loop("rounds", at_most=3), flow.switch("choice", given.kind) as switch:
+def outer(flow: Flow, params: Given) -> None:
+    flow.fork("sides", ["north", "south"], lambda side: flow.step("side", part, Part, name=side, files=params.files))
+    with flow.loop("rounds", at_most=3), flow.switch("choice", params.kind) as switch:
         with switch.case("<b>"):
-            flow.step("small", part, Part, name=given.name)
+            flow.step("small", part, Part, name=params.name)
         with switch.default():
             flow.sub("large", inner, Part, name="x")
     flow.map("words", ["a"], lambda word: flow.step("word", part, Part, name=word))
@@ -264,8 +264,8 @@ def outer(flow: Flow, given: Given) -> None:
 
 def test_the_page_has_the_steps_that_the_terminal_shows_and_links_them(services: InMemoryServices, fresh: Site) -> None:
     services.conductor.register(part)
-    for one in (inner, outer):
-        services.conductor.create_workflow_definition(one.definition())
+    for flow in (inner, outer):
+        services.conductor.create_workflow_definition(flow.definition())
     page = fresh.get(links.workflow_type("graph.outer", 1)).main
     shown = [" ".join(paragraph.text.split()) for paragraph in page.one("ol", class_="commits").all("p")]
     printed = [" ".join(line.strip(" ├└│─").split()) for line in picture_of(outer.definition()).splitlines()[1:]]
@@ -288,8 +288,8 @@ def test_the_form_has_the_types_of_the_parameters(services: InMemoryServices, fr
     wrong = fresh.request("POST", address, {**values, "/files": "1.5"})
     assert (wrong.status, list(errors_of(wrong.main))) == (422, ["/files"])
     started = fresh.request("POST", address, {**values, "/files": "2"}).headers["location"].rpartition("/")[2]
-    given = services.conductor.workflow(started)["input"]
-    assert (given["name"], given["files"]) == ("x", 2)
+    payload = services.conductor.workflow(started)["input"]
+    assert (payload["name"], payload["files"]) == ("x", 2)
 
 
 def test_a_graph_without_an_end_is_cut(services: InMemoryServices, fresh: Site) -> None:

@@ -21,17 +21,17 @@ def pages(request: pytest.FixtureRequest, site: Site, hostile: Hostile) -> Pages
     """All pages of models that are filled as usual, or with what would break a careless page."""
     answers = crawl(site if request.param == "filled" else hostile.site)
     assert len(answers) > (30 if request.param == "filled" else 2 * len(KEYS) + 10)
-    return {path: each for path, each in answers.items() if "text/html" in each.headers["content-type"]}
+    return {path: answer for path, answer in answers.items() if "text/html" in answer.headers["content-type"]}
 
 
 def test_every_link_of_every_page_resolves_and_names_a_fragment_that_is_there(site: Site, filled: Filled) -> None:
-    found = {path: each for path, each in crawl(site).items() if "text/html" in each.headers["content-type"]}
-    assert len(found) > 30
+    answers = {path: answer for path, answer in crawl(site).items() if "text/html" in answer.headers["content-type"]}
+    assert len(answers) > 30
     for workflow_id in filled.services.conductor.workflow_ids():
-        assert f"/workflows/{workflow_id}" in found
-    ids = {path: {element.attributes.get("id") for element in each.page.walk()} for path, each in found.items()}
-    for path, each in found.items():
-        for address in addresses(each.page):
+        assert f"/workflows/{workflow_id}" in answers
+    ids = {path: {element.attributes.get("id") for element in answer.page.walk()} for path, answer in answers.items()}
+    for path, answer in answers.items():
+        for address in addresses(answer.page):
             target, fragment = urldefrag(urljoin(path, address))
             assert not fragment or fragment in ids[target], f"{path} leads to {address}, which is not there"
 
@@ -106,7 +106,7 @@ def test_every_answer_carries_the_security_headers(site: Site, method: str, path
 
 
 @pytest.mark.parametrize(
-    ("path", "words"),
+    ("path", "message"),
     [
         ("/nowhere", "There is no page /nowhere."),
         ("/workflows/none", "No such workflow found by id: none"),
@@ -123,11 +123,11 @@ def test_every_answer_carries_the_security_headers(site: Site, method: str, path
     ],
     ids=lambda value: str(value) or "-",
 )
-def test_a_missing_page_is_reported_on_a_page(site: Site, path: str, words: str) -> None:
+def test_a_missing_page_is_reported_on_a_page(site: Site, path: str, message: str) -> None:
     answer = site.request("GET", path)
     assert answer.status == 404
     assert answer.main.one("h1").text == "Not found"
-    assert words in answer.main.text
+    assert message in answer.main.text
     assert [link.attributes["href"] for link in answer.main.all("a")] == ["/"]
 
 
@@ -148,8 +148,8 @@ def test_long_texts_and_logs_are_cut_with_a_note_and_odd_values_are_shown_as_the
     text = hostile.site.get(links.workflow(hostile.workflow)).main.text
     assert TEMPLATE in text, "templates in values are not evaluated"
     assert f"{2**62} ms" in text, "a time beyond all calendars is a number"
-    for words in ("long members are shortened", "… (1,000,000 characters)", "… (4,800 more)", "still here"):
-        assert words in text
+    for note in ("long members are shortened", "… (1,000,000 characters)", "… (4,800 more)", "still here"):
+        assert note in text
     assert "… (nested deeper than 40 levels)" in text
     assert "cut: the last 20,000 of 1,000,007 characters are shown" in text
     assert "xthe end" in text

@@ -22,14 +22,14 @@ from .site import Site, lakefs_at, page_of_servers, servers_of
 
 def turned(site: Site, path: str, table: int = 0) -> list[list[list[str]]]:
     """The rows of all pages, following "Next" or "Older"."""
-    found: list[list[list[str]]] = []
+    tables: list[list[list[str]]] = []
     address: str | None = path
     while address:
-        assert len(found) < 20
+        assert len(tables) < 20
         page = site.get(address).main
-        found.append(page.all("table")[table].rows())
+        tables.append(page.all("table")[table].rows())
         address = next((link.attributes["href"] for link in page.all("a", rel="next")), None)
-    return found
+    return tables
 
 
 def test_workflows_and_the_attempts_of_a_queue_that_are_known_are_paged(
@@ -97,11 +97,11 @@ def test_a_bare_repository_is_shown(services: InMemoryServices, fresh: Site) -> 
 # Search, running attempts, workers, changes between commits, and the commands for each workflow.
 
 
-def found(site: Site, text: str) -> dict[str, list[str]]:
+def search_results(site: Site, text: str) -> dict[str, list[str]]:
     """The addresses that a search leads to, by the meaning of the text."""
     main = site.get(links.search(text)).main
     return {
-        section.one("h2").text: [each.attributes["href"] for each in section.all("a")]
+        section.one("h2").text: [anchor.attributes["href"] for anchor in section.all("a")]
         for section in main.all("section")
     }
 
@@ -110,19 +110,24 @@ def test_everything_is_found_by_what_a_person_knows_of_it(site: Site, filled: Fi
     row = filled.tasks(filled.published)[-1]
     day = site.get(links.workflow(filled.published)).main.facts()["Started"]
     workflow = links.workflow(filled.published)
-    assert workflow in found(site, filled.published)["Workflow id"]
-    assert found(site, row["taskId"]) == {"Task id": [links.workflow(filled.published, row["taskId"])]}
-    named = found(site, "table.summ")
+    assert workflow in search_results(site, filled.published)["Workflow id"]
+    assert search_results(site, row["taskId"]) == {"Task id": [links.workflow(filled.published, row["taskId"])]}
+    named = search_results(site, "table.summ")
     assert workflow in named["Name of the workflow"]
     assert named["Task type"] == [links.task_type("table.summarise")]
-    assert found(site, "test0001") == {"Worker": [links.worker("test0001")]}
-    assert found(site, "main") == {"Branch": [links.branch(REPOSITORY, "main")]}
-    assert found(site, f"{REPOSITORY}/main") == {"Branch": [links.branch(REPOSITORY, "main")]}
-    assert found(site, filled.commit[:10]) == {"Commit": [links.commit(REPOSITORY, filled.commit)]}
+    assert search_results(site, "test0001") == {"Worker": [links.worker("test0001")]}
+    assert search_results(site, "main") == {"Branch": [links.branch(REPOSITORY, "main")]}
+    assert search_results(site, f"{REPOSITORY}/main") == {"Branch": [links.branch(REPOSITORY, "main")]}
+    assert search_results(site, filled.commit[:10]) == {"Commit": [links.commit(REPOSITORY, filled.commit)]}
     for text in (day[:10], day[:13], day[:16]):
-        assert workflow in found(site, text)["Started at this time"], text
-    assert found(site, "2019-02-31") == found(site, "1999-01-01") == found(site, "nothing-like-this") == {}
-    assert found(site, "") == {}
+        assert workflow in search_results(site, text)["Started at this time"], text
+    assert (
+        search_results(site, "2019-02-31")
+        == search_results(site, "1999-01-01")
+        == search_results(site, "nothing-like-this")
+        == {}
+    )
+    assert search_results(site, "") == {}
 
 
 def test_a_correlation_id_is_found_and_is_a_link_to_its_search(services: InMemoryServices, fresh: Site) -> None:
@@ -132,8 +137,8 @@ def test_a_correlation_id_is_found_and_is_a_link_to_its_search(services: InMemor
         definition=flow(simple("t")),
         correlation_id="order 17",
     )
-    assert links.workflow(workflow) in found(fresh, "order 17")["Correlation id"]
-    hrefs = [each.attributes["href"] for each in fresh.get(links.workflow(workflow)).main.all("a")]
+    assert links.workflow(workflow) in search_results(fresh, "order 17")["Correlation id"]
+    hrefs = [anchor.attributes["href"] for anchor in fresh.get(links.workflow(workflow)).main.all("a")]
     assert links.search("order 17") in hrefs
 
 
@@ -149,9 +154,9 @@ def test_a_hostile_text_is_searched_for_and_shown_as_it_is(site: Site, text: str
 def test_a_search_without_one_of_the_servers_finds_what_the_other_has(filled: Filled) -> None:
     with servers_of(filled.services) as (conductor, lakefs):
         with page_of_servers(filled.services, conductor, None) as site:
-            assert list(found(site, filled.published)) == ["Workflow id"]
+            assert list(search_results(site, filled.published)) == ["Workflow id"]
         with page_of_servers(filled.services, None, lakefs_at(lakefs.endpoint_url)) as site:
-            assert list(found(site, filled.commit)) == ["Commit"]
+            assert list(search_results(site, filled.commit)) == ["Commit"]
 
 
 def test_running_attempts_of_all_workflows_have_worker_age_and_heartbeat(
@@ -164,7 +169,7 @@ def test_running_attempts_of_all_workflows_have_worker_age_and_heartbeat(
     rows = fresh.get(links.RUNNING).main.one("table").rows()
     assert [row[-1] for row in rows] == ids
     assert {row[3] for row in rows} == {"1 min 30 s"}
-    assert {row[0] for row in rows} == {each.reference_name for each in taken}
+    assert {row[0] for row in rows} == {delivery.reference_name for delivery in taken}
     (worker,) = fresh.get(links.WORKERS).main.one("table").rows()
     assert worker[2:] == ["2", "message.send"]
     assert fresh.get(links.worker(worker[0])).main.one("table").rows() == [worker]
@@ -174,7 +179,7 @@ def test_running_attempts_of_all_workflows_have_worker_age_and_heartbeat(
 def test_the_changed_lines_of_a_file_are_shown_between_any_two_commits(site: Site, filled: Filled) -> None:
     page = site.get(links.commit(REPOSITORY, filled.commit)).main
     address = links.diff(REPOSITORY, filled.commit, "raw/orders.csv")
-    assert address in [each.attributes["href"] for each in page.all("a")]
+    assert address in [anchor.attributes["href"] for anchor in page.all("a")]
     rows = site.get(address).main.one("table").rows()
     assert ["3", "", "-", "2,20"] in rows
     assert ["1", "1", "", "id,price"] in rows
@@ -252,7 +257,9 @@ def test_a_command_is_one_shell_word_for_any_id() -> None:
 
 def test_completed_attempts_are_collapsed_and_others_are_not(site: Site, filled: Filled) -> None:
     page = site.get(links.workflow(filled.published)).main
-    first, retry = (each for each in page.all("details") if "attempt" in each.attributes.get("class", "").split())
+    first, retry = (
+        details for details in page.all("details") if "attempt" in details.attributes.get("class", "").split()
+    )
     assert "open" in first.attributes
     assert "open" not in retry.attributes
     assert "perago show" in retry.text

@@ -157,8 +157,8 @@ def test_parquet_that_is_broken_is_only_downloaded(services: InMemoryServices) -
 @pytest.mark.skipif(sys.platform != "linux", reason="macOS has no limit of the address space")
 def test_a_small_file_that_fills_the_memory_is_only_downloaded(services: InMemoryServices) -> None:
     pa = pytest.importorskip("pyarrow")
-    one = pa.array(["a" * 60_000_000])
-    column = pa.DictionaryArray.from_arrays(pa.array([0] * 50), one)
+    values = pa.array(["a" * 60_000_000])
+    column = pa.DictionaryArray.from_arrays(pa.array([0] * 50), values)
     page, _ = looked_at(services, "a.parquet", parquet({"x": column}, compression="zstd"))
     assert "cannot be read here" in page.text
 

@@ -60,7 +60,7 @@ def test_the_page_of_servers_changes_nothing_and_takes_no_post(read_only: Site, 
 
 
 def test_servers_show_only_both_sizes_of_a_changed_file(read_only: Site, filled: Filled) -> None:
-    assert "History" not in [each.text for each in read_only.get(links.workflow(filled.published)).main.all("h2")]
+    assert "History" not in [heading.text for heading in read_only.get(links.workflow(filled.published)).main.all("h2")]
     rows = read_only.get(links.commit(REPOSITORY, filled.commit)).main.one("table").rows()
     assert rows[1:3] == [
         ["raw/orders.csv", "changed", "19 bytes", "14 bytes"],
@@ -75,10 +75,10 @@ def test_the_footer_names_the_servers_without_secrets(read_only: Site) -> None:
         assert secret not in answer.text
 
 
-@pytest.mark.parametrize(("status", "found"), [("FAILED", 1), ("' OR 'a'='a", 0), ("NONE", 0)])
-def test_a_status_of_the_address_is_not_part_of_a_query(read_only: Site, status: str, found: int) -> None:
+@pytest.mark.parametrize(("status", "total"), [("FAILED", 1), ("' OR 'a'='a", 0), ("NONE", 0)])
+def test_a_status_of_the_address_is_not_part_of_a_query(read_only: Site, status: str, total: int) -> None:
     page = read_only.get(links.with_query("/", status=status)).main
-    assert sum("v1" in row[0] for table in page.all("table")[:1] for row in table.rows()) == found
+    assert sum("v1" in row[0] for table in page.all("table")[:1] for row in table.rows()) == total
 
 
 # ------------------------------------------------------------------ a server that does not answer
@@ -207,11 +207,11 @@ def test_every_list_that_is_empty_without_a_server_is_asked_of_one(service: str,
 def test_an_answer_is_remembered_for_a_moment_or_until_it_is_forgotten() -> None:
     now = itertools.count(step=CHANGEABLE_TTL / 2)
     answers, asked = Answers(lambda: next(now)), itertools.count()
-    given = [answers.changeable("x", lambda: next(asked)) for _ in range(6)]
-    assert given[0] == given[1] == 0
-    assert given[-1] > 0
+    values = [answers.changeable("x", lambda: next(asked)) for _ in range(6)]
+    assert values[0] == values[1] == 0
+    assert values[-1] > 0
     answers.forget()
-    assert answers.changeable("x", lambda: next(asked)) > given[-1]
+    assert answers.changeable("x", lambda: next(asked)) > values[-1]
 
 
 def test_an_answer_that_was_asked_for_before_a_change_is_forgotten_too() -> None:
@@ -340,10 +340,10 @@ def test_slow_downloads_do_not_keep_pages_waiting(
         try:
             for _ in range(20):
                 assert "Repositories" in site.get(links.REPOSITORIES).main.text
-                assert not any(each.done() for each in downloads)
+                assert not any(download.done() for download in downloads)
         finally:
             release.set()
-        assert {each.result().data for each in downloads} == {b"1234567890"}
+        assert {download.result().data for download in downloads} == {b"1234567890"}
 
 
 def test_nothing_is_answered_without_the_token() -> None:
@@ -372,9 +372,11 @@ PLACEHOLDERS = ("<time>", "<luck>", "<hidden>")
 def restored(value: Any) -> Any:
     """Recordings keep no times and no numbers that are luck."""
     if isinstance(value, dict):
-        return {name: restored(each) for name, each in value.items() if (name, each) != ("workflowTask", "<hidden>")}
+        return {
+            name: restored(member) for name, member in value.items() if (name, member) != ("workflowTask", "<hidden>")
+        }
     if isinstance(value, list):
-        return [restored(each) for each in value]
+        return [restored(member) for member in value]
     return 1 if value in PLACEHOLDERS else value
 
 

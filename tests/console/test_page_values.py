@@ -68,7 +68,7 @@ def test_attempts_are_grouped_by_step_and_lead_to_their_chain_and_their_commit(s
     page = site.get(links.workflow(filled.published)).main
     assert len(page.all("section", class_="step")) == 1
     first, retry = page.all("article")
-    assert [each.text for each in page.all("h4")] == ["First attempt failed 0 ms", "Retry 1 completed 0 ms"]
+    assert [heading.text for heading in page.all("h4")] == ["First attempt failed 0 ms", "Retry 1 completed 0 ms"]
     assert "raw/orders.csv: row 17 has 3 columns" in first.text
     assert retry.facts()["Retries"] == "First attempt"
     chain = [link.attributes["href"] for link in retry.all("a") if link.text == "First attempt"]
@@ -90,9 +90,9 @@ def test_attempts_are_grouped_by_step_and_lead_to_their_chain_and_their_commit(s
 def test_a_publication_shows_even_where_its_report_never_arrived(filled: Filled) -> None:
     services = filled.services
     with source_of_models(services.conductor, services.lakefs.server) as source:
-        found = publications(source, [(REPOSITORY, "main", filled.root)])
+        published = publications(source, [(REPOSITORY, "main", filled.root)])
     last = filled.tasks(filled.published)[-1]["taskId"]
-    assert [commit.id for _, commit in found[last]] == [filled.commit]
+    assert [commit.id for _, commit in published[last]] == [filled.commit]
 
 
 def test_an_ignored_update_is_visible_in_the_history(site: Site, filled: Filled) -> None:
@@ -133,7 +133,7 @@ def test_a_sub_workflow_and_its_parent_lead_to_each_other(services: InMemoryServ
     step = operator("SUB_WORKFLOW", "nested", subWorkflowParam=child, inputParameters=inputs)
     define(services.conductor, "outer", step)
     outer = services.conductor.start_workflow("outer", {})
-    inner = next(each for each in services.conductor.workflow_ids()[::-1] if each != outer)
+    inner = next(workflow_id for workflow_id in services.conductor.workflow_ids()[::-1] if workflow_id != outer)
     attempt = fresh.get(links.workflow(outer)).main.one("article")
     assert attempt.facts()["Sub-workflow"] == inner
     assert links.workflow(inner) in [link.attributes["href"] for link in attempt.all("a")]
@@ -144,8 +144,8 @@ def test_a_sub_workflow_and_its_parent_lead_to_each_other(services: InMemoryServ
 def test_iterations_of_a_loop_are_steps_of_their_own(services: InMemoryServices, fresh: Site) -> None:
     start(services, {})
     services.attempt(send)
-    each = simple("message.send", "each", params={"label": "x"})
-    loop = operator("DO_WHILE", "loop", loopCondition="$.loop['iteration'] < 2", loopOver=[each])
+    step = simple("message.send", "each", params={"label": "x"})
+    loop = operator("DO_WHILE", "loop", loopCondition="$.loop['iteration'] < 2", loopOver=[step])
     define(services.conductor, "looping", loop)
     workflow = services.conductor.start_workflow("looping", {})
     for _ in range(2):
@@ -281,8 +281,8 @@ def test_commits_that_no_task_can_continue_are_shown_with_their_branch(services:
     assert shown["parted"].text == (
         f"{REPOSITORY}/main at none of {here[:12]}, {there[:12]}: none is known to continue all others"
     )
-    assert [each.text for each in shown["parted"].all("a")] == [f"{REPOSITORY}/main", here[:12], there[:12]]
-    assert [each.text for each in shown["unknown"].all("a")] == [f"{REPOSITORY}/main", here[:12]]
+    assert [anchor.text for anchor in shown["parted"].all("a")] == [f"{REPOSITORY}/main", here[:12], there[:12]]
+    assert [anchor.text for anchor in shown["unknown"].all("a")] == [f"{REPOSITORY}/main", here[:12]]
     assert shown["one line"].text == f"{REPOSITORY}/main at {here[:12]}"
 
 

@@ -53,7 +53,7 @@ def is_step(link: Element) -> bool:
 
 
 def shown_forks(main: Element) -> dict[str, list[list[str]]]:
-    return {each.one("h3").all("bdi")[0].text: branches(each) for each in main.all("section", class_="fork")}
+    return {section.one("h3").all("bdi")[0].text: branches(section) for section in main.all("section", class_="fork")}
 
 
 def test_each_branch_of_a_fork_is_a_lane_and_a_fork_inside_is_part_of_its_lane(page: Element) -> None:
@@ -93,7 +93,7 @@ def test_the_line_has_the_publications_in_the_order_of_the_branch_and_others_in_
     assert start.text.startswith("begins at")
     assert (north.one("strong").text, foreign.all("span")[0].text) == ("north", "others")
     assert foreign.all("p")[1].text == "A note about the visit (1 file: 1 added)"
-    names = [each.one("strong").text for each in rest]
+    names = [commit.one("strong").text for commit in rest]
     assert set(names) == {"inner_left", "inner_right", "south", "south_again", "east", "west"}
     assert names.index("south") < names.index("south_again") < names.index("west")
 
@@ -189,14 +189,14 @@ def test_lanes_are_side_by_side_where_there_is_room_and_every_text_can_be_read(
     running: Browser, forked_site: Site, forked: Forked, width: int, columns: int, dark: bool, javascript: bool
 ) -> None:
     running.open(forked_site.url + links.workflow(forked.workflow), width=width, dark=dark, javascript=javascript)
-    found = running.evaluate(Path(__file__).with_name("measure.js").read_text())
+    measured = running.evaluate(Path(__file__).with_name("measure.js").read_text())
     lefts = running.evaluate(
         "[...document.querySelectorAll('.fork')[0].querySelectorAll(':scope > .lanes > .branch')]"
         ".map((lane) => Math.round(lane.getBoundingClientRect().left))"
     )
     assert running.complaints == []
     running.close()
-    assert (found["width"], found["overflow"], found["outside"], found["faint"]) == (width, 0, [], [])
+    assert (measured["width"], measured["overflow"], measured["outside"], measured["faint"]) == (width, 0, [], [])
     assert (len(lefts), len(set(lefts))) == (3, columns)
 
 
@@ -313,8 +313,8 @@ def test_a_terminated_workflow_is_ending_until_its_function_has_ended(
         def statuses() -> list[str]:
             page = site.get(address).main
             assert (page.attributes["data-live"] == "true") == ("ending" in page.one("h1").text)
-            found = [each for title in ("h1", "h4") for each in page.one(title).all("span")]
-            return [each.text for each in found if each.attributes["class"].startswith("status")]
+            spans = [span for title in ("h1", "h4") for span in page.one(title).all("span")]
+            return [span.text for span in spans if span.attributes["class"].startswith("status")]
 
         listener(AttemptReceived(delivery, "w0001"))
         services.conductor.terminate_workflow(workflow, "by hand")

@@ -31,8 +31,8 @@ def explained(error: ServiceError) -> tuple[str, str]:
     return error.detail, "look at it"
 
 
-def texts(found: Iterable[Finding], level: Level) -> list[str]:
-    return [finding.what for finding in found if finding.level is level]
+def texts(findings: Iterable[Finding], level: Level) -> list[str]:
+    return [finding.what for finding in findings if finding.level is level]
 
 
 # ----------------------------------------------------------------------- how checks run
@@ -49,8 +49,8 @@ def test_findings_come_in_the_order_of_the_checks() -> None:
         yield Finding("quick", Level.OK, "first to end")
         second_is_done.set()
 
-    found = run_checks([Check("area", "", slow), Check("quick", "", quick)], explained)
-    assert [finding.area for finding in found] == ["area", "quick"]
+    findings = run_checks([Check("area", "", slow), Check("quick", "", quick)], explained)
+    assert [finding.area for finding in findings] == ["area", "quick"]
 
 
 def test_a_server_that_goes_away_in_the_middle_is_a_finding() -> None:
@@ -82,15 +82,15 @@ def test_checks_that_do_not_end_are_additional_findings_and_keep_no_other_from_i
 
 
 def test_a_mistake_in_a_check_does_not_look_like_a_success() -> None:
-    (found,) = run_checks([Check("area", "", lambda: [FINE][1:2][0:1] or [][0])], explained)
-    assert (found.level, "IndexError" in found.what) == (Level.PROBLEM, True)
+    (finding,) = run_checks([Check("area", "", lambda: [FINE][1:2][0:1] or [][0])], explained)
+    assert (finding.level, "IndexError" in finding.what) == (Level.PROBLEM, True)
 
 
 # ------------------------------------------------------------------------------ servers
 
 
 @pytest.mark.parametrize(
-    ("ahead", "level", "words"),
+    ("ahead", "level", "message"),
     [
         (0.7, Level.OK, "agrees with"),
         (45.0, Level.WARNING, "45 s ahead of"),
@@ -98,10 +98,10 @@ def test_a_mistake_in_a_check_does_not_look_like_a_success() -> None:
         (1000.0, Level.PROBLEM, "1,000 s ahead of"),
     ],
 )
-def test_the_clock_of_a_server_is_compared(ahead: float, level: Level, words: str) -> None:
+def test_the_clock_of_a_server_is_compared(ahead: float, level: Level, message: str) -> None:
     about = ServerAbout("1", ahead, 0.01)
     _, clock = checks.server("lakeFS", "http://x", lambda: None, lambda: about)
-    assert (clock.level, words in clock.what) == (level, True)
+    assert (clock.level, message in clock.what) == (level, True)
 
 
 # ----------------------------------------------------------------------------- branches
@@ -122,9 +122,9 @@ def branch(
 
 def test_a_branch_in_order_has_no_problem_and_nothing_is_left_of_the_try(store: InMemoryLakeFS) -> None:
     head = store.get_commit("my-data", "main").id
-    found = branch(store, write=True)
-    assert [finding.level for finding in found] == [Level.OK] * 3
-    assert "installs it" in found[1].what
+    findings = branch(store, write=True)
+    assert [finding.level for finding in findings] == [Level.OK] * 3
+    assert "installs it" in findings[1].what
     assert store.list_branches("my-data", "perago-") == ()
     assert store.get_commit("my-data", "main").id == head
     install_fence(store, "my-data", "main")
@@ -173,13 +173,13 @@ def test_branches_that_are_left_over_are_counted(store: InMemoryLakeFS, tmp_path
 
 
 def test_a_disk_with_little_room_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert [found.level for found in checks.disk("X", tmp_path)] == [Level.OK]
+    assert [finding.level for finding in checks.disk("X", tmp_path)] == [Level.OK]
     assert list(tmp_path.iterdir()) == []
     missing = tmp_path / "not/yet"
-    assert [found.level for found in checks.disk("X", missing)] == [Level.OK]
+    assert [finding.level for finding in checks.disk("X", missing)] == [Level.OK]
     assert not missing.exists()
     monkeypatch.setattr(checks, "MIN_FREE_SPACE", 1 << 80)
-    assert [found.level for found in checks.disk("X", tmp_path)] == [Level.WARNING]
+    assert [finding.level for finding in checks.disk("X", tmp_path)] == [Level.WARNING]
     monkeypatch.setattr(checks, "RESERVE", 1 << 80)
     (full,) = checks.disk("PERAGO_LOG_ROOT", tmp_path)
     assert (full.level, "PERAGO_LOG_ROOT" in full.advice) == (Level.PROBLEM, True)
@@ -225,8 +225,8 @@ class Source:
 
 
 def checked(*tasks: Mapping[str, Any]) -> Finding:
-    (found,) = forks(cast("ConductorOverview", Source(tasks)), TASKS)
-    return found
+    (finding,) = forks(cast("ConductorOverview", Source(tasks)), TASKS)
+    return finding
 
 
 @pytest.mark.parametrize(
@@ -252,12 +252,12 @@ def checked(*tasks: Mapping[str, Any]) -> Finding:
     ],
 )
 def test_a_join_that_does_not_wait_for_retries_is_a_warning(tasks: list[dict[str, Any]], named: str) -> None:
-    found = checked(*tasks)
-    assert found.level is Level.WARNING
-    assert "workflow islands, version 2" in found.what
-    assert named in found.what
-    assert '"permissive": true' in found.advice
-    assert ("dynamicForkTasksParam" in found.advice) is (": part" in found.what)
+    finding = checked(*tasks)
+    assert finding.level is Level.WARNING
+    assert "workflow islands, version 2" in finding.what
+    assert named in finding.what
+    assert '"permissive": true' in finding.advice
+    assert ("dynamicForkTasksParam" in finding.advice) is (": part" in finding.what)
 
 
 @pytest.mark.parametrize(
@@ -279,5 +279,5 @@ def test_without_modules_the_tasks_are_those_that_perago_has_registered() -> Non
     tasks = [fork([step("a", "mine")], [step("b", "other")]), {**JOIN, "joinOn": ["a", "b"]}]
     mine = {"name": "mine", "retryCount": 3, "inputSchema": {"name": "mine.input"}}
     other = {"name": "other", "retryCount": 3}
-    (found,) = forks(cast("ConductorOverview", Source(tasks, mine, other)), None)
-    assert found.what.endswith('1 step without "permissive": a')
+    (finding,) = forks(cast("ConductorOverview", Source(tasks, mine, other)), None)
+    assert finding.what.endswith('1 step without "permissive": a')

@@ -38,8 +38,8 @@ def overview(embedded: EmbeddedServices) -> Iterator[ConductorOverview]:
 
 
 def row(overview: ConductorOverview, root: Path, after: float) -> TaskTypeStatus:
-    (found,) = read_queues(overview, root, ["work"], time.time() + after).rows
-    return found
+    (row,) = read_queues(overview, root, ["work"], time.time() + after).rows
+    return row
 
 
 def overview_at(url: str) -> ConductorOverview:
@@ -72,9 +72,9 @@ def test_a_worker_that_missed_two_heartbeats_is_silent(
     assert row(overview, tmp_path, 120).silent == ()
     (silent,) = row(overview, tmp_path, 180).silent
     assert (silent.task_id, silent.worker_id, silent.freed - silent.since) == (task_id, "dead0000", 300_000)
-    (found,) = findings(overview, tmp_path, 180)
-    assert (found.level, found.advice.startswith(f"perago show {task_id}")) == (Level.PROBLEM, True)
-    assert "delivers the attempt again in" in found.why
+    (finding,) = findings(overview, tmp_path, 180)
+    assert (finding.level, finding.advice.startswith(f"perago show {task_id}")) == (Level.PROBLEM, True)
+    assert "delivers the attempt again in" in finding.why
 
 
 def test_an_attempt_whose_process_ended_here_is_silent_before_a_heartbeat_is_late(
@@ -86,9 +86,9 @@ def test_an_attempt_whose_process_ended_here_is_silent_before_a_heartbeat_is_lat
     directory = AttemptDirectory.create(tmp_path / "root", delivery)
     assert row(overview, tmp_path / "root", 0).silent == ()
     directory.close()  # as the system does when the process ends
-    assert [one.task_id for one in row(overview, tmp_path / "root", 0).silent] == [task_id]
-    (found,) = findings(overview, tmp_path / "root", 0)
-    assert (found.level, "dead0000@node-7:4711" in found.what) == (Level.PROBLEM, True)
+    assert [attempt.task_id for attempt in row(overview, tmp_path / "root", 0).silent] == [task_id]
+    (finding,) = findings(overview, tmp_path / "root", 0)
+    assert (finding.level, "dead0000@node-7:4711" in finding.what) == (Level.PROBLEM, True)
 
 
 def test_a_worker_of_another_sdk_is_silent_once_its_attempt_may_be_handed_out_again(
@@ -97,30 +97,30 @@ def test_a_worker_of_another_sdk_is_silent_once_its_attempt_may_be_handed_out_ag
     started_attempt(embedded.conductor, "work")
     embedded.conductor.poll_tasks("work", "build-host.example.com", wait_seconds=0)
     assert row(overview, tmp_path, 290).silent == ()
-    assert [one.worker_id for one in row(overview, tmp_path, 310).silent] == ["build-host.example.com"]
+    assert [attempt.worker_id for attempt in row(overview, tmp_path, 310).silent] == ["build-host.example.com"]
 
 
 def test_an_attempt_that_runs_is_found_behind_thousands_that_wait(tmp_path: Path) -> None:
     """Conductor has no order in them, and each of its answers is a part of the list."""
     waiting: list[dict[str, object]] = [{"taskId": str(number), "status": "SCHEDULED"} for number in range(2500)]
     with served([*waiting, {"taskId": "last", "status": "IN_PROGRESS"}]) as overview:
-        found = row(overview, tmp_path, 0)
-    assert (found.waiting, found.running, found.all_read) == (12_001, 1, True)
-    assert not found.is_unattended(time.time())
+        status = row(overview, tmp_path, 0)
+    assert (status.waiting, status.running, status.all_read) == (12_001, 1, True)
+    assert not status.is_unattended(time.time())
 
 
 def test_a_partly_read_list_is_reported(tmp_path: Path) -> None:
     with served([{"taskId": str(number), "status": "SCHEDULED"} for number in range(MOST_PENDING + 1)]) as overview:
-        found = row(overview, tmp_path, 0)
-    assert (found.running, found.all_read, found.is_unattended(time.time())) == (0, False, True)
-    assert found.absence(0).endswith("; none of the checked attempts is with a worker")
+        status = row(overview, tmp_path, 0)
+    assert (status.running, status.all_read, status.is_unattended(time.time())) == (0, False, True)
+    assert status.absence(0).endswith("; none of the checked attempts is with a worker")
 
 
 def test_a_long_list_that_takes_long_is_not_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("perago.diagnosis.queues._LIST_READ_LIMIT", -1)
     with served([{"taskId": str(number), "status": "IN_PROGRESS"} for number in range(3000)]) as overview:
-        found = row(overview, tmp_path, 0)
-    assert (found.running, found.all_read) == (1000, False)
+        status = row(overview, tmp_path, 0)
+    assert (status.running, status.all_read) == (1000, False)
 
 
 def test_a_server_without_an_address_list_is_not_asked_for_each_of_a_hundred(
@@ -159,10 +159,10 @@ def test_attempts_that_wait_are_unattended_once_no_worker_has_asked_for_long(
     assert later.is_unattended(now + UNATTENDED_AFTER + 60)
     assert later.oldest is not None
     assert later.oldest.task_id == task_id
-    (found,) = findings(overview, tmp_path, UNATTENDED_AFTER + 60)
-    assert (found.level, found.advice) == (Level.PROBLEM, "perago start tasks.work")
-    assert "no worker has asked for 3 min" in found.what
-    assert [one.level for one in findings(overview, tmp_path, 0)] == [Level.OK]
+    (finding,) = findings(overview, tmp_path, UNATTENDED_AFTER + 60)
+    assert (finding.level, finding.advice) == (Level.PROBLEM, "perago start tasks.work")
+    assert "no worker has asked for 3 min" in finding.what
+    assert [finding.level for finding in findings(overview, tmp_path, 0)] == [Level.OK]
 
 
 def test_attempts_that_wait_in_a_domain_are_a_problem(
@@ -170,5 +170,5 @@ def test_attempts_that_wait_in_a_domain_are_a_problem(
 ) -> None:
     embedded.conductor.poll_tasks("work", "w0000", wait_seconds=0, domain="east")
     embedded.conductor.start_workflow("w", {}, definition=flow(simple("work")), task_to_domain={"work": "east"})
-    (found,) = findings(overview, tmp_path, 0)
-    assert (found.level, "in the domain east" in found.what) == (Level.PROBLEM, True)
+    (finding,) = findings(overview, tmp_path, 0)
+    assert (finding.level, "in the domain east" in finding.what) == (Level.PROBLEM, True)

@@ -56,8 +56,8 @@ class EmbeddedRecords:
         return self._conductor.workflow(workflow_id)
 
     def search_tasks(self, query: str, *, start: int, size: int) -> Sequence[Mapping[str, Any]]:
-        found = self._conductor.search_tasks(query, start=start, size=size, sort="updateTime:DESC")
-        results: list[Mapping[str, Any]] = found["results"]
+        page = self._conductor.search_tasks(query, start=start, size=size, sort="updateTime:DESC")
+        results: list[Mapping[str, Any]] = page["results"]
         return results
 
 

@@ -25,27 +25,27 @@ def test_a_publication_that_was_adopted_is_the_one_with_the_files(run: TaskRunne
     lost = run(scale, tree=TREE, report=False)
     outcome = run.again().assert_completed()
 
-    found = look_up(run._services.lakefs, past(run, outcome), PREFIX)
-    assert outcome.commit != lost.commit == found.published.commit
-    assert set(found.published.files) == {"out/a.csv"}
-    assert found.published.removed == {"old.txt"}
+    attempt = look_up(run._services.lakefs, past(run, outcome), PREFIX)
+    assert outcome.commit != lost.commit == attempt.published.commit
+    assert set(attempt.published.files) == {"out/a.csv"}
+    assert attempt.published.removed == {"old.txt"}
 
 
 def test_a_publication_that_a_rerun_replaced_is_compared_with_the_input(run: TaskRunner) -> None:
     run(scale, tree=TREE).assert_completed()
     outcome = run.rerun()
 
-    found = look_up(run._services.lakefs, past(run, outcome), PREFIX)
-    assert set(found.published.files) == {"out/a.csv"}
-    assert found.published.removed == {"old.txt"}
+    attempt = look_up(run._services.lakefs, past(run, outcome), PREFIX)
+    assert set(attempt.published.files) == {"out/a.csv"}
+    assert attempt.published.removed == {"old.txt"}
 
 
 def test_an_attempt_that_changed_nothing_has_published_nothing(run: TaskRunner) -> None:
     tree = {"raw/a.csv": "x\n1\n", "out/a.csv": "x,scaled\n1,2\n"}
     outcome = run(scale, tree=tree).assert_completed()
 
-    found = look_up(run._services.lakefs, past(run, outcome), PREFIX)
-    assert (found.published.files, found.published.removed) == ({}, frozenset())
+    attempt = look_up(run._services.lakefs, past(run, outcome), PREFIX)
+    assert (attempt.published.files, attempt.published.removed) == ({}, frozenset())
 
 
 def test_differences_are_reported_by_row_and_column(run: TaskRunner) -> None:
@@ -73,24 +73,24 @@ def test_the_last_attempts_are_found_by_search_and_by_publications(run: TaskRunn
         run.clock.advance(40)
         later.append(run(scale, {"scale": number}))
     run(scale, {"scale": "no number"})
-    told = EmbeddedRecords(run._services.conductor)
+    records = EmbeddedRecords(run._services.conductor)
     metadata = run._services.lakefs.get_commit(run.repository, BRANCH).metadata
     for number, task_id in enumerate(("", "a/b", "x" * 5000)):  # commits by hand name no attempt
         objects.put_object(run._services.lakefs.server.repository(run.repository), BRANCH, f"by-hand/{number}", b"x")
         run._services.lakefs.commit(run.repository, BRANCH, "by hand", {**metadata, "perago.task_id": task_id})
     ids = [outcome.delivery.task_id for outcome in (*reversed(later), first)]
 
-    def found(choice: Choice) -> list[str]:
-        by_search = searched(told, choice)
-        assert published_on(run._services.lakefs, told, run.repository, BRANCH, choice) == by_search
+    def task_ids(choice: Choice) -> list[str]:
+        by_search = searched(records, choice)
+        assert published_on(run._services.lakefs, records, run.repository, BRANCH, choice) == by_search
         return by_search
 
-    assert found(Choice("replay.scale")) == ids
-    assert found(Choice("replay.scale", last=1)) == ids[:1]
-    assert found(Choice("replay.scale", since=run.clock.now() - 50)) == ids[:2]
-    assert found(Choice("replay.scale", workflow="test.replay.scale")) == ids
-    assert found(Choice("replay.scale", workflow="other")) == []
-    assert found(Choice("other")) == []
+    assert task_ids(Choice("replay.scale")) == ids
+    assert task_ids(Choice("replay.scale", last=1)) == ids[:1]
+    assert task_ids(Choice("replay.scale", since=run.clock.now() - 50)) == ids[:2]
+    assert task_ids(Choice("replay.scale", workflow="test.replay.scale")) == ids
+    assert task_ids(Choice("replay.scale", workflow="other")) == []
+    assert task_ids(Choice("other")) == []
 
 
 def test_a_file_that_only_one_side_wrote_is_compared_with_the_input(run: TaskRunner) -> None:
@@ -101,10 +101,10 @@ def test_a_file_that_only_one_side_wrote_is_compared_with_the_input(run: TaskRun
     untouched = differences_to(known, AttemptResult("completed", "", {"rows": 1}), run._services.lakefs, begun)
     assert untouched.summary == ("out/a.csv: 1 of 1 row differs, in column scaled",)
     assert untouched.files[0].lines == ("row 1, scaled: '2' → '3'",)
-    gone = differences_to(
+    differing = differences_to(
         known, AttemptResult("completed", "", {"rows": 1}, {}, frozenset({"out/a.csv"})), run._services.lakefs, begun
     )
-    assert gone.summary == ("out/a.csv: no longer exists",)
+    assert differing.summary == ("out/a.csv: no longer exists",)
 
 
 def test_keys_that_a_branch_of_a_fork_found_as_wanted_are_its_own(run: TaskRunner) -> None:
@@ -113,8 +113,8 @@ def test_keys_that_a_branch_of_a_fork_found_as_wanted_are_its_own(run: TaskRunne
     run(same_for_all, ref=ref).assert_completed()
     outcome = run(same_for_all, ref=ref).assert_completed()
 
-    found = look_up(run._services.lakefs, past(run, outcome), "")
-    assert set(found.published.files) == {"same.txt"}
+    attempt = look_up(run._services.lakefs, past(run, outcome), "")
+    assert set(attempt.published.files) == {"same.txt"}
 
 
 def test_of_several_commits_the_one_was_read_that_continues_the_others(run: TaskRunner) -> None:
@@ -175,8 +175,8 @@ def test_slower_means_twice_as_long_and_a_second_more() -> None:
 
 
 def test_differences_are_summed_up_by_file_and_column() -> None:
-    found = [
+    verdicts = [
         Verdict("1", "w", 1, Kind.DIFFERENT, files={"a.csv": ("x", "y"), "b.bin": ()}),
         Verdict("2", "w", 1, Kind.DIFFERENT, files={"a.csv": ("x",)}),
     ]
-    assert by_file_and_column(found) == [("a.csv", "x", 2), ("a.csv", "y", 1), ("b.bin", "", 1)]
+    assert by_file_and_column(verdicts) == [("a.csv", "x", 2), ("a.csv", "y", 1), ("b.bin", "", 1)]

@@ -32,13 +32,13 @@ def looked_up(run: TaskRunner, outcome: Outcome) -> Past:
 
 def captured(run: TaskRunner, outcome: Outcome, target: Path, **options: Any) -> Captured:
     hooks = options.pop("hooks", {})
-    wanted = CaptureOptions(target, Scrubber("replay.scale", hooks), definition=DEFINITION, **options)
-    return capture(run._services.lakefs, looked_up(run, outcome), wanted)
+    capture_options = CaptureOptions(target, Scrubber("replay.scale", hooks), definition=DEFINITION, **options)
+    return capture(run._services.lakefs, looked_up(run, outcome), capture_options)
 
 
 def test_all_that_a_person_needs_is_in_the_directory(run: TaskRunner, tmp_path: Path) -> None:
     outcome = run(scale, {"scale": 3}, tree=TREE).assert_completed()
-    found = captured(run, outcome, tmp_path / "case")
+    case = captured(run, outcome, tmp_path / "case")
 
     document = json.loads((tmp_path / "case/case.json").read_text())
     assert document["params"] == {"scale": 3}
@@ -49,7 +49,7 @@ def test_all_that_a_person_needs_is_in_the_directory(run: TaskRunner, tmp_path: 
     assert (tmp_path / "case/input/raw/a.csv").read_text() == TREE["raw/a.csv"]
     assert (tmp_path / "case/published/out/a.csv").read_text() == "x,scaled\n1,3\n2,6\n"
     assert json.loads((tmp_path / "case/taskdef.json").read_text())["name"] == "replay.scale"
-    assert (found.files, found.published, found.complete) == (2, 1, 1)
+    assert (case.files, case.published, case.complete) == (2, 1, 1)
     assert [path.name for path in tmp_path.iterdir()] == ["case"]
 
 
@@ -66,16 +66,16 @@ def test_no_file_has_a_secret_of_the_definition_a_key_or_an_address(run: TaskRun
     definition = {**DEFINITION, "inputTemplate": template}
     attempt = replace(known.attempt, params=params, definition=definition, reason=reason)
 
-    found = capture(
+    case = capture(
         run._services.lakefs,
         replace(known, attempt=attempt),
         CaptureOptions(tmp_path / "case", Scrubber("replay.scale")),
     )
     texts = [file.read_text() for file in tmp_path.rglob("*") if file.is_file()]
     assert len(texts) == 5
-    assert not [secret for secret in secrets for text in [*texts, *found.redacted] if secret in text]
+    assert not [secret for secret in secrets for text in [*texts, *case.redacted] if secret in text]
     assert json.loads((tmp_path / "case/taskdef.json").read_text())["inputTemplate"]["PGPASSWORD"] == "***"
-    assert set(found.redacted) == {
+    assert set(case.redacted) == {
         "/params/tokens (key)",
         "/params/tokens/***",
         "/about/reason",
@@ -117,8 +117,8 @@ def test_a_secret_in_the_name_of_a_published_file_is_refused(
 def test_only_a_part_of_the_input_may_be_taken(run: TaskRunner, tmp_path: Path) -> None:
     outcome = run(scale, tree=TREE)
 
-    found = captured(run, outcome, tmp_path / "case", chosen=lambda path: path == "raw/a.csv", max_bytes=6)
-    assert (found.files, found.left_out) == (1, 1)
+    case = captured(run, outcome, tmp_path / "case", chosen=lambda path: path == "raw/a.csv", max_bytes=6)
+    assert (case.files, case.left_out) == (1, 1)
     with pytest.raises(NotReplayable, match="none of the 2 input files"):
         captured(run, outcome, tmp_path / "other", chosen=lambda _: False)
 
@@ -129,14 +129,14 @@ def test_hooks_replace_values_before_anything_is_written(run: TaskRunner, tmp_pa
         "scrub_result": lambda _, result: {"rows": -1},
         "scrub_file": lambda _, path, content: None if path == "old.txt" else content.replace(b"2", b"9"),
     }
-    found = captured(run, run(scale, tree=TREE), tmp_path / "case", hooks=hooks)
+    case = captured(run, run(scale, tree=TREE), tmp_path / "case", hooks=hooks)
 
-    case, record = read_recorded_case(tmp_path / "case")
-    assert case.params == {"scale": 7}
-    assert case.tree == {"raw/a.csv": b"x\n1\n9\n"}
+    recorded, record = read_recorded_case(tmp_path / "case")
+    assert recorded.params == {"scale": 7}
+    assert recorded.tree == {"raw/a.csv": b"x\n1\n9\n"}
     assert record.result == {"rows": -1}
     assert record.files == {"out/a.csv": b"x,scaled\n1,9\n9,4\n"}
-    assert set(found.replaced) == {"params", "the result", "old.txt was left out", "raw/a.csv", "out/a.csv"}
+    assert set(case.replaced) == {"params", "the result", "old.txt was left out", "raw/a.csv", "out/a.csv"}
 
 
 def test_a_secret_that_a_hook_has_replaced_is_looked_for_as_well(run: TaskRunner, tmp_path: Path) -> None:
@@ -194,9 +194,9 @@ def test_the_hooks_of_the_repository_are_no_input(run: TaskRunner, tmp_path: Pat
     outcome = run(same_for_all).assert_completed()
     keys = run._services.lakefs.tree(run.repository, str(outcome.input_ref))
     known = look_up(run._services.lakefs, past(run, outcome), "")
-    found = capture(run._services.lakefs, known, CaptureOptions(tmp_path / "case", Scrubber("replay.same")))
+    case = capture(run._services.lakefs, known, CaptureOptions(tmp_path / "case", Scrubber("replay.same")))
 
-    assert (found.files, found.left_out) == (2, 0)
+    assert (case.files, case.left_out) == (2, 0)
     assert any(key.startswith("_lakefs_actions/") for key in keys)
 
 
@@ -234,15 +234,15 @@ def test_objects_that_no_longer_exist_are_reported(run: TaskRunner, tmp_path: Pa
 
 def test_an_attempt_that_goes_on_or_is_unknown_is_refused(run: TaskRunner) -> None:
     delivery = run.deliver(scale, tree=TREE)
-    told = EmbeddedRecords(run._services.conductor)
+    records = EmbeddedRecords(run._services.conductor)
 
     with pytest.raises(NotReplayable, match="has not ended yet: it is IN_PROGRESS"):
-        find_attempt(told, delivery.task_id)
+        find_attempt(records, delivery.task_id)
     with pytest.raises(NotReplayable, match="no task with the reference name 'nope'") as raised:
-        find_step(told, delivery.workflow_id, "nope")
+        find_step(records, delivery.workflow_id, "nope")
     assert "'step'" in raised.value.fix
     with pytest.raises(NotReplayable, match="Conductor has no task 'nope'") as unknown:
-        find_attempt(told, "nope")
+        find_attempt(records, "nope")
     assert isinstance(unknown.value.__cause__, NotFound)
 
 

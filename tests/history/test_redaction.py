@@ -47,8 +47,8 @@ def test_only_texts_are_struck_out_at_any_depth() -> None:
     value = {"token": {"a": "x", "n": 5}, "list": [{"password": "p"}], "max_tokens": 4, "plain": "y"}
     schema = {"properties": {"plain": {"anyOf": [{"type": "null"}, {"format": "password"}]}}}
 
-    kept, struck = redact(value, schema, "/params")
-    assert kept == {
+    clean, struck = redact(value, schema, "/params")
+    assert clean == {
         "token": {"a": REDACTED, "n": 5},
         "list": [{"password": REDACTED}],
         "max_tokens": 4,
@@ -102,10 +102,10 @@ SECRET = "S3cr3tV4lue99xyz"
     ],
 )
 def test_secrets_in_texts_and_lists_are_redacted(value: Any) -> None:
-    kept, struck = redact({"field": value})
-    assert SECRET not in json.dumps(kept)
+    clean, struck = redact({"field": value})
+    assert SECRET not in json.dumps(clean)
     assert any(SECRET in secret for secret in struck.values())
-    assert redact(kept) == (kept, {})
+    assert redact(clean) == (clean, {})
 
 
 @pytest.mark.parametrize(
@@ -144,8 +144,8 @@ def test_texts_without_secrets_stay_as_they_are(value: Any) -> None:
 
 
 def test_a_password_that_is_a_number_is_redacted() -> None:
-    kept, struck = redact({"db_password": 12345678, "passcode": 1.5, "n": {"name": "pwd", "value": 42}})
-    assert kept == {"db_password": 0, "passcode": 0.0, "n": {"name": "pwd", "value": 0}}
+    clean, struck = redact({"db_password": 12345678, "passcode": 1.5, "n": {"name": "pwd", "value": 42}})
+    assert clean == {"db_password": 0, "passcode": 0.0, "n": {"name": "pwd", "value": 0}}
     assert sorted(struck.values()) == ["1.5", "12345678", "42"]
 
 
@@ -180,9 +180,9 @@ def test_a_secret_is_found_in_each_place_where_a_model_may_have_one() -> None:
     schema = schema_of(build_task_definition(task_of(login)), "params")
     value = {"login": {"code": "1"}, "several": ["2"], "pair": [7, "3"], "named": {"n": "4"}, "short": {"a": "5"}}
 
-    kept, struck = redact(value, schema)
+    clean, struck = redact(value, schema)
     assert sorted(struck.values()) == ["1", "2", "3", "4", "5"]
-    assert kept == {
+    assert clean == {
         "login": {"code": REDACTED},
         "several": [REDACTED],
         "pair": [7, REDACTED],
@@ -194,15 +194,15 @@ def test_a_secret_is_found_in_each_place_where_a_model_may_have_one() -> None:
 def test_passwords_in_urls_are_struck_out() -> None:
     value = {"url": "postgres://me:hunter:2@db:5432/x?a@b", "hosts": "s3://a/b c@d, amqp://:p@ss@mq and http://u:q@h"}
 
-    kept, struck = redact(value)
-    assert kept == {
+    clean, struck = redact(value)
+    assert clean == {
         "url": "postgres://me:***@db:5432/x?a@b",
         "hosts": "s3://a/b c@d, amqp://:***@mq and http://u:***@h",
     }
     assert sorted(struck.values()) == ["hunter:2", "p@ss", "q"]
     plain = {"url": "http://host:80/a@b", "mail": "a@b.example", "times": "12:30@home"}
     assert redact(plain) == (plain, {})
-    assert redact(kept) == (kept, {})
+    assert redact(clean) == (clean, {})
 
 
 def test_secret_parameters_of_addresses_and_connections_are_struck_out() -> None:
@@ -212,8 +212,8 @@ def test_secret_parameters_of_addresses_and_connections_are_struck_out() -> None
         "login": "see https://c.example/#access_token=s5&state=ok or host=db password='s6 s7' port=5",
         "https://d.example/?sig=s8": "https://0123456789abcdef-s9@e.example/",
     }
-    kept, struck = redact(value)
-    assert kept == {
+    clean, struck = redact(value)
+    assert clean == {
         "blob": "https://a.blob.example/c?sv=2024&sig=***&se=9",
         "s3": "https://b.example/k?X-Amz-Signature=***&X-Amz-Credential=***&part=7",
         "login": "see https://c.example/#access_token=***&state=ok or host=db password=*** port=5",
@@ -228,7 +228,7 @@ def test_secret_parameters_of_addresses_and_connections_are_struck_out() -> None
         "s6 s7",
         "s8",
     ]
-    assert redact(kept) == (kept, {})
+    assert redact(clean) == (clean, {})
 
 
 def test_secrets_that_are_keys_of_maps_are_struck_out() -> None:
@@ -240,8 +240,8 @@ def test_secrets_that_are_keys_of_maps_are_struck_out() -> None:
         "all": {"tokens": ["0123456789abcdef"]},
     }
     schema = {"properties": {"named": {"propertyNames": {"format": "password"}}}}
-    kept, struck = redact(value, schema, "/params")
-    assert kept == {
+    clean, struck = redact(value, schema, "/params")
+    assert clean == {
         "tokens": {"***": "***", "*** (2)": "***", "note": 1},
         "named": {"***": 3},
         "plain": {"tok-1234": "kept until it is known"},
@@ -249,7 +249,7 @@ def test_secrets_that_are_keys_of_maps_are_struck_out() -> None:
         "all": {"tokens": ["***"]},
     }
     assert struck["/params/tokens (key)"] == "tok-1234"
-    assert replace_known(kept, known_secrets(struck))["plain"] == {"***": "kept until it is known"}
+    assert replace_known(clean, known_secrets(struck))["plain"] == {"***": "kept until it is known"}
 
 
 def test_fields_that_a_schema_names_keep_their_keys() -> None:

@@ -45,10 +45,10 @@ class Sum(BaseModel):
 def part(workspace: Path, params: Part) -> Sum:
     if params.fails:
         raise OSError(f"no {params.name}")
-    found = int((workspace / f"raw/{params.name}.txt").read_text())
+    number = int((workspace / f"raw/{params.name}.txt").read_text())
     (workspace / f"{params.name}.tmp").write_text("x")
-    (workspace / f"{params.name}.out").write_text(str(found))
-    return Sum(total=found)
+    (workspace / f"{params.name}.out").write_text(str(number))
+    return Sum(total=number)
 
 
 class Names(BaseModel):
@@ -70,33 +70,35 @@ class Given(BaseModel):
 
 
 @workflow(name="captured.inner", version=1, owner_email=OWNER)
-def inner(flow: Flow, given: Part) -> Sum:
-    return flow.step("inside", part, Part, name=given.name, password=given.password, fails=given.fails).result
+def inner(flow: Flow, params: Part) -> Sum:
+    return flow.step("inside", part, Part, name=params.name, password=params.password, fails=params.fails).result
 
 
 @workflow(name="captured.flow", version=1, owner_email=OWNER)
-def summed(flow: Flow, given: Given) -> Sum:
+def summed(flow: Flow, params: Given) -> Sum:
     with flow.options(retries=0):
         flow.step("first", part, Part, name="a", fails=False)
     flow.map(
         "parts",
-        given.names,
-        lambda name: flow.sub("one", inner, Part, name=name, password=given.login, fails=given.fails),
+        params.names,
+        lambda name: flow.sub("one", inner, Part, name=name, password=params.login, fails=params.fails),
     )
-    return flow.step("total", total, Names, names=given.names).result
+    return flow.step("total", total, Names, names=params.names).result
 
 
 def captured(run: TaskRunner, ran: WorkflowRun, target: Path) -> Captured:
-    found = find_run(EmbeddedRecords(run._services.conductor), ran.workflow_id)
-    wanted = CaptureOptions(target, Scrubber(found.run.task_name), definition=found.schemas, secrets=found.secrets())
-    return capture(run._services.lakefs, found.look_up(run._services.lakefs), wanted)
+    past_run = find_run(EmbeddedRecords(run._services.conductor), ran.workflow_id)
+    options = CaptureOptions(
+        target, Scrubber(past_run.run.task_name), definition=past_run.schemas, secrets=past_run.secrets()
+    )
+    return capture(run._services.lakefs, past_run.look_up(run._services.lakefs), options)
 
 
 def test_a_run_is_captured_with_all_that_its_steps_published_and_runs_again(run: TaskRunner, tmp_path: Path) -> None:
     flow: Workflow[Any, Any] = summed
     ran = run.workflow(flow, {"names": ["a", "b"]}, tree=TREE)
     assert ran.status == "COMPLETED", ran.reason
-    found = captured(run, ran, tmp_path / "case")
+    case = captured(run, ran, tmp_path / "case")
 
     document = json.loads((tmp_path / "case/case.json").read_text())
     assert document["params"] == {"names": ["a", "b"], "login": "", "fails": False}
@@ -104,10 +106,10 @@ def test_a_run_is_captured_with_all_that_its_steps_published_and_runs_again(run:
     assert (sorted(document["published"]), document["removed"]) == (["a.out", "b.out"], ["old.txt"])
     assert {"task", "task_id", "step"}.isdisjoint(document["about"])
     assert (document["about"]["workflow"], document["about"]["workflow_id"]) == ("captured.flow", ran.workflow_id)
-    assert (found.files, found.published) == (3, 2)
+    assert (case.files, case.published) == (3, 2)
 
-    case, record = read_recorded_case(tmp_path / "case")
-    again = run.workflow(flow, case.params, tree=tmp_path / "case" / "input")
+    recorded, record = read_recorded_case(tmp_path / "case")
+    again = run.workflow(flow, recorded.params, tree=tmp_path / "case" / "input")
     assert (again.status, again.result) == ("COMPLETED", record.result)
 
 
@@ -123,14 +125,14 @@ def test_what_another_program_published_in_between_is_not_the_runs_own(run: Task
 
 
 @workflow(name="captured.torn", version=1, owner_email=OWNER)
-def torn(flow: Flow, given: Given) -> None:
+def torn(flow: Flow, params: Given) -> None:
     def branch(name: str) -> None:
         with flow.options(optional=True):
             flow.step("optional", part, Part, name="optional", fails=True)
-        flow.step("some", part, Part, name=name, fails=given.fails)
+        flow.step("some", part, Part, name=name, fails=params.fails)
         flow.step("more", part, Part, name=name)
 
-    flow.unchecked([given.names, given.login])
+    flow.unchecked([params.names, params.login])
     flow.fork("sides", ["a", "b"], branch)
 
 
@@ -147,8 +149,8 @@ def test_the_reason_is_that_of_the_step_that_ended_the_run(run: TaskRunner, tmp_
 
 def test_a_secret_of_the_parameters_or_of_a_step_is_struck_out(run: TaskRunner, tmp_path: Path) -> None:
     ran = run.workflow(summed, {"names": ["b"], "login": "s3cr3t-of-production"}, tree=TREE)
-    found = captured(run, ran, tmp_path / "case")
-    assert found.redacted == ("/params/login",)
+    case = captured(run, ran, tmp_path / "case")
+    assert case.redacted == ("/params/login",)
     assert all(b"s3cr3t" not in file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
     assert set(find_run(EmbeddedRecords(run._services.conductor), ran.workflow_id).secrets().values()) == {
         "s3cr3t-of-production"
@@ -191,18 +193,18 @@ def test_the_secrets_of_steps_with_one_name_are_all_known(run: TaskRunner) -> No
                 step["inputData"]["params"]["password"] = f"s3cr3t-{next(numbers)}-of-production"
 
     ran = run.workflow(summed, {"names": ["a", "b"]}, tree=TREE)
-    found = find_run(Altered(run.conductor, give_each_its_own), ran.workflow_id).secrets()
-    assert sorted(found.values()) == ["s3cr3t-0-of-production", "s3cr3t-1-of-production"]
+    secrets = find_run(Altered(run.conductor, give_each_its_own), ran.workflow_id).secrets()
+    assert sorted(secrets.values()) == ["s3cr3t-0-of-production", "s3cr3t-1-of-production"]
 
 
 def test_a_running_or_unknown_run_is_refused(run: TaskRunner, tmp_path: Path) -> None:
     conductor = run._services.conductor
     waits = operator("WAIT", "w", inputParameters={"duration": "1h"})
     conductor.create_workflow_definition(flow(waits, name="../waits"))
-    found = find_run(EmbeddedRecords(conductor), conductor.start_workflow("../waits", {}))
+    past_run = find_run(EmbeddedRecords(conductor), conductor.start_workflow("../waits", {}))
     with pytest.raises(NotReplayable, match=r"workflow \S+ neither completed nor failed: it is RUNNING"):
-        capture(None, found.look_up(None), CaptureOptions(tmp_path / "case", Scrubber("waits")))
+        capture(None, past_run.look_up(None), CaptureOptions(tmp_path / "case", Scrubber("waits")))
     with pytest.raises(NotReplayable, match=r"the name '\.\./waits' cannot be that of a workflow"):
-        _ = found.cases
+        _ = past_run.cases
     with pytest.raises(NotReplayable, match="Conductor has no workflow 'none'"):
         find_run(EmbeddedRecords(conductor), "none")

@@ -49,8 +49,8 @@ def definition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any
     (tmp_path / "standing_module.py").write_text(MODULE)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    found: dict[str, Any] = json.loads(canonical_json(build_task_definition(load_task("standing_module"))))
-    return found
+    document: dict[str, Any] = json.loads(canonical_json(build_task_definition(load_task("standing_module"))))
+    return document
 
 
 def plan_on(services: EmbeddedServices, directory: Path, root: Path) -> WorkerPlan:
@@ -121,8 +121,8 @@ def lost(worker: int) -> Event:
 
 @pytest.mark.parametrize("end", [reported, lost])
 def test_the_next_attempt_waits_until_the_previous_one_is_reported(end: Any) -> None:
-    told: list[Event] = []
-    turns = InTurn(told.append)
+    passed_on: list[Event] = []
+    turns = InTurn(passed_on.append)
     for worker, event in (
         (1, received(1)),
         (2, received(2)),
@@ -132,33 +132,33 @@ def test_the_next_attempt_waits_until_the_previous_one_is_reported(end: Any) -> 
         (2, reported(2)),
     ):
         turns.hear(worker, event)
-    assert told == [received(1), step(1), end(1), received(2), step(2), reported(2)]
+    assert passed_on == [received(1), step(1), end(1), received(2), step(2), reported(2)]
 
 
 def test_three_workers_keep_the_order_in_which_their_attempts_began() -> None:
-    told: list[Event] = []
-    turns = InTurn(told.append)
+    passed_on: list[Event] = []
+    turns = InTurn(passed_on.append)
     for worker, event in ((1, received(1)), (2, received(2)), (3, received(3)), (3, reported(3)), (1, reported(1))):
         turns.hear(worker, event)
-    assert told == [received(1), reported(1), received(2)]
+    assert passed_on == [received(1), reported(1), received(2)]
     turns.hear(2, reported(2))
-    assert told[3:] == [reported(2), received(3), reported(3)]
+    assert passed_on[3:] == [reported(2), received(3), reported(3)]
 
 
 def test_attempts_of_one_worker_that_run_at_the_same_time_are_reported_in_turn() -> None:
-    told: list[Event] = []
-    turns = InTurn(told.append)
+    passed_on: list[Event] = []
+    turns = InTurn(passed_on.append)
     draining = Draining(1)
     for event in (received(1), received(2), step(2), step(1), draining, reported(1), reported(2)):
         turns.hear(1, event)
-    assert told == [received(1), step(1), draining, reported(1), received(2), step(2), reported(2)]
+    assert passed_on == [received(1), step(1), draining, reported(1), received(2), step(2), reported(2)]
 
 
 def test_nothing_is_kept_back_for_ever() -> None:
-    told: list[Event] = []
-    turns = InTurn(told.append)
+    passed_on: list[Event] = []
+    turns = InTurn(passed_on.append)
     ready = SlotReady("w2", 1, "a")
     turns.hear(1, received(1))
     turns.hear(2, ready)
     turns.finish()
-    assert told == [received(1), ready]
+    assert passed_on == [received(1), ready]
