@@ -329,7 +329,7 @@ def test_a_fresh_interpreter_reports_the_same(project: Project, monkeypatch: pyt
     assert (bad.problem.where, bad.output, bad.printed) == ("bad.py:2", "hello\n", 6)
 
 
-def test_a_module_that_hangs_is_reported_with_the_line_however_long_it_was_paused(
+def test_a_hanging_module_is_reported_with_its_line_even_after_a_pause(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All processes may stand still for a while, and time is up for both the child and us when they go on."""

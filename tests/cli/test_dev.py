@@ -184,9 +184,7 @@ def test_an_edit_of_the_module_or_of_its_imports_is_run(project: Project) -> Non
         assert dev.finished(dev.curl("dev.features.build"))["output"]["result"] == {"text": "six twice"}
 
 
-def test_a_running_attempt_ends_with_its_code_before_a_changed_definition_is_registered(
-    project: Project, tmp_path: Path
-) -> None:
+def test_a_running_attempt_ends_before_a_changed_definition_is_registered(project: Project, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     write_plain(project, gate)
     with ready(project, "plain") as dev:
@@ -262,9 +260,7 @@ def test_the_first_signal_lets_an_attempt_run_and_the_second_cancels_it(project:
     assert "lost plain.work" in dev.text
 
 
-def test_an_end_on_the_page_reaches_the_function_soon_and_is_shown_until_it_has(
-    project: Project, tmp_path: Path
-) -> None:
+def test_an_end_on_the_page_reaches_the_function_and_is_shown_until_then(project: Project, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     project.module("plain", STUBBORN.format(gate=gate))
     with ready(project, "plain") as dev:

@@ -246,7 +246,7 @@ def test_damaged_entries_are_named_and_deleted(project: Project, root: Path) -> 
     assert document["entries"] == 0
 
 
-def test_a_root_that_no_worker_has_made_has_an_empty_one_and_a_file_is_none(project: Project) -> None:
+def test_a_missing_root_has_an_empty_cache_and_a_file_is_not_a_cache(project: Project) -> None:
     missing = project.directory / "not" / "yet"
     shown = project.run("cache", PERAGO_WORKSPACE_ROOT=str(missing))
     assert shown.out.splitlines()[1] == "  holds   0 objects, 0 bytes"

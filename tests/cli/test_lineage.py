@@ -138,7 +138,7 @@ def site(project: Project) -> Iterator[Site]:
         yield Site(services, receiver, project)
 
 
-def test_attempts_are_runs_with_their_workflow_datasets_verdicts_statistics_and_failures(site: Site) -> None:
+def test_attempts_are_runs_with_datasets_verdicts_and_failures(site: Site) -> None:
     with site.worker() as worker:
         site.run("fail")
         site.run("forget")
@@ -228,7 +228,7 @@ def test_a_receiver_in_trouble_is_reported_once(printed: Printed, status: int | 
     assert "Retrying" not in text
 
 
-def test_a_receiver_that_recovers_is_reported_with_the_number_of_lost_events(site: Site) -> None:
+def test_a_receiver_that_recovers_is_reported_with_the_dropped_events(site: Site) -> None:
     site.receiver.script = lambda _: Reply(400)
     with site.worker() as worker:
         site.run()

@@ -299,7 +299,7 @@ def write_debugged(project: Project, stop: str = "pass") -> None:
     (project.directory / "sample" / "raw" / "a.csv").write_text("x\n")
 
 
-def test_pdb_opens_where_the_function_raised_and_the_failure_is_reported_afterwards(project: Project) -> None:
+def test_pdb_opens_where_the_function_raised_before_the_failure_report(project: Project) -> None:
     write_debugged(project)
     with terminal(project, "run", "features", "-w", "sample", "-p", '{"column": "y"}', "--pdb") as shown:
         shown.wait_for(r"\(Pdb\) ")
@@ -313,7 +313,7 @@ def test_pdb_opens_where_the_function_raised_and_the_failure_is_reported_afterwa
     assert "failed: KeyError: 'y'" in shown.text
 
 
-def test_a_breakpoint_stops_in_the_function_and_the_attempt_continues_from_there(project: Project) -> None:
+def test_a_breakpoint_stops_in_the_function_and_the_attempt_continues(project: Project) -> None:
     write_debugged(project, "breakpoint()")
     with terminal(project, "run", "features", "-w", "sample", "-o", "out") as shown:
         shown.wait_for(r"\(Pdb\) ")

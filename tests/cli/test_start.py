@@ -38,9 +38,7 @@ def modules(project: Project) -> None:
     project.task("plain", "plain.work", PLAIN)
 
 
-def test_a_worker_gets_ready_with_slots_for_each_module_and_drains_on_a_signal(
-    project: Project, services: Services
-) -> None:
+def test_a_worker_has_slots_for_each_module_and_drains_on_a_signal(project: Project, services: Services) -> None:
     project.run("register", "features", "plain", **services.variables)
     with started(project, "features=1", "plain=2", "-j", "3", **services.variables) as worker:
         worker.wait_for("ready: features.build (features), 1 slot, polling as features0000")
@@ -353,7 +351,7 @@ def package(project: Project) -> list[str]:
     return good
 
 
-def test_broken_modules_are_reported_and_all_queues_of_the_others_read_with_one_request(
+def test_broken_modules_are_reported_and_the_others_poll_with_one_request(
     project: Project, services: Services, package: list[str]
 ) -> None:
     with started(project, "app", "-j", "3", **services.variables) as worker:
@@ -432,18 +430,14 @@ def add_modules(project: Project, last: str) -> None:
         project.task(name, name, (last if number == AT_ONCE else "") + PLAIN)
 
 
-def test_a_module_that_starts_processes_can_be_checked_after_the_fork_server_started(
-    project: Project, services: Services
-) -> None:
+def test_a_module_that_starts_processes_is_checked_after_the_fork_server(project: Project, services: Services) -> None:
     add_modules(project, STARTS_A_PROCESS)
     with started(project, "app", "--strict", **services.variables) as worker:
         worker.wait_for(f"ready: app.t{AT_ONCE}")
         assert worker.stop(signal.SIGTERM) == 0
 
 
-def test_a_module_that_hangs_does_not_keep_the_fork_server_of_a_killed_start(
-    project: Project, services: Services
-) -> None:
+def test_a_hanging_module_does_not_keep_the_fork_server_of_a_killed_start(project: Project, services: Services) -> None:
     add_modules(project, HANGS)
     with started(project, "app", **services.variables) as worker:
         wait_for("the import", (project.directory / "imported").exists)

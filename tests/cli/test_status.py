@@ -50,7 +50,7 @@ def test_waiting_and_running_attempts_are_reported(project: Project, embedded: E
     assert busy["oldest"]["task_id"] == ({oldest, second} - {taken["taskId"]}).pop()
 
 
-def test_the_lines_name_the_task_that_no_worker_takes_and_who_has_an_attempt(
+def test_the_lines_name_unattended_tasks_and_the_workers_of_attempts(
     project: Project, embedded: EmbeddedServices
 ) -> None:
     embedded.conductor.register_task_definitions([{"name": "busy"}])

@@ -206,7 +206,7 @@ def test_an_attempt_is_a_span_in_the_trace_of_its_workflow(site: Site) -> None:
     assert site.numbers()["perago_slots"].gauge.data_points
 
 
-def test_all_attempts_of_a_workflow_are_one_trace_and_a_sub_workflow_links_to_its_parent(site: Site) -> None:
+def test_a_workflow_is_one_trace_and_a_sub_workflow_links_to_its_parent(site: Site) -> None:
     """Without a usable `traceparent`."""
     with site.worker(OTEL_METRICS_EXPORTER="none") as worker:
         workflows = [
@@ -288,7 +288,7 @@ def test_a_collector_that_hangs_is_reported_once_and_costs_no_attempt(site: Site
 
 
 @pytest.mark.parametrize(
-    ("variables", "words"),
+    ("variables", "warning"),
     [
         (
             {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_TIMEOUT": "2"},
@@ -322,7 +322,7 @@ def test_a_collector_in_trouble_is_reported_once_without_secrets(
     assert "s3cr3t" not in line
 
 
-def test_a_worker_ends_though_neither_collector_nor_standard_error_takes_anything(site: Site, tmp_path: Path) -> None:
+def test_a_worker_ends_with_a_blocked_collector_and_standard_error(site: Site, tmp_path: Path) -> None:
     site.collector.script = lambda _: Hang()
     variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": site.collector.url, **FAST, **site.services.environment()}
     project, printed = replace(site.project, environment=site.project.environment | variables), tmp_path / "printed"
@@ -340,7 +340,7 @@ def test_a_worker_ends_though_neither_collector_nor_standard_error_takes_anythin
             process.wait(LIMIT)
 
 
-def test_a_setting_that_opentelemetry_refuses_while_it_is_loaded_costs_nothing(project: Project) -> None:
+def test_a_setting_that_opentelemetry_refuses_on_import_is_reported(project: Project) -> None:
     variables = {**project.environment, **ENDPOINT, "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "-1"}
     command = [sys.executable, "-c", f"{LOOK} print(wanted_signals(messages.warning))"]
     ran = subprocess.run(command, env=variables, capture_output=True, text=True, check=True, timeout=60)
@@ -349,7 +349,7 @@ def test_a_setting_that_opentelemetry_refuses_while_it_is_loaded_costs_nothing(p
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "words"),
+    ("name", "value", "warning"),
     [
         ("OTEL_BSP_MAX_QUEUE_SIZE", "-1", "max_queue_size must be"),
         ("OTEL_PYTHON_EXPORTER_OTLP_HTTP_TRACES_CREDENTIAL_PROVIDER", "missing", "component 'missing' not found"),
@@ -394,7 +394,7 @@ BOTH = {"traces", "metrics"}
 
 
 @pytest.mark.parametrize(
-    ("variables", "signals", "words"),
+    ("variables", "signals", "warning"),
     [
         ({}, set(), ""),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": ""}, set(), ""),

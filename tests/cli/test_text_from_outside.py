@@ -159,7 +159,7 @@ def test_long_text_is_cut_with_a_note(capsys: pytest.CaptureFixture[str]) -> Non
     assert shown.endswith("\n  … (50,000,000 characters)\n")
 
 
-def test_a_traceback_on_one_line_is_its_error_and_the_last_line_of_the_author() -> None:
+def test_a_traceback_on_one_line_is_its_error_and_the_last_user_line() -> None:
     text = (
         "cannot start: Traceback (most recent call last):\n"
         '  File "/project/measure.py", line 12, in measure\n    frame = read(path)\n'

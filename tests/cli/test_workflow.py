@@ -65,7 +65,7 @@ def test_check_accepts_a_module_without_a_task_and_lists_its_workflows(project: 
     assert (module["ok"], module["task"], module["workflows"]) == (True, None, [{"name": "nightly", "version": 1}])
 
 
-def test_check_lists_each_mistake_of_all_workflows_of_a_module_with_its_line(project: Project) -> None:
+def test_check_lists_each_mistake_of_all_workflows_with_its_line(project: Project) -> None:
     project.module("flows", FLOW.format(version=1, rows="given.row").replace("rows=given.rows", 'rows="x"'))
     module = json.loads(project.run("check", "--json", "flows").out)["modules"][0]
     assert [(error["code"], error["where"]) for error in module["errors"]] == [

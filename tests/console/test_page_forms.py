@@ -169,7 +169,7 @@ def test_values_come_back_exactly(forms: Forms) -> None:
     assert values_of(forms.send(name=text, count="0").main)["/params/name"] == text
 
 
-def test_a_workspace_has_the_head_filled_in_and_follows_it_when_it_is_left_empty(forms: Forms) -> None:
+def test_a_workspace_field_has_the_head_and_follows_it_when_empty(forms: Forms) -> None:
     first = forms.services.seed({"raw/a.csv": "id\n"})
     services = forms.services
     services.conductor.register_task_definitions([build_task_definition(task_of(summarise))])

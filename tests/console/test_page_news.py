@@ -97,7 +97,7 @@ def test_open_streams_end_with_the_server_and_do_not_hold_it_up(opened: Open) ->
     assert [next_data(stream) for stream in streams] == [b""] * 3
 
 
-def test_more_pages_than_threads_do_not_keep_the_embedded_servers_from_answering(services: EmbeddedServices) -> None:
+def test_more_pages_than_threads_do_not_block_the_embedded_servers(services: EmbeddedServices) -> None:
     """Pages and servers are in one process here. A page waits for the servers in a thread that is not theirs."""
     services.lakefs.server.create_repository("workspace")
     with ThreadPoolExecutor(60) as threads, urllib3.PoolManager(maxsize=60) as pool:

@@ -49,7 +49,7 @@ def looked_at(services: InMemoryServices, path: str, content: bytes) -> tuple[El
 # ---------------------------------------------------------------------------------- images
 
 
-def test_an_image_is_shown_with_the_type_of_its_bytes_and_nothing_in_it_can_run(services: InMemoryServices) -> None:
+def test_an_image_has_the_type_of_its_bytes_and_cannot_run_scripts(services: InMemoryServices) -> None:
     page, image = looked_at(services, "plot.txt", png())
     assert page.one("img").attributes["alt"] == "The image plot.txt"
     assert (image.status, image.headers["content-type"]) == (200, "image/png")

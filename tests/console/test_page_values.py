@@ -64,7 +64,7 @@ def test_queues_and_repositories_are_on_the_overview(site: Site, filled: Filled)
 # ----------------------------------------------------------------- workflows
 
 
-def test_attempts_are_grouped_by_step_and_lead_to_their_chain_and_their_commit(site: Site, filled: Filled) -> None:
+def test_attempts_are_grouped_by_step_and_link_to_retries_and_commit(site: Site, filled: Filled) -> None:
     page = site.get(links.workflow(filled.published)).main
     assert len(page.all("section", class_="step")) == 1
     first, retry = page.all("article")
@@ -305,7 +305,7 @@ def test_hidden_characters_are_spelled_out(text: str, expected: str) -> None:
     assert visible(text) == expected
 
 
-def test_texts_are_complete_up_to_their_limit_and_cut_with_a_note_beyond_it() -> None:
+def test_texts_beyond_their_limit_are_truncated_with_a_note() -> None:
     assert block("abcd", 4) == Shown("abcd")
     assert block("abcde", 4) == Shown("abcd", "cut: the first 4 of 5 characters are shown")
     assert tail("abcde", 4) == Shown("bcde", "cut: the last 4 of 5 characters are shown")

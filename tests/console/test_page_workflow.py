@@ -56,7 +56,7 @@ def shown_forks(main: Element) -> dict[str, list[list[str]]]:
     return {section.one("h3").all("bdi")[0].text: branches(section) for section in main.all("section", class_="fork")}
 
 
-def test_each_branch_of_a_fork_is_a_lane_and_a_fork_inside_is_part_of_its_lane(page: Element) -> None:
+def test_each_branch_of_a_fork_is_a_lane_that_contains_inner_forks(page: Element) -> None:
     assert shown_forks(page) == {
         "outer": [
             ["north"],
@@ -80,9 +80,7 @@ def test_a_lane_shows_status_attempt_and_publication(page: Element, forked: Fork
     assert north.one("span", class_="status good").text == "completed"
 
 
-def test_the_line_has_the_publications_in_the_order_of_the_branch_and_others_in_between(
-    page: Element, forked: Forked
-) -> None:
+def test_the_line_has_all_commits_in_the_order_of_the_branch(page: Element, forked: Forked) -> None:
     items = [item for item in page.one("ol", class_="commits").children if isinstance(item, Element)]
     hrefs = [next(a.attributes["href"] for a in item.all("a", class_="id")) for item in items]
     history = forked.services.lakefs.history(REPOSITORY, "main", until=forked.root, limit=100)
@@ -118,7 +116,7 @@ def test_every_link_to_an_attempt_leads_to_it_on_any_page_of_steps(
         assert fresh.get(address + query).page.one("article", id=anchor)
 
 
-def test_an_unscheduled_step_is_shown_as_upcoming_and_an_empty_history_has_no_line(
+def test_an_unscheduled_step_is_upcoming_and_an_empty_history_has_no_line(
     services: InMemoryServices, fresh: Site
 ) -> None:
     workflow, _ = begin(services, forking("early", [step("now"), step("later")]))
@@ -185,7 +183,7 @@ INLINE = {"evaluatorType": "javascript", "expression": "1"}
     ("width", "columns", "dark", "javascript"),
     [(360, 1, True, False), (400, 1, False, True), (1280, 3, True, True), (1280, 3, False, False)],
 )
-def test_lanes_are_side_by_side_where_there_is_room_and_every_text_can_be_read(
+def test_lanes_are_side_by_side_if_they_fit_and_all_text_is_readable(
     running: Browser, forked_site: Site, forked: Forked, width: int, columns: int, dark: bool, javascript: bool
 ) -> None:
     running.open(forked_site.url + links.workflow(forked.workflow), width=width, dark=dark, javascript=javascript)
@@ -229,7 +227,7 @@ def test_steps_of_a_workers_log_are_shown_with_their_attempt(services: InMemoryS
     ]
 
 
-def test_an_attempt_whose_log_is_elsewhere_shows_when_it_waited_and_when_a_worker_had_it(
+def test_an_attempt_without_a_log_here_shows_its_waiting_and_running_time(
     services: InMemoryServices,
     fresh: Site,
 ) -> None:

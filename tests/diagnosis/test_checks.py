@@ -63,7 +63,7 @@ def test_a_server_that_goes_away_in_the_middle_is_a_finding() -> None:
     assert second == Finding("area", Level.PROBLEM, "connection refused", "nothing works", "look at it", Cause.SERVER)
 
 
-def test_checks_that_do_not_end_are_additional_findings_and_keep_no_other_from_its_turn() -> None:
+def test_checks_that_do_not_end_are_findings_and_do_not_block_others() -> None:
     ends, waited = threading.Event(), list[bool]()
 
     def hangs() -> Iterator[Finding]:

@@ -77,7 +77,7 @@ def test_a_worker_that_missed_two_heartbeats_is_silent(
     assert "delivers the attempt again in" in finding.why
 
 
-def test_an_attempt_whose_process_ended_here_is_silent_before_a_heartbeat_is_late(
+def test_an_attempt_of_a_dead_process_here_is_silent_immediately(
     embedded: EmbeddedServices, overview: ConductorOverview, tmp_path: Path
 ) -> None:
     task_id = started_attempt(embedded.conductor, "work")
@@ -91,7 +91,7 @@ def test_an_attempt_whose_process_ended_here_is_silent_before_a_heartbeat_is_lat
     assert (finding.level, "dead0000@node-7:4711" in finding.what) == (Level.PROBLEM, True)
 
 
-def test_a_worker_of_another_sdk_is_silent_once_its_attempt_may_be_handed_out_again(
+def test_a_worker_of_another_sdk_is_silent_after_its_response_timeout(
     embedded: EmbeddedServices, overview: ConductorOverview, tmp_path: Path
 ) -> None:
     started_attempt(embedded.conductor, "work")
@@ -123,7 +123,7 @@ def test_a_long_list_that_takes_long_is_not_read_to_its_end(tmp_path: Path, monk
     assert (status.running, status.all_read) == (1000, False)
 
 
-def test_a_server_without_an_address_list_is_not_asked_for_each_of_a_hundred(
+def test_a_server_that_does_not_answer_is_not_called_for_each_task_type(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each of them would be waited for."""
@@ -148,7 +148,7 @@ def test_a_number_that_makes_no_sense_is_a_problem_of_its_task_type(tmp_path: Pa
     assert (report.rows[0].running, len(report.problems)) == (None, 1)
 
 
-def test_attempts_that_wait_are_unattended_once_no_worker_has_asked_for_long(
+def test_attempts_are_unattended_after_a_long_time_without_a_poll(
     embedded: EmbeddedServices, overview: ConductorOverview, tmp_path: Path
 ) -> None:
     embedded.conductor.poll_tasks("work", "w0000", wait_seconds=0)

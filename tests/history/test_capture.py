@@ -167,7 +167,7 @@ SECRET = "s3cr3t-of-production"
         ({}, {"hooks": {"scrub_file": lambda *_: "text"}}, "scrub_file returned str for 'old.txt'"),
     ],
 )
-def test_a_refused_capture_names_its_reason_without_secrets_and_leaves_nothing(
+def test_a_refused_capture_names_its_reason_without_secrets(
     run: TaskRunner, tmp_path: Path, more: dict[str, str], options: Any, said: str
 ) -> None:
     outcome = run(scale, {"api_key": SECRET}, tree={**TREE, **more})

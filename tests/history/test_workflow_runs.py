@@ -94,7 +94,7 @@ def captured(run: TaskRunner, ran: WorkflowRun, target: Path) -> Captured:
     return capture(run._services.lakefs, past_run.look_up(run._services.lakefs), options)
 
 
-def test_a_run_is_captured_with_all_that_its_steps_published_and_runs_again(run: TaskRunner, tmp_path: Path) -> None:
+def test_a_run_is_captured_with_its_publications_and_runs_again(run: TaskRunner, tmp_path: Path) -> None:
     flow: Workflow[Any, Any] = summed
     ran = run.workflow(flow, {"names": ["a", "b"]}, tree=TREE)
     assert ran.status == "COMPLETED", ran.reason

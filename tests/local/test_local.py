@@ -145,7 +145,7 @@ def test_three_workers_keep_the_order_in_which_their_attempts_began() -> None:
     assert passed_on[3:] == [reported(2), received(3), reported(3)]
 
 
-def test_attempts_of_one_worker_that_run_at_the_same_time_are_reported_in_turn() -> None:
+def test_concurrent_attempts_of_one_worker_are_reported_in_turn() -> None:
     passed_on: list[Event] = []
     turns = InTurn(passed_on.append)
     draining = Draining(1)
