@@ -1,4 +1,4 @@
-"""The configuration of this machine for commands, its parts for workers, and the installed packages."""
+"""The configuration of this machine for commands, the clients of its servers, and the installed packages."""
 
 from __future__ import annotations
 
@@ -17,10 +17,7 @@ if TYPE_CHECKING:
     from perago.adapters.http import CallPolicy
     from perago.adapters.lakefs import LakeFSBrowser, LakeFSStore
     from perago.cache import ObjectCache
-    from perago.driver import Limits
-    from perago.probe import TaskSummary
     from perago.settings import Problem, Settings
-    from perago.worker.plan import LogPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,34 +57,6 @@ def missing_services(configuration: Configuration, *, lakefs: bool) -> tuple[Pro
         except ConfigurationError as error:
             problems += error.details
     return tuple(problems)
-
-
-def environment_of(task: TaskSummary) -> dict[str, str]:
-    """Return the withheld variables that the task asks for."""
-    from perago.authoring.task import asked_for
-    from perago.settings import whole_environment
-
-    return asked_for(whole_environment(), task.environment)
-
-
-def logs_of(settings: Settings) -> LogPlan:
-    """Plan the place and the form of the logs of a worker."""
-    from perago.worker.plan import LogPlan
-
-    return LogPlan(root=settings.log_root, max_bytes=settings.log_file_max_size, retention_days=settings.log_retention)
-
-
-def limits_of(settings: Settings) -> Limits:
-    """Return the limits of a worker's attempts."""
-    from perago.driver import Limits
-
-    return Limits(
-        max_result_bytes=settings.max_result_bytes,
-        max_workspace_bytes=settings.max_workspace_bytes,
-        max_workspace_objects=settings.max_workspace_objects,
-        publish_fence=settings.publish_fence,
-        allowed_workspaces=settings.allowed_workspaces,
-    )
 
 
 def cache_of(settings: Settings) -> ObjectCache:

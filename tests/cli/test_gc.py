@@ -13,12 +13,12 @@ import pytest
 
 from perago.attempt.publication import FENCE_PATH
 from perago.cache import ObjectCache
-from perago.cli.commands.start import BRANCH_SWEEP
 from perago.configuration import cache_of
 from perago.embedded.lakefs import commits, objects
 from perago.embedded.services import EmbeddedServices
 from perago.settings import load_settings
 from perago.worker.host import sweep_branches
+from perago.worker.plan import BRANCH_SWEEP
 from perago.workspace.directory import AttemptDirectory
 from perago.workspace.layout import free_space
 from perago.workspace.sweep import MARKER

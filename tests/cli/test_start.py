@@ -19,11 +19,11 @@ import psutil
 import pytest
 from pydantic import SecretStr
 
-from perago.cli.commands.start import limit_of
 from perago.cli.services import HEALTH_LIMIT, lakefs_problem
 from perago.probe import AT_ONCE
 from perago.settings import LakeFSSettings
 from perago.worker.health import LakeFSCheck
+from perago.worker.plan import selected_limit
 
 from ..worker.bench import gone, wait_for
 from ..worker.outside import PID_1, can_unshare, get
@@ -404,7 +404,7 @@ def test_more_slots_than_the_limit_of_open_files_has_room_for_are_refused(projec
 def test_the_longest_name_that_means_a_module_limits_it(
     limits: Mapping[str, int | None], module: str, limit: int | None
 ) -> None:
-    assert limit_of(module, limits) == limit
+    assert selected_limit(module, limits) == limit
 
 
 STARTS_A_PROCESS = """\

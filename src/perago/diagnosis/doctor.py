@@ -20,7 +20,7 @@ from perago.adapters.http import CallPolicy, ServerAbout
 from perago.attempt.events import FenceState
 from perago.attempt.publication import FENCE_PATH, fence_in
 from perago.cache import CacheUnusable, default_limit, usage
-from perago.configuration import Configuration, Servers, limits_of, namesake, read_configuration
+from perago.configuration import Configuration, Servers, namesake, read_configuration
 from perago.diagnosis.queues import TaskTypeStatus, read_queues
 from perago.driver import Limits
 from perago.driver.fencing import try_publishing
@@ -34,7 +34,7 @@ from perago.taskdef.definition import comparable
 from perago.text import age, count, listing, one_line, short, size
 from perago.worker import presence
 from perago.worker.export_settings import exporter_problems
-from perago.worker.plan import too_few_files
+from perago.worker.plan import limits_of, too_few_files
 from perago.workspace.layout import RESERVE, disk_problem, free_space
 
 if TYPE_CHECKING:

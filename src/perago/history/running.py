@@ -23,7 +23,6 @@ from pydantic import BaseModel
 
 from perago.authoring import Task
 from perago.authoring.context import Current
-from perago.configuration import environment_of, limits_of, logs_of
 from perago.driver import AttemptRecord, Raised, Returned, call_function
 from perago.driver.runtime import Direction, Observer
 from perago.failure import Failure
@@ -34,6 +33,7 @@ from perago.testing.conductor import WORKER
 from perago.testing.services import InMemoryServices
 from perago.text import listing, quoted
 from perago.worker import events
+from perago.worker.plan import TaskPlan, WorkerPlan, environment_of, limits_of, logs_of
 
 if TYPE_CHECKING:
     from perago.driver import Limits
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from perago.probe import TaskSummary
     from perago.settings import Settings
     from perago.worker.events import Listener
-    from perago.worker.plan import WorkerPlan
 
 
 def run_here(
@@ -229,7 +228,6 @@ def plan_for(
     """
     from perago.local import connection_to
     from perago.settings import configured_mask
-    from perago.worker.plan import TaskPlan, WorkerPlan
 
     way = connection_to(services)
     planned = TaskPlan(module=module, name=task.name, environment=environment_of(task), store_factory=way.store_factory)

@@ -24,6 +24,8 @@ from perago.processes import signals_held
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
+    from perago.settings import Settings
+
 GUARD = "perago.worker.preload"
 """The module that the fork server loads last, which prepares it."""
 
@@ -93,6 +95,11 @@ def _activity(pid: int | None) -> tuple[str, float]:
         return "? (unknown)", 0.0
     ticks = sum(map(int, fields[10:12]))  # utime and stime
     return f"{state} ({_STATES.get(state, 'other')})", ticks / os.sysconf("SC_CLK_TCK")
+
+
+def preloaded(settings: Settings) -> tuple[str, ...]:
+    """Return the modules that slots share from their start, which is before the tasks are known."""
+    return ("perago.driver", *(["perago.adapters.lakefs"] if settings.lakefs else []))
 
 
 def warm_up(preload: Sequence[str]) -> None:

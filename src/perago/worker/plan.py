@@ -150,6 +150,117 @@ class WorkerPlan:
         return replace(self, name=task.module, tasks=(task,))
 
 
+class DeclaredTask(Protocol):
+    """A task as a check of its module reports it (`perago.probe.TaskSummary`)."""
+
+    @property
+    def name(self) -> str:
+        """The name that the module declares."""
+        ...
+
+    @property
+    def workspace(self) -> str | None:
+        """The prefix of its workspace; None if it has none."""
+        ...
+
+    @property
+    def environment(self) -> tuple[str, ...]:
+        """The variables that it asks for."""
+        ...
+
+
+BRANCH_SWEEP = (sys.executable, "-m", "perago", "gc", "--json", "--")
+"""The command that removes leftover branches, with the configuration of the worker."""
+EMBEDDED_LOOK_INTERVAL = 1.0
+"""Seconds between two checks whether an attempt was canceled, by a worker of `perago dev`. Its Conductor is on this
+machine and has nothing else to do."""
+
+
+def planned_worker(
+    limits: Mapping[str, int | None],
+    tasks: Mapping[str, DeclaredTask],
+    settings: Settings,
+    *,
+    slots: int | None = None,
+    watch: bool = False,
+    embedded: bool = False,
+    store_factory: StoreFactory | None = None,
+    cache_bytes: int | None = None,
+) -> WorkerPlan:
+    """Plan a worker from its settings, tasks and options.
+
+    Args:
+        limits: The limit of each module or package that was named, the first of which names the worker.
+        tasks: The tasks by module.
+        settings: Give roots, logs and limits.
+        slots: The number of slots; None: the largest limit, or one.
+        watch: Whether the worker emits events inside attempts.
+        embedded: Whether it works for `perago dev`.
+        store_factory: Opens lakeFS for tasks with a workspace; None if there is no such task.
+        cache_bytes: The bytes to which it trims the cache; None: it does not.
+    """
+    from perago.settings import configured_mask, default_worker_id_prefix
+    from perago.worker.fork_server import preloaded
+
+    name = next(iter(limits))
+    plan = WorkerPlan(
+        name=name,
+        tasks=tuple(
+            TaskPlan(
+                module=module,
+                name=task.name,
+                limit=selected_limit(module, limits),
+                environment=environment_of(task),
+                store_factory=store_factory if task.workspace is not None else None,
+                prefix=task.workspace,
+            )
+            for module, task in tasks.items()
+        ),
+        worker_prefix=settings.worker_id_prefix or default_worker_id_prefix(name),
+        workspace_root=settings.workspace_root,
+        logs=replace(logs_of(settings), files=settings.log_files, forward=settings.log_format is not None),
+        slots=slots or max([1, *filter(None, limits.values())]),
+        mask=configured_mask(),
+        limits=limits_of(settings),
+        shutdown_grace=settings.shutdown_grace,
+        maintenance=settings.maintenance,
+        cache_bytes=cache_bytes or None,
+        branch_sweep=BRANCH_SWEEP if store_factory is not None else (),
+        preload=preloaded(settings),
+        watch=watch,
+    )
+    return replace(plan, look_interval=EMBEDDED_LOOK_INTERVAL) if embedded else plan
+
+
+def selected_limit(module: str, limits: Mapping[str, int | None]) -> int | None:
+    """Return the limit of the longest name that selects a module."""
+    return limits[max((name for name in limits if f"{module}.".startswith(f"{name}.")), key=len)]
+
+
+def environment_of(task: DeclaredTask) -> dict[str, str]:
+    """Return the withheld variables that the task asks for."""
+    from perago.authoring.task import asked_for
+    from perago.settings import whole_environment
+
+    return asked_for(whole_environment(), task.environment)
+
+
+def logs_of(settings: Settings) -> LogPlan:
+    """Plan the place and the form of the logs of a worker."""
+    return LogPlan(root=settings.log_root, max_bytes=settings.log_file_max_size, retention_days=settings.log_retention)
+
+
+def limits_of(settings: Settings) -> Limits:
+    """Return the limits of a worker's attempts."""
+    return Limits(
+        max_result_bytes=settings.max_result_bytes,
+        max_workspace_bytes=settings.max_workspace_bytes,
+        max_workspace_objects=settings.max_workspace_objects,
+        publish_fence=settings.publish_fence,
+        allowed_workspaces=settings.allowed_workspaces,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class HttpAddress:
     """An address to listen on. Port 0: any free one."""

@@ -22,9 +22,6 @@ from perago.cli.rendering import Renderer
 from perago.configuration import (
     Configuration,
     cache_of,
-    environment_of,
-    limits_of,
-    logs_of,
     missing_services,
     read_configuration,
 )
@@ -35,7 +32,6 @@ from perago.settings.sources import LogFormat
 from perago.text import count
 
 if TYPE_CHECKING:
-    from perago.adapters.lakefs import LakeFSStore
     from perago.probe import TaskSummary
     from perago.settings import Settings
     from perago.worker.events import Event
@@ -43,11 +39,6 @@ if TYPE_CHECKING:
 
 
 _HTTP_ADDRESS = re.compile(r"(?:(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]*):)?(?P<port>[0-9]{1,5})")
-BRANCH_SWEEP = (sys.executable, "-m", "perago", "gc", "--json", "--")
-"""The command that removes leftover branches, with the configuration of the worker."""
-_LOOK_INTERVAL = 1.0
-"""Seconds between two checks whether an attempt was canceled, by a worker of `perago dev`. Its Conductor is on this
-machine and has nothing else to do."""
 MOST_SLOTS = 999
 
 EXAMPLES = """\b
@@ -156,21 +147,27 @@ def command(
             from perago.worker.export_settings import wanted_signals
             from perago.worker.exporters import exporting
             from perago.worker.health import LakeFSCheck
-            from perago.worker.plan import ExportContext
+            from perago.worker.plan import ExportContext, planned_worker
             from perago.worker.supervisor import Supervisor
 
             prepare_roots(settings)
             lakefs = settings.require_lakefs() if _need_lakefs(tasks) else None
-            slots = jobs or max([1, *filter(None, limits.values())])
             cache = cache_of(settings) if lakefs else None
             open_lakefs = None
             if lakefs:
                 open_lakefs = functools.partial(LakeFSStore, lakefs, threads=settings.transfer_threads, cache=cache)
             if embedded:
                 settings = settings.model_copy(update={"log_format": None, "log_files": True})
-            plan = replace(_plan(limits, tasks, settings, open_lakefs), slots=slots, watch=watch)
-            if embedded:
-                plan = replace(plan, look_interval=_LOOK_INTERVAL)
+            plan = planned_worker(
+                limits,
+                tasks,
+                settings,
+                slots=jobs,
+                watch=watch,
+                embedded=embedded,
+                store_factory=open_lakefs,
+                cache_bytes=None if cache is None else cache.max_bytes,
+            )
             _check_open_files(plan)
             _warn_of_id(plan)
             clock = SystemClock()
@@ -203,7 +200,7 @@ def command(
             hand_over(supervisor.stop)
             unless_started.pop_all()
             HANGS.report_to(None)  # the supervisor reports its own calls
-            waiting.doing(f"starting {count(slots, 'slot')}: importing task modules")
+            waiting.doing(f"starting {count(plan.slots, 'slot')}: importing task modules")
             raise typer.Exit(supervisor.run())
     except ForkServerDied as error:
         fix = "start it again; if it fails every time, find out what ends processes here: dmesg, or the container's log"
@@ -259,7 +256,7 @@ def _validated(
     """Return the tasks by module, and the settings, after all problems of both were reported. Start the fork server as
     soon as the credentials are out of its environment."""
     from perago.probe import probing
-    from perago.worker.fork_server import warm_up
+    from perago.worker.fork_server import preloaded, warm_up
 
     with probing(tuple(limits), timeout, packages=True, progress=Progress(), waiting=importing) as results:
         configuration = read_configuration(local=embedded)
@@ -267,7 +264,7 @@ def _validated(
             configuration = _with_log_format(configuration, log_format)
         if (settings := configuration.settings) is not None:
             withhold_credentials()
-            warm_up(_preloaded(settings))
+            warm_up(preloaded(settings))
         # Import these while child processes import the task modules, and the fork server what slots need.
         import perago.adapters.conductor
         import perago.worker.supervisor  # noqa: F401
@@ -323,56 +320,8 @@ class Progress:
             messages.note(f"checked {done} of {total} modules")
 
 
-def _preloaded(settings: Settings) -> tuple[str, ...]:
-    """Return the modules that slots share from their start, which is before the tasks are known."""
-    return ("perago.driver", *(["perago.adapters.lakefs"] if settings.lakefs else []))
-
-
 def _need_lakefs(tasks: Mapping[str, TaskSummary]) -> bool:
     return any(task.workspace is not None for task in tasks.values())
-
-
-def limit_of(module: str, limits: Mapping[str, int | None]) -> int | None:
-    """Return the limit of the longest name that selects a module."""
-    return limits[max((name for name in limits if f"{module}.".startswith(f"{name}.")), key=len)]
-
-
-def _plan(
-    limits: Mapping[str, int | None],
-    tasks: Mapping[str, TaskSummary],
-    settings: Settings,
-    open_lakefs: functools.partial[LakeFSStore] | None,
-) -> WorkerPlan:
-    """Plan the worker. `open_lakefs` is None if no task has a workspace."""
-    from perago.settings import configured_mask, default_worker_id_prefix
-    from perago.worker.plan import TaskPlan, WorkerPlan
-
-    name = next(iter(limits))
-    cache = open_lakefs and open_lakefs.keywords["cache"]
-    return WorkerPlan(
-        name=name,
-        tasks=tuple(
-            TaskPlan(
-                module=module,
-                name=task.name,
-                limit=limit_of(module, limits),
-                environment=environment_of(task),
-                store_factory=open_lakefs if task.workspace is not None else None,
-                prefix=task.workspace,
-            )
-            for module, task in tasks.items()
-        ),
-        worker_prefix=settings.worker_id_prefix or default_worker_id_prefix(name),
-        workspace_root=settings.workspace_root,
-        logs=replace(logs_of(settings), files=settings.log_files, forward=settings.log_format is not None),
-        mask=configured_mask(),
-        limits=limits_of(settings),
-        shutdown_grace=settings.shutdown_grace,
-        maintenance=settings.maintenance,
-        cache_bytes=(cache and cache.max_bytes) or None,
-        branch_sweep=BRANCH_SWEEP if open_lakefs is not None else (),
-        preload=_preloaded(settings),
-    )
 
 
 def _warn_of_differences(registered: Mapping[str, Mapping[str, Any] | None], tasks: Mapping[str, TaskSummary]) -> None:
