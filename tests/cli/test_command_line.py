@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import socket
@@ -44,6 +45,24 @@ def test_the_help_of_a_command_shows_examples(capsys: pytest.CaptureFixture[str]
     assert shown.err == ""
     assert f"Usage: perago {command} " in shown.out
     assert re.search(rf"Examples:\n    perago {command}\b", shown.out)
+
+
+RUNNERS = {"run", "start", "pipe", "execute", "perago", "ran", "terminal"}
+"""The functions and methods of the tests that run a command of their arguments."""
+
+
+def test_every_command_is_run_by_a_test_of_this_folder() -> None:
+    own = Path(__file__)
+    trees = [ast.parse(file.read_bytes()) for file in own.parent.glob("test_*.py") if file != own]
+    calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    run = {
+        argument.value
+        for call in calls
+        if ast.unparse(call.func).rpartition(".")[2] in RUNNERS
+        for argument in call.args
+        if isinstance(argument, ast.Constant)
+    }
+    assert set(COMMANDS) - run == set(), "give each of these commands a test in tests/cli"
 
 
 @pytest.mark.parametrize("command", RENAMED)
