@@ -6,21 +6,24 @@ import json
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from perago.adapters.conductor import ConductorOverview
 from perago.adapters.http import ServerAbout
 from perago.attempt.publication import FENCE_PATH
-from perago.diagnosis import doctor as checks
-from perago.diagnosis.doctor import Cause, Check, Declared, Finding, Level, forks, run_checks
+from perago.diagnosis.doctor import Check, check_server, run_checks
 from perago.driver import Limits
-from perago.driver.fencing import install_fence
-from perago.driver.gc import BranchAges
+from perago.driver.fencing import check_branch, install_fence
+from perago.driver.gc import BranchAges, check_branches
 from perago.embedded.clock import VirtualClock
 from perago.embedded.lakefs import InMemoryLakeFS, commits, objects
+from perago.failure import Cause, Finding, Level
 from perago.ports import ServiceError, Unavailable
+from perago.taskdef.definition import Declared
+from perago.workflows.registered import check_forks
+from perago.workspace import layout
+from perago.workspace.layout import check_disk
 
 from ..driver.world import Deaf
 
@@ -100,7 +103,7 @@ def test_a_mistake_in_a_check_does_not_look_like_a_success() -> None:
 )
 def test_the_clock_of_a_server_is_compared(ahead: float, level: Level, message: str) -> None:
     about = ServerAbout("1", ahead, 0.01)
-    _, clock = checks.server("lakeFS", "http://x", lambda: None, lambda: about)
+    _, clock = check_server("lakeFS", "http://x", lambda: None, lambda: about)
     assert (clock.level, message in clock.what) == (level, True)
 
 
@@ -117,7 +120,9 @@ def store() -> Iterator[InMemoryLakeFS]:
 def branch(
     store: InMemoryLakeFS, name: str = "main", *, write: bool = False, limits: Limits | None = None
 ) -> list[Finding]:
-    return list(checks.branch(store, limits or Limits(), "my-data", name, write=write))
+    own = limits or Limits()
+    allowed = own.allows("my-data", name)
+    return list(check_branch(store, "my-data", name, is_allowed=allowed, publish_fence=own.publish_fence, write=write))
 
 
 def test_a_branch_in_order_has_no_problem_and_nothing_is_left_of_the_try(store: InMemoryLakeFS) -> None:
@@ -162,8 +167,8 @@ def test_branches_that_are_left_over_are_counted(store: InMemoryLakeFS, tmp_path
     head = store.get_commit("my-data", "main").id
     store.create_branch("my-data", f"perago-fence-{'0' * 12}", head)
     ages = BranchAges(tmp_path / "gc.json", "server")
-    assert texts(checks.left_branches(store, None, ages, "my-data", now), Level.WARNING) == []
-    later = texts(checks.left_branches(store, None, ages, "my-data", now + 2 * 86_400), Level.WARNING)
+    assert texts(check_branches(store, None, ages, "my-data", now), Level.WARNING) == []
+    later = texts(check_branches(store, None, ages, "my-data", now + 2 * 86_400), Level.WARNING)
     assert len(later) == 1
     assert "perago-fence-000000000000" in later[0]
     assert store.list_branches("my-data", "perago-") != (), "nothing is removed"
@@ -173,20 +178,20 @@ def test_branches_that_are_left_over_are_counted(store: InMemoryLakeFS, tmp_path
 
 
 def test_a_disk_with_little_room_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert [finding.level for finding in checks.disk("X", tmp_path)] == [Level.OK]
+    assert [finding.level for finding in check_disk("X", tmp_path)] == [Level.OK]
     assert list(tmp_path.iterdir()) == []
     missing = tmp_path / "not/yet"
-    assert [finding.level for finding in checks.disk("X", missing)] == [Level.OK]
+    assert [finding.level for finding in check_disk("X", missing)] == [Level.OK]
     assert not missing.exists()
-    monkeypatch.setattr(checks, "MIN_FREE_SPACE", 1 << 80)
-    assert [finding.level for finding in checks.disk("X", tmp_path)] == [Level.WARNING]
-    monkeypatch.setattr(checks, "RESERVE", 1 << 80)
-    (full,) = checks.disk("PERAGO_LOG_ROOT", tmp_path)
+    monkeypatch.setattr(layout, "MIN_FREE_SPACE", 1 << 80)
+    assert [finding.level for finding in check_disk("X", tmp_path)] == [Level.WARNING]
+    monkeypatch.setattr(layout, "RESERVE", 1 << 80)
+    (full,) = check_disk("PERAGO_LOG_ROOT", tmp_path)
     assert (full.level, "PERAGO_LOG_ROOT" in full.advice) == (Level.PROBLEM, True)
 
 
 def test_a_disk_that_takes_no_file_is_a_problem() -> None:
-    assert texts(checks.disk("X", Path("/proc")), Level.PROBLEM)[-1].startswith("nothing can be written to /proc")
+    assert texts(check_disk("X", Path("/proc")), Level.PROBLEM)[-1].startswith("nothing can be written to /proc")
 
 
 # ---------------------- The check of `perago doctor` that looks for JOINs that do not wait for retries
@@ -225,7 +230,7 @@ class Source:
 
 
 def checked(*tasks: Mapping[str, Any]) -> Finding:
-    (finding,) = forks(cast("ConductorOverview", Source(tasks)), TASKS)
+    (finding,) = check_forks(Source(tasks), TASKS)
     return finding
 
 
@@ -279,5 +284,5 @@ def test_without_modules_the_tasks_are_those_that_perago_has_registered() -> Non
     tasks = [fork([step("a", "mine")], [step("b", "other")]), {**JOIN, "joinOn": ["a", "b"]}]
     mine = {"name": "mine", "retryCount": 3, "inputSchema": {"name": "mine.input"}}
     other = {"name": "other", "retryCount": 3}
-    (finding,) = forks(cast("ConductorOverview", Source(tasks, mine, other)), None)
+    (finding,) = check_forks(Source(tasks, mine, other), None)
     assert finding.what.endswith('1 step without "permissive": a')

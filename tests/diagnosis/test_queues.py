@@ -11,10 +11,11 @@ import pytest
 
 from perago.adapters.conductor import ConductorOverview
 from perago.adapters.conductor.overview import MOST_PENDING
-from perago.diagnosis.doctor import Declared, Finding, Level, queues
-from perago.diagnosis.queues import UNATTENDED_AFTER, TaskTypeStatus, read_queues
+from perago.diagnosis.queues import UNATTENDED_AFTER, TaskTypeStatus, check_queues, read_queues
 from perago.embedded.services import EmbeddedServices
+from perago.failure import Finding, Level
 from perago.settings import ConductorSettings
+from perago.taskdef.definition import Declared
 from perago.workspace.directory import AttemptDirectory
 from tests.deliveries import make_delivery
 
@@ -61,7 +62,7 @@ def served(attempts: list[dict[str, object]]) -> Iterator[ConductorOverview]:
 
 
 def findings(overview: ConductorOverview, root: Path, after: float) -> list[Finding]:
-    return list(queues(overview, root, [Declared("tasks.work", "work", "{}")], time.time() + after))
+    return list(check_queues(overview, root, [Declared("tasks.work", "work", "{}")], time.time() + after))
 
 
 def test_a_worker_that_missed_two_heartbeats_is_silent(

@@ -17,6 +17,7 @@ from perago.cache.objects import (
     LEDGER,
     SEAL_BYTES,
     UNFINISHED,
+    CacheUnusable,
     can_be_sealed,
     hash_bytes,
     locked_ledger,
@@ -25,6 +26,8 @@ from perago.cache.objects import (
     read_ledger,
     seal_of,
 )
+from perago.failure import Finding, Level
+from perago.text import count, size
 from perago.workspace.layout import free_space
 from perago.workspace.scan import EXHAUSTED
 
@@ -241,3 +244,17 @@ def _names(directory: int) -> list[str]:
 def _unlink(name: str, directory: int) -> None:
     with contextlib.suppress(OSError):
         os.unlink(name, dir_fd=directory)
+
+
+def check_cache(root: Path, limit: int | None) -> Iterator[Finding]:
+    """Check the object cache below a workspace root, whose size `limit` limits (None: the default)."""
+    try:
+        cached = usage(root)
+        if limit is None and root.exists():
+            limit = default_limit(root)
+    except CacheUnusable as error:
+        why = "attempts fetch every object from lakeFS"
+        yield Finding("cache", Level.WARNING, f"the cache cannot be used: {error}", why, f"remove {root / '.cache'}")
+        return
+    held = f"{count(cached.entries, 'object')}, {size(cached.size)}"
+    yield Finding("cache", Level.OK, "off" if limit == 0 else f"holds {held}")

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from perago.adapters.conductor import ConductorOverview, LastPoll, OpenAttempt
 from perago.adapters.http import NoAnswerError
+from perago.failure import Finding, Level
 from perago.hanging import done_within
 from perago.ports import ServiceError, Unavailable
-from perago.text import age, count
+from perago.taskdef.definition import Declared
+from perago.text import age, count, one_line
 from perago.worker.plan import is_worker_id
 from perago.worker.presence import WorkerHere, WorkerProcess, dead_workers, worker_processes, workers_here
 from perago.workspace.sweep import dead_attempts, living_attempts
@@ -296,3 +298,49 @@ def _longest_silence(attempt: OpenAttempt) -> float:
     if not is_worker_id(attempt.worker_id):
         return attempt.response_timeout
     return _MISSED_HEARTBEATS * min(attempt.response_timeout / 3, MAX_HEARTBEAT_INTERVAL)
+
+
+def check_queues(
+    overview: ConductorOverview, root: Path, tasks: Sequence[Declared] | None, now: float
+) -> Iterator[Finding]:
+    """Check whether attempts wait and no worker takes them. `tasks`: None for all task types in use.
+
+    Raises:
+        ServiceError: Conductor did not answer.
+    """
+    names = None if tasks is None else [task.name for task in tasks]
+    modules = {task.name: task.module for task in tasks or ()}
+    report = read_queues(overview, root, names, now)
+    stuck = [row for row in report.rows if row.is_unattended(now) or (row.domain and row.waiting)]
+    for row in stuck:
+        yield _stuck_finding(row, now, modules.get(row.task_name, "MODULE"))
+    silent = [row for row in report.rows if row.silent]
+    for row in silent:
+        yield _silent_finding(row, now)
+    if not stuck and not silent:
+        waiting, running = sum(row.waiting for row in report.rows), sum(row.running or 0 for row in report.rows)
+        types = count(len(report.rows), "task type")
+        yield Finding("queues", Level.OK, f"{types}: {count(waiting, 'attempt')} waiting, {running:,} running")
+
+
+def _silent_finding(row: TaskTypeStatus, now: float) -> Finding:
+    first = row.silent[0]
+    silent = f"{count(len(row.silent), 'attempt')} of {row.task_name} with a silent worker"
+    since = age(now - first.since / 1000)
+    what = f"{silent}, the first for {since}: task {first.task_id}, worker {first.worker_id}"
+    left = first.freed / 1000 - now
+    freed = f"in {age(left)}" if left > 0 else "when it checks this workflow next"
+    why = f"the worker was killed or does not reach Conductor; Conductor delivers the attempt again {freed}"
+    advice = f"perago show {one_line(first.task_id)}; start a worker"
+    return Finding("queues", Level.PROBLEM, one_line(what), why, advice)
+
+
+def _stuck_finding(row: TaskTypeStatus, now: float, module: str) -> Finding:
+    since = f", the oldest for {age(now - row.oldest.since / 1000)}" if row.oldest else ""
+    waits = f"{count(row.waiting, 'attempt')} of {row.task_name} {'waits' if row.waiting == 1 else 'wait'}{since}"
+    if row.domain:
+        what = f"{waits}, in the domain {row.domain}"
+        advice = "start the workflow without a taskToDomain for this task"
+        return Finding("queues", Level.PROBLEM, one_line(what), "perago workers do not poll domains", advice)
+    why = "no worker runs for this task type, or it polls another Conductor"
+    return Finding("queues", Level.PROBLEM, one_line(f"{waits}, and {row.absence(now)}"), why, f"perago start {module}")

@@ -17,7 +17,10 @@ from pathlib import Path
 
 from perago.attempt.events import FenceState
 from perago.attempt.publication import EXPECTED_HEAD, FENCE_CHECKSUM, FENCE_PATH, FENCE_TEXT, IMPOSSIBLE_HEAD, fence_in
-from perago.ports import Clock, MergeRefusal, MergeRefused, ServiceError, Upload, WorkspaceStore
+from perago.failure import Finding, Level
+from perago.ports import Clock, MergeRefusal, MergeRefused, NotFound, ServiceError, Upload, WorkspaceStore
+from perago.settings.sources import PublishFence
+from perago.text import short
 
 ANY_FENCE = "*"
 """Every fence object of a repository. Only tests that send no challenge record a proof of it."""
@@ -202,3 +205,66 @@ def _hidden_branch(store: WorkspaceStore, repository: str, source: str) -> Itera
     finally:
         with suppress(ServiceError):
             store.delete_branch(repository, name)
+
+
+def check_branch(
+    store: WorkspaceStore, repository: str, name: str, *, is_allowed: bool, publish_fence: PublishFence, write: bool
+) -> Iterator[Finding]:
+    """Check one branch.
+
+    Args:
+        store: the lakeFS.
+        repository: the repository.
+        name: the branch.
+        is_allowed: whether workers here accept attempts on it.
+        publish_fence: whether workers here install the publish fence.
+        write: also try a publication on a hidden branch, and remove that branch.
+
+    Raises:
+        ServiceError: lakeFS refused, for example because a permission is missing.
+    """
+    area = f"{repository}/{name}"
+    if not is_allowed:
+        why, advice = "workers here refuse attempts on it", f"add {repository}/{name} to PERAGO_ALLOWED_WORKSPACES"
+        yield Finding(area, Level.PROBLEM, "PERAGO_ALLOWED_WORKSPACES does not allow this branch", why, advice)
+    try:
+        head = store.get_commit(repository, name)
+    except NotFound as error:
+        advice = "check both names and LAKECTL_SERVER_ENDPOINT_URL"
+        yield Finding(area, Level.PROBLEM, error.detail, "attempts on it fail for good", advice)
+        return
+    state = fence_in(store.stat_objects(repository, head.id, [FENCE_PATH]))
+    dirty = store.has_uncommitted_changes(repository, name)
+    yield Finding(area, Level.OK, f"readable; its head is {short(head.id)}")
+    if dirty:
+        why = "lakeFS refuses to merge into a branch with uncommitted changes, so no result is published"
+        advice = "commit or reset these changes in lakeFS; perago did not make them"
+        yield Finding(area, Level.PROBLEM, "it has uncommitted changes", why, advice)
+    yield from _fence(area, state, publish_fence, install=f"perago fence install {repository} {name}")
+    if write:
+        yield from _tried(store, area, repository, head.id)
+    elif publish_fence is not PublishFence.OFF:
+        what = "not tried: staging, committing and merging with these credentials, and whether the server runs hooks"
+        yield Finding(area, Level.UNTRIED, what, "a publication can still fail", f"perago doctor -b {area} --write")
+
+
+def _fence(area: str, state: FenceState, setting: PublishFence, install: str) -> Iterator[Finding]:
+    if state is FenceState.INSTALLED:
+        yield Finding(area, Level.OK, "the publish fence is installed")
+    elif state is FenceState.ABSENT and setting is not PublishFence.OFF:
+        yield Finding(area, Level.OK, "no publish fence yet; the first publication installs it")
+    else:
+        why = "two workers can publish on one head; perago notices it only afterwards"
+        what = f"{FENCE_PATH} differs from the text of this version"
+        if state is FenceState.ABSENT:
+            what = "no publish fence, and PERAGO_PUBLISH_FENCE is off"
+        yield Finding(area, Level.WARNING, what, why, install)
+
+
+def _tried(store: WorkspaceStore, area: str, repository: str, head: str) -> Iterator[Finding]:
+    if try_publishing(store, repository, head):
+        yield Finding(area, Level.OK, "a publication on a hidden branch worked, and the server runs the publish fence")
+        return
+    why = "publications are not guarded: two workers can publish on one head, and perago notices it only afterwards"
+    advice = "set actions.enabled in the configuration of the lakeFS server"
+    yield Finding(area, Level.PROBLEM, "the server runs no hooks", why, advice)

@@ -26,8 +26,9 @@ from typing import Any
 from perago.atomic_file import replace_file
 from perago.attempt.publication import is_staging_branch, staged_for
 from perago.driver.fencing import is_scratch_branch
+from perago.failure import Finding, Level
 from perago.ports import Commit, Delivery, DeliveryCheck, NotFound, ServiceError, Unavailable, WorkspaceStore
-from perago.text import age
+from perago.text import age, count, listing, size
 from perago.workspace.sweep import dead_directories, remove_dead
 
 _LARGEST = 16 * 1024 * 1024
@@ -231,3 +232,40 @@ class BranchClearing:
         except ServiceError as error:
             return replace(leftover, fate=Fate.FAILED, reason=error.detail)
         return leftover
+
+
+LEFTOVER_AGE = 86_400.0
+"""Seconds after which the leftovers of a killed attempt are reported."""
+
+
+def check_directories(root: Path, now: float) -> Iterator[Finding]:
+    """Look for directories of killed attempts, and list the workers on this machine."""
+    policy = Policy(LEFTOVER_AGE, now, dry_run=True)
+    dead = [leftover for leftover in clear_directories(root, policy) if leftover.fate is Fate.REMOVED]
+    if dead:
+        held = size(sum(leftover.size or 0 for leftover in dead))
+        what = f"{count(len(dead), 'directory', 'directories')} of killed attempts: {held}"
+        yield Finding("leftovers", Level.WARNING, what, "they fill the disk", "perago gc")
+
+
+def check_branches(
+    store: WorkspaceStore, check: DeliveryCheck | None, ages: BranchAges, repository: str, now: float
+) -> Iterator[Finding]:
+    """Look for staging branches that no delivery needs. `branch` reports a repository that does not exist.
+
+    `check` is Conductor, None if it does not answer.
+
+    Raises:
+        ServiceError: lakeFS did not answer.
+    """
+    clearing = BranchClearing(store, check, ages, Policy(LEFTOVER_AGE, now, dry_run=True))
+    try:
+        stray = [leftover.name for leftover in clearing.clear(repository) if leftover.fate is Fate.REMOVED]
+    except NotFound:
+        return
+    if stray:
+        what = f"{count(len(stray), 'leftover staging branch', 'leftover staging branches')}: {listing(stray, 3)}"
+        why = "each search for leftovers takes longer"
+        yield Finding(repository, Level.WARNING, what, why, f"perago gc {repository}")
+    else:
+        yield Finding(repository, Level.OK, "no leftover staging branches")

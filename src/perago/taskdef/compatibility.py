@@ -24,8 +24,11 @@ from fractions import Fraction
 from itertools import combinations, zip_longest
 from typing import Any, TypeAlias
 
-from perago.taskdef.definition import ABSENT, SCHEMAS, SERVER_DEFAULTS, SERVER_FIELDS, Difference
+from perago.failure import Finding, Level
+from perago.ports import TaskQueue
+from perago.taskdef.definition import ABSENT, SCHEMAS, SERVER_DEFAULTS, SERVER_FIELDS, Declared, Difference, comparable
 from perago.taskdef.schema import Schema, join_pointer, kind_of, same_json
+from perago.text import count, listing, one_line
 
 __all__ = ["Change", "Impact", "classify"]
 
@@ -47,6 +50,31 @@ def classify(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Change, ..
             impact, reason = judge_field(field, old, new)
             changes.append(Change(join_pointer("", field), before, after, impact, reason))
     return tuple(changes)
+
+
+def check_definition(queue: TaskQueue, task: Declared) -> Iterator[Finding]:
+    """Compare the TaskDef on the server with that of the module.
+
+    Raises:
+        ServiceError: Conductor did not answer.
+    """
+    registered = queue.get_task_definition(task.name)
+    register = f"perago register {task.module}"
+    if registered is None:
+        why = "Conductor uses its own defaults: 3 retries, and an hour until it notices a dead worker"
+        yield Finding(task.name, Level.PROBLEM, "the server has no TaskDef of this name", why, register)
+        return
+    changes = classify(*comparable(registered, json.loads(task.definition)))
+    breaking = [change for change in changes if change.impact is Impact.BREAKING]
+    if not changes:
+        yield Finding(task.name, Level.OK, "the TaskDef on the server is the same as in the module")
+        return
+    level = Level.PROBLEM if breaking else Level.WARNING
+    shown = listing([one_line(change.difference) for change in breaking or changes], 3)
+    what = f"the TaskDef on the server differs in {count(len(changes), 'place')}: {shown}"
+    fails = "workflows that were written for one of the two can fail"
+    why = fails if breaking else "running workflows are not affected"
+    yield Finding(task.name, level, what, why, f"perago diff {task.module}; then perago register {task.module}")
 
 
 def _schema_definition(field: str, old: Any, new: Any) -> Iterator[Change]:

@@ -198,3 +198,12 @@ def _differences(path: str, old: Any, new: Any) -> Iterator[Difference]:
 def _shown(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False, sort_keys=True)
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A task that a module here declares, with its TaskDef as JSON text."""
+
+    module: str
+    name: str
+    definition: str

@@ -7,12 +7,13 @@ import re
 import resource
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from perago.driver import Limits
+from perago.failure import Finding, Level
 from perago.ports import Delivery, WorkflowEnd, WorkspaceStore
 from perago.settings import ALL_UPKEEP, Upkeep
 from perago.settings.mask import Mask
@@ -349,3 +350,18 @@ def too_few_files(needed: int) -> TooFewFiles | None:
     most = "" if hard == resource.RLIM_INFINITY else f" (at most {hard:,} here)"
     advice = f"ulimit -n {max(4096, needed)}{most}, or LimitNOFILE= of the systemd unit"
     return TooFewFiles(f"a process may have {soft:,} files open", advice)
+
+
+MIN_OPEN_FILES = 1024
+"""The limit of open files below which `check_open_files` warns."""
+
+
+def check_open_files() -> Iterator[Finding]:
+    """Check the limit of open files."""
+    if (problem := too_few_files(MIN_OPEN_FILES)) is not None:
+        why = "transfers and functions that open many files can fail: too many open files"
+        yield Finding("open files", Level.WARNING, problem.what, why, problem.advice)
+    else:
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        number = "any number of" if soft == resource.RLIM_INFINITY else f"{soft:,}"
+        yield Finding("open files", Level.OK, f"a process can have {number} open files")

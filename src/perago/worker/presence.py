@@ -18,6 +18,7 @@ from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import Any
 
+from perago.failure import Finding, Level
 from perago.processes import Process, descendants, running_processes
 from perago.text import count
 from perago.worker.events import Event, Listener, Pulse, WorkerReady
@@ -274,3 +275,18 @@ KILLED_WHY = "it ended without a stop: killed, out of memory, or a restart of th
 KILLED_FIX = "look for the reason in dmesg and in the service manager, and start the worker again"
 CLASH_WHY = "their log lines go to the same files, and their ids differ only by host and process"
 CLASH_FIX = "set PERAGO_WORKER_ID_PREFIX to another value for each of them, such as the name of the pod"
+
+
+def check_workers(root: Path) -> Iterator[Finding]:
+    """List the workers of a workspace root, their stopped processes, and worker ids that several of them use."""
+    processes = worker_processes(workers_here(root))
+    for line in [f"here: {worker}" for worker in processes] or ["no worker runs here"]:
+        yield Finding("workers", Level.OK, line)
+    for worker in processes:
+        if worker.stopped:
+            what = f"worker {worker.worker_id}: {worker.stopped_words}"
+            yield Finding("workers", Level.PROBLEM, what, STOPPED_WHY, worker.stopped_fix)
+    for worker_id in sorted(dead_workers(root)):
+        yield Finding("workers", Level.WARNING, f"killed worker {worker_id}", KILLED_WHY, KILLED_FIX)
+    for clash in id_clashes(processes):
+        yield Finding("workers", Level.WARNING, clash, CLASH_WHY, CLASH_FIX)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, Protocol
 
+from perago.failure import Finding, Level
 from perago.taskdef.compatibility import Change, Impact, classify, judge_field
-from perago.taskdef.definition import SCHEMAS, json_differences
+from perago.taskdef.definition import SCHEMAS, Declared, json_differences
+from perago.text import count, listing, one_line
 
 _FREE = frozenset({"inputParameters", "inputTemplate", "outputParameters", "data"})
 """The keys in these are the author's, so one that only the server has is a difference."""
@@ -80,3 +83,100 @@ def _said(registered: Any, definition: Any, key: str = "") -> Any:
     if isinstance(registered, list) and isinstance(definition, list) and len(registered) == len(definition):
         return [_said(old, new) for old, new in zip(registered, definition, strict=True)]
     return registered
+
+
+_WHY = "the JOIN can fail the workflow while such a step is retried (perago help fork-and-join)"
+_ADVICE = 'add "permissive": true to these steps, and register the workflow as a new version'
+_ONE_FORM = "; a dynamic fork takes it only in the form dynamicForkTasksParam"
+
+
+class Registered(Protocol):
+    """The definitions on a Conductor. Each method can raise any `ServiceError`."""
+
+    def task_definitions(self) -> Sequence[Mapping[str, Any]]:
+        """Return all TaskDefs."""
+        ...
+
+    def workflow_definitions(self) -> Sequence[Mapping[str, Any]]:
+        """Return the newest version of each workflow."""
+        ...
+
+
+def check_forks(registered: Registered, tasks: Sequence[Declared] | None) -> Iterator[Finding]:
+    """Warn about each workflow with a JOIN that does not wait for the retries of one of these tasks.
+
+    Args:
+        registered: Conductor.
+        tasks: None for all that perago has registered there.
+
+    Raises:
+        ServiceError: Conductor did not answer.
+    """
+    if tasks is None:
+        definitions = [definition for definition in registered.task_definitions() if _is_of_perago(definition)]
+    else:
+        definitions = [json.loads(task.definition) for task in tasks]
+    retries = {definition["name"]: definition["retryCount"] for definition in definitions}
+    warned = False
+    for definition in registered.workflow_definitions():
+        steps = _steps(definition.get("tasks"))
+        inputs = [step.get("inputParameters") for step in steps if step.get("type") == "FORK_JOIN_DYNAMIC"]
+        lacking = [
+            step["taskReferenceName"] for step in steps if _lacks_permissive(step, _joined(steps, inputs), retries)
+        ]
+        unable = [name for name in _tasks_without_a_step(inputs) if retries.get(name)]
+        if lacking or unable:
+            warned = True
+            which = f'{count(len(lacking) + len(unable), "step")} without "permissive": {listing([*lacking, *unable])}'
+            what = f"workflow {definition['name']}, version {definition.get('version')}: a JOIN waits for {which}"
+            yield Finding("forks", Level.WARNING, one_line(what), _WHY, _ADVICE + (_ONE_FORM if unable else ""))
+    if not warned:
+        yield Finding("forks", Level.OK, "every JOIN waits for retries of perago tasks")
+
+
+def _is_of_perago(definition: Mapping[str, Any]) -> bool:
+    """Whether a TaskDef is one that `perago register` writes, by the name of its input schema."""
+    schema = definition.get("inputSchema")
+    return isinstance(schema, Mapping) and schema.get("name") == f"{definition['name']}.input"
+
+
+def _lacks_permissive(step: Mapping[str, Any], joined: Set[str], retries: Mapping[str, int]) -> bool:
+    """Whether a JOIN waits for this step, which is retried and is neither permissive nor optional."""
+    override = step.get("retryCount")
+    retried = step["name"] in retries and (retries[step["name"]] if override is None else override)
+    waits = step.get("type", "SIMPLE") == "SIMPLE" and step["taskReferenceName"] in joined
+    return bool(waits and retried and not step.get("permissive") and not step.get("optional"))
+
+
+def _joined(steps: Iterable[Mapping[str, Any]], inputs: Iterable[Any]) -> Set[str]:
+    """Return the reference names that a JOIN waits for: those in `joinOn`, and the steps in inputs of dynamic forks."""
+    named = [name for step in steps if isinstance(names := step.get("joinOn"), list) for name in names]
+    listed = [step["taskReferenceName"] for task_input in inputs for step in _steps(task_input)]
+    return {name for name in (*named, *listed) if isinstance(name, str)}
+
+
+def _tasks_without_a_step(inputs: Iterable[Any]) -> Iterator[str]:
+    """Yield the task types that dynamic forks name in the two forms that have no place for `permissive`."""
+    for fork in (fork for task_input in inputs for fork in _objects(task_input)):
+        name = fork.get("forkTaskName") or fork.get("taskName")
+        if isinstance(name, str):
+            yield name
+
+
+def _steps(value: Any) -> list[Mapping[str, Any]]:
+    """Return all steps in a part of a definition, including those in branches, cases, loops and inputs of dynamic
+    forks."""
+    named = ("name", "taskReferenceName")
+    return [step for step in _objects(value) if all(isinstance(step.get(key), str) for key in named)]
+
+
+def _objects(value: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield every JSON object in a value, at any depth."""
+    stack = [value]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, Mapping):
+            yield value
+            stack.extend(value.values())
+        elif isinstance(value, list):
+            stack.extend(reversed(value))

@@ -10,12 +10,13 @@ import mmap
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from perago.authoring.workspace import Listing
+from perago.failure import Finding, Level
 from perago.ports import ObjectEntry, Placement
 from perago.text import count, listing, quoted, size
 from perago.workspace.keys import Folding, KeyProblem, NameLimits, check_keys, directories_above, is_reserved
@@ -116,6 +117,26 @@ def disk_problem(root: Path, reserve: int) -> str | None:
     if space.inodes is not None and space.inodes < FEW_INODES:
         return f"{root} has room for {count(space.inodes, 'further file')} only (inodes)"
     return None
+
+
+MIN_FREE_SPACE = 1024**3
+"""Bytes below which `check_disk` warns of a full disk."""
+
+
+def check_disk(variable: str, root: Path) -> Iterator[Finding]:
+    """Check, as a worker does, whether a root has room and takes a file with a lock. The file is removed, and a missing
+    root is not created."""
+    advice = f"free or repair this disk, or set {variable} to a directory on another disk"
+    if (problem := disk_problem(root, RESERVE)) is not None:
+        yield Finding("disk", Level.PROBLEM, problem, "workers here take no work until this is repaired", advice)
+        return
+    free = free_space(next(path for path in (root, *root.parents) if path.exists())).size
+    text = f"{root} has {size(free)} free"
+    if free < MIN_FREE_SPACE:
+        why = f"workers stop taking work below {size(RESERVE)}"
+        yield Finding("disk", Level.WARNING, text, why, advice)
+    else:
+        yield Finding("disk", Level.OK, text)
 
 
 def occupied(root: Path) -> FreeSpace:

@@ -15,7 +15,7 @@ from perago.cli.rendering import Renderer, print_json, working
 from perago.text import count, one_line
 
 if TYPE_CHECKING:
-    from perago.diagnosis.doctor import Finding
+    from perago.failure import Finding
 
 EXAMPLES = """\b
 ok       as it should be
@@ -54,7 +54,8 @@ def command(
     Checks configuration, disks, limits, servers, credentials, clocks, TaskDefs, queues and branches. Changes nothing
     without --write. Exit code 0: no problem; 3: a module; 4: the configuration; 5: a server; 1: any other problem.
     """
-    from perago.diagnosis.doctor import Doctor, Level
+    from perago.diagnosis.doctor import Doctor
+    from perago.failure import Level
 
     places = [place_of(text) for text in branches or ()]
     with working("checking this machine and the servers") as tell:
@@ -81,7 +82,7 @@ def command(
 
 
 def _exit_code(findings: list[Finding]) -> ExitCode:
-    from perago.diagnosis.doctor import Cause, Level
+    from perago.failure import Cause, Level
 
     codes = {
         Cause.MODULE: ExitCode.INVALID_MODULE,
