@@ -7,6 +7,7 @@ import re
 import shlex
 import sys
 import tomllib
+from importlib import resources
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +33,18 @@ pytest. It does not overwrite any file.""",
 }
 
 PACKAGE = "my_tasks"
+FILES = (
+    "my_tasks/__init__.py",
+    "my_tasks/features.py",
+    "my_tasks/report.py",
+    "my_tasks/nightly.py",
+    "tests/test_nightly.py",
+    "tests/test_features.py",
+    "pyproject.toml",
+    ".env.example",
+    ".gitignore",
+)
+"""The files of a new project. `perago/cli/project` has the text of each, with the suffix .tpl."""
 _SECTIONS = {
     "pytest.ini": "[pytest]",
     "pyproject.toml": "[tool.pytest.ini_options]",
@@ -46,15 +59,20 @@ def init(directory: Annotated[Path, argument("[DIR]", "The directory to write to
     if existing := [name for name in FILES if (directory / name).exists()]:
         fix = "choose a new directory, or add a task to this project: perago add MODULE"
         raise Failure(f"{directory} already has {', '.join(existing)}; nothing was written", fix)
-    for name, text in FILES.items():
+    for name in FILES:
         file = directory / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
+        file.write_text(_text_of(name), encoding="utf-8")
     os.chdir(directory)
     write_snapshots(PACKAGE, Path.cwd())
     place = "" if directory.resolve() == Path.cwd() else f"cd {shlex.quote(str(directory))} && "
     messages.note(f"wrote two tasks, a workflow, tests and settings to {directory}; now try: {place}pytest")
     messages.note(f"and then: perago run {PACKAGE}.features --example minimal")
+
+
+def _text_of(name: str) -> str:
+    """Return the text of a file of a new project."""
+    return (resources.files("perago.cli") / "project" / f"{name}.tpl").read_text(encoding="utf-8")
 
 
 def write_snapshots(modules: str, root: Path) -> None:
@@ -89,7 +107,7 @@ def add(module: Annotated[str, argument("MODULE", "The import path of the new mo
         raise Failure(problem, "choose another name for the module")
     _write_package(root, module)
     for target, source in ((file, "my_tasks/features.py"), (test, "tests/test_features.py")):
-        text = FILES[source].replace(f"{PACKAGE}.features", module).replace("features.build", f"{name}.build")
+        text = _text_of(source).replace(f"{PACKAGE}.features", module).replace("features.build", f"{name}.build")
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text.replace("build_features", f"build_{name}"), encoding="utf-8")
     write_snapshots(module, root.resolve())
@@ -142,156 +160,3 @@ def _is_toml(text: str) -> bool:
     except tomllib.TOMLDecodeError:
         return False
     return True
-
-
-FILES = {
-    "my_tasks/__init__.py": "",
-    "my_tasks/features.py": '''\
-from pathlib import Path
-
-from pydantic import BaseModel, Field
-
-from perago import Example, WorkspaceSpec, forbid_glob, require_glob, task
-
-
-class Params(BaseModel, extra="forbid"):
-    min_rows: int = Field(default=1, ge=0)
-
-
-class Result(BaseModel):
-    files: int
-
-
-@task(
-    name="features.build",
-    owner_email="data@example.com",
-    workspace=WorkspaceSpec(
-        pre=[require_glob("raw/**/*.csv")],
-        post=[require_glob("features/*.csv"), forbid_glob("**/*.tmp")],
-    ),
-    examples=[
-        Example(id="minimal", params={}, tree={"raw/a.csv": "x\\n1\\n2\\n"}, result={"files": 1}),
-        Example(id="too-few-rows", params={"min_rows": 3}, tree={"raw/a.csv": "x\\n1\\n2\\n"}, expect="post"),
-    ],
-)
-def build_features(workspace: Path, params: Params) -> Result:
-    """Copy each table that has enough rows, with its header in capitals."""
-    target = workspace / "features"
-    target.mkdir(exist_ok=True)
-    files = 0
-    for table in sorted(workspace.glob("raw/**/*.csv")):
-        header, *rows = table.read_text().splitlines()
-        if len(rows) < params.min_rows:
-            continue
-        (target / table.name).write_text("\\n".join([header.upper(), *rows]) + "\\n")
-        files += 1
-    return Result(files=files)
-''',
-    "my_tasks/report.py": '''\
-from pathlib import Path
-
-from pydantic import BaseModel
-
-from perago import Example, WorkspaceSpec, require_glob, task
-
-
-class ReportParams(BaseModel, extra="forbid"):
-    title: str
-
-
-class Report(BaseModel):
-    rows: int
-
-
-@task(
-    name="features.report",
-    owner_email="data@example.com",
-    workspace=WorkspaceSpec(post=[require_glob("report.txt")]),
-    examples=[
-        Example(id="minimal", params={"title": "Rows"}, tree={"features/a.csv": "X\\n1\\n"}, result={"rows": 1}),
-    ],
-)
-def write_report(workspace: Path, params: ReportParams) -> Report:
-    """Count the rows of all features."""
-    rows = sum(len(table.read_text().splitlines()) - 1 for table in workspace.glob("features/*.csv"))
-    (workspace / "report.txt").write_text(f"{params.title}: {rows}\\n")
-    return Report(rows=rows)
-''',
-    "my_tasks/nightly.py": """\
-from pydantic import BaseModel
-
-from my_tasks.features import Params, build_features
-from my_tasks.report import Report, ReportParams, write_report
-from perago.workflows import Flow, workflow
-
-
-class Given(BaseModel):
-    min_rows: int = 1
-    title: str = "Rows"
-
-
-@workflow(name="features.nightly", version=1, owner_email="data@example.com")
-def nightly(flow: Flow, given: Given) -> Report:
-    flow.step("build", build_features, Params, min_rows=given.min_rows)
-    return flow.step("report", write_report, ReportParams, title=given.title).result
-""",
-    "tests/test_nightly.py": """\
-from my_tasks.nightly import Given, nightly
-
-from perago.testing import TaskRunner
-
-TREE = {"raw/big.csv": "x\\n1\\n2\\n", "raw/small.csv": "x\\n1\\n"}
-
-
-def test_the_report_counts_the_rows_of_the_features(perago_run: TaskRunner) -> None:
-    ran = perago_run.workflow(nightly, Given(min_rows=2), tree=TREE)
-
-    assert (ran.status, ran.result) == ("COMPLETED", {"rows": 2})
-    assert ran.tree["report.txt"] == b"Rows: 2\\n"
-
-
-def test_a_worker_that_dies_in_the_first_step_changes_nothing(perago_run: TaskRunner) -> None:
-    ran = perago_run.workflow(nightly, tree=TREE, lost=["build"])
-
-    assert (ran.status, ran.result) == ("COMPLETED", {"rows": 3})
-""",
-    "tests/test_features.py": """\
-from my_tasks.features import Params, build_features
-
-from perago.testing import TaskRunner
-
-TREE = {"raw/big.csv": "x\\n1\\n2\\n", "raw/small.csv": "x\\n1\\n"}
-
-
-def test_small_tables_are_left_out(perago_run: TaskRunner) -> None:
-    outcome = perago_run(build_features, Params(min_rows=2), tree=TREE).assert_completed()
-
-    assert outcome.result == {"files": 1}
-    assert outcome.changed_files == ("features/big.csv",)
-
-
-def test_a_worker_that_dies_before_its_report_publishes_once(perago_run: TaskRunner) -> None:
-    lost = perago_run(build_features, tree=TREE, report=False)
-
-    assert perago_run.again().adopted_commit == lost.commit
-""",
-    "pyproject.toml": """\
-[tool.pytest.ini_options]
-pythonpath = ["."]
-perago_modules = ["my_tasks"]
-
-[tool.mypy]
-strict = true
-""",
-    ".env.example": """\
-# Copy to .env and fill in. `perago register` and `perago start` read it; `perago check MODULE` says what is wrong.
-CONDUCTOR_SERVER_URL=http://localhost:8080/api
-# CONDUCTOR_AUTH_KEY=
-# CONDUCTOR_AUTH_SECRET=
-LAKECTL_SERVER_ENDPOINT_URL=http://localhost:8000
-LAKECTL_CREDENTIALS_ACCESS_KEY_ID=
-LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY=
-""",
-    ".gitignore": ".env\n.venv/\n__pycache__/\n",
-}
-"""The project, by path."""

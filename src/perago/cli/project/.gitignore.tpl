@@ -1,0 +1,3 @@
+.env
+.venv/
+__pycache__/
