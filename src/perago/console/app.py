@@ -25,9 +25,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from perago.console import forms, links, overview, repositories, search, workflow
 from perago.console.source import News, NoSuchPage, Source
-from perago.console.text import PageView, block, unquoted
+from perago.console.text import PageView, block, commands_for, duration, line, link, moment, status_view, unquoted
 from perago.ports import AccessDenied, NotFound, ServiceError, Unavailable
-from perago.text import count, visible, zone
+from perago.text import count, plain_reason, short, size, visible, zone
 
 
 class ServiceMissing(Exception):
@@ -169,9 +169,22 @@ class Renderer:
             # Plain text only: the texts that a template made (`Markup`) have been made visible already.
             finalize=lambda value: visible(value) if type(value) is str else value,
         )
-        self._environment.filters["plural"] = count
-        self._environment.filters["unquoted"] = unquoted
-        self._environment.filters["exact"] = lambda value: Markup(escape(value))  # noqa: S704 - it is escaped
+        self._environment.globals["links"] = links
+        self._environment.filters |= {
+            "line": line,
+            "link": link,
+            "short": short,
+            "moment": moment,
+            "duration": duration,
+            "size": size,
+            "status": status_view,
+            "worker": workflow.worker_link,
+            "commands": commands_for,
+            "plain_reason": plain_reason,
+            "plural": count,
+            "unquoted": unquoted,
+            "exact": lambda value: Markup(escape(value)),  # noqa: S704 - it is escaped
+        }
 
     def render(self, template: str, view: Any, missing: Mapping[str, str] | None = None) -> str:
         """Return the page `template` with the values of `view`. `missing` has the reasons of services without data, by

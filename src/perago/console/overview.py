@@ -9,14 +9,13 @@ from typing import Any
 
 from starlette.requests import Request
 
-from perago.adapters.conductor import STATUSES, LastPoll, OpenAttempt, WorkflowQuery, WorkflowSummary
+from perago.adapters.conductor import STATUSES, LastPoll, WorkflowQuery
 from perago.console import links
 from perago.console.repositories import repository_row
 from perago.console.source import MAX_QUEUED, Json, NoSuchPage, Source
 from perago.console.text import (
     PageView,
     RowView,
-    commands_for,
     duration,
     line,
     link,
@@ -26,7 +25,6 @@ from perago.console.text import (
     status_view,
 )
 from perago.console.workflow import worker_link
-from perago.text import plain_reason
 from perago.workflows.picture import Node, nodes_of
 
 _PAGE_SIZE = 50
@@ -41,7 +39,6 @@ def overview(source: Source, request: Request) -> PageView:
     counts = source.conductor.workflow_counts()
     status = request.query_params.get("status") or None
     query = WorkflowQuery(status)
-    now = source.conductor.now()
     places = paged(range(sum(counts.values()) if status is None else counts.get(status, 0)), request, size=_PAGE_SIZE)
     summaries = source.conductor.workflows(query, places.first, len(places.items))[1] if places.items else ()
     startable = source.conductor.newest_definitions() if source.embedded else ()
@@ -51,7 +48,8 @@ def overview(source: Source, request: Request) -> PageView:
         "Workflows",
         live=True,
         filters=_filters(counts, status),
-        workflows=places.showing([workflow_row(summary, now) for summary in summaries]),
+        workflows=places.showing(summaries),
+        now=source.conductor.now(),
         can_start=source.embedded is not None,
         starters=[
             (link(f"{name} v{version}", links.workflow_type(name, version)), links.start(name, version))
@@ -73,23 +71,6 @@ def _filters(counts: Mapping[str, int], selected: str | None) -> tuple[RowView, 
     shown = [status for status in STATUSES if counts.get(status) or status == selected]
     rows = [row(status, status_view(status).word, counts.get(status, 0)) for status in shown]
     return (row(None, "all", sum(counts.values())), *rows)
-
-
-def workflow_row(summary: WorkflowSummary, now: int) -> RowView:
-    """Return one workflow of a list."""
-    return RowView(
-        url=links.workflow(summary.workflow_id),
-        name=line(f"{summary.name} v{summary.version}"),
-        workflow_id=line(summary.workflow_id),
-        anchor=f"cli-{links.workflow(summary.workflow_id)}",
-        commands=commands_for(summary.workflow_id, summary.status),
-        status=status_view(summary.status),
-        started=moment(summary.start_time),
-        elapsed=duration((summary.end_time or now) - summary.start_time),
-        failed=line(", ".join(summary.failed_references)),
-        recovered=summary.status == "COMPLETED",
-        reason=line(plain_reason(summary.reason), 500),
-    )
 
 
 def task_type_rows(source: Source) -> tuple[RowView, ...]:
@@ -121,31 +102,17 @@ def task_type(source: Source, request: Request) -> PageView:
     if definition is None:
         raise NoSuchPage(f"There is no task definition {name!r}.")
     waiting = source.conductor.queue_sizes().get(name, 0)
-    now = source.conductor.now()
     places = paged(range(min(waiting, MAX_QUEUED)), request, size=_PENDING_SIZE, parameter="queue")
-    queued = source.conductor.queued(name, places.first, len(places.items))
     return PageView(
         f"Task type {line(name).text}",
         crumbs=(link("Task types", links.TASK_TYPES),),
         live=True,
         name=line(name),
         definition=readable_json(definition),
-        pending=places.showing(
-            [
-                RowView(
-                    attempt=link(task["taskId"], links.workflow(task["workflowInstanceId"], task["taskId"])),
-                    reference=line(task["referenceTaskName"]),
-                    retry=task["retryCount"],
-                    waiting=duration(now - task["scheduledTime"]),
-                )
-                for task in queued
-            ]
-        ),
+        pending=places.showing(source.conductor.queued(name, places.first, len(places.items))),
+        now=source.conductor.now(),
         more=max(0, waiting - MAX_QUEUED),  # attempts that wait and are not listed
-        polls=[
-            (moment(poll.time), worker_link(poll.worker_id), line(poll.domain))
-            for poll in [poll for poll in source.conductor.last_polls() if poll.task_name == name][:_POLLS_SHOWN]
-        ],
+        polls=[poll for poll in source.conductor.last_polls() if poll.task_name == name][:_POLLS_SHOWN],
     )
 
 
@@ -219,22 +186,8 @@ _TYPES_SHOWN = 20
 def running(source: Source, request: Request) -> PageView:
     """Show the attempts that are with a worker, the oldest first."""
     attempts, is_all = source.conductor.running()
-    now = source.conductor.now()
     page = paged(attempts, request, size=_ROWS)
-    rows = [_attempt_row(attempt, now) for attempt in page.items]
-    return PageView("Running", live=True, attempts=page.showing(rows), is_all=is_all)
-
-
-def _attempt_row(attempt: OpenAttempt, now: int) -> RowView:
-    return RowView(
-        attempt=link(attempt.reference_name, links.workflow(attempt.workflow_id, attempt.task_id)),
-        task_type=link(attempt.task_name, links.task_type(attempt.task_name)),
-        worker=worker_link(attempt.worker_id),
-        age=duration(now - attempt.started),
-        heartbeat=duration(now - attempt.updated),
-        is_silent=0 < attempt.response_timeout * 1000 < now - attempt.updated,
-        workflow=link(attempt.workflow_id, links.workflow(attempt.workflow_id)),
-    )
+    return PageView("Running", live=True, attempts=page, is_all=is_all, now=source.conductor.now())
 
 
 def workers(source: Source, request: Request) -> PageView:

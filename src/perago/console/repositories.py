@@ -54,11 +54,9 @@ def commit(source: Source, request: Request) -> PageView:
     return PageView(
         f"Commit {short(commit.id)}",
         crumbs=(link("Repositories", links.REPOSITORIES), link(repository, links.repository(repository))),
-        commit_id=line(commit.id),
+        repository=repository,
+        commit=commit,
         message=block(commit.message),
-        committer=line(commit.committer),
-        time=moment(commit.created * 1000),
-        parents=tuple(commit_link(repository, parent) for parent in commit.parents),
         attempt=_attempt(commit),  # what published it, where perago did
         metadata=tuple(_metadata_row(source, repository, commit.metadata, key) for key in sorted(commit.metadata)),
         summary=summary,
@@ -71,18 +69,6 @@ def commit(source: Source, request: Request) -> PageView:
 def commit_link(repository: str, commit_id: str) -> Link:
     """Return a commit by its short id."""
     return link(short(commit_id), links.commit(repository, commit_id))
-
-
-def commit_row(repository: str, commit: Commit) -> RowView:
-    """Return a commit as one row, with the first line of its message."""
-    return RowView(
-        commit=commit_link(repository, commit.id),
-        message=line(commit.message.partition("\n")[0]),
-        committer=line(commit.committer),
-        time=moment(commit.created * 1000),
-        publisher=line(commit.metadata.get(publication.TASK_NAME, "")),
-        attempt=_attempt(commit),
-    )
 
 
 def change_row(repository: str, commit: Commit | None, change: Change) -> RowView:
@@ -235,15 +221,12 @@ def repository(source: Source, request: Request) -> PageView:
         f"Repository {repository.id}",
         crumbs=(link("Repositories", links.REPOSITORIES),),
         live=True,
-        name=line(repository.id),
-        namespace=line(repository.storage_namespace),
-        created=moment(repository.creation_date * 1000),
-        default=link(repository.default_branch, links.branch(repository.id, repository.default_branch)),
+        repository=repository,
         branches=branches("branches", staging=False),
         staging=branches("staging", staging=True),  # they hold the changes of one delivery until they are published
         tags=listed(
             lambda after: source.lakefs.tags(repository.id, after, _PAGE_SIZE),
-            lambda tag: (line(tag.id), _row_of(source, repository.id, tag.commit_id)),
+            lambda tag: (tag, source.lakefs.commit(repository.id, tag.commit_id)),
             request,
             "tags",
         ),
@@ -267,7 +250,11 @@ def branch(source: Source, request: Request) -> PageView:
         name=line(name),
         staging=is_staging_branch(name),
         files=links.files(repository, branch.commit_id),
-        commits=tuple(commit_row(repository, commit) for commit in commits[:_PAGE_SIZE]),
+        repository=repository,
+        commits=[
+            (commit, _attempt(commit), commit.metadata.get(publication.TASK_NAME, ""))
+            for commit in commits[:_PAGE_SIZE]
+        ],
         newest=address if start else None,
         older=links.with_query(address, **{"from": older}) if older else None,  # None: these are the first
         uncommitted=tuple(change_row(repository, None, change) for change in uncommitted),
@@ -275,31 +262,16 @@ def branch(source: Source, request: Request) -> PageView:
     )
 
 
-def _row_of(source: Source, repository: str, ref: str) -> RowView:
-    return commit_row(repository, source.lakefs.commit(repository, ref))
-
-
 def repository_row(source: Source, repository: Repository) -> RowView:
     """Return one repository with the newest commit of its default branch."""
+    read = partial(source.lakefs.commit, repository.id, repository.default_branch)
     # A repository that these credentials cannot read must not hide the other repositories.
-    head = optional(lambda: _row_of(source, repository.id, repository.default_branch), Forbidden)
-    return RowView(
-        repository=link(repository.id, links.repository(repository.id)),
-        branch=link(
-            repository.default_branch, links.branch(repository.id, repository.default_branch) if head else None
-        ),
-        head=head,
-        created=moment(repository.creation_date * 1000),
-    )
+    return RowView(repository=repository, head=optional(read, Forbidden))
 
 
 def _branch_row(source: Source, repository: Repository, branch: Ref) -> RowView:
-    return RowView(
-        branch=link(branch.id, links.branch(repository.id, branch.id)),
-        is_default=branch.id == repository.default_branch,
-        uncommitted=bool(source.lakefs.uncommitted(repository.id, branch.id, 1)[0]),
-        head=_row_of(source, repository.id, branch.commit_id),
-    )
+    uncommitted = bool(source.lakefs.uncommitted(repository.id, branch.id, 1)[0])
+    return RowView(branch=branch, uncommitted=uncommitted, head=source.lakefs.commit(repository.id, branch.commit_id))
 
 
 # ------------------------------------------------------------------------- files
@@ -325,13 +297,7 @@ def file(source: Source, request: Request) -> PageView:
     return PageView(
         f"File {line(file.path).text}",
         crumbs=_crumbs(repository, commit_id, file.path, with_root=True),
-        path=line(file.path),
-        size=size(file.size_bytes) if file.size_bytes >= 1024 else "",  # else `bytes` says it as well
-        bytes=count(file.size_bytes, "byte"),
-        checksum=line(file.checksum),
-        content_type=line(file.content_type or ""),
-        time=moment(file.mtime * 1000),
-        metadata=tuple((line(key), line(value)) for key, value in sorted((file.metadata or {}).items())),
+        file=file,
         preview=preview_of(source, repository, commit_id, file),
         download=links.download(repository, commit_id, file.path),
         diff=links.diff(repository, commit_id, file.path),

@@ -12,7 +12,6 @@ from starlette.requests import Request
 
 from perago.adapters.conductor import WorkflowQuery, WorkflowSummary
 from perago.console import links
-from perago.console.overview import workflow_row
 from perago.console.repositories import optional
 from perago.console.source import NoSuchPage, Source
 from perago.console.text import Link, PageView, RowView, line, link
@@ -38,7 +37,7 @@ def search(source: Source, request: Request) -> PageView:
     """Show everything that `?q=` can mean."""
     text = request.query_params.get("q", "").strip()[:MAX_QUERY_LENGTH]
     groups = [group for title, find in FINDERS if text and (group := _group(source, title, find, text)) is not None]
-    return PageView("Search", query=text, groups=groups)
+    return PageView("Search", query=text, groups=groups, now=source.conductor.now())
 
 
 def _group(source: Source, title: str, find: Finder, text: str) -> RowView | None:
@@ -46,8 +45,7 @@ def _group(source: Source, title: str, find: Finder, text: str) -> RowView | Non
         matches = find(source, text)
     except (NoSuchPage, NotFound, Refused):
         return None
-    now = source.conductor.now()
-    workflows = [workflow_row(summary, now) for summary in matches if isinstance(summary, WorkflowSummary)]
+    workflows = [match for match in matches if isinstance(match, WorkflowSummary)]
     shown = [match for match in matches if isinstance(match, Link)]
     return RowView(title=title, workflows=workflows, links=shown, is_cut=len(matches) == _ROWS) if matches else None
 

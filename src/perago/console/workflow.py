@@ -332,7 +332,6 @@ If the log does not say so, the worker was killed."""
 _ENTRIES = 50
 _FILES_OF_ATTEMPT = 40
 """Changed files that are shown with an attempt, as in `perago run`; its commit shows all."""
-_EVENT_LABELS = {"polled": "handed out"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -448,15 +447,15 @@ def grouped(tasks: Iterable[Json], key: Callable[[Json], Any]) -> dict[Any, list
     return groups
 
 
-def history_rows(events: Sequence[HistoryEntry]) -> tuple[RowView, ...]:
-    """Return one row for each event, oldest first. Consecutive lease extensions of a delivery become one row."""
+def history_rows(events: Sequence[HistoryEntry]) -> tuple[tuple[HistoryEntry, int], ...]:
+    """Return the events, oldest first, with their numbers. Consecutive lease extensions of a delivery count as one."""
 
     def delivery(place: tuple[int, HistoryEntry]) -> Any:
         number, event = place
         return (event.task_id, event.poll_count) if event.what == "lease extended" else number
 
     groups = ([event for _, event in group] for _, group in groupby(enumerate(events), delivery))
-    return tuple(_history_row(group[0], len(group)) for group in groups)
+    return tuple((group[0], len(group)) for group in groups)
 
 
 @dataclass
@@ -597,16 +596,3 @@ def _payload(task: Json, which: str) -> Shown:
 
 def _elapsed(start: int, end: int) -> str:
     return duration(end - start) if start and end else ""
-
-
-def _history_row(event: HistoryEntry, times: int) -> RowView:
-    return RowView(
-        time=moment(event.time),
-        what=_EVENT_LABELS.get(event.what, event.what),
-        times=times,  # equal events in a row
-        surprising=event.what == "update ignored",  # an update without effect
-        attempt=link(event.reference_name, f"#{links.attempt_anchor(event.task_id)}"),
-        status=status_view(event.status),
-        delivery=event.poll_count,
-        worker=worker_link(event.worker_id) if event.worker_id else None,
-    )
