@@ -37,7 +37,6 @@ from perago.console.text import (
     Shown,
     StatusView,
     block,
-    commands_for,
     duration,
     line,
     link,
@@ -266,7 +265,6 @@ def workflow(source: Source, request: Request) -> PageView:
     end = workflow.get("endTime") or source.conductor.now()
     reason = workflow.get("reasonForIncompletion") or ""
     failed = [task for task in tasks if task["status"] in _FAILED and task["taskId"] in reason]
-    parent, correlation = workflow.get("parentWorkflowId"), workflow.get("correlationId")
     is_open = workflow["status"] in _RUNNING
     ending = sum(is_ending(task, source) for task in tasks)
     type_, again = _type(source, workflow)
@@ -274,19 +272,13 @@ def workflow(source: Source, request: Request) -> PageView:
         f"Workflow {line(workflow['workflowName']).text}",
         crumbs=(link("Workflows", links.OVERVIEW),),
         live=is_open or ending > 0,
-        workflow_id=line(workflow_id),
+        workflow=workflow,
         type=type_,
         again=again,  # where such a workflow is started; None: not here
-        status=status_view(workflow["status"]),
         ending=ending,  # attempts whose functions still run although the workflow has ended
         failed=link(failed[-1]["taskDefName"], links.workflow(workflow_id, failed[-1]["taskId"])) if failed else None,
         reason=block(plain_reason(reason)),
-        started=moment(workflow["startTime"]),
-        ended=moment(workflow.get("endTime") or 0),
         elapsed=duration(end - workflow["startTime"]),
-        correlation=link(correlation, links.search(correlation)) if correlation else None,
-        commands=commands_for(workflow_id, workflow["status"]),
-        parent=link(parent, links.workflow(parent)) if parent else None,
         input=readable_json(workflow.get("input", {})),
         output=readable_json(workflow.get("output", {})),
         timeline=timeline(groups.items, workflow["startTime"], end),
@@ -497,17 +489,13 @@ class _Steps:
         deliveries = [trace[key] for key in sorted(trace, key=lambda key: (key[2], key[1]))]
         last = deliveries[-1] if deliveries else DeliveryTrace()
         entries = self.source.conductor.task_log(task)
-        is_open = task["endTime"] == 0
-        sub_id = task.get("subWorkflowId")
         return RowView(
             anchor=links.attempt_anchor(task_id),
-            task_id=link(task_id, f"#{links.attempt_anchor(task_id)}"),
+            task=task,
             command=f"perago show {shlex.quote(line(task_id).text)}",
-            is_completed=task["status"] == "COMPLETED",
             label=label_of(task),
-            status=status_view(task["status"]),
             reason=block(task.get("reasonForIncompletion") or ""),
-            progress=last.progress if is_open else None,  # how much is done, and of how much
+            progress=None if task["endTime"] else last.progress,  # how much is done, and of how much
             guardrails=[(satisfied, line(message, 1000)) for satisfied, message in last.guardrails],
             files=self._files(published, last),
             remarks=tuple(map(line, last.remarks)),
@@ -526,25 +514,17 @@ class _Steps:
                 for entry in entries[:_ENTRIES]
             ),
             more_log=max(0, len(entries) - _ENTRIES),
-            worker=worker_link(task["workerId"]) if task.get("workerId") else None,
-            deliveries=task["pollCount"],
-            scheduled=moment(task["scheduledTime"]),
-            started=moment(task["startTime"]),
-            ended=moment(task["endTime"]),
-            waited=_elapsed(task["scheduledTime"], task["startTime"]),
-            elapsed=_elapsed(task["startTime"], task["endTime"] or self.now),
+            now=self.now,
             chain=self._chain(task),  # the earlier attempts of its own chain, newest first
             branch=place and link(f"{place.repository}/{place.branch}", links.branch(place.repository, place.branch)),
             input_commit=place and commit_link(place.repository, place.ref),
             # shown instead if none of the input's commits continues all others
             divergent=None if place else divergent_commits(task.get("inputData"), self.source),
             published=tuple(commit_link(repository, commit.id) for repository, commit in published),
-            sub_workflow=link(sub_id, links.workflow(sub_id)) if sub_id else None,
             steps=steps_of(task, trace, self.now),
             input=_payload(task, "input"),
             output=_payload(task, "output"),
             history=history_rows([event for event in self.history if event.task_id == task_id]),
-            is_open=is_open,
             is_ending=is_ending(task, self.source),
         )
 
@@ -592,7 +572,3 @@ def _payload(task: Json, which: str) -> Shown:
     if stored:
         return line(f"Too large for Conductor's own store; moved to {stored}")
     return readable_json(task.get(f"{which}Data", {}))
-
-
-def _elapsed(start: int, end: int) -> str:
-    return duration(end - start) if start and end else ""
