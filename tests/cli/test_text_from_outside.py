@@ -230,9 +230,10 @@ def test_a_column_is_declared_once_for_the_table_and_its_legend() -> None:
 def test_a_pipe_gets_lines_without_colors_wrapping_and_status() -> None:
     stream = io.StringIO()
     renderer = Renderer(stream)
-    with renderer.status_line("working"):
-        renderer.doing("still working")
-        renderer.entry("label", ["x" * 200, "second"])
+    renderer.begin("working")
+    renderer.doing("still working")
+    renderer.entry("label", ["x" * 200, "second"])
+    renderer.end()
     renderer.line(renderer.file("added", "out/a\x1b.csv", 1536))
     renderer.line(renderer.status("FAILED"))
     assert stream.getvalue() == (f"label     {'x' * 200}\n          second\n+ out/a⟨U+001B⟩.csv  1.5 KiB\nFAILED\n")

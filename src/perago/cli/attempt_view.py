@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -91,16 +90,15 @@ class AttemptView:
     def __init__(self, stream: TextIO, *, brief: bool = False) -> None:
         self._brief = brief
         self._out = Renderer(stream)
-        self._status_line = ExitStack()
         self._next_progress = 0.0
         self._records: dict[str, AttemptRecord] = {}
 
     def __enter__(self) -> AttemptView:
-        self._status_line.enter_context(self._out.status_line("starting a worker process"))
+        self._out.begin("starting a worker process")
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._status_line.close()
+        self._out.end()
 
     def __call__(self, event: events.Event) -> None:
         """Show an event if it interests a person who runs one attempt."""

@@ -149,21 +149,21 @@ class Renderer:
 
             self._status.update(escape(one_line(text)))
 
-    @contextmanager
-    def status_line(self, text: str) -> Iterator[None]:
-        """Show a status line during the block, if the stream is a terminal."""
-        if not self.is_terminal:
-            yield
-            return
-        from rich.console import Console
-        from rich.markup import escape
+    def begin(self, text: str) -> None:
+        """Show a status line until `end`, if the stream is a terminal."""
+        if self.is_terminal:
+            from rich.console import Console
+            from rich.markup import escape
 
-        self._console = Console(file=self._stream, highlight=False, soft_wrap=True)
-        try:
-            with self._console.status(escape(text)) as self._status:
-                yield
-        finally:
-            self._console = self._status = None
+            self._console = Console(file=self._stream, highlight=False, soft_wrap=True)
+            self._status = self._console.status(escape(text))
+            self._status.start()
+
+    def end(self) -> None:
+        """Remove the status line, if there is one."""
+        if self._status is not None:
+            self._status.stop()
+        self._console = self._status = None
 
 
 @contextmanager
@@ -173,12 +173,13 @@ def working(text: str) -> Iterator[Callable[[str], None]]:
     The block must not print anything else.
     """
     renderer = Renderer(sys.stderr)
-    with renderer.status_line(text):
-        before = HANGS.report_to(lambda line, _: renderer.line(messages.note_text(line)))
-        try:
-            yield renderer.doing
-        finally:
-            HANGS.report_to(before)
+    renderer.begin(text)
+    before = HANGS.report_to(lambda line, _: renderer.line(messages.note_text(line)))
+    try:
+        yield renderer.doing
+    finally:
+        HANGS.report_to(before)
+        renderer.end()
 
 
 def in_batches(items: Iterable[T], text: str) -> Iterator[list[T]]:

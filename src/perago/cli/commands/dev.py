@@ -142,8 +142,6 @@ class DevView:
     def __init__(self, modules: Sequence[str], *, curl: bool) -> None:
         self._curl = curl
         self._out = Renderer()
-        self._until_ready = ExitStack()
-        """Removes the status line."""
         names = [module.rpartition(".")[2] for module in modules]
         if len(set(names)) < len(names):
             names = list(modules)
@@ -155,7 +153,7 @@ class DevView:
         """Show that workers are starting, on a terminal until `ready` or `stopping`."""
         text = f"starting {count(workers, 'worker')}"
         self._write(text)
-        self._until_ready.enter_context(self._out.status_line(f"{text}: importing their modules"))
+        self._out.begin(f"{text}: importing their modules")
 
     def ready(self, services: EmbeddedServices, begun: float, state: Path | None) -> None:
         """Show that the services run and all workers poll.
@@ -165,7 +163,7 @@ class DevView:
             begun: the start time, by the monotonic clock.
             state: the directory of `--state`, if it was given.
         """
-        self._until_ready.close()
+        self._out.end()
         title = painted(f"perago dev is ready after {time.monotonic() - begun:.2f} s", Colour.GREEN, sys.stdout)
         storage = f"kept in {state}" if state is not None else "deleted at the end; --state DIR keeps it"
         lines = [
@@ -203,18 +201,18 @@ class DevView:
 
     def stopping(self, signals: int) -> None:
         """Show the reaction to the first, second or third signal."""
-        self._until_ready.close()
+        self._out.end()
         texts = ("stopping; running attempts may finish; Ctrl-C again cancels", "canceling; Ctrl-C again kills")
         self._write(texts[signals - 1] if signals <= len(texts) else "killing")
 
     def problem(self, probed: Probed) -> None:
         """Show why a module cannot be used."""
-        self._until_ready.close()
+        self._out.end()
         report([probed])
 
     def stopped(self, state: Path | None) -> None:
         """Show that everything has ended."""
-        self._until_ready.close()
+        self._out.end()
         self._write("stopped" if state is None else f"stopped; everything is in {state}")
 
     def _write(self, text: str) -> None:

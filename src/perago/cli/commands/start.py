@@ -7,8 +7,8 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -34,7 +34,7 @@ from perago.text import count
 if TYPE_CHECKING:
     from perago.probe import TaskSummary
     from perago.settings import Settings
-    from perago.worker.events import Event
+    from perago.worker.events import Listener
     from perago.worker.plan import HttpAddress, WorkerPlan
 
 
@@ -138,7 +138,10 @@ def command(
         with ExitStack() as stack, ExitStack() as unless_started:
             unless_started.callback(discard_fork_server)
             tasks, settings = _validated(limits, timeout, log_format, strict=strict, embedded=embedded)
-            waiting = stack.enter_context(_Waiting.shown("preparing", quiet=watch))
+            waiting = Renderer(sys.stderr)
+            stack.callback(waiting.end)
+            if not watch:
+                waiting.begin("preparing")
             from perago.adapters.conductor import ConductorQueue
             from perago.adapters.lakefs import LakeFSStore
             from perago.cli.services import lakefs_problem, reach
@@ -195,7 +198,7 @@ def command(
                 with closing(open_lakefs()) as store:
                     reached(store.ping)
             check_fork_server()
-            supervisor = Supervisor(plan, queue, waiting.end, *listeners, clock=clock)
+            supervisor = Supervisor(plan, queue, _first_line(waiting), *listeners, clock=clock)
             end_if_told()
             hand_over(supervisor.stop)
             unless_started.pop_all()
@@ -207,29 +210,11 @@ def command(
         raise Failure(f"the slots cannot be started: {error}", fix) from error
 
 
-class _Waiting:
-    """A status line on a terminal until the log has its first line."""
+def _first_line(renderer: Renderer) -> Listener:
+    """Return a listener that removes the status line before an event is logged. No log has a `Pulse`."""
+    from perago.worker.events import Pulse
 
-    def __init__(self, stack: ExitStack, renderer: Renderer) -> None:
-        self._stack = stack
-        self.doing: Callable[[str], None] = renderer.doing
-
-    @classmethod
-    @contextmanager
-    def shown(cls, text: str, *, quiet: bool) -> Iterator[_Waiting]:
-        """Show `text` until `end` or the end of the block; show nothing if `quiet`."""
-        renderer = Renderer(sys.stderr)
-        with ExitStack() as stack:
-            if not quiet:
-                stack.enter_context(renderer.status_line(text))
-            yield cls(stack, renderer)
-
-    def end(self, event: Event) -> None:
-        """Remove the line before an event is logged. No log has a `Pulse`."""
-        from perago.worker.events import Pulse
-
-        if not isinstance(event, Pulse):
-            self._stack.close()
+    return lambda event: None if isinstance(event, Pulse) else renderer.end()
 
 
 def _check_open_files(plan: WorkerPlan) -> None:
