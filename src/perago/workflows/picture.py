@@ -92,19 +92,23 @@ def _readable(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
+def walk(value: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield every JSON object in a part of a definition, at any depth, in the order of the document. The steps in
+    branches, cases, loops and inputs of dynamic forks are among them."""
+    stack = [value]
+    while stack:
+        part = stack.pop()
+        if isinstance(part, Mapping):
+            yield part
+            stack.extend(reversed([*part.values()]))
+        elif isinstance(part, list):
+            stack.extend(reversed(part))
+
+
 def task_names(definition: Mapping[str, Any]) -> tuple[str, ...]:
-    """The task types that workers do for a definition, its sub-workflows not included."""
-    names: dict[str, None] = {}
-    left: list[Any] = [definition["tasks"]]
-    while left:
-        node = left.pop(0)
-        if isinstance(node, list):
-            left += node
-        elif isinstance(node, Mapping):
-            if node.get("type") == "SIMPLE" and "taskReferenceName" in node:
-                names[str(node["name"])] = None
-            left += node.values()
-    return tuple(names)
+    """Return the task types that workers do for a definition, without those of its sub-workflows."""
+    steps = (part for part in walk(definition["tasks"]) if part.get("type") == "SIMPLE" and "taskReferenceName" in part)
+    return tuple(dict.fromkeys(str(step["name"]) for step in steps))
 
 
 def picture_of(definition: Mapping[str, Any]) -> str:

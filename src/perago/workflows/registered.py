@@ -10,6 +10,7 @@ from perago.failure import Finding, Level
 from perago.taskdef.compatibility import Change, Impact, classify, judge_field
 from perago.taskdef.definition import SCHEMAS, Declared, json_differences
 from perago.text import count, listing, one_line
+from perago.workflows.picture import walk
 
 _FREE = frozenset({"inputParameters", "inputTemplate", "outputParameters", "data"})
 """The keys in these are the author's, so one that only the server has is a difference."""
@@ -157,7 +158,7 @@ def _joined(steps: Iterable[Mapping[str, Any]], inputs: Iterable[Any]) -> Set[st
 
 def _tasks_without_a_step(inputs: Iterable[Any]) -> Iterator[str]:
     """Yield the task types that dynamic forks name in the two forms that have no place for `permissive`."""
-    for fork in (fork for task_input in inputs for fork in _objects(task_input)):
+    for fork in (fork for task_input in inputs for fork in walk(task_input)):
         name = fork.get("forkTaskName") or fork.get("taskName")
         if isinstance(name, str):
             yield name
@@ -167,16 +168,4 @@ def _steps(value: Any) -> list[Mapping[str, Any]]:
     """Return all steps in a part of a definition, including those in branches, cases, loops and inputs of dynamic
     forks."""
     named = ("name", "taskReferenceName")
-    return [step for step in _objects(value) if all(isinstance(step.get(key), str) for key in named)]
-
-
-def _objects(value: Any) -> Iterator[Mapping[str, Any]]:
-    """Yield every JSON object in a value, at any depth."""
-    stack = [value]
-    while stack:
-        value = stack.pop()
-        if isinstance(value, Mapping):
-            yield value
-            stack.extend(value.values())
-        elif isinstance(value, list):
-            stack.extend(reversed(value))
+    return [step for step in walk(value) if all(isinstance(step.get(key), str) for key in named)]
