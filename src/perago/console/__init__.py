@@ -1,7 +1,7 @@
 """The console: the data of Conductor and lakeFS in any browser, with or without JavaScript.
 
 Pages are rendered on the server, without external resources. Everything from payloads, keys, logs and commits is
-treated as hostile: it is escaped, made visible and cut before a template gets it. On embedded services two requests
+untrusted: its length is limited, and templates escape it. On embedded services two requests
 change something: a form starts a workflow, a button ends one. On real servers nothing does.
 """
 

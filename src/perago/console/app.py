@@ -152,7 +152,7 @@ def page_app(source: Source, *, root: str = "") -> ASGIApp:
 
 
 class Renderer:
-    """Return the templates of this package. They escape all values, and spell out invisible characters.
+    """Return the templates of this package. They escape all values and invisible characters.
 
     `place` names the servers in the footer of each page. `root` is the beginning of each path.
     """

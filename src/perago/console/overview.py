@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
+from operator import itemgetter
 from typing import Any
 
 from starlette.requests import Request
@@ -22,7 +23,6 @@ from perago.console.text import (
     moment,
     paged,
     readable_json,
-    status_view,
 )
 from perago.console.workflow import worker_link
 from perago.workflows.picture import Node, nodes_of
@@ -37,9 +37,10 @@ _POLLS_SHOWN = 20
 def overview(source: Source, request: Request) -> PageView:
     """Newest workflows first; `?status=FAILED` filters, `?page=2` turns the page."""
     counts = source.conductor.workflow_counts()
-    status = request.query_params.get("status") or None
-    query = WorkflowQuery(status)
-    places = paged(range(sum(counts.values()) if status is None else counts.get(status, 0)), request, size=_PAGE_SIZE)
+    selected = request.query_params.get("status") or None
+    total = sum(counts.values())
+    places = paged(range(total if selected is None else counts.get(selected, 0)), request, size=_PAGE_SIZE)
+    query = WorkflowQuery(selected)
     summaries = source.conductor.workflows(query, places.first, len(places.items))[1] if places.items else ()
     startable = source.conductor.newest_definitions() if source.embedded else ()
     types = task_type_rows(source)
@@ -47,7 +48,9 @@ def overview(source: Source, request: Request) -> PageView:
     return PageView(
         "Workflows",
         live=True,
-        filters=_filters(counts, status),
+        filters=[(status, counts.get(status, 0)) for status in STATUSES if counts.get(status) or status == selected],
+        selected=selected,
+        total=total,
         workflows=places.showing(summaries),
         now=source.conductor.now(),
         can_start=source.embedded is not None,
@@ -63,27 +66,11 @@ def overview(source: Source, request: Request) -> PageView:
     )
 
 
-def _filters(counts: Mapping[str, int], selected: str | None) -> tuple[RowView, ...]:
-    def row(status: str | None, word: str, number: int) -> RowView:
-        url = links.with_query(links.OVERVIEW, status=status)
-        return RowView(word=word, count=number, url=url, chosen=status == selected)
-
-    shown = [status for status in STATUSES if counts.get(status) or status == selected]
-    rows = [row(status, status_view(status).word, counts.get(status, 0)) for status in shown]
-    return (row(None, "all", sum(counts.values())), *rows)
-
-
-def task_type_rows(source: Source) -> tuple[RowView, ...]:
-    """Return all task types by name."""
+def task_type_rows(source: Source) -> list[tuple[Json, int]]:
+    """Return all task definitions by name, each with the number of its waiting attempts."""
     waiting = source.conductor.queue_sizes()
-    definitions = sorted(source.conductor.task_definitions(), key=lambda definition: str(definition["name"]))
-    rows = []
-    for definition in definitions:
-        name = str(definition["name"])
-        description, owner = (line(str(definition.get(key) or "")) for key in ("description", "ownerEmail"))
-        type_, number = link(name, links.task_type(name)), waiting.get(name, 0)
-        rows.append(RowView(type=type_, description=description, owner=owner, waiting=number))
-    return tuple(rows)
+    definitions = sorted(source.conductor.task_definitions(), key=itemgetter("name"))
+    return [(definition, waiting.get(definition["name"], 0)) for definition in definitions]
 
 
 def task_types(source: Source, request: Request) -> PageView:

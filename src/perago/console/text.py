@@ -1,4 +1,4 @@
-"""Texts, links and lists of the pages: hostile text is made visible and cut, and long lists are split into pages."""
+"""Texts, links and lists of the pages: untrusted text is truncated, and long lists are split into pages."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ _TONES = {
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """Text that may be cut. `note` says so."""
+    """Text that can be truncated. `note` says so."""
 
     text: str
     note: str = ""
 
 
 def block(text: str, limit: int = BLOCK_LIMIT, *, from_end: bool = False) -> Shown:
-    """Return `text` with its lines, cut to `limit` characters."""
+    """Return `text` with its lines, truncated to `limit` characters."""
     if len(text) <= limit:
         return Shown(text)
     part, excerpt = ("last", text[-limit:]) if from_end else ("first", text[:limit])
@@ -56,7 +56,7 @@ def tail(text: str, limit: int = BLOCK_LIMIT) -> Shown:
 
 
 def line(text: str, limit: int = LINE_LIMIT) -> Shown:
-    """Return `text` on one line, cut to `limit` characters."""
+    """Return `text` on one line, truncated to `limit` characters."""
     shown = block(text, limit)
     return Shown(shown.text.replace("\r\n", "\n").replace("\n", "⏎"), shown.note)
 

@@ -303,7 +303,7 @@ def _places_on_page(groups: Sequence[Sequence[Json]], shown: int) -> Callable[[J
 
 
 def _type(source: Source, workflow: Json) -> tuple[Link, str | None]:
-    """The definition that it was started with may be gone, or never have been registered."""
+    """Return the type of a workflow, and the address that starts another one. Its definition may no longer exist."""
     name, version = workflow["workflowName"], workflow["workflowVersion"]
     if version not in source.conductor.workflow_versions(name):
         return link(f"{name} v{version}"), None
