@@ -8,7 +8,7 @@ import pytest
 
 from perago.embedded.lakefs import objects
 from perago.failure import Failure
-from perago.history.attempts import Choice, differences_to, look_up, module_of, published_on, searched
+from perago.history.attempts import Choice, differences_to, look_up, module_of, published_on, search_task_ids
 from perago.history.replay import Kind, State, Verdict, by_file_and_column
 from perago.testing import BRANCH, TaskRunner
 from perago.testing.differences import AttemptResult, differences
@@ -81,7 +81,7 @@ def test_the_last_attempts_are_found_by_search_and_by_publications(run: TaskRunn
     ids = [outcome.delivery.task_id for outcome in (*reversed(later), first)]
 
     def task_ids(choice: Choice) -> list[str]:
-        by_search = searched(records, choice)
+        by_search = search_task_ids(records, choice)
         assert published_on(run._services.lakefs, records, run.repository, BRANCH, choice) == by_search
         return by_search
 

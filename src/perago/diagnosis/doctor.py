@@ -157,13 +157,13 @@ class Doctor:
         branches: repositories and branches; empty: those that `PERAGO_ALLOWED_WORKSPACES` names in full.
         write: also try a publication on a hidden branch.
         explain: describes what a server did not do, and what to do about it.
-        tell: called with the current step.
+        progress: called with the current step.
     """
 
     branches: Sequence[tuple[str, str]]
     write: bool
     explain: Explain
-    tell: Callable[[str], None]
+    progress: Callable[[str], None]
     _now: float = field(default_factory=time.time)
 
     def examine(self, modules: Sequence[str], seconds: float) -> list[Finding]:
@@ -185,7 +185,7 @@ class Doctor:
             patient = stack.enter_context(Servers(settings))  # lists of attempts may be long
             first = [*self._of_machine(settings), *_of_servers(settings, servers, patient)]
             findings += run_checks(first, self.explain)
-            self.tell("checking task modules")
+            self.progress("checking task modules")
             probed = [*results()]
             findings += _modules(probed)
             findings += _missing(settings, probed, self.branches)
@@ -193,7 +193,7 @@ class Doctor:
             declared = [
                 Declared(module.module, module.task.name, module.task.definition) for module in probed if module.task
             ]
-            self.tell("checking TaskDefs, queues and branches")
+            self.progress("checking TaskDefs, queues and branches")
             further: list[Check] = []
             has_conductor = settings.conductor is not None and "Conductor" not in away
             if settings.lakefs is not None and "lakeFS" not in away:

@@ -142,7 +142,7 @@ def read_queues(
     root: Path,
     names: Sequence[str] | None,
     now: float,
-    tell: Callable[[str], None] = lambda _: None,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> QueueReport:
     """Return the state of task types.
 
@@ -152,12 +152,12 @@ def read_queues(
         names: the task types; None: all that have a worker here, and all that are registered and have a queue or a
             poll of the last day.
         now: seconds since the epoch.
-        tell: gets the current activity.
+        progress: gets the current activity.
 
     Raises:
         ServiceError: Conductor did not report its queues and polls.
     """
-    tell("reading the queues")
+    progress("reading the queues")
     until = time.monotonic() + LIMIT
     asked: Sequence[Callable[[], Any]] = (overview.queue_sizes, overview.task_names, overview.last_polls)
     answers, errors = _answers(asked, lambda ask: ask(), until)
@@ -170,7 +170,7 @@ def read_queues(
     selected = registered | {worker.task_name for worker in here} if names is None else frozenset(names)
     keys = _keys(sizes, polls.values(), here, selected, names or (), now)
     shown = keys[:MAX_ROWS]
-    tell(f"reading the attempts of {count(len({name for name, _ in shown}), 'task type')}")
+    progress(f"reading the attempts of {count(len({name for name, _ in shown}), 'task type')}")
     attempts, problems = _open_attempts(overview, {name for name, _ in shown}, until)
     killed = dead_workers(root)
     dead = killed | {f"{attempt.get('task_id')} {attempt.get('start_time')}" for attempt in dead_attempts(root)}

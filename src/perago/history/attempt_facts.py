@@ -47,7 +47,7 @@ def attempt_facts(
     second: str | None,
     listed: int | None,
     describe: Callable[[ServiceError], str],
-    tell: Callable[[str], None],
+    progress: Callable[[str], None],
 ) -> Facts:
     """Return everything about an attempt as one document.
 
@@ -56,7 +56,7 @@ def attempt_facts(
         second: a commit id, the beginning of one, a branch or a tag.
         listed: the number of changed files to list; None for all.
         describe: describes in one sentence what a server did not do.
-        tell: called with the current step.
+        progress: called with the current step.
 
     Raises:
         ConfigurationError: the server of the attempt or commit is not configured.
@@ -65,7 +65,7 @@ def attempt_facts(
     """
     settings = load_settings()
     with Servers(settings, policy=COMMAND_POLICY) as servers:
-        reader = _Reader(settings, servers, listed, describe, tell)
+        reader = _Reader(settings, servers, listed, describe, progress)
         if second is None:
             reader.start_from_task(first)
         else:
@@ -83,7 +83,7 @@ class _Reader:
     servers: Servers
     listed: int | None
     describe: Callable[[ServiceError], str]
-    tell: Callable[[str], None]
+    progress: Callable[[str], None]
     commit: Commit | None = None
     facts: Facts = field(
         default_factory=lambda: {
@@ -105,7 +105,7 @@ class _Reader:
     def start_from_task(self, task_id: str) -> None:
         """Read the attempt, and look for the commit that it published."""
         workflows = self.servers.workflows
-        self.tell("reading the attempt")
+        self.progress("reading the attempt")
         try:
             row = workflows.task(task_id)
         except NotFound as error:
@@ -120,7 +120,7 @@ class _Reader:
         if output is not None and output not in block["refs"]:
             self.commit = self._ask(lambda: store.get_commit(block["repository"], output))
         elif block["refs"]:
-            self.tell("looking for its publication")
+            self.progress("looking for its publication")
             about = block["repository"], block["branch"], block["refs"][0], task["task_id"]
             self.commit = self._ask(lambda: find_publication(store, *about))
         if self.commit is not None:
@@ -129,7 +129,7 @@ class _Reader:
     def start_from_commit(self, repository: str, name: str) -> None:
         """Read the commit, and the attempt that it names, if it names one."""
         browser = self.servers.browser
-        self.tell("reading the commit")
+        self.progress("reading the commit")
         try:
             self.commit = browser.commit(repository, name)  # of a branch, a tag, or the beginning of an id
         except NotFound as error:
@@ -151,7 +151,7 @@ class _Reader:
             return
         store, browser = self.servers.store, self.servers.browser
         repository, noted = facts["repository"], facts["publication"] or {}
-        self.tell("comparing the commit with its parent")
+        self.progress("comparing the commit with its parent")
         self.facts["fence"] = self._ask(lambda: fence_of(store, repository, commit))
         if branch := noted.get("branch"):
             self.facts["undone"] = self._ask(lambda: undone_by(store, repository, branch, commit))
@@ -164,12 +164,12 @@ class _Reader:
         task = self.facts["task"]
         if task is None:
             return
-        self.tell("reading the log")
+        self.progress("reading the log")
         entries = self._ask(lambda: self.servers.workflows.log(task["task_id"]))
         if entries is not None:
             self.facts["conductor_log"] = [line for text in entries for line in text.splitlines()][-_LOG_LINES:]
         since = (task["started"] or task["scheduled"]) / 1000
-        self.tell(f"reading the logs below {self.settings.log_root}")
+        self.progress(f"reading the logs below {self.settings.log_root}")
         traces = WorkerLogs(self.settings.log_root, only=task["task_id"], since=since)(task["task_id"])
         self.facts["log_files"] = _log_files(self.settings.log_root, task, traces)
         self.facts["worker_log"] = [

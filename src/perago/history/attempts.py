@@ -448,7 +448,7 @@ def differences_to(
     with tempfile.TemporaryDirectory(prefix="perago-then-") as name:
         known = {path: digest for path, digest in published.files.items() if digest is not None}
         then = AttemptResult(attempt.ending, attempt.reason, attempt.result, known, published.removed)
-        files = _then(past, with_untouched(now, then, tree), store, Path(name))
+        files = _past_files(past, with_untouched(now, then, tree), store, Path(name))
         return differences(replace(then, files=files), now, tree)
 
 
@@ -481,16 +481,18 @@ def result_of(
     return AttemptResult(attempt.ending, attempt.reason, attempt.result, files, removed)
 
 
-def _then(past: Past, now: AttemptResult, store: WorkspaceStore | None, directory: Path) -> dict[str, Content | Digest]:
+def _past_files(
+    past: Past, now: AttemptResult, store: WorkspaceStore | None, directory: Path
+) -> dict[str, Content | Digest]:
     """Return the published files. Those that differ today and are not too large have their contents."""
     published = past.published
-    differing = {path for path, digest in published.files.items() if _differs(path, digest, now.files.get(path))}
+    differing = {path for path, digest in published.files.items() if _needs_content(path, digest, now.files.get(path))}
     brought = past.fetch(store, published.commit, directory, differing.__contains__) if differing else {}
     digests = {path: digest for path, digest in published.files.items() if digest is not None}
     return {**digests, **brought}
 
 
-def _differs(path: str, then: Digest | None, now: Content | Digest | None) -> bool:
+def _needs_content(path: str, then: Digest | None, now: Content | Digest | None) -> bool:
     if now is None:
         return then is None
     return then is None or (then.size <= most_compared(path) and then != digest_of(now))
@@ -516,7 +518,7 @@ class Choice:
     """The name of the workflow."""
 
 
-def searched(records: Records, choice: Choice) -> list[str]:
+def search_task_ids(records: Records, choice: Choice) -> list[str]:
     """Find task ids by Conductor's search.
 
     Raises:

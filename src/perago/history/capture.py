@@ -18,7 +18,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from perago.history.attempts import (
@@ -125,7 +124,7 @@ class _Capture:
     directory: Path
     known: dict[str, str]
     """All secrets of the attempt, including values that a hook has replaced."""
-    struck: dict[str, str] = field(default_factory=dict)
+    redactions: dict[str, str] = field(default_factory=dict)
 
     def write(self) -> Captured:
         """Fetch, scrub, check and write."""
@@ -134,7 +133,7 @@ class _Capture:
         result = self._without_secrets(attempt.result, scrubber.result, "result")
         about, in_about = redact(self._about(), pointer="/about")
         definition, in_definition = redact_definition(attempt.definition or {}, "/taskdef")
-        self.struck |= in_about | in_definition
+        self.redactions |= in_about | in_definition
         self.known |= in_about | in_definition
         total = self._fetch_input()
         files = self._fetch_published()
@@ -151,8 +150,10 @@ class _Capture:
         self._check_for_secrets(known)
         input_files = sum(path.is_file() for path in (self.directory / cases.INPUT).rglob("*"))
         complete = sum(isinstance(content, Path) for content in files.values())
-        struck, replaced = tuple(replace_known(list(self.struck), known)), tuple(scrubber.replaced)
-        return Captured(self.options.target, input_files, total - input_files, complete, len(files), struck, replaced)
+        redactions, replaced = tuple(replace_known(list(self.redactions), known)), tuple(scrubber.replaced)
+        return Captured(
+            self.options.target, input_files, total - input_files, complete, len(files), redactions, replaced
+        )
 
     def _without_secrets(self, value: Any, scrub: Callable[[Any], Any], what: str) -> Any:
         """Return the value after the hooks, without secrets. A value that a hook has replaced is remembered, because it
@@ -163,9 +164,9 @@ class _Capture:
             self.known |= redact(value, schema, f"/{what}")[1]
         value = scrub(value)
         for schema in schemas:
-            value, struck = redact(value, schema, f"/{what}")
-            self.struck = {**struck, **self.struck}
-        self.known = {**self.struck, **self.known}
+            value, redactions = redact(value, schema, f"/{what}")
+            self.redactions = {**redactions, **self.redactions}
+        self.known = {**self.redactions, **self.known}
         return value
 
     def _fetch_input(self) -> int:
@@ -336,32 +337,22 @@ class Scrubber:
             raise _broken(hook, f"raised {type(error).__name__}") from error  # the message may have what must not leave
 
 
-def hooks_of(module: ModuleType) -> dict[str, Callable[..., Any]]:
-    """Return the hooks of a module.
-
-    Raises:
-        NotReplayable: it has none.
-    """
-    hooks = {name: getattr(module, name) for name in HOOKS if callable(getattr(module, name, None))}
-    if not hooks:
-        problem = f"module {module.__name__} has no scrub hook; nothing was fetched"
-        raise NotReplayable(problem, f"give it one of the functions {', '.join(HOOKS)}")
-    return hooks
-
-
 def load_hooks(name: str) -> dict[str, Callable[..., Any]]:
-    """Import the module of the hooks.
+    """Import the module of the hooks, and return them.
 
     Raises:
         NotReplayable: it cannot be imported, or has no hook.
     """
     try:
-        return hooks_of(importlib.import_module(name))
-    except NotReplayable:
-        raise
+        module = importlib.import_module(name)
     except Exception as error:
         problem = f"the module of the scrub hooks cannot be imported: {name}: {type(error).__name__}: {error}"
         raise NotReplayable(problem, "give its import path; the current directory is importable") from error
+    hooks = {hook: getattr(module, hook) for hook in HOOKS if callable(getattr(module, hook, None))}
+    if not hooks:
+        problem = f"module {name} has no scrub hook; nothing was fetched"
+        raise NotReplayable(problem, f"give it one of the functions {', '.join(HOOKS)}")
+    return hooks
 
 
 def _broken(hook: str, what: str) -> NotReplayable:

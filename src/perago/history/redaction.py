@@ -93,19 +93,19 @@ def _part(value: Any, *path: str) -> Any:
 def _redact(value: Any, schemas: Sequence[_Schema], pointer: str, redactions: dict[str, str], *, secret: bool) -> Any:
     secret = secret or _is_password(schemas)
     if isinstance(value, Mapping):
-        struck: dict[str, Any] = {}
+        clean_fields: dict[str, Any] = {}
         named = {key.lower(): item for key, item in value.items() if isinstance(item, str)}
         field = named.get("name") or named.get("key") or ""
         for key, item in value.items():
-            shown = _free(_without_secret_key(key, schemas, pointer, redactions, secret=secret), struck)
+            shown = _free(_without_secret_key(key, schemas, pointer, redactions, secret=secret), clean_fields)
             name = field if field and key.lower() == "value" else key
             place, hidden = join_pointer(pointer, shown), secret or _is_secret_field(name, item)
             if is_password(name) and isinstance(item, int | float) and not isinstance(item, bool) and item:
-                struck[shown] = type(item)(0)
+                clean_fields[shown] = type(item)(0)
                 note([str(item)], place, redactions)
             else:
-                struck[shown] = _redact(item, _of_property(schemas, key), place, redactions, secret=hidden)
-        return struck
+                clean_fields[shown] = _redact(item, _of_property(schemas, key), place, redactions, secret=hidden)
+        return clean_fields
     if isinstance(value, list):
         clean: list[Any] = []
         for index, item in enumerate(value):

@@ -117,7 +117,7 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True)
-class Ran:
+class ReplayResult:
     """Today's attempt, and its duration in seconds. `commit` is its publication."""
 
     result: AttemptResult
@@ -165,7 +165,7 @@ def replay_attempt(
     listener: Listener | None = None,
     debugging: Debugging | None = None,
     output: Path | None = None,
-) -> Ran:
+) -> ReplayResult:
     """Run one attempt on services in memory.
 
     Args:
@@ -183,19 +183,19 @@ def replay_attempt(
     """
     from perago.local import BRANCH, REPOSITORY
 
-    heard, task = AttemptRecorder(listener), replayable.task
-    with services_of(settings, heard, debugging) as services:
+    recorder, task = AttemptRecorder(listener), replayable.task
+    with services_of(settings, recorder, debugging) as services:
         ref = None
         if task.workspace is not None:
             files = task_input.seed(task.key_prefix)
             ref = services.lakefs.seed(REPOSITORY, BRANCH, files, message="the input of a past attempt").id
-        row = run_attempt(services, replayable.module, task, settings, task_input.params, ref, heard)
-        result = result_of(services.lakefs, row, heard.changes, task.key_prefix, directory)
+        row = run_attempt(services, replayable.module, task, settings, task_input.params, ref, recorder)
+        result = result_of(services.lakefs, row, recorder.changes, task.key_prefix, directory)
         block = row.get("outputData", {}).get("workspace")
         commit = block["ref"] if block else None
         if output is not None and commit is not None:
             write_tree(services.lakefs, commit, task.key_prefix, output)
-    return Ran(result, row, heard.seconds, commit)
+    return ReplayResult(result, row, recorder.seconds, commit)
 
 
 class SharedWorker:
@@ -215,7 +215,7 @@ class SharedWorker:
         self._plan = partial(plan_for, module, task, settings)
         self._definition = json.loads(task.definition)
         self._jobs = jobs
-        self._heard: dict[str, AttemptRecorder] = {}
+        self._recorders: dict[str, AttemptRecorder] = {}
         self._lock = threading.Lock()
         self._repositories = itertools.count(1)
         self._open = contextlib.ExitStack()
@@ -231,7 +231,7 @@ class SharedWorker:
     def __exit__(self, *error: Any) -> None:
         self._open.__exit__(*error)
 
-    def run(self, replayable: Replayable, task_input: Input, directory: Path) -> Ran:
+    def run(self, replayable: Replayable, task_input: Input, directory: Path) -> ReplayResult:
         """Run one attempt. The changed files go to an existing, empty directory.
 
         Raises:
@@ -248,11 +248,11 @@ class SharedWorker:
             payload["workspace"] = workspace_block(repository, BRANCH, ref)
         row = self._worker.run(payload, end_if_told)
         with self._lock:
-            heard = self._heard.pop(row["taskId"], AttemptRecorder())
-        result = result_of(lakefs, row, heard.changes, prefix, directory)
+            recorder = self._recorders.pop(row["taskId"], AttemptRecorder())
+        result = result_of(lakefs, row, recorder.changes, prefix, directory)
         if replayable.task.workspace is not None:
             lakefs.server.delete_repository(repository)
-        return Ran(result, row, heard.seconds)
+        return ReplayResult(result, row, recorder.seconds)
 
     def _hear(self, event: events.Event) -> None:
         if isinstance(event, events.AttemptRecorded):
@@ -262,8 +262,8 @@ class SharedWorker:
         else:
             return
         with self._lock:
-            heard = self._heard.setdefault(task_id, AttemptRecorder())
-        heard(event)
+            recorder = self._recorders.setdefault(task_id, AttemptRecorder())
+        recorder(event)
 
 
 # ------------------------------------------------------------------------------- backtests
@@ -489,8 +489,8 @@ class Backtest:
         for name in ("input", "now", "again"):
             (directory / name).mkdir()
         task_input = replayable.input(past, servers, directory / "input", self.settings)
-        ran = worker.run(replayable, task_input, directory / "now")
-        differing = differences_to(past, ran.result, replayable.store(servers), task_input.files)
+        replayed = worker.run(replayable, task_input, directory / "now")
+        differing = differences_to(past, replayed.result, replayable.store(servers), task_input.files)
         kind, deterministic = Kind.SAME, True
         if differing.ending:
             kind = Kind.FAILED
@@ -498,14 +498,14 @@ class Backtest:
             kind = Kind.DIFFERENT
             if self._second_runs.acquire(blocking=False):
                 again = worker.run(replayable, task_input, directory / "again")
-                deterministic = not differences(ran.result, again.result, task_input.files).summary
+                deterministic = not differences(replayed.result, again.result, task_input.files).summary
         return Verdict(
             attempt.task_id,
             attempt.workflow_id,
             attempt.started,
             kind,
             attempt.seconds,
-            round(ran.seconds, 3),
+            round(replayed.seconds, 3),
             differing.summary,
             {file.path: file.columns for file in differing.files},
             deterministic,

@@ -132,9 +132,6 @@ class _Relay(Observer):
         """Pass it on."""
         self._listener((events.LakeFSBack if is_over else events.WaitingForLakeFS)(WORKER, text))
 
-    def publishing(self, repository: str, branch: str, expected_head: str, words: str) -> None:
-        """Ignore it, because this process cannot die unnoticed."""
-
 
 _GRACE = 2.0
 """Seconds between TERM and KILL after a person at the terminal canceled the run."""

@@ -90,7 +90,7 @@ def command(
         raise typer.BadParameter(f"task {task.name} has no workspace; omit --branch.")
     settings = valid_settings()
     from perago.configuration import Servers
-    from perago.history.attempts import Choice, NotReplayable, published_on, searched
+    from perago.history.attempts import Choice, NotReplayable, published_on, search_task_ids
     from perago.history.replay import Backtest, summary
 
     state = _state(resume, task, files)
@@ -99,7 +99,7 @@ def command(
     choice = Choice(task.name, last, None if age is None else time.time() - age, workflow)
     with sigterm_unwinds(), Servers(settings, cached=True) as servers:
         if place is None:
-            ids = searched(servers.workflows, choice)
+            ids = search_task_ids(servers.workflows, choice)
         else:
             ids = published_on(servers.store, servers.workflows, *place, choice)
         if not ids:

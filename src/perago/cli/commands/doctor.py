@@ -58,8 +58,8 @@ def command(
     from perago.failure import Level
 
     places = [place_of(text) for text in branches or ()]
-    with working("checking this machine and the servers") as tell:
-        doctor = Doctor(places, write, lambda error: (messages.service_words(error), messages.advice(error)), tell)
+    with working("checking this machine and the servers") as progress:
+        doctor = Doctor(places, write, lambda error: (messages.service_words(error), messages.advice(error)), progress)
         findings = doctor.examine(modules or (), timeout)
     code = _exit_code(findings)
     if as_json:

@@ -62,8 +62,8 @@ def show(
     """
     from perago.history.attempt_facts import attempt_facts
 
-    with working("asking the servers") as tell:
-        facts = attempt_facts(first, second, None if everything else FILES, messages.service_words, tell)
+    with working("asking the servers") as progress:
+        facts = attempt_facts(first, second, None if everything else FILES, messages.service_words, progress)
     if as_json:
         print_json(facts)
     else:

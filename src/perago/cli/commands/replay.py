@@ -22,7 +22,7 @@ from perago.processes import sigterm_unwinds
 from perago.text import json_text
 
 if TYPE_CHECKING:
-    from perago.history.replay import Ran, Replayable
+    from perago.history.replay import Replayable, ReplayResult
     from perago.testing.differences import Differences
 
 EXAMPLES = """\b
@@ -73,14 +73,14 @@ def command(
         task_input = Input(with_edits(task_input.params, edits), task_input.files)
         debugging = debugging_of(files, None, pdb=pdb)
         with contextlib.nullcontext() if debugging else view:
-            ran = replay_attempt(replayable, task_input, settings, scratch / "now", view, debugging, output)
-        note_tree(output, ran.commit)
-        differing = differences_to(past, ran.result, replayable.store(servers), task_input.files)
+            replayed = replay_attempt(replayable, task_input, settings, scratch / "now", view, debugging, output)
+        note_tree(output, replayed.commit)
+        differing = differences_to(past, replayed.result, replayable.store(servers), task_input.files)
         unstable: tuple[str, ...] = ()
         if differing and not edits and not debugging:
             again = replay_attempt(replayable, task_input, settings, scratch / "again")
-            unstable = differences(ran.result, again.result, task_input.files).summary
-        _show(replayable, ran, differing, unstable, as_json=as_json)
+            unstable = differences(replayed.result, again.result, task_input.files).summary
+        _show(replayable, replayed, differing, unstable, as_json=as_json)
     raise typer.Exit(ExitCode.FAILURE if differing else ExitCode.OK)
 
 
@@ -118,20 +118,22 @@ def with_edits(params: Mapping[str, Any], edits: Sequence[tuple[list[str], Any]]
     return edited
 
 
-def _show(replayable: Replayable, ran: Ran, differing: Differences, unstable: Sequence[str], *, as_json: bool) -> None:
+def _show(
+    replayable: Replayable, replayed: ReplayResult, differing: Differences, unstable: Sequence[str], *, as_json: bool
+) -> None:
     """Print the differences on standard output, and their likely cause on standard error."""
     attempt = replayable.attempt
     if unstable:
         title = "the function is not deterministic: two runs of today's code on this input also differ"
         messages.warning("\n  ".join([title, *unstable]))
     if as_json:
-        reason = ran.row.get("reasonForIncompletion")
+        reason = replayed.row.get("reasonForIncompletion")
         report = {
             "task": attempt.task_name,
             "task_id": attempt.task_id,
             "workflow_id": attempt.workflow_id,
             "then": {"status": attempt.status, "reason": attempt.reason or None, "seconds": attempt.seconds},
-            "now": {"status": ran.row["status"], "reason": reason, "seconds": round(ran.seconds, 3)},
+            "now": {"status": replayed.row["status"], "reason": reason, "seconds": round(replayed.seconds, 3)},
             "same": not differing,
             "deterministic": not unstable,
             "differences": differing.as_json(),

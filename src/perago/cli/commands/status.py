@@ -79,8 +79,8 @@ def command(modules: OptionalModules = None, as_json: Json = False, timeout: Tim
     from perago.worker.presence import CLASH_FIX, CLASH_WHY, KILLED_FIX, KILLED_WHY, STOPPED_WHY, id_clashes
     from perago.workspace.layout import RESERVE, disk_problem
 
-    with Servers(settings, policy=COMMAND_POLICY) as servers, working("reading the queues") as tell:
-        report = read_queues(servers.overview, settings.workspace_root, names, now, tell)
+    with Servers(settings, policy=COMMAND_POLICY) as servers, working("reading the queues") as progress:
+        report = read_queues(servers.overview, settings.workspace_root, names, now, progress)
     if as_json:
         print_json([{**asdict(row), "unattended": row.is_unattended(now)} for row in report.rows])
     else:
