@@ -98,13 +98,13 @@ class Site:
             worker.wait_for("ready:")
             yield worker
 
-    def run(self, *, nested: bool = False, **params: Any) -> dict[str, Any]:
-        """A workflow of the task with `given` as its input, when it is over. `nested`: as a sub-workflow."""
-        workflow_id = self.begin(nested=nested, **params)
+    def run(self, *, nested: bool = False, **payload: Any) -> dict[str, Any]:
+        """A workflow of the task with `payload` as its input, when it is over. `nested`: as a sub-workflow."""
+        workflow_id = self.begin(nested=nested, **payload)
         assert self.services.conductor.await_workflow(workflow_id, wait_seconds=60)
         return self.services.conductor.workflow(workflow_id)
 
-    def begin(self, *, nested: bool = False, limit: int = 0, **params: Any) -> str:
+    def begin(self, *, nested: bool = False, limit: int = 0, **payload: Any) -> str:
         """Start a workflow that may take so many seconds."""
         conductor = self.services.conductor
         head = references.get_branch(self.services.lakefs.server.repository("data"), "main").commit_id
@@ -117,8 +117,8 @@ class Site:
             outer = operator("SUB_WORKFLOW", "s", subWorkflowParam=sub, inputParameters=inputs)
             definition = flow(outer, name="above")
         definition |= {"timeoutSeconds": limit, "timeoutPolicy": "TIME_OUT_WF"}
-        params = {"fails": False, "hangs": False, **params}
-        return conductor.start_workflow(definition["name"], params, definition=definition)
+        payload = {"fails": False, "hangs": False, **payload}
+        return conductor.start_workflow(definition["name"], payload, definition=definition)
 
     def spans(self) -> list[Any]:
         """All that have come."""
