@@ -18,12 +18,13 @@ from perago.attempt import publication
 from perago.attempt.events import BranchRead, WorkspaceRef
 from perago.attempt.history import Standing, interrupted, standings
 from perago.attempt.state import State
-from perago.configuration import Servers, limits_of
+from perago.configuration import Servers
 from perago.diagnosis.families import FamilyAtRest, Json
 from perago.driver.operation import Operation, OperationFailed, Undone, plan_of, run_operation
 from perago.failure import Failure
 from perago.ports import Commit, NotFound, SystemClock
 from perago.text import count, listing, quoted, short
+from perago.worker.plan import limits_of
 
 UNDO = "undo"
 _LOOK_SECONDS = 2.0
