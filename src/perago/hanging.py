@@ -1,4 +1,4 @@
-"""Calls to servers that do not answer: report one while it still waits, and wait no longer than a limit for several."""
+"""Report calls to servers while they have no answer, and run calls concurrently with a time limit."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from dataclasses import dataclass
 HANGING_AFTER = 5.0
 """Seconds without an answer after which a call is reported."""
 
-Tell = Callable[[str, bool], object]
-"""Called with a line about a hanging call, and whether the call has been answered in the meantime."""
+HangListener = Callable[[str, bool], object]
+"""Gets a line about a hanging call, and whether the service has answered since then."""
 
 
 def done_within(seconds: float, name: str, works: Sequence[Callable[[], object]]) -> bool:
-    """Do all concurrently, on daemons of this name, and wait no longer for them.
+    """Call all `works` concurrently, on daemon threads of this name. Return whether all ended within `seconds`.
 
-    Unlike the threads of an executor, a daemon ends with the process. So a command that is interrupted, or has waited
-    long enough, does not wait for a server that hangs.
+    Unlike the threads of an executor, daemon threads end with the process. So a command that is interrupted, or whose
+    limit has passed, does not wait for a server that hangs.
     """
     threads = [threading.Thread(target=work, name=name, daemon=True) for work in works]
     until = time.monotonic() + seconds
@@ -42,39 +42,41 @@ class _Call:
 
 
 class HangWatch:
-    """Watches the calls of this process on a thread of its own, once `report_to` has named a listener.
+    """Watches the calls of this process on its own thread, once `report_to` has set a listener.
 
-    A service that does not answer is reported once, until a call to it is answered, which is reported, too.
+    It reports a service that does not answer once, and reports again when that service answers a call.
     """
 
     def __init__(self) -> None:
         self.soonest: float = math.inf
-        """Seconds that a person waits without a word. `HANGING_AFTER` if that is less."""
-        self._tell: Tell | None = None
+        """Seconds that a person waits without output. It has an effect only below `HANGING_AFTER`."""
+        self._listener: HangListener | None = None
         self._calls: dict[int, _Call] = {}
-        """By the thread that waits."""
-        self._silent: dict[str, float] = {}
-        """Services that were reported, and when the reported call began."""
+        """The calls by the id of the thread that waits."""
+        self._reported: dict[str, float] = {}
+        """The times at which the reported calls began, by service."""
         self._changed = threading.Condition()
         self._sleeps = False
         self._thread: threading.Thread | None = None
 
-    def report_to(self, tell: Tell | None) -> Tell | None:
-        """Report to `tell`, on the thread of this watch, from now on; None: watch no further calls. Return the listener
-        until now."""
-        before, self._tell = self._tell, tell
-        return before
+    def report_to(self, listener: HangListener | None) -> HangListener | None:
+        """Set the listener, which is called on the thread of this watch. Return the previous one.
+
+        With None, further calls are not watched.
+        """
+        previous, self._listener = self._listener, listener
+        return previous
 
     @contextlib.contextmanager
     def call(self, service: str, operation: str, *, expected: float = 0.0) -> Iterator[None]:
-        """Watch the call that this thread makes in the block. `expected`: seconds that the server may take anyway."""
-        if self._tell is None:
+        """Watch the call that this thread makes in the block. A healthy server can take `expected` seconds for it."""
+        if self._listener is None:
             yield
             return
-        now, me = time.monotonic(), threading.get_ident()
+        now, thread_id = time.monotonic(), threading.get_ident()
         call = _Call(service, operation, now, now + expected + min(HANGING_AFTER, self.soonest))
         with self._changed:
-            self._calls[me] = call
+            self._calls[thread_id] = call
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="perago-hanging", daemon=True)
                 self._thread.start()
@@ -83,23 +85,27 @@ class HangWatch:
         try:
             yield
         except BaseException:
-            self._end(me)
+            self._end(thread_id)
             raise
-        self._end(me, service)
+        self._end(thread_id, service)
 
     def limit(self, seconds: float) -> None:
-        """Note the time limit of the call that this thread makes."""
+        """Set the time limit of the call that this thread makes. Only its report uses it."""
         if (call := self._calls.get(threading.get_ident())) is not None:
             call.limit = seconds
 
-    def _end(self, thread: int, answered: str = "") -> None:
-        """Forget a call, and report that the service `answered` unless another reported call to it still waits."""
+    def _end(self, thread_id: int, answered: str = "") -> None:
+        """Remove a call. Report that the service `answered`, unless another reported call to it still waits."""
         with self._changed:
-            self._calls.pop(thread, None)
+            self._calls.pop(thread_id, None)
             waits = any(call.is_reported and call.service == answered for call in self._calls.values())
-            began = None if waits else self._silent.pop(answered, None)
-        if began is not None and (tell := self._tell) is not None:
-            tell(f"{answered} answers again, after {time.monotonic() - began:.0f} s", True)
+            began = None if waits else self._reported.pop(answered, None)
+        if began is not None:
+            self._report(f"{answered} answers again, after {time.monotonic() - began:.0f} s", has_answered=True)
+
+    def _report(self, line: str, *, has_answered: bool) -> None:
+        if (listener := self._listener) is not None:
+            listener(line, has_answered)
 
     def _run(self) -> None:
         while True:
@@ -109,27 +115,22 @@ class HangWatch:
                     self._changed.wait()
                     self._sleeps = False
                 now = time.monotonic()
-                new = []
+                unanswered = []
                 for call in [call for call in self._calls.values() if call.due <= now]:
                     call.due = math.inf
-                    if call.service not in self._silent:
-                        self._silent[call.service] = call.began
+                    if call.service not in self._reported:
+                        self._reported[call.service] = call.began
                         call.is_reported = True
-                        new.append(call)
-            for call in new:
-                if (tell := self._tell) is not None:
-                    tell(_words(call), False)
+                        unanswered.append(call)
+            for call in unanswered:
+                ends = f"; this call ends after {call.limit:g} s" if call.limit else ""
+                asked = "" if call.operation == "answer" else f" when asked to {call.operation}"
+                waited = f"{time.monotonic() - call.began:.0f} s"
+                self._report(f"{call.service} has not answered for {waited}{asked}{ends}", has_answered=False)
             with self._changed:
-                # A call that begins during this wait is not due before its end, so no call needs to wake this thread.
+                # A call that begins during this wait is due after it, so no call needs to wake this thread.
                 following = min((call.due for call in self._calls.values()), default=math.inf)
                 self._changed.wait(min(max(0.0, following - time.monotonic()), HANGING_AFTER, self.soonest))
-
-
-def _words(call: _Call) -> str:
-    ends = f"; this call ends after {call.limit:g} s" if call.limit else ""
-    waited = time.monotonic() - call.began
-    asked = "" if call.operation == "answer" else f" when asked to {call.operation}"
-    return f"{call.service} has not answered for {waited:.0f} s{asked}{ends}"
 
 
 HANGS = HangWatch()

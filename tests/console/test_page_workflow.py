@@ -13,7 +13,7 @@ from perago.ports import Delivery, TaskStatus
 from perago.testing.services import InMemoryServices
 from perago.testing.tasks import task_of
 from perago.worker.events import AttemptEnded, AttemptReceived, Ending
-from perago.worker.log_reader import FIRST_LOOK_BYTES, WorkerLogs
+from perago.worker.log_reader import FIRST_READ_BYTES, WorkerLogs
 from perago.worker.logs import journal
 from perago.worker.plan import ExportContext, LogPlan
 
@@ -270,7 +270,7 @@ def test_a_log_is_read_on_where_its_last_complete_line_ended(tmp_path: Path, log
 
 def test_of_a_huge_log_the_end_is_read(tmp_path: Path, log_file: Path) -> None:
     filler = "x" * 1023 + "\n"
-    log_file.write_text(log_line("old") + filler * (FIRST_LOOK_BYTES // 1024) + log_line("new"))
+    log_file.write_text(log_line("old") + filler * (FIRST_READ_BYTES // 1024) + log_line("new"))
     logs = WorkerLogs(tmp_path)
     assert logs("old") == {}
     assert set(logs("new")) == {("new", 1, 5)}

@@ -86,14 +86,17 @@ class Scene:
 Story = Callable[[Scene], Coroutine[Any, Any, None]]
 
 
-def with_attempt(queue: SmallQueue, story: Story, *, look_interval: float = 60.0, **delivery: Any) -> Scene:
+def with_attempt(queue: SmallQueue, story: Story, *, lease_check_interval: float = 60.0, **delivery: Any) -> Scene:
     """Run `story` while an attempt of `queue` runs, then wait for the end of the attempt."""
     queue.put(what="returns")
     delivered = replace(queue.poll("worker.behaves", "w", count=1, wait_seconds=0)[0], **delivery)
 
     async def run() -> Scene:
         pools, slot, events = Pools(1), ListSlot(), list[Event]()
-        plan, running = make_plan(Path("/nowhere"), look_interval=look_interval), set[asyncio.Task[None]]()
+        plan, running = (
+            make_plan(Path("/nowhere"), lease_check_interval=lease_check_interval),
+            set[asyncio.Task[None]](),
+        )
         host = HostCheck(plan, pools.host, events.append, lambda: None)
         spawn = lambda work: running.add(asyncio.create_task(work))  # noqa: E731
         services = Services(plan, queue, SystemClock(), pools, host, events.append, spawn)
@@ -255,7 +258,7 @@ def test_a_cancellation_is_noticed_between_two_heartbeats() -> None:
         assert set(checks) == {"is_current"}
         assert time.monotonic() - began < 9
 
-    scene = with_attempt(SmallQueue(), story, look_interval=0.02, response_timeout_seconds=30)
+    scene = with_attempt(SmallQueue(), story, lease_check_interval=0.02, response_timeout_seconds=30)
     assert scene.queue.beats == []
 
 
@@ -265,7 +268,7 @@ def test_checks_between_heartbeats_leave_their_interval_as_it_is() -> None:
         await until(lambda: len(scene.queue.beats) == 2)
         assert time.monotonic() - began > 0.9
 
-    with_attempt(SmallQueue(), story, look_interval=0.05, response_timeout_seconds=1.5)
+    with_attempt(SmallQueue(), story, lease_check_interval=0.05, response_timeout_seconds=1.5)
 
 
 def test_an_attempt_that_is_given_up_during_a_heartbeat_extends_nothing() -> None:
@@ -359,7 +362,7 @@ def test_a_hand_back_without_an_answer_is_not_repeated_once_it_was_received(monk
         raise Unclear("Conductor", "hand back", "no answer")
 
     monkeypatch.setattr(queue, "hand_back", unanswered)
-    monkeypatch.setattr(attempts, "HAND_BACK", replace(attempts.HAND_BACK, first=0.0))
+    monkeypatch.setattr(attempts, "HAND_BACK_DELAYS", replace(attempts.HAND_BACK_DELAYS, first=0.0))
     assert hand_back(queue, delivery) is None
     assert queue.waiting() == [delivery.task_id]
     assert queue.handed_back == [delivery.task_id]

@@ -278,7 +278,7 @@ def test_a_hand_back_that_conductor_does_not_take_is_reported_in_the_log(
     tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(host, "CHECK_INTERVAL", 600.0)
-    monkeypatch.setattr("perago.worker.attempts.HAND_BACK", BackOff(0.0, 0.0))
+    monkeypatch.setattr("perago.worker.attempts.HAND_BACK_DELAYS", BackOff(0.0, 0.0))
     plan = make_plan(tmp_path)
     plan.workspace_root.mkdir(mode=0o700)
     with running(plan, queue) as worker:

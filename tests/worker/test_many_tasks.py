@@ -212,7 +212,7 @@ def test_a_task_that_crashes_leaves_its_place_to_others(tmp_path: Path, queue: S
 def test_modules_that_hang_while_they_are_imported_take_turns_with_others(
     tmp_path: Path, queue: SmallQueue, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("perago.worker.poller.LOOK_PAUSES", BackOff(0.005, 0.1))
+    monkeypatch.setattr("perago.worker.poller.QUICK_DELAYS", BackOff(0.005, 0.1))
     monkeypatch.setattr("perago.retry.RESTARTS", BackOff(0.1, 0.1))  # shorter than a start may take
     tasks = [write("a", "time.sleep(1000)"), write("b", "time.sleep(1000)"), write("c")]
     with running(replace(shared(tmp_path, *tasks, slots=1), start_limit=1.0), queue) as worker:

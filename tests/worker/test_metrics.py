@@ -217,7 +217,7 @@ def test_the_page_of_the_documentation_lists_all_metrics() -> None:
     for family in FAMILIES:
         name = f"{family.name}_total" if family.kind == "counter" else family.name
         labels = f"{{{','.join(family.labels)}}}" if family.labels else ""
-        rows.append((f"`{name}{labels}`", family.kind, family.words))
+        rows.append((f"`{name}{labels}`", family.kind, family.help))
     assert_table("operations.md", "Metrics", ("Metric", "Kind", "Meaning"), rows)
 
 

@@ -70,7 +70,7 @@ def test_a_second_stop_gives_up_an_unanswered_report_and_logs_this(
 ) -> None:
     """No thread continues to call."""
     monkeypatch.setattr(supervisor, "GIVE_UP_AFTER", 0.1)
-    monkeypatch.setattr(supervisor, "LAST_WORDS", 0.3 if hangs else LIMIT)
+    monkeypatch.setattr(supervisor, "ABANDONED_REPORTS_LIMIT", 0.3 if hangs else LIMIT)
     monkeypatch.setattr(delivery, "FRESH", LIMIT if hangs else 0.0)
     asked, ended = threading.Event(), threading.Event()
 

@@ -32,11 +32,11 @@ from perago.worker.logs import PlainLines, journalled
 from perago.worker.plan import worker_id
 from perago.worker.poller import (
     BACK_OFF,
-    DELAYED_PAUSES,
+    DELAYED_QUEUE_DELAYS,
+    DEPTHS_INTERVAL,
+    FIRST_QUICK_DELAYS,
     LONG_POLL_SECONDS,
-    LOOK,
-    LOOK_INTERVAL,
-    QUICK_PAUSES,
+    QUEUE_DEPTHS,
     Cadence,
     DelayedQueues,
     Demand,
@@ -61,14 +61,14 @@ def looks_until(cadence: Cadence, seconds: float) -> list[float]:
     times: list[float] = []
     while (now := max(0.0, cadence.due())) < seconds:
         times.append(now)
-        cadence.looked(now, found=False)
+        cadence.polled(now, has_work=False)
     return times
 
 
 def test_a_worker_that_has_nothing_to_do_makes_fewer_than_sixty_requests_a_minute() -> None:
     cadence = Cadence()
     looks_until(cadence, 60)
-    assert not cadence.alert
+    assert not cadence.expects_work
     assert len([time for time in looks_until(cadence, 120) if time >= 60]) < 60
     assert LONG_POLLS * 60 / LONG_POLL_SECONDS < 60
 
@@ -76,35 +76,35 @@ def test_a_worker_that_has_nothing_to_do_makes_fewer_than_sixty_requests_a_minut
 def test_polls_are_quick_after_work_and_then_slow_down() -> None:
     cadence = Cadence()
     cadence.worked()
-    assert cadence.alert
+    assert cadence.expects_work
     times = looks_until(cadence, 10)
     pauses = [after - before for before, after in itertools.pairwise(times)]
-    assert pauses[: len(QUICK_PAUSES)] == pytest.approx(QUICK_PAUSES)
+    assert pauses[: len(FIRST_QUICK_DELAYS)] == pytest.approx(FIRST_QUICK_DELAYS)
     assert all(after >= before - 1e-9 for before, after in itertools.pairwise(pauses))
-    assert max(pauses) == pytest.approx(LOOK_INTERVAL)
+    assert max(pauses) == pytest.approx(DEPTHS_INTERVAL)
 
 
 def test_a_free_slot_causes_one_poll_and_no_quick_polls() -> None:
     cadence = Cadence()
     looks_until(cadence, 60)
-    cadence.look_now()
-    assert not cadence.alert
+    cadence.poll_now()
+    assert not cadence.expects_work
     assert cadence.due() <= 60
-    cadence.looked(60, found=False)
-    assert cadence.due() == pytest.approx(60 + LOOK_INTERVAL)
+    cadence.polled(60, has_work=False)
+    assert cadence.due() == pytest.approx(60 + DEPTHS_INTERVAL)
 
 
 def test_a_worker_is_alert_until_the_quick_polls_have_ended() -> None:
     cadence = Cadence()
-    assert not cadence.alert
+    assert not cadence.expects_work
     cadence.worked()
-    for _ in QUICK_PAUSES:
-        cadence.looked(cadence.due(), found=False)
-        assert cadence.alert
-    cadence.looked(cadence.due(), found=False)
-    assert not cadence.alert
-    cadence.looked(cadence.due(), found=True)
-    assert cadence.alert
+    for _ in FIRST_QUICK_DELAYS:
+        cadence.polled(cadence.due(), has_work=False)
+        assert cadence.expects_work
+    cadence.polled(cadence.due(), has_work=False)
+    assert not cadence.expects_work
+    cadence.polled(cadence.due(), has_work=True)
+    assert cadence.expects_work
 
 
 # ---------------------------------------------------------------------- delayed attempts
@@ -119,7 +119,7 @@ def test_a_queue_that_delivers_nothing_is_polled_after_growing_delays() -> None:
         while "a" not in delayed.due({"a": 2, "b": 1, "c": 0}, now):
             now += 0.01
         pauses.append(now - begun)
-    assert pauses == pytest.approx([DELAYED_PAUSES.pause(number) for number in range(4)], abs=0.02)
+    assert pauses == pytest.approx([DELAYED_QUEUE_DELAYS.pause(number) for number in range(4)], abs=0.02)
     assert pauses[-1] == pytest.approx(LONG_POLL_SECONDS, abs=0.02)
 
 
@@ -183,10 +183,10 @@ def test_a_problem_is_reported_once_and_its_end_when_no_request_fails() -> None:
 def test_a_poll_that_hangs_is_an_outage_from_its_beginning_until_one_is_answered() -> None:
     failures, said = failing("a")
     failures.hangs("a", 100.0, 5.0)
-    failures.hangs(LOOK, 101.0, 0.0)
+    failures.hangs(QUEUE_DEPTHS, 101.0, 0.0)
     failures.failed("a", Unavailable("Conductor", "poll for a", "no answer within the time limit"), 135.0)
     failures.succeeded("a", 140.0)
-    failures.succeeded(LOOK, 140.0)
+    failures.succeeded(QUEUE_DEPTHS, 140.0)
     reason = "the poll for a has had no answer for 10 s; it ends after 35 s"
     assert said == [ConductorUnreachable(reason, denied=False), ConductorBack(40.0)]
 

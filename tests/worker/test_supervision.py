@@ -179,7 +179,10 @@ def test_a_slot_is_kept_for_the_next_step_while_a_report_is_on_its_way(
     through = hold_reports(queue)
     task_id = queue.put(what="returns")
     begun = len(queue.polls)
-    wait_for("more looks than an alert worker makes", lambda: len(queue.polls) > begun + len(poller.QUICK_PAUSES) + 2)
+    wait_for(
+        "more looks than a worker makes that expects work",
+        lambda: len(queue.polls) > begun + len(poller.FIRST_QUICK_DELAYS) + 2,
+    )
     assert {wait for _, wait in queue.polls[begun:]} == {0.0}
     through.set()
     assert result(outcome(queue, task_id)) == "fine"

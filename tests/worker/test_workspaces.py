@@ -333,7 +333,7 @@ def test_the_report_of_a_killed_slot_names_a_possible_publication(
 def test_a_death_is_reported_although_lakefs_says_nothing(
     scene: Scene, faults: FaultScript, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempts, "LOOK_LIMIT", 0.2)
+    monkeypatch.setattr(attempts, "PUBLICATION_LIMIT", 0.2)
     merge, look = Hold(), Hold()
     faults.between("merge", merge, nth=MERGE, moment=Moment.AFTER)
     faults.between("history", look, nth=3)

@@ -217,16 +217,16 @@ class AttemptLog(Observer):
         self._log.write("INFO" if is_over else "WARNING", text, source="lakefs", **self._ids)
         with self._lock:
             self._tail.add(text)
-        self._tell(Waiting(self._delivery.identity, text, is_over))
+        self._send(Waiting(self._delivery.identity, text, is_over))
 
     def repeating(self, service: str, *, waits: bool) -> None:
         """Report that a call to `service` is about to be repeated, or that none waits for it any longer."""
-        self._tell(Repeating(self._delivery.identity, service.removeprefix("the "), waits))
+        self._send(Repeating(self._delivery.identity, service.removeprefix("the "), waits))
 
-    def publishing(self, repository: str, branch: str, expected_head: str, words: str) -> None:
-        """Tell the supervisor the words that it must report if this process dies."""
-        words = cut(words, SENTENCE_BYTES)
-        self._tell(Publishing(self._delivery.identity, repository, branch, expected_head, words))
+    def publishing(self, repository: str, branch: str, expected_head: str, reason: str) -> None:
+        """Send the supervisor the reason that it must report if this process dies."""
+        reason = cut(reason, SENTENCE_BYTES)
+        self._send(Publishing(self._delivery.identity, repository, branch, expected_head, reason))
         with contextlib.suppress(ChannelError):
             self._channel.flush()  # it must be out before the merge is
 
@@ -263,29 +263,29 @@ class AttemptLog(Observer):
         if level == "WARNING":
             self._extra.append(f"WARNING {message}")
 
-    def tell_tail(self) -> None:
+    def send_new_lines(self) -> None:
         """Send the lines that Conductor's task log does not have yet to the supervisor."""
         with self._lock:
-            if text := self._untold():
-                self._tell(LogSoFar(self._delivery.identity, text))
+            if text := self._take_unsent():
+                self._send(LogSoFar(self._delivery.identity, text))
 
     def finish(self) -> tuple[str, ...]:
         """End the log: write omitted last lines, and return the entries for Conductor's task log. These are the tail as
         one entry (because each entry is a request), the traceback and the warnings."""
         with self._lock:
             last = list(self._last)
-            self._say_what_is_missing(self._left_out - len(last))
+            self._log_omission(self._left_out - len(last))
             for text, level, source in last:
                 self._write(text, level, source)
-            tail = self._untold()
+            tail = self._take_unsent()
         return (*([tail] if tail else []), *self._extra)
 
-    def _untold(self) -> str:
+    def _take_unsent(self) -> str:
         """Return the tail and the progress that Conductor's task log does not have yet, and clear them."""
         texts, self._progress = (self._tail.take(), self._progress), ""
         return "\n".join(filter(None, texts))
 
-    def _tell(self, message: FromSlot) -> None:
+    def _send(self, message: FromSlot) -> None:
         with contextlib.suppress(ChannelError):  # without a supervisor the slot ends, but not here
             self._channel.send(message)
 
@@ -294,13 +294,13 @@ class AttemptLog(Observer):
         with self._lock:
             self._tail.add(text)
             if self._budget.allows(text):
-                self._say_what_is_missing(self._left_out)
+                self._log_omission(self._left_out)
                 self._write(text, level, source)
             else:
                 self._left_out += 1
                 self._last.append((text, level, source))
 
-    def _say_what_is_missing(self, lines: int) -> None:
+    def _log_omission(self, lines: int) -> None:
         if lines:
             text = f"[{lines:,} lines left out: more than {LINES_PER_SECOND:,} a second]"
             self._write(text, "WARNING", "limit")
@@ -313,7 +313,7 @@ class AttemptLog(Observer):
 
     def _pass_on(self, event: Watched) -> None:
         if self._is_watched:
-            self._tell(event)
+            self._send(event)
 
 
 def cut(text: str, limit: int) -> str:
@@ -323,9 +323,9 @@ def cut(text: str, limit: int) -> str:
     encoded = text.encode("utf-8", "backslashreplace")
     if len(encoded) <= limit:
         return text
-    kept = limit // 2 - 30
-    first, last = encoded[:kept].decode("utf-8", "ignore"), encoded[-kept:].decode("utf-8", "ignore")
-    return f"{first} [{len(encoded) - 2 * kept:,} bytes left out] {last}"
+    half = limit // 2 - 30
+    first, last = encoded[:half].decode("utf-8", "ignore"), encoded[-half:].decode("utf-8", "ignore")
+    return f"{first} [{len(encoded) - 2 * half:,} bytes left out] {last}"
 
 
 @contextlib.contextmanager
@@ -383,7 +383,7 @@ def _with(record: AttemptRecord, items: list[tuple[str, Any]]) -> AttemptRecord:
         lists[name].append(item)
     changes = Changes(*(tuple(lists.pop(kind)) for kind in _CHANGES))
     since = dict(lists.pop("changed_since_adopted"))
-    plain: dict[str, Any] = {name: tuple(found) for name, found in lists.items()}
+    plain: dict[str, Any] = {name: tuple(parts) for name, parts in lists.items()}
     return replace(record, changes=changes, changed_since_adopted=since, **plain)
 
 

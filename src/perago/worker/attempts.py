@@ -61,15 +61,15 @@ LOG_INTERVAL = 3.0
 LOG_LIMIT = 5.0
 """Seconds for the last entries of a lost attempt."""
 
-HAND_BACK, HAND_BACK_TRIES = BackOff(0.5, 2.0), 3
+HAND_BACK_DELAYS, HAND_BACK_CALLS = BackOff(0.5, 2.0), 3
 LATE_REPORT = 5.0
 """Seconds after which an attempt that is being reported waits for Conductor."""
-CLEAN_UP, CLEAN_UP_TRIES = BackOff(0.1, 0.5), 6
-LOOK, LOOKS = BackOff(0.5, 1.5, factor=3.0), 3
+CLEAN_UP_DELAYS, CLEAN_UP_CALLS = BackOff(0.1, 0.5), 6
+PUBLICATION_DELAYS, PUBLICATION_READS = BackOff(0.5, 1.5, factor=3.0), 3
 """Number of reads of the branch on which a slot may have published before it died."""
-LOOK_LIMIT = 10.0
+PUBLICATION_LIMIT = 10.0
 """Seconds for all these reads."""
-LOOK_BACK = 1000
+MOST_COMMITS = 1000
 """Number of commits that are read."""
 MOST_REPOSITORIES = 1000
 """The repositories that a worker remembers; those that were used last."""
@@ -200,7 +200,7 @@ class Attempt:
                 case DeliveryQuestion() as question:
                     self._services.spawn(self._answer(question))
                 case Publishing() as merge:
-                    self._publishing = merge if merge.words else None
+                    self._publishing = merge if merge.reason_if_killed else None
                 case LogSoFar(_, text):
                     self._log(text)
                 case Finished(hand_back=True) as outcome:
@@ -241,10 +241,10 @@ class Attempt:
 
     async def _keep_lease(self) -> None:
         """Send heartbeats until one finds the delivery lost. Between them, only check the delivery, once in each
-        `look_interval` of the plan."""
+        `lease_check_interval` of the plan."""
         timeout = self._delivery.response_timeout_seconds
         interval = beat_interval(timeout)
-        pause = look = min(interval, self._services.plan.look_interval)
+        pause = look = min(interval, self._services.plan.lease_check_interval)
         answered_at, in_doubt = time.monotonic(), False
         due = answered_at + interval
         current = True
@@ -319,7 +319,7 @@ class Attempt:
         """Send only the rest of the log, which helps to explain the loss."""
         why = self._lost or outcome.lost_reason or "it lost its delivery"
         if self._lost is not None and self._publishing is not None:
-            why = f"{why}. {self._publishing.words}"
+            why = f"{why}. {self._publishing.reason_if_killed}"
         self._end(Ending.LOST, why, outcome)
         worker = self._assignment.worker
         await self._log_last(*outcome.log_chunks, f"[{worker} stopped this attempt: {why}]")
@@ -387,15 +387,15 @@ class Attempt:
             return None
         look = self._services.pools.reports.run(find_publication, open_store, self._delivery, merge)
         try:
-            commit_id = await asyncio.wait_for(look, LOOK_LIMIT)
+            commit_id = await asyncio.wait_for(look, PUBLICATION_LIMIT)
         except TimeoutError:
             commit_id = None
-        words = merge.words
+        outcome = merge.reason_if_killed
         if commit_id is not None:
             where = f"on branch {merge.branch} of {merge.repository}"
             adopts = "a retry adopts it, unless another client has committed since"
-            words = f"Commit {short(commit_id)} is {where}; {adopts}."
-        return Report(TaskStatus.FAILED, reason=fitted(f"{how} while it published.", f" {words}"))
+            outcome = f"Commit {short(commit_id)} is {where}; {adopts}."
+        return Report(TaskStatus.FAILED, reason=fitted(f"{how} while it published.", f" {outcome}"))
 
     def _end(self, ending: Ending, reason: str | None, outcome: Finished, **more: Any) -> None:
         about: dict[str, Any] = {"steps": outcome.steps, "usage": outcome.usage, **more}
@@ -454,7 +454,7 @@ def hand_back(
     extensions.
     """
     problem: Exception | None = None
-    for _ in HAND_BACK.tries(HAND_BACK_TRIES):
+    for _ in HAND_BACK_DELAYS.tries(HAND_BACK_CALLS):
         try:
             with alone or nullcontext():
                 if queue.is_current(delivery):
@@ -472,7 +472,7 @@ def clean_up(root: Path, delivery: Delivery) -> str | None:
     Creating the directory again removes that of a dead owner, and is refused while a dying one holds it.
     """
     problem = None
-    for _ in CLEAN_UP.tries(CLEAN_UP_TRIES):
+    for _ in CLEAN_UP_DELAYS.tries(CLEAN_UP_CALLS):
         try:
             return AttemptDirectory.create(root, delivery).remove()
         except (DirectoryRefused, OSError) as error:
@@ -488,11 +488,11 @@ def find_publication(open_store: StoreFactory, delivery: Delivery, merge: Publis
     """
     try:
         with contextlib.closing(open_store()) as store:
-            for _ in LOOK.tries(LOOKS):
-                since = store.history(merge.repository, merge.branch, until=merge.expected_head, limit=LOOK_BACK)
-                found = next((commit.id for commit in since if is_mine(commit, delivery)), None)
-                if found is not None:
-                    return found
+            for _ in PUBLICATION_DELAYS.tries(PUBLICATION_READS):
+                since = store.history(merge.repository, merge.branch, until=merge.expected_head, limit=MOST_COMMITS)
+                commit_id = next((commit.id for commit in since if is_mine(commit, delivery)), None)
+                if commit_id is not None:
+                    return commit_id
     except Exception:  # noqa: BLE001 - then it is not known, and the words for that are there
         return None
     return None

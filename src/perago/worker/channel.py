@@ -159,15 +159,15 @@ class Repeating:
 
 @dataclass(frozen=True, slots=True)
 class Publishing:
-    """The delivery's merge is about to be sent, or was answered. It has the words for a report if the process dies
-    now."""
+    """The delivery's merge is about to be sent, or was answered."""
 
     identity: Identity
     repository: str
     branch: str
     expected_head: str
-    words: str
-    """Empty: no publication of the attempt is on the branch or can still appear there."""
+    reason_if_killed: str
+    """The reason of the report if the process dies now. Empty: no publication of the attempt is on the branch or can
+    still appear there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,15 +247,15 @@ def decode(data: bytes) -> FromSlot:
     gc.disable()  # collections would make the decoding of many small values three times as long
     try:
         value = json.loads(data)
-        found: FromSlot = _builder(_KINDS[value[_NAME]])(value)
+        message: FromSlot = _builder(_KINDS[value[_NAME]])(value)
     except Exception as error:  # a hostile sender may make anything of it
         raise BadMessage(f"{len(data):,} bytes that are not a message ({type(error).__name__})") from error
     finally:
         if collects:
             gc.enable()
-    if len(data) > MOST_BYTES and not isinstance(found, Finished):
+    if len(data) > MOST_BYTES and not isinstance(message, Finished):
         raise BadMessage(too_large(len(data)))
-    return found
+    return message
 
 
 def too_large(size: int) -> str:
@@ -287,7 +287,7 @@ def _builder(hint: Any) -> Callable[[Any], Any]:
     if origin is tuple:
         return functools.partial(_build_tuple, parameters)
     if origin is not None and issubclass(origin, Mapping):
-        return lambda value: {key: _builder(parameters[1])(found) for key, found in _of_type(dict, value).items()}
+        return lambda value: {key: _builder(parameters[1])(member) for key, member in _of_type(dict, value).items()}
     if dataclasses.is_dataclass(hint) or issubclass(hint, BaseModel):
         return functools.partial(_build_object, hint)
     return hint if issubclass(hint, Enum) else functools.partial(_build_plain, hint)
@@ -300,13 +300,13 @@ def _build_plain(kind: type, value: Any) -> Any:
 
 
 def _build_object(kind: Any, value: Any) -> Any:
-    given = dict(_of_type(dict, value))
-    if given.pop(_NAME) != kind.__name__:
+    fields = dict(_of_type(dict, value))
+    if fields.pop(_NAME) != kind.__name__:
         raise TypeError("another type was expected")
     if issubclass(kind, BaseModel):
-        return kind(**given)
+        return kind(**fields)
     builders = _field_builders(kind)
-    return kind(**{name: builders[name](found) for name, found in given.items()})
+    return kind(**{name: builders[name](member) for name, member in fields.items()})
 
 
 @functools.cache
@@ -315,10 +315,10 @@ def _field_builders(kind: type) -> dict[str, Callable[[Any], Any]]:
 
 
 def _build_tuple(parameters: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
-    found = _of_type(list, value)
+    members = _of_type(list, value)
     if parameters[1:] == (...,):
-        return tuple(map(_builder(parameters[0]), found))
-    return tuple(_builder(hint)(item) for hint, item in zip(parameters, found, strict=True))
+        return tuple(map(_builder(parameters[0]), members))
+    return tuple(_builder(hint)(item) for hint, item in zip(parameters, members, strict=True))
 
 
 def _build_chosen(options: tuple[Any, ...], value: Any) -> Any:

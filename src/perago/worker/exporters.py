@@ -104,7 +104,7 @@ def metrics_page(metrics: Metrics, accept: str) -> Page:
         for family, numbers in metrics.collect():
             names = list(family.labels)
             if family.kind == "histogram":
-                histogram = HistogramMetricFamily(family.name, family.words, labels=names)
+                histogram = HistogramMetricFamily(family.name, family.help, labels=names)
                 for labels, number in numbers.items():
                     bounds = (*map(str, number.bounds), "+Inf")
                     sums = map(float, itertools.accumulate(number.counts))
@@ -112,7 +112,7 @@ def metrics_page(metrics: Metrics, accept: str) -> Page:
                 yield histogram
             else:
                 make = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
-                plain = make(family.name, family.words, labels=names)
+                plain = make(family.name, family.help, labels=names)
                 for labels, number in numbers.items():
                     plain.add_metric(list(labels), number.value)
                 yield plain
@@ -143,8 +143,8 @@ def opentelemetry(context: ExportContext) -> Iterator[Listener | None]:
             notices.warning(f"OpenTelemetry sends nothing: {error}")
 
         def listener(event: Event) -> None:
-            for each in listeners:
-                each(event)
+            for listen in listeners:
+                listen(event)
 
         yield listener
 

@@ -45,7 +45,7 @@ _PIPES = 3
 _DISCARD_LIMIT = 5.0
 """Seconds to wait for the end of a fork server that was killed."""
 
-_LOOKS, _PAUSE = 20, 0.005
+_CHECKS, _CHECK_DELAY = 20, 0.005
 """The number of checks of a process that is dying, and the seconds after each."""
 
 _servers: set[int] = set()
@@ -78,10 +78,10 @@ class Stall:
         self._checks += 1
         self._without_progress = 0 if works else self._without_progress + 1
         self._cpu_seconds = cpu_seconds
-        seen = f"state {state}, {cpu_seconds:g} s of CPU time in all"
+        activity = f"state {state}, {cpu_seconds:g} s of CPU time in all"
         if self._without_progress >= LIMIT:
-            return f"made no progress for {LIMIT} s ({seen}, none of it since)"
-        return f"did not answer within {MOST} s ({seen})" if self._checks >= MOST else None
+            return f"made no progress for {LIMIT} s ({activity}, none of it since)"
+        return f"did not answer within {MOST} s ({activity})" if self._checks >= MOST else None
 
 
 _STATES = {"R": "running", "S": "sleeping", "D": "waiting for a disk", "T": "stopped", "t": "stopped by a debugger"}
@@ -115,7 +115,7 @@ def warm_up(preload: Sequence[str]) -> None:
             resource_tracker.ensure_running()  # releases some of them
         with signals_held():  # the server never releases them: a signal to a whole group must not take it down
             forkserver.ensure_running()
-        if (pid := _present()) is not None:
+        if (pid := _current_server()) is not None:
             _servers.add(pid)
 
 
@@ -125,7 +125,7 @@ def check_fork_server() -> None:
     Raises:
         ForkServerDied: one has ended, even if another one has taken its place.
     """
-    for pid in filter(_is_gone, _servers):
+    for pid in filter(_has_ended, _servers):
         raise ForkServerDied(f"the fork server {_fates.get(pid, 'has died')}")
 
 
@@ -142,12 +142,12 @@ def start_process(process: BaseProcess) -> int | None:
     """
     server = None
     try:
-        with STARTING_OR_ENDING, signals_held(), _watched():
-            _find_room()
-            server = _present()
+        with STARTING_OR_ENDING, signals_held(), _ended_if_hanging():
+            _check_descriptors()
+            server = _current_server()
             process.start()
             _raise_if_refused(process)
-            return server or _present()
+            return server or _current_server()
     except (EOFError, ConnectionError) as error:
         if (how := fate(server)) is None:
             if isinstance(error, BrokenPipeError):  # the answer came before the request was written in full
@@ -171,7 +171,7 @@ def _raise_if_refused(process: BaseProcess) -> None:
         raise OSError(-answer, f"{_REFUSED}: {os.strerror(-answer)}")
 
 
-def _find_room() -> None:
+def _check_descriptors() -> None:
     """The fork server ends after an incomplete request, for instance if there was no room for the rest."""
     with contextlib.ExitStack() as opened:
         for _ in range(_PIPES):
@@ -181,8 +181,8 @@ def _find_room() -> None:
 
 def end_fork_server(why: str) -> None:
     """Kill the current fork server, and thereby its slots. `why` is the verb that messages quote."""
-    pid = _present()
-    if pid is not None and not _is_gone(pid):
+    pid = _current_server()
+    if pid is not None and not _has_ended(pid):
         _fates[pid] = why
         os.kill(pid, signal.SIGKILL)
 
@@ -192,30 +192,30 @@ def discard_fork_server() -> None:
     before it notices that its parent has ended."""
     end_fork_server("was not needed")
     deadline = time.monotonic() + _DISCARD_LIMIT
-    while (pid := _present()) is not None and not _is_gone(pid) and time.monotonic() < deadline:
-        time.sleep(_PAUSE)
+    while (pid := _current_server()) is not None and not _has_ended(pid) and time.monotonic() < deadline:
+        time.sleep(_CHECK_DELAY)
 
 
 def fate(server: int | None) -> str | None:
     """Return the end of the fork server with this process id, which seems to be dead, as a verb; None: it lives."""
     if server is None:
         return None
-    for _ in range(_LOOKS):
-        if server in _fates or _is_gone(server):
+    for _ in range(_CHECKS):
+        if server in _fates or _has_ended(server):
             return _fates.get(server, "has died")
-        time.sleep(_PAUSE)  # its descriptors are closed before it is said to be dead
+        time.sleep(_CHECK_DELAY)  # its descriptors are closed before it is said to be dead
     return None
 
 
 @contextlib.contextmanager
-def _watched() -> Iterator[None]:
+def _ended_if_hanging() -> Iterator[None]:
     """Kill the fork server if it hangs before the block is left."""
     done = threading.Event()
 
     def watch() -> None:
         stalls: dict[int | None, Stall] = {}  # the block may start the server
         while not done.wait(1.0):
-            server = _present()
+            server = _current_server()
             if (how := stalls.setdefault(server, Stall(server)).check()) is not None:
                 end_fork_server(how)
                 return
@@ -227,7 +227,7 @@ def _watched() -> Iterator[None]:
         done.set()
 
 
-def _present() -> int | None:
+def _current_server() -> int | None:
     """The process id of the fork server, if there is one."""
     from multiprocessing import forkserver
 
@@ -235,7 +235,7 @@ def _present() -> int | None:
     return pid
 
 
-def _is_gone(server: int) -> bool:
+def _has_ended(server: int) -> bool:
     try:  # it stays a zombie here, for multiprocessing to find
         return os.waitid(os.P_PID, server, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     except ChildProcessError:

@@ -41,7 +41,7 @@ class Health:
     def __init__(self, mask: Mask) -> None:
         self._mask = mask
         self._state = "starting"
-        self._turned: float | None = None
+        self._pulsed_at: float | None = None
         self._pulse: events.Pulse | None = None
         self._conductor: str | None = None
         self._host: str | None = None
@@ -58,7 +58,7 @@ class Health:
         """Update the state from `event`. Values that other threads read are replaced, never changed."""
         match event:
             case events.Pulse():
-                self._turned, self._pulse = time.monotonic(), event
+                self._pulsed_at, self._pulse = time.monotonic(), event
             case events.WorkerReady() if self._state == "starting":
                 self._state = "working"
             case events.SlotStartFailed(reason=reason, task_name=task_name):
@@ -89,10 +89,10 @@ class Health:
     def alive(self) -> Verdict:
         """Whether the worker must not be killed. This is also true before its supervisor runs and after it has
         ended."""
-        if self._turned is None or self._pulse is None or self._state == "stopped":
+        if self._pulsed_at is None or self._pulse is None or self._state == "stopped":
             return Verdict(self._state, ())
         problems = []
-        still = time.monotonic() - self._turned
+        still = time.monotonic() - self._pulsed_at
         if still > LOOP_LIMIT:
             problems.append(f"the event loop has been blocked for {still:.0f} s")
         if self._pulse.beating > BEAT_LIMIT:
@@ -103,7 +103,7 @@ class Health:
         """Whether it takes work now; `more` are problems that other checks found."""
         problems = [*self.alive().problems]
         if self._state != "working":
-            problems.append(_WORDS[self._state])
+            problems.append(_NOT_WORKING[self._state])
         problems += [f"slots for {task} cannot start: {why}" for task, why in sorted(self._failing.items())]
         problems += [problem for problem in (self._conductor, self._host, *more) if problem is not None]
         warnings = [f"Conductor refuses polls for {task}: {why}" for task, why in sorted(self._refused.items())]
@@ -117,7 +117,7 @@ class Health:
         return tuple(one_line(self._mask(text)) for text in texts)
 
 
-_WORDS = {
+_NOT_WORKING = {
     "starting": "the worker is starting and waits for a server or for its task module",
     "draining": "the worker was asked to stop and takes no more work",
     "stopped": "the worker has stopped",

@@ -155,13 +155,13 @@ async def run_maintenance(
         emit: takes the events of sweeping.
         repositories: the repositories that attempts of this worker have read. Attempts can add more during the sweep.
     """
-    wanted = {
+    sweeps = {
         Upkeep.DIRECTORIES: functools.partial(_keep_swept, plan, pool, emit),
         Upkeep.BRANCHES: functools.partial(_keep_branches_swept, plan, emit, repositories),
         Upkeep.CACHE: functools.partial(_keep_trimmed, plan, pool, emit),
         Upkeep.LOGS: functools.partial(_keep_logs, plan, pool, emit),
     }
-    await asyncio.gather(*(keep() for upkeep, keep in wanted.items() if upkeep in plan.maintenance))
+    await asyncio.gather(*(keep() for upkeep, keep in sweeps.items() if upkeep in plan.maintenance))
 
 
 async def _keep_swept(plan: WorkerPlan, pool: Pool, emit: Callable[[Event], None]) -> None:
@@ -214,10 +214,10 @@ async def sweep_branches(command: tuple[str, ...]) -> tuple[tuple[str, ...], str
     if late:
         raise TimeoutError(f"it took longer than {BRANCH_SWEEP_LIMIT:.0f} s")
     complaints = errors.decode(errors="replace").strip().splitlines() if child.returncode else []
-    found = json.loads(output or b'{"leftovers": []}')["leftovers"]
-    removed = [one for one in found if (one["kind"], one["fate"]) == ("branch", "removed")]
+    leftovers = json.loads(output or b'{"leftovers": []}')["leftovers"]
+    removed = [leftover for leftover in leftovers if (leftover["kind"], leftover["fate"]) == ("branch", "removed")]
     problems = [line for line in complaints if line.startswith("error: ")] or complaints[:1]
-    return tuple(f"{one['repository']}/{one['branch']}" for one in removed), "; ".join(problems)
+    return tuple(f"{leftover['repository']}/{leftover['branch']}" for leftover in removed), "; ".join(problems)
 
 
 async def _keep_trimmed(plan: WorkerPlan, pool: Pool, emit: Callable[[Event], None]) -> None:
@@ -295,9 +295,9 @@ class HostCheck:
     async def run(self) -> None:
         """Check the host until canceled: every `CHECK_INTERVAL`, and after growing delays while it takes no work."""
         while True:
-            found = await self._check()
-            if found is not None:
-                self._refuse(found)
+            problem = await self._check()
+            if problem is not None:
+                self._refuse(problem)
             elif self.problem is not None and time.monotonic() >= self._retry_at:
                 self._resume()
             waiting = CHECK_INTERVAL if self.problem is None else max(0.0, self._retry_at - time.monotonic())

@@ -29,7 +29,7 @@ from perago.worker.events import Event, Listener
 from perago.worker.export_settings import wants_lineage
 from perago.worker.logs import cleaned, delivery_ids
 from perago.worker.plan import ExportContext, WorkerPlan
-from perago.worker.sending import END_LIMIT, Say, Watch, Words, warnings_to
+from perago.worker.sending import END_LIMIT, ClientMessages, Say, Watch, warnings_to
 
 if TYPE_CHECKING:
     from openlineage.client import OpenLineageClient
@@ -75,14 +75,14 @@ def lineage_problem() -> str:
         return ""
     if not _is_installed():
         return _MISSING
-    words = Words(configured_mask(), "openlineage", "urllib3")
+    messages = ClientMessages(configured_mask(), "openlineage", "urllib3")
     try:
         with _with_withheld():
             _client().close()
     except Exception as error:  # noqa: BLE001 - whatever the client makes of its settings
-        return _refused(error, words.mask)
+        return _refused(error, messages.mask)
     finally:
-        words.end()
+        messages.end()
     return ""
 
 
@@ -104,8 +104,8 @@ class LineageSender:
     def __init__(self, plan: WorkerPlan, say: Say) -> None:
         self._plan = plan
         self._say = say
-        self._words = Words(plan.mask, "openlineage", "urllib3")
-        self._watch = Watch("OpenLineage: the receiver", "events", self._words, say)
+        self._messages = ClientMessages(plan.mask, "openlineage", "urllib3")
+        self._watch = Watch("OpenLineage: the receiver", "events", self._messages, say)
         self._queue: queue.Queue[tuple[AboutRun, datetime.datetime] | None] = queue.Queue(MOST_EVENTS)
         self._is_open = True
         self._thread = threading.Thread(target=self._run, name="perago-lineage", daemon=True)
@@ -129,7 +129,7 @@ class LineageSender:
             self._thread.join()
 
         if done_within(END_LIMIT, "perago-lineage-end", [finish]):
-            self._words.end()
+            self._messages.end()
         else:  # what still sends still logs
             left = f"{self._queue.qsize():,} further ones were not sent"
             self._say(f"OpenLineage: the receiver did not accept the last events within {END_LIMIT:g} s; {left}")
@@ -140,7 +140,7 @@ class LineageSender:
                 client = _client()
         except Exception as error:  # noqa: BLE001 - whatever the client makes of its settings
             self._is_open = False
-            self._say(_refused(error, self._words.mask))
+            self._say(_refused(error, self._messages.mask))
             client = None
         runs = RunEvents(self._plan) if client is not None else None
         while (item := self._queue.get()) is not None:
@@ -156,8 +156,8 @@ def _with_withheld() -> Iterator[None]:
     """Show the variables of OpenLineage that functions do not get, which the client reads from `os.environ`. It also
     adds others, which must not stay."""
     before = dict(os.environ)
-    wanted = {name: value for name, value in whole_environment().items() if name.startswith("OPENLINEAGE_")}
-    os.environ.update(wanted)
+    variables = {name: value for name, value in whole_environment().items() if name.startswith("OPENLINEAGE_")}
+    os.environ.update(variables)
     try:
         yield
     finally:
@@ -257,9 +257,9 @@ class RunEvents:
             version = dataset_version_dataset.DatasetVersionDatasetFacet
             return {"version": version(self._clean(commit))} if commit else {}
 
-        given = block.get("ref") if block.get("ref_type") == "commit" else None
-        commit = end.usage.input_ref if end is not None else given if isinstance(given, str) else None
-        inputs = [InputDataset(namespace, name, facets=version(commit), inputFacets=self._assertions(end, "pre"))]
+        ref = block.get("ref") if block.get("ref_type") == "commit" else None
+        ref = end.usage.input_ref if end is not None else ref if isinstance(ref, str) else None
+        inputs = [InputDataset(namespace, name, facets=version(ref), inputFacets=self._assertions(end, "pre"))]
         facets, commit = self._assertions(end, "post"), end.published_commit if end is not None else None
         if end is not None and commit is not None:
             facets["outputStatistics"] = output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(
@@ -273,14 +273,14 @@ class RunEvents:
         """Return the verdicts of the guardrails of a phase, if there are any."""
         from openlineage.client.facet_v2 import data_quality_assertions_dataset as quality
 
-        verdicts = [each for each in end.usage.verdicts if each.phase == phase] if end is not None else []
+        verdicts = [verdict for verdict in end.usage.verdicts if verdict.phase == phase] if end is not None else []
         if not verdicts:
             return {}
 
-        def assertion(each: events.JudgedRule) -> quality.Assertion:
-            rule, words = self._clean(each.rule or "perago"), self._clean(each.message)
+        def assertion(verdict: events.JudgedRule) -> quality.Assertion:
+            rule, message = self._clean(verdict.rule or "perago"), self._clean(verdict.message)
             name = f"{phase} guardrail"
-            return quality.Assertion(rule, each.satisfied, severity="error", name=name, description=words)
+            return quality.Assertion(rule, verdict.satisfied, severity="error", name=name, description=message)
 
         return {"dataQualityAssertions": quality.DataQualityAssertionsDatasetFacet([*map(assertion, verdicts)])}
 

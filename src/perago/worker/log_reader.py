@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 
 from perago.worker.logs import LOG_FILES
 
-FIRST_LOOK_BYTES = 4 * 1024 * 1024
+FIRST_READ_BYTES = 4 * 1024 * 1024
 """Number of bytes at the end of a file that are read first. Older lines are not shown."""
 MAX_FILES = 100
 """Number of files that are read, the newest first."""
@@ -101,12 +101,12 @@ class WorkerLogs:
     def __init__(self, root: Path, *, only: str | None = None, since: float = 0.0) -> None:
         self._root = root
         self._mark = _MARK if only is None else json.dumps(only, ensure_ascii=False).encode(errors="replace")
-        self._first_look = FIRST_LOOK_BYTES if only is None else sys.maxsize
+        self._first_read = FIRST_READ_BYTES if only is None else sys.maxsize
         self._most_files = MAX_FILES if only is None else sys.maxsize
         self._since = since
         self._offsets: dict[tuple[int, int], int] = {}
         """The files by device and inode, because a rotated file gets another name."""
-        self._found: dict[str, dict[DeliveryKey, DeliveryTrace]] = {}
+        self._traces: dict[str, dict[DeliveryKey, DeliveryTrace]] = {}
         self._latest: deque[DeliveryTrace] = deque()
         self._lock = threading.Lock()
 
@@ -115,18 +115,18 @@ class WorkerLogs:
         with self._lock:
             for path in self._files():
                 self._read_on(path)
-            return dict(self._found.get(task_id, {}))
+            return dict(self._traces.get(task_id, {}))
 
     def _files(self) -> list[Path]:
-        found = []
+        dated_paths = []
         for path in (path for pattern in LOG_FILES for path in self._root.glob(f"*/{pattern}")):
             try:
                 written = path.stat().st_mtime
             except OSError:
                 continue
             if written >= self._since:
-                found.append((written, path))
-        return [path for _, path in reversed(heapq.nlargest(min(self._most_files, len(found)), found))]
+                dated_paths.append((written, path))
+        return [path for _, path in reversed(heapq.nlargest(min(self._most_files, len(dated_paths)), dated_paths))]
 
     def _read_on(self, path: Path) -> None:
         """Read the lines that were completed since the last call."""
@@ -134,7 +134,7 @@ class WorkerLogs:
             with path.open("rb") as file:
                 status = os.fstat(file.fileno())
                 size, identity = status.st_size, (status.st_dev, status.st_ino)
-                start = self._offsets.get(identity, max(0, size - self._first_look))
+                start = self._offsets.get(identity, max(0, size - self._first_read))
                 if size == start:
                     return
                 start = file.seek(start if start < size else 0)  # a new file can have the inode of a removed one
@@ -143,24 +143,24 @@ class WorkerLogs:
                         break
                     start += len(raw)
                     if self._mark in raw:
-                        self._take(raw, path)
+                        self._parse(raw, path)
             self._offsets[identity] = start
         except OSError:
             return
 
-    def _take(self, raw: bytes, path: Path) -> None:
+    def _parse(self, raw: bytes, path: Path) -> None:
         try:
             entry: Any = json.loads(raw)
             key = (str(entry["task_id"]), int(entry["poll_count"]), int(entry["start_time"]))
             trace = self._delivery(key)
             trace.paths.add(path)
             trace.slot = str(entry.get("slot", trace.slot))
-            _understand(entry, trace)
+            _apply(entry, trace)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return  # a line of another kind
 
     def _delivery(self, key: DeliveryKey) -> DeliveryTrace:
-        deliveries = self._found.setdefault(key[0], {})
+        deliveries = self._traces.setdefault(key[0], {})
         if key not in deliveries:
             deliveries[key] = DeliveryTrace()
             self._latest.append(deliveries[key])
@@ -169,15 +169,15 @@ class WorkerLogs:
         return deliveries[key]
 
 
-def _understand(entry: Mapping[str, Any], trace: DeliveryTrace) -> None:
+def _apply(entry: Mapping[str, Any], trace: DeliveryTrace) -> None:
     source, message = entry.get("source"), str(entry.get("message", ""))
     trace.has_ended |= "ending" in entry
     if "steps" in entry:
         trace.steps = tuple((str(name), float(seconds)) for name, seconds in entry["steps"].items()) or trace.steps
         trace.remarks = tuple(map(str, entry.get("remarks", ()))) or trace.remarks
     if "guardrails" in entry:
-        trace.guardrails = tuple((bool(each["satisfied"]), str(each["message"])) for each in entry["guardrails"])
-        trace.files = tuple((str(each["kind"]), str(each["path"]), int(each["size"])) for each in entry["files"])
+        trace.guardrails = tuple((bool(rule["satisfied"]), str(rule["message"])) for rule in entry["guardrails"])
+        trace.files = tuple((str(file["kind"]), str(file["path"]), int(file["size"])) for file in entry["files"])
         trace.changed = int(entry["changed"])
     if source == "progress":
         done, _, total = message.removeprefix("progress ").partition("/")

@@ -64,9 +64,9 @@ def cleaned(value: Any, mask: Callable[[str], str] = str) -> Any:
     if isinstance(value, str):
         return mask(value).encode("utf-8", "backslashreplace").decode()
     if isinstance(value, Mapping):
-        return {cleaned(str(key)): cleaned(found, mask) for key, found in value.items()}
+        return {cleaned(str(key)): cleaned(member, mask) for key, member in value.items()}
     if isinstance(value, list | tuple):
-        return [cleaned(found, mask) for found in value]
+        return [cleaned(member, mask) for member in value]
     return value
 
 
@@ -281,7 +281,7 @@ def trim_logs(plan: LogPlan, name: str) -> int:
     logs: defaultdict[Path, deque[tuple[Path, int]]] = defaultdict(deque)
     sizes: Counter[Path] = Counter()
     excess: list[Path] = []
-    for path, status in sorted(_log_files(plan.root / name), key=lambda found: found[1].st_mtime):
+    for path, status in sorted(_log_files(plan.root / name), key=lambda log_file: log_file[1].st_mtime):
         if status.st_mtime < begin:
             excess.append(path)
         else:
@@ -314,11 +314,11 @@ def load_loguru() -> Logger:
     name, known = "perago_loguru", find_spec("loguru")
     if known is None or known.origin is None:
         raise ModuleNotFoundError("loguru cannot be found", name="loguru")
-    found = spec_from_file_location(name, known.origin, submodule_search_locations=known.submodule_search_locations)
-    assert found is not None  # noqa: S101 - it is a file
-    assert found.loader is not None  # noqa: S101
-    loguru = sys.modules[name] = module_from_spec(found)
-    found.loader.exec_module(loguru)
+    spec = spec_from_file_location(name, known.origin, submodule_search_locations=known.submodule_search_locations)
+    assert spec is not None  # noqa: S101 - it is a file
+    assert spec.loader is not None  # noqa: S101
+    loguru = sys.modules[name] = module_from_spec(spec)
+    spec.loader.exec_module(loguru)
     logger: Logger = loguru.logger
     logger.remove()
     return logger
@@ -357,7 +357,7 @@ def workspace_fields(record: AttemptRecord) -> dict[str, Any]:
     parts = (("added", changes.added), ("changed", changes.changed), ("removed", changes.removed))
     files = [{"kind": kind, "path": file.path, "size": file.size} for kind, part in parts for file in part]
     return {
-        "guardrails": [{"satisfied": each.satisfied, "message": each.message} for each in record.findings],
+        "guardrails": [{"satisfied": verdict.satisfied, "message": verdict.message} for verdict in record.findings],
         "objects": record.objects,
         "from_cache": record.from_cache,
         "metrics": metrics_json(record.metrics),
@@ -633,7 +633,7 @@ def as_text(line: Mapping[str, Any]) -> str:
     same beginning."""
     attempt = f"{line.get('task_name')} {line['task_id']}: " if "task_id" in line and "event" not in line else ""
     front = f"{line.get('time')} {line.get('level')!s:<7} {line.get('worker_id', 'perago')} {attempt}"
-    return "\n".join(front + visible(each) for each in str(line.get("message")).rstrip("\n").split("\n"))
+    return "\n".join(front + visible(text) for text in str(line.get("message")).rstrip("\n").split("\n"))
 
 
 def rendered(line: Mapping[str, Any], form: LogFormat) -> str:

@@ -43,7 +43,7 @@ class Family:
     """The declaration of a metric. Exporters append `_total` to the name of a counter."""
 
     name: str
-    words: str
+    help: str
     """The meaning, in one sentence for the docs and for Prometheus."""
     kind: Literal["counter", "gauge", "histogram"]
     labels: tuple[str, ...] = ()
@@ -196,7 +196,7 @@ class Metrics:
         if (is_up := self._lakefs_up()) is not None:
             self._set("perago_lakefs_up", to=is_up)
         with self._lock:
-            numbers = {name: dict(found) for name, found in self._numbers.items()}
+            numbers = {name: dict(series) for name, series in self._numbers.items()}
         for family in FAMILIES:
             yield family, numbers[family.name]
         yield from process_numbers()
@@ -268,11 +268,11 @@ class Metrics:
     def _reported_by_function(self, task: str, measured: Iterable[Measured]) -> None:
         """Add the metrics that a function reported. A slot can send anything, so undeclared metrics are dropped."""
         with self._lock:
-            for one in measured:
-                numbers, key = self._numbers[_OF_FUNCTIONS[one.kind]], (task, one.name)
+            for metric in measured:
+                numbers, key = self._numbers[_OF_FUNCTIONS[metric.kind]], (task, metric.name)
                 known = sum(its[0] == task for name in _OF_FUNCTIONS.values() for its in self._numbers[name])
-                if _is_possible(one) and (key in numbers or known < MOST_METRICS):
-                    numbers[key] = _sum(numbers.get(key), one)
+                if _is_possible(metric) and (key in numbers or known < MOST_METRICS):
+                    numbers[key] = _sum(numbers.get(key), metric)
 
     def _task(self, name: str) -> str:
         return name if name in self._tasks else OTHER
@@ -321,23 +321,23 @@ def countable(value: float) -> float:
     return value if math.isfinite(value) and value > 0 else 0.0
 
 
-def _is_possible(one: Measured) -> bool:
+def _is_possible(metric: Measured) -> bool:
     return (
-        METRIC_NAME.fullmatch(one.name) is not None
-        and math.isfinite(one.value)
-        and (one.kind != "counter" or one.value >= 0)
-        and len(one.bounds) <= MOST_BUCKETS
-        and len(one.counts) == (len(one.bounds) + 1 if one.kind == "histogram" else 0)
-        and all(map(math.isfinite, one.bounds))
-        and all(number >= 0 for number in one.counts)
+        METRIC_NAME.fullmatch(metric.name) is not None
+        and math.isfinite(metric.value)
+        and (metric.kind != "counter" or metric.value >= 0)
+        and len(metric.bounds) <= MOST_BUCKETS
+        and len(metric.counts) == (len(metric.bounds) + 1 if metric.kind == "histogram" else 0)
+        and all(map(math.isfinite, metric.bounds))
+        and all(number >= 0 for number in metric.counts)
     )
 
 
-def _sum(before: Number | None, one: Measured) -> Number:
-    if before is None or one.kind == "gauge" or before.bounds != one.bounds:
-        return Number(one.value, one.bounds, one.counts)
-    counts = tuple(map(sum, zip(before.counts, one.counts, strict=True)))
-    return replace(before, value=before.value + one.value, counts=counts)
+def _sum(before: Number | None, metric: Measured) -> Number:
+    if before is None or metric.kind == "gauge" or before.bounds != metric.bounds:
+        return Number(metric.value, metric.bounds, metric.counts)
+    counts = tuple(map(sum, zip(before.counts, metric.counts, strict=True)))
+    return replace(before, value=before.value + metric.value, counts=counts)
 
 
 # ------------------------------------------------------------------------ the supervisor's process

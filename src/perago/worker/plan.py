@@ -109,7 +109,7 @@ class WorkerPlan:
     """Seconds after which a slot that has not imported the task module is killed and replaced."""
     start_method: Literal["forkserver", "spawn"] = "forkserver" if sys.platform == "linux" else "spawn"
     """The start method of slot processes, because fork is not safe on macOS."""
-    look_interval: float = 60.0
+    lease_check_interval: float = 60.0
     """Maximum seconds between two checks whether an attempt was canceled. Heartbeats can be less frequent."""
 
     @property
@@ -330,8 +330,8 @@ def is_worker_id(text: str) -> bool:
 
 def parted_id(text: str) -> tuple[str, str]:
     """Return the worker id and the host in a text of `located`. The host is empty if the text names none."""
-    found = _WORKER_ID.fullmatch(text)
-    return (found["id"], found["host"]) if found is not None and found["id"] else (text, "")
+    match = _WORKER_ID.fullmatch(text)
+    return (match["id"], match["host"]) if match is not None and match["id"] else (text, "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,21 +32,21 @@ from perago.worker.host import LONG_POLLS
 from perago.worker.plan import located
 from perago.worker.slots import Slot, SlotPool
 
-LOOK = "look at the queues"
+QUEUE_DEPTHS = "read the depths of the queues"
 """The kind of requests about all tasks. The other kinds are names of tasks."""
 
 LONG_POLL_SECONDS = 5.0
 SPREAD_SECONDS = 0.1 / LONG_POLLS
 """Seconds between the starts of two long polls."""
 
-QUICK_PAUSES = (0.005, 0.010, 0.020, 0.040)
+FIRST_QUICK_DELAYS = (0.005, 0.010, 0.020, 0.040)
 """Seconds before each further quick poll after an empty one."""
-LOOK_INTERVAL = 1.25
+DEPTHS_INTERVAL = 1.25
 """Average seconds between two requests for all queue depths, which are 48 requests a minute. It is also the longest
 time until a task is noticed."""
-LOOK_PAUSES = BackOff(QUICK_PAUSES[0], LOOK_INTERVAL)
+QUICK_DELAYS = BackOff(FIRST_QUICK_DELAYS[0], DEPTHS_INTERVAL)
 
-DELAYED_PAUSES = BackOff(LOOK_INTERVAL, LONG_POLL_SECONDS)
+DELAYED_QUEUE_DELAYS = BackOff(DEPTHS_INTERVAL, LONG_POLL_SECONDS)
 """Seconds between polls of a queue without due attempts, for example with delayed retries only."""
 
 BACK_OFF = BackOff(1.0, 30.0, jitter=True)
@@ -97,7 +97,7 @@ class Poller:
     def slots_changed(self) -> None:
         """Wake up, because a slot or its place has become free."""
         if self._plan.is_shared:
-            self._cadence.look_now()  # it was made, or makes place, for work that is known
+            self._cadence.poll_now()  # it was made, or makes place, for work that is known
         self._wake.set()
 
     @property
@@ -109,12 +109,12 @@ class Poller:
         """Poll until `stop`."""
         while not self._stopping.is_set():
             self._wake.clear()
-            pause = await self._turn()
+            pause = await self._poll_if_due()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(None if math.isinf(pause) else pause):
                     await self._wake.wait()
 
-    async def _turn(self) -> float:
+    async def _poll_if_due(self) -> float:
         """Do the work that is due. Return the seconds until there may be more."""
         self._slots.end_idle()
         unreported = self.unreported
@@ -122,15 +122,15 @@ class Poller:
             return math.inf
         free, occupied = self._slots.free(), self._slots.running()
         # a report on its way keeps the slot for a quick poll: a next step may follow it
-        if not self._cadence.alert and not unreported and self._can_wait_for_all(free, occupied):
+        if not self._cadence.expects_work and not unreported and self._can_wait_for_all(free, occupied):
             return self._start_long_poll(free)
         if not free and not (self._plan.is_shared and occupied.total() < self._plan.slots):
             return math.inf
         now = time.monotonic()
-        kind = LOOK if len(self._tasks) > 1 else next(iter(self._tasks))
+        kind = QUEUE_DEPTHS if len(self._tasks) > 1 else next(iter(self._tasks))
         pause = max(0.0, self._cadence.due() - now, self._failures.left(kind, now))
         if not pause:
-            await self._look(free)
+            await self._poll_quickly(free)
         return pause
 
     @property
@@ -139,27 +139,27 @@ class Poller:
 
     # ---------------------------------------------------------------------- quick polls and queue depths
 
-    async def _look(self, free: dict[str, list[Slot]]) -> None:
+    async def _poll_quickly(self, free: dict[str, list[Slot]]) -> None:
         """Read which tasks have work, distribute the free places, and poll for the tasks that have a slot."""
         if len(self._tasks) == 1:  # then a poll tells as much
-            found = sum([await self._poll(name, slots, 0.0) for name, slots in free.items()])
+            deliveries = sum([await self._poll(name, slots, 0.0) for name, slots in free.items()])
         else:
-            found = await self._look_at_all()
-        self._cadence.looked(time.monotonic(), found=found > 0)
+            deliveries = await self._poll_by_depth()
+        self._cadence.polled(time.monotonic(), has_work=deliveries > 0)
 
-    async def _look_at_all(self) -> int:
+    async def _poll_by_depth(self) -> int:
         """Return the number of received attempts."""
         names = tuple(self._tasks)
-        depths = await self._ask(LOOK, lambda: self._services.queue.queue_depths(names))
+        depths = await self._ask(QUEUE_DEPTHS, lambda: self._services.queue.queue_depths(names))
         if depths is None or not self._takes_work:
             return 0
         now = time.monotonic()
         for name in [name for name, depth in depths.items() if not depth]:
             self._failures.idle(name, now)
-        given = self._share(self._delayed.due(depths, now))
-        self._slots.arrange(given)
+        places = self._share(self._delayed.due(depths, now))
+        self._slots.arrange(places)
         free = self._slots.free()
-        chosen = [(name, free[name][:number]) for name, number in given.items() if name in free]
+        chosen = [(name, free[name][:number]) for name, number in places.items() if name in free]
 
         async def poll(name: str, slots: Sequence[Slot]) -> int:
             got = await self._poll(name, slots, 0.0)
@@ -273,30 +273,30 @@ class Cadence:
     clock."""
 
     def __init__(self) -> None:
-        self._empty = len(QUICK_PAUSES) + 1
-        self._looked_at = float("-inf")
+        self._empty = len(FIRST_QUICK_DELAYS) + 1
+        self._polled_at = float("-inf")
 
     @property
-    def alert(self) -> bool:
+    def expects_work(self) -> bool:
         """Whether work was seen a moment ago, so that more may be waiting."""
-        return self._empty <= len(QUICK_PAUSES)
+        return self._empty <= len(FIRST_QUICK_DELAYS)
 
     def worked(self) -> None:
         """Record that an attempt was delivered or has finished."""
         self._empty = 0
 
-    def look_now(self) -> None:
+    def poll_now(self) -> None:
         """Read the queues once more, without expecting more work after that."""
-        self._looked_at = float("-inf")
+        self._polled_at = float("-inf")
 
-    def looked(self, now: float, *, found: bool) -> None:
+    def polled(self, now: float, *, has_work: bool) -> None:
         """Record whether reading the queues at `now` found work."""
-        self._looked_at = now
-        self._empty = 0 if found else self._empty + 1
+        self._polled_at = now
+        self._empty = 0 if has_work else self._empty + 1
 
     def due(self) -> float:
         """Return the time of the next request."""
-        return self._looked_at + (LOOK_PAUSES.pause(self._empty - 1) if self._empty else 0.0)
+        return self._polled_at + (QUICK_DELAYS.pause(self._empty - 1) if self._empty else 0.0)
 
 
 @dataclass(slots=True)
@@ -320,19 +320,19 @@ class DelayedQueues:
         before = self._queues.pop(name, None)
         if got < min(asked, depth):
             polls = before.polls + 1 if before is not None and not got else 0
-            self._queues[name] = Delayed(depth - got, polls, now + DELAYED_PAUSES.pause(polls))
+            self._queues[name] = Delayed(depth - got, polls, now + DELAYED_QUEUE_DELAYS.pause(polls))
 
     def due(self, depths: Mapping[str, int], now: float) -> dict[str, int]:
         """Return the queues that are worth a poll, with their depths."""
         for name in [name for name in self._queues if not depths.get(name)]:
             del self._queues[name]
-        found = {name: depth for name, depth in depths.items() if depth > 0}
+        filled = {name: depth for name, depth in depths.items() if depth > 0}
 
         def is_delayed(name: str) -> bool:
             known = self._queues.get(name)
-            return known is not None and found[name] <= known.depth and now < known.until
+            return known is not None and filled[name] <= known.depth and now < known.until
 
-        return {name: depth for name, depth in found.items() if not is_delayed(name)}
+        return {name: depth for name, depth in filled.items() if not is_delayed(name)}
 
 
 @dataclass(slots=True)
@@ -349,21 +349,21 @@ class Demand:
     """The time at which the task last got a slot, or can get one again after a crash."""
 
 
-def shares(demands: Mapping[str, Demand], places: int) -> dict[str, int]:
-    """Return the number of free `places` that each task gets. Each place goes to the task that occupies the fewest
+def shares(demands: Mapping[str, Demand], free: int) -> dict[str, int]:
+    """Return the number of the `free` places that each task gets. Each place goes to the task that occupies the fewest
     slots; among equals, to the one that has waited longest."""
-    given = dict.fromkeys(demands, 0)
+    places = dict.fromkeys(demands, 0)
 
     def wants(name: str) -> bool:
         demand = demands[name]
-        return given[name] < min(demand.waiting, demand.limit - demand.running)
+        return places[name] < min(demand.waiting, demand.limit - demand.running)
 
-    for _ in range(places):
+    for _ in range(free):
         candidates = [name for name in demands if wants(name)]
         if not candidates:
             break
-        given[min(candidates, key=lambda name: (demands[name].running + given[name], demands[name].served))] += 1
-    return {name: number for name, number in given.items() if number}
+        places[min(candidates, key=lambda name: (demands[name].running + places[name], demands[name].served))] += 1
+    return {name: number for name, number in places.items() if number}
 
 
 @dataclass(slots=True)
@@ -417,7 +417,7 @@ class PollFailures:
         outage = self._outages.setdefault(ALL_TASKS, Outage(self._kinds.setdefault(kind, FailingRequest(begun)).since))
         if False not in outage.reported:
             outage.reported.add(False)
-            what = "the request for the depths of queues" if kind == LOOK else f"the poll for {kind}"
+            what = "the request for the depths of queues" if kind == QUEUE_DEPTHS else f"the poll for {kind}"
             what += f" has had no answer for {expected + HANGING_AFTER:.0f} s"
             self._emit(ConductorUnreachable(f"{what}; it ends after {expected + POLL_MARGIN:.0f} s", denied=False))
 

@@ -189,14 +189,14 @@ def _living(root: Path) -> Iterator[WorkerHere]:
         for name in _names(directory):
             with contextlib.suppress(KeyError, TypeError, ValueError):  # of another version
                 if (fields := held_fields(directory, name)) is not None:
-                    given = [each for each in _FIELDS if each.name in fields or each.default is MISSING]
-                    yield WorkerHere(**{each.name: _KINDS[str(each.type)](fields[each.name]) for each in given})
+                    known = [field for field in _FIELDS if field.name in fields or field.default is MISSING]
+                    yield WorkerHere(**{field.name: _KINDS[str(field.type)](fields[field.name]) for field in known})
 
 
 def dead_workers(root: Path) -> set[str]:
     """Return the killed workers of a workspace root, as Conductor names them. The next worker that starts removes their
     markers."""
-    found = set()
+    dead = set()
     with contextlib.suppress(OSError), Descent(root, root_may_be_symlink=True) as descent:
         directory = descent.enter(DIRECTORY)
         for name in _names(directory):
@@ -204,8 +204,8 @@ def dead_workers(root: Path) -> set[str]:
                 if (marker := claim_marker(directory, name)) is not None:
                     fields = read_fields(marker) or {}
                     os.close(marker)
-                    found.add(f"{fields['worker_id']}@{fields['host']}:{fields['pid']}")
-    return found
+                    dead.add(f"{fields['worker_id']}@{fields['host']}:{fields['pid']}")
+    return dead
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,12 +225,12 @@ class WorkerProcess:
     @property
     def stopped_words(self) -> str:
         """The stopped processes, in words."""
-        return f"stopped (state T): {', '.join(f'process {one.pid} ({one.name})' for one in self.stopped)}"
+        return f"stopped (state T): {', '.join(f'process {process.pid} ({process.name})' for process in self.stopped)}"
 
     @property
     def stopped_fix(self) -> str:
         """The command that lets the stopped processes continue."""
-        return f"kill -CONT {' '.join(str(one.pid) for one in self.stopped)}"
+        return f"kill -CONT {' '.join(str(process.pid) for process in self.stopped)}"
 
     def __str__(self) -> str:
         """The worker in a few words."""
@@ -246,16 +246,17 @@ def worker_processes(markers: Iterable[WorkerHere]) -> tuple[WorkerProcess, ...]
     for marker in markers:
         by_worker.setdefault((marker.worker_id, marker.host, marker.pid), []).append(marker)
     running, here = running_processes() if by_worker else {}, socket.gethostname()
-    found = []
+    processes = []
     for (worker_id, host, pid), its in sorted(by_worker.items()):
-        each = sum(marker.slots for marker in its)
-        slots = max(marker.total for marker in its) or each
+        slots_of_tasks = sum(marker.slots for marker in its)
+        slots = max(marker.total for marker in its) or slots_of_tasks
         busy = max(marker.busy for marker in its)
         family = [running[pid], *descendants(pid, running)] if host == here and pid in running else []
-        tasks, stopped = tuple(marker.task_name for marker in its), tuple(one for one in family if one.stopped)
+        tasks = tuple(marker.task_name for marker in its)
+        stopped = tuple(process for process in family if process.stopped)
         known = None if busy < 0 else busy
-        found.append(WorkerProcess(worker_id, host, pid, tasks, slots, known, each > slots, stopped))
-    return tuple(found)
+        processes.append(WorkerProcess(worker_id, host, pid, tasks, slots, known, slots_of_tasks > slots, stopped))
+    return tuple(processes)
 
 
 def id_clashes(workers: Iterable[WorkerProcess]) -> list[str]:

@@ -37,7 +37,7 @@ JOIN_LIMIT = 5.0
 _PIECE = 16 * 1024
 """Number of bytes that the process must read within `channel.IO_LIMIT`."""
 
-_LAST_WORDS = 1.0
+_LAST_MESSAGES_LIMIT = 1.0
 """Seconds for the end of the pipe of a process that has ended."""
 
 STATUS_UNKNOWN = 255
@@ -73,7 +73,7 @@ class SlotProcess:
         self._unsent = bytearray()
         self._queued = self._delivered_at = 0
         """Bytes of all messages to the process, and of those up to the last delivery."""
-        self._told_to_stop = self._is_killed = False
+        self._is_stopping = self._is_killed = False
         self._fault: str | None = None
         self._sending: asyncio.Task[None] | None = None
         self._listening = self._loop.create_task(self._listen())
@@ -103,7 +103,7 @@ class SlotProcess:
     async def ended(self) -> str:
         """Wait for the end of the process, and return how it ended. Call it once."""
         await self.exit
-        how = await self._threads.run(self._bury)
+        how = await self._threads.run(self._collect)
         self._pipe.close()
         return how
 
@@ -114,7 +114,7 @@ class SlotProcess:
             RecursionError: the message is nested too deeply. Nothing was sent.
         """
         data, goes_first = framed(message), not self._unsent
-        self._told_to_stop = self._told_to_stop or isinstance(message, Stop)
+        self._is_stopping = self._is_stopping or isinstance(message, Stop)
         self._unsent += data
         self._queued += len(data)
         if isinstance(message, Deliver):
@@ -190,7 +190,7 @@ class SlotProcess:
         # unless a process that has left the group holds it.
         self.kill()
         tasks = [task for task in (self._listening, self._sending) if task is not None]
-        _, left = await asyncio.wait(tasks, timeout=_LAST_WORDS)
+        _, left = await asyncio.wait(tasks, timeout=_LAST_MESSAGES_LIMIT)
         for task in left:
             task.cancel()
         if left:
@@ -219,9 +219,9 @@ class SlotProcess:
         if not self._is_killed:
             self._is_killed = True
             if self._server is not None:
-                self._insist(Stall(self._server))
+                self._await_end(Stall(self._server))
 
-    def _insist(self, stall: Stall) -> None:
+    def _await_end(self, stall: Stall) -> None:
         """Make sure that the end of a killed process is noticed. The fork server reports it, unless it hangs."""
         if self.exit.done():
             return
@@ -229,7 +229,7 @@ class SlotProcess:
             if not is_running(self.pid) and (how := stall.check()) is not None:
                 end_fork_server(how)
                 return
-        self._loop.call_later(1.0, self._insist, stall)
+        self._loop.call_later(1.0, self._await_end, stall)
 
     def _signal(self, signum: signal.Signals) -> None:
         if self.exit.done():
@@ -238,13 +238,13 @@ class SlotProcess:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signum)
 
-    def _bury(self) -> str:
+    def _collect(self) -> str:
         """Collect the exit status and the remaining processes. This waits, so it needs a thread."""
         with STARTING_OR_ENDING:
             self._process.join(JOIN_LIMIT)
             exit_code = self._process.exitcode
-            as_told = self._told_to_stop and exit_code == 0  # then it leaves nothing
-            if (server := self._server) is not None and not as_told:
+            has_stopped = self._is_stopping and exit_code == 0  # then it leaves nothing
+            if (server := self._server) is not None and not has_stopped:
                 with contextlib.suppress(OSError):
                     end_processes(lambda: orphans(server))
         with contextlib.suppress(ChildProcessError):
@@ -304,10 +304,10 @@ KILL_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Strays:
-    """The threads and processes that the function left, in words; empty if it left nothing. `alive`: some processes
-    still run, and may write to the workspace."""
+    """A description of the threads and processes that the function left; empty if it left nothing. `alive`: some
+    processes still run, and may write to the workspace."""
 
-    words: str = ""
+    description: str = ""
     alive: bool = False
 
 
@@ -317,17 +317,17 @@ def end_strays(threads_before: set[threading.Thread]) -> Strays:
     They are killed before the workspace is read, because they could still write to it. Threads cannot be ended, so the
     process must end with them.
     """
-    found = []
+    leftovers = []
     alive = False
     if not _becomes_true(lambda: not _has_children(), SETTLE_SECONDS):
         left = _descendants()
-        who = listing([f"{each.name} with pid {each.pid}" for each in left], 5)
-        found.append(f"child processes ({who})" if left else "child processes")
+        who = listing([f"{process.name} with pid {process.pid}" for process in left], 5)
+        leftovers.append(f"child processes ({who})" if left else "child processes")
         alive = not _becomes_true(_ended, KILL_SECONDS)
     if not _becomes_true(lambda: not _new_threads(threads_before), SETTLE_SECONDS):
         names = ", ".join(sorted(thread.name for thread in _new_threads(threads_before)))
-        found.append(f"threads ({names})")
-    return Strays(" and ".join(found), alive)
+        leftovers.append(f"threads ({names})")
+    return Strays(" and ".join(leftovers), alive)
 
 
 def end_descendants() -> None:
@@ -344,8 +344,9 @@ def orphans(reaper: int) -> list[Process]:
     among = running_processes()
     if reaper not in among:
         return []
-    ours = {child.pid or 0 for child in multiprocessing.active_children()}
-    ours |= {each.pid for each in among.values() if each.parent == reaper and each.session == among[reaper].session}
+    ours = {process.pid or 0 for process in multiprocessing.active_children()}
+    children = [process for process in among.values() if process.parent == reaper]
+    ours |= {child.pid for child in children if child.session == among[reaper].session}
     return descendants(reaper, among, but=ours)
 
 

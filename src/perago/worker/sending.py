@@ -33,7 +33,7 @@ def warnings_to(notices: Notices) -> Iterator[Say]:
         writer.close()
 
 
-class Words(logging.Handler):
+class ClientMessages(logging.Handler):
     """Collects the messages of some loggers until `end`, so that they are not printed, and keeps the first message of
     each thread."""
 
@@ -73,10 +73,10 @@ class Watch:
         say: takes the lines. Several threads call it.
     """
 
-    def __init__(self, server: str, what: str, words: Words, say: Say) -> None:
+    def __init__(self, server: str, what: str, messages: ClientMessages, say: Say) -> None:
         self._server = server
         self._what = what
-        self._words = words
+        self._messages = messages
         self._say = say
         self._lock = threading.Lock()
         self._lost = 0
@@ -85,16 +85,16 @@ class Watch:
 
     def __call__(self, export: Callable[[], Any], items: int = 1) -> bool:
         """Whether `export` was a success. It raises, or returns a result of OpenTelemetry; None is a success."""
-        self._words.take()
+        self._messages.take()
         try:
             result = export()
             succeeded, reason = result is None or bool(result.name == "SUCCESS"), ""
         except Exception as error:  # noqa: BLE001 - whatever it is, the next ones are to be sent
-            succeeded, reason = False, self._words.mask(f"{type(error).__name__}: {error}")
+            succeeded, reason = False, self._messages.mask(f"{type(error).__name__}: {error}")
         if succeeded:
             self._succeeded()
         else:
-            self.lose(items, reason or self._words.take() or "no answer")
+            self.lose(items, reason or self._messages.take() or "no answer")
         return succeeded
 
     def lose(self, items: int, reason: str) -> None:

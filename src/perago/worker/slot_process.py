@@ -105,7 +105,7 @@ def slot_main(plan: WorkerPlan, worker_id: str, connection: Connection) -> None:
         del os.environ[name]
     os.environ["PERAGO_WORKER_ID"] = worker_id
     adopt_orphans()
-    _let_go_of_the_fork_server()
+    _release_fork_server()
     channel = SlotChannel(connection)
     os.set_inheritable(connection.fileno(), False)  # not for what the function starts
     os.register_at_fork(after_in_child=channel.close)
@@ -118,7 +118,7 @@ def slot_main(plan: WorkerPlan, worker_id: str, connection: Connection) -> None:
         os.killpg(os.getpid(), signal.SIGKILL)
 
 
-def _let_go_of_the_fork_server() -> None:
+def _release_fork_server() -> None:
     """The fork server ends when it reads anything from the pipe that shows that it is needed. A function can write to
     every descriptor of its process, so that descriptor must not be one of them."""
     server = getattr(forkserver, "_forkserver", None)
@@ -152,9 +152,9 @@ class _SlotMain:
         self._idle = threading.Event()
         self._idle.set()
         self._unfit: str | None = None
-        self._at_hand: AttemptLog | None = None
+        self._current: AttemptLog | None = None
         self._removals: list[AttemptDirectory] = []
-        self._telling = threading.Lock()
+        self._sending = threading.Lock()
         """Held while a message about the current attempt is sent. None is sent once the attempt has finished."""
 
     def run(self) -> None:
@@ -164,7 +164,7 @@ class _SlotMain:
             ChannelError: the supervisor has ended.
         """
         self._cancellation.install()
-        REPEATS.listener = lambda service, waits: self._tell(lambda log: log.repeating(service, waits=waits))
+        REPEATS.listener = lambda service, waits: self._log_to_attempt(lambda log: log.repeating(service, waits=waits))
         threading.Thread(target=self._listen, name="perago-supervisor", daemon=True).start()
         try:
             with self._output.capture(lambda line: self._log.write("INFO", line, source="start")):
@@ -175,12 +175,12 @@ class _SlotMain:
             self._log.write("ERROR", cut(traceback.format_exc(), TRACEBACK_BYTES), source="start")
             self._channel.send_now(StartFailed(cut(self._plan.mask(f"{type(error).__name__}: {error}"), REASON_BYTES)))
             return
-        HANGS.report_to(lambda text, is_over: self._tell(lambda log: log.waiting(text, is_over)))
+        HANGS.report_to(lambda text, is_over: self._log_to_attempt(lambda log: log.waiting(text, is_over)))
         self._channel.send(Ready())
         while isinstance(message := self._inbox.get(), Deliver):
             finished = self._attempt(task, store, message.delivery)
-            with self._telling:
-                self._at_hand = None
+            with self._sending:
+                self._current = None
             self._idle.set()
             self._channel.send_now(finished)
             self._remove_directories()
@@ -194,11 +194,11 @@ class _SlotMain:
             if (problem := self._removals.pop().remove()) is not None:
                 self._log.write("WARNING", f"The attempt directory was not removed. {problem}")
 
-    def _tell(self, say: Callable[[AttemptLog], None]) -> None:
+    def _log_to_attempt(self, write: Callable[[AttemptLog], None]) -> None:
         """Send a message about the current attempt, if there is one."""
-        with self._telling:
-            if self._at_hand is not None:
-                say(self._at_hand)
+        with self._sending:
+            if self._current is not None:
+                write(self._current)
 
     def _load(self) -> Task:
         """Load the task. Its module may have been edited since the start of the worker, which polls with the former
@@ -219,7 +219,7 @@ class _SlotMain:
     # --------------------------------------------------------------------- one attempt
 
     def _attempt(self, task: Task, store: WorkspaceStore | None, delivery: Delivery) -> Finished:
-        attempt_log = self._at_hand = AttemptLog(
+        attempt_log = self._current = AttemptLog(
             self._plan, self._worker_id, self._log, delivery, self._budget, self._channel, self._output.catch_up
         )
         self._unfit = None
@@ -321,15 +321,15 @@ class _SlotMain:
                 flush_streams()
                 os._exit(0)
         left = end_strays(threads)
-        if left.words:
-            self._unfit = cut(f"the function left {left.words}", REASON_BYTES)
+        if left.description:
+            self._unfit = cut(f"the function left {left.description}", REASON_BYTES)
             attempt_log.log(f"perago: {self._unfit}; perago ended them" if not left.alive else f"perago: {self._unfit}")
         elif self._output.clogged:
             self._unfit = "the function's output could not be read to its end"
         elif lasting:
             self._unfit = lasting[0]
         if left.alive and isinstance(outcome, Returned):
-            problem = f"The function left {left.words}, which may still write to the workspace."
+            problem = f"The function left {left.description}, which may still write to the workspace."
             outcome = Raised("failed", f"{problem} The function must end them.")
         if isinstance(outcome, Raised) and outcome.kind == "error":
             attempt_log.traceback(outcome.traceback)
@@ -346,7 +346,7 @@ class _SlotMain:
             with self._output.capture(attempt_log.output), logging_to(attempt_log), self._cancellation.interrupting():
                 yield
         finally:
-            if left := end_strays(threads).words:
+            if left := end_strays(threads).description:
                 self._unfit = cut(f"a guardrail left {left}", REASON_BYTES)
 
     # ------------------------------------------------------------- the listening thread
@@ -356,7 +356,7 @@ class _SlotMain:
             try:
                 message: ToSlot = self._channel.receive()
             except ChannelError:
-                self._supervisor_gone()
+                self._lose_supervisor()
                 return
             match message:
                 case Deliver():
@@ -367,13 +367,13 @@ class _SlotMain:
                 case DeliveryAnswer():
                     self._delivery_check.answered(message)
                 case AskLog():
-                    self._tell(AttemptLog.tell_tail)
+                    self._log_to_attempt(AttemptLog.send_new_lines)
                 case Cancel():
                     self._delivery_check.close()
                     self._cancellation.announce()
                     self._cancellation.insist()
 
-    def _supervisor_gone(self) -> None:
+    def _lose_supervisor(self) -> None:
         """Publish nothing from now on. Give a running function the grace period to end. Then end everything."""
         self._delivery_check.close()
         if not self._idle.is_set():
@@ -427,7 +427,7 @@ class PipeDeliveryCheck:
             self._waiting[number] = answer
         try:
             self._channel.send(DeliveryQuestion(number, delivery.identity, read))
-            found = answer.result(ANSWER_LIMIT)
+            reply = answer.result(ANSWER_LIMIT)
         except ChannelError:
             return DeliveryAnswer(number)  # without a supervisor no attempt may publish
         except FutureTimeoutError:
@@ -435,9 +435,9 @@ class PipeDeliveryCheck:
         finally:
             with self._lock:
                 self._waiting.pop(number, None)
-        if found.error is not None:
-            raise found.error
-        return found
+        if reply.error is not None:
+            raise reply.error
+        return reply
 
     def answered(self, answer: DeliveryAnswer) -> None:
         """Handle an answer, on the listening thread."""
@@ -457,7 +457,7 @@ class PipeDeliveryCheck:
 
 # ------------------------------------------------------------- cancellation
 
-SIGNAL_PAUSES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+SIGNAL_DELAYS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 """Seconds before each further signal to an attempt that the last signal has not interrupted."""
 
 
@@ -494,7 +494,7 @@ class Cancellation:
         """Signal again, a few times, if the first signal has interrupted nothing, because a signal right before the
         main thread waits in the kernel does not wake it. Outside of `interrupting` this is not needed, because the next
         block raises automatically, and a handler of the function is not called more often."""
-        for pause in SIGNAL_PAUSES:
+        for pause in SIGNAL_DELAYS:
             time.sleep(pause)
             is_ours = signal.getsignal(signal.SIGTERM) == self._on_signal
             if self._was_interrupted or not self._is_interruptible or not is_ours:

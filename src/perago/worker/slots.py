@@ -165,7 +165,9 @@ class Assignment:
                     return False
                 texts = (report and report.reason, message.lost_reason, message.unfit, *message.remarks)
                 texts += tuple(
-                    text for each in message.usage.verdicts for text in (each.phase, each.rule, each.message)
+                    text
+                    for verdict in message.usage.verdicts
+                    for text in (verdict.phase, verdict.rule, verdict.message)
                 )
                 texts += (message.usage.input_ref, message.usage.failed_step, message.usage.error_type)
                 return all(len(text or "") <= LONGEST_REASON for text in texts)
@@ -173,7 +175,7 @@ class Assignment:
                 self._log_asked -= 1
                 return self._log_asked >= 0 and len(text) <= LONGEST_LOG
             case Publishing():
-                return len(message.words) <= LONGEST_REASON
+                return len(message.reason_if_killed) <= LONGEST_REASON
             case Repeating(_, service):
                 return len(service) <= LONGEST_SERVICE and len(self.waiting | {service}) <= MOST_SERVICES
             case Waiting(_, text):
@@ -470,11 +472,11 @@ class SlotPool:
 
     def free(self) -> dict[str, list[Slot]]:
         """Return the slots for which a poll may be made, by the names of their tasks."""
-        found: dict[str, list[Slot]] = {}
+        free_slots: dict[str, list[Slot]] = {}
         for slot in self._slots:
             if slot.free and not slot.expecting:
-                found.setdefault(slot.task.name, []).append(slot)
-        return found
+                free_slots.setdefault(slot.task.name, []).append(slot)
+        return free_slots
 
     def running(self) -> Counter[str]:
         """Count the slots that each task occupies: with attempts, or for polls that are in flight."""
@@ -498,7 +500,7 @@ class SlotPool:
         """Whether no slot could be started."""
         return bool(self._slots) and all(slot.start_failure for slot in self._slots)
 
-    def arrange(self, wanted: Mapping[str, int]) -> None:
+    def arrange(self, places: Mapping[str, int]) -> None:
         """Create slots, so that each task has as many idle slots as it can use now. Surplus idle slots of other tasks
         are ended."""
         if self._draining or not self._plan.is_shared:
@@ -509,12 +511,12 @@ class SlotPool:
                 idle.setdefault(slot.task.name, []).append(slot)
         short = -sum(slot.closing for slot in self._slots)
         for task in self._plan.tasks:
-            for _ in range(wanted.get(task.name, 0) - len(idle.get(task.name, []))):
+            for _ in range(places.get(task.name, 0) - len(idle.get(task.name, []))):
                 if self._free_ids:
                     self._open(task)
                 else:
                     short += 1
-        surplus = [slot for name, slots in idle.items() for slot in slots[: max(0, len(slots) - wanted.get(name, 0))]]
+        surplus = [slot for name, slots in idle.items() for slot in slots[: max(0, len(slots) - places.get(name, 0))]]
         for slot in sorted(surplus, key=lambda slot: slot.idle_since)[: max(0, short)]:
             slot.give_way("another task needs its place")
 

@@ -102,7 +102,7 @@ class StatusServer:
     async def _attend(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one request. A client that is slow or has disconnected is ignored silently."""
         connection = _Connection(str((writer.get_extra_info("peername") or ("",))[0]))
-        others = [one for one, its in self._connections.items() if its.address == connection.address]
+        others = [writer for writer, its in self._connections.items() if its.address == connection.address]
         self._make_room(others, MOST_OF_ONE_ADDRESS)
         self._make_room([*self._connections], MOST_CONNECTIONS)
         self._connections[writer] = connection

@@ -55,7 +55,7 @@ GIVE_UP_AFTER = 5.0
 POLLS_LIMIT = 7.0
 """Seconds for polls and hand-backs of a worker that stops, once it has no attempt. A long poll takes five."""
 
-LAST_WORDS = 2.0
+ABANDONED_REPORTS_LIMIT = 2.0
 """Seconds for logging abandoned reports."""
 
 
@@ -106,7 +106,7 @@ class Supervisor:
             if self._loop is None:
                 self._early.append((signum, why))
             else:
-                self._loop.call_soon_threadsafe(self._signalled, signum, why)
+                self._loop.call_soon_threadsafe(self._on_signal, signum, why)
 
     async def _run(self) -> int:
         """Work until stopped, then bring everything down."""
@@ -114,7 +114,7 @@ class Supervisor:
         with self._lock:
             self._loop = asyncio.get_running_loop()
             for request in self._early:
-                self._signalled(*request)
+                self._on_signal(*request)
         try:
             await self._work()
         finally:
@@ -131,7 +131,7 @@ class Supervisor:
         maintenance = asyncio.create_task(
             run_maintenance(self._plan, self._pools.maintenance, self._emit, self._services.repositories)
         )
-        pulse = asyncio.create_task(self._tell_pulse())
+        pulse = asyncio.create_task(self._emit_pulses())
         host = asyncio.create_task(self._host.run())
         for task in (maintenance, pulse, host):
             task.add_done_callback(self._note_failure)
@@ -148,7 +148,7 @@ class Supervisor:
             left = [maintenance, pulse, host, *self._tasks]
             for task in left[1:]:
                 task.cancel()
-            await asyncio.wait(left, timeout=LAST_WORDS)
+            await asyncio.wait(left, timeout=ABANDONED_REPORTS_LIMIT)
             self._has_ended.set()
             self._pools.close()
             self._emit(Stopped(self._exit_code))
@@ -169,7 +169,7 @@ class Supervisor:
             slots, shared = plan.limit_of(task), plan.is_shared
             self._emit(WorkerReady(task.module, task.name, plan.supervisor_id, slots, seconds, shared))
 
-    async def _tell_pulse(self) -> None:
+    async def _emit_pulses(self) -> None:
         while True:
             free, busy = self._slots.places()
             attempts = self._poller.attempts
@@ -184,7 +184,7 @@ class Supervisor:
 
     # ----------------------------------------------------------------------- stopping
 
-    def _signalled(self, signum: signal.Signals, why: str) -> None:
+    def _on_signal(self, signum: signal.Signals, why: str) -> None:
         """First: drain. Second: cancel running attempts. From the third on: kill them. `why` replaces the name of the
         signal."""
         self._signals += 1
@@ -213,7 +213,7 @@ class Supervisor:
             await asyncio.wait(self._tasks, timeout=left)  # a poll that ends may begin a hand-back
         self._has_ended.set()
         if self._poller.attempts:
-            await asyncio.wait(self._tasks, timeout=LAST_WORDS)
+            await asyncio.wait(self._tasks, timeout=ABANDONED_REPORTS_LIMIT)
 
     # ------------------------------------------------------------------------ plumbing
 

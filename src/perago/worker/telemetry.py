@@ -67,7 +67,7 @@ from perago.worker.health import LakeFSCheck
 from perago.worker.logs import cleaned, delivery_ids
 from perago.worker.metrics import Family, Metrics, Numbers, countable, outcome_of, step_of
 from perago.worker.plan import ExportContext
-from perago.worker.sending import END_LIMIT, Say, Watch, Words
+from perago.worker.sending import END_LIMIT, ClientMessages, Say, Watch
 
 METRIC_INTERVAL = 60.0
 
@@ -89,11 +89,11 @@ def telemetry(context: ExportContext, say: Say) -> Iterator[list[Listener]]:
     listeners: list[Listener] = []
     ends: list[Callable[[], object]] = []
     plan = context.plan
-    words = Words(plan.mask, "opentelemetry")
+    messages = ClientMessages(plan.mask, "opentelemetry")
     try:
         resource = _resource()
         if "traces" in context.signals:
-            processor = BatchSpanProcessor(_SpanExporter(Watch("OpenTelemetry: the collector", "spans", words, say)))
+            processor = BatchSpanProcessor(_SpanExporter(Watch("OpenTelemetry: the collector", "spans", messages, say)))
             tracing = Tracing(processor, resource, plan.mask)
             workflows = WorkflowSpans(tracing, context.read_end or (lambda *_: None))
 
@@ -107,14 +107,14 @@ def telemetry(context: ExportContext, say: Say) -> Iterator[list[Listener]]:
             check = context.lakefs or LakeFSCheck(None)
             metrics = Metrics((task.name for task in plan.tasks), check.is_up)
             listeners.append(metrics)
-            watch = Watch("OpenTelemetry: the collector", "metrics", words, say)
+            watch = Watch("OpenTelemetry: the collector", "metrics", messages, say)
             ends.append(_MetricSender(metrics, resource, watch).end)
-        if said := words.take():
+        if said := messages.take():
             say(f"OpenTelemetry: {one_line(said)}")
         yield listeners
     finally:
         if done_within(END_LIMIT, "perago-traces-end", ends):
-            words.end()
+            messages.end()
         else:  # what still sends still logs
             say(f"OpenTelemetry: the collector did not take the last spans or metrics within {END_LIMIT:g} s")
 
@@ -270,7 +270,7 @@ class Tracing:
         if span.is_recording():
             context, steps = set_span_in_context(span), list(_steps(event, begin, end))
             failed = event.usage.failed_step if not event.completed else ""
-            last_failed = max((number for number, one in enumerate(steps) if one[0] == failed), default=-1)
+            last_failed = max((number for number, (name, *_) in enumerate(steps) if name == failed), default=-1)
             for number, (step, since, until) in enumerate(steps):
                 has_failed = number == last_failed
                 if until - since < SHORTEST_STEP * _NANOSECONDS and not has_failed and step != REPORT:
@@ -355,11 +355,11 @@ class WorkflowSpans:
         while True:
             with self._changed:
                 now = time.monotonic()
-                due = [name for name, one in self._waiting.items() if self._has_ended or one.due <= now]
+                due = [name for name, workflow in self._waiting.items() if self._has_ended or workflow.due <= now]
                 if not due:
                     if self._has_ended:
                         return
-                    next_due = min((one.due for one in self._waiting.values()), default=math.inf)
+                    next_due = min((workflow.due for workflow in self._waiting.values()), default=math.inf)
                     self._changed.wait(None if next_due == math.inf else next_due - now)
                     continue
                 workflow_id = due[0]
@@ -413,8 +413,8 @@ class _Ids(IdGenerator):
 
     def generate_span_id(self) -> int:
         """Return the id of the next span."""
-        found, self.next_span = self.next_span or self._random.generate_span_id(), 0
-        return found
+        span_id, self.next_span = self.next_span or self._random.generate_span_id(), 0
+        return span_id
 
 
 def _context(trace_id: str, span_id: str, *, is_sampled: bool = True) -> SpanContext:
@@ -438,7 +438,7 @@ def _attributes(event: events.AttemptEnded) -> Mapping[str, Any]:
     usage, outcome = event.usage, outcome_of(event)
     reported = event.ending is events.Ending.REPORTED
     error_type = (usage.error_type or usage.failed_step or outcome) if reported else outcome
-    found = {
+    facts = {
         **delivery_ids(event.delivery),
         "worker_id": event.worker_id,
         "workflow_name": event.delivery.workflow_name or None,
@@ -449,19 +449,19 @@ def _attributes(event: events.AttemptEnded) -> Mapping[str, Any]:
         "downloaded_bytes": _whole(usage.downloaded),
         "uploaded_bytes": _whole(usage.uploaded),
     }
-    own = {f"perago.{name}": value for name, value in found.items() if value is not None}
+    own = {f"perago.{name}": value for name, value in facts.items() if value is not None}
     return own if event.completed else {**own, "error.type": error_type}
 
 
 def _of_step(step: str, usage: events.Usage, *, has_failed: bool) -> Mapping[str, Any]:
     """The bytes and files that a step has moved, and its error."""
-    found = dict[str, Any]()
+    attributes = dict[str, Any]()
     if step in _MOVES:
         sizes = (usage.objects, usage.downloaded) if step == "Fetch" else (usage.changed, usage.uploaded)
-        found = {"perago.files": _whole(sizes[0]), "perago.bytes": _whole(sizes[1])}
+        attributes = {"perago.files": _whole(sizes[0]), "perago.bytes": _whole(sizes[1])}
     if has_failed:
-        found["error.type"] = usage.error_type or step
-    return found
+        attributes["error.type"] = usage.error_type or step
+    return attributes
 
 
 def _whole(number: int) -> int:
@@ -489,12 +489,12 @@ def as_otel(metrics: Metrics, resource: Resource, begin: int) -> MetricsData:
     """Return the current values of `metrics`. `begin`: the time since which they count, in nanoseconds since the
     epoch."""
     scope, now = InstrumentationScope("perago", perago.__version__), time.time_ns()
-    found = [
-        Metric(family.name, family.words, _UNITS.get(family.name.rpartition("_")[2], ""), data)
+    metric_points = [
+        Metric(family.name, family.help, _UNITS.get(family.name.rpartition("_")[2], ""), data)
         for family, numbers in metrics.collect()
         if (data := _data(family, numbers, begin, now)).data_points
     ]
-    return MetricsData([ResourceMetrics(resource, [ScopeMetrics(scope, found, "")], "")])
+    return MetricsData([ResourceMetrics(resource, [ScopeMetrics(scope, metric_points, "")], "")])
 
 
 def _data(family: Family, numbers: Numbers, begin: int, now: int) -> Sum | Gauge | Histogram:

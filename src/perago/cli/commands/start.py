@@ -165,7 +165,7 @@ def command(
                 limits,
                 tasks,
                 settings,
-                slots=jobs,
+                slots=slots,
                 watch=watch,
                 embedded=embedded,
                 store_factory=open_lakefs,
