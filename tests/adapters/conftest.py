@@ -15,7 +15,7 @@ from perago.cache import ObjectCache
 @pytest.fixture(autouse=True)
 def _look_often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let transfers check their time limits often, so that a test of a limit is short."""
-    monkeypatch.setattr(transfers, "_TICK", 0.05)
+    monkeypatch.setattr(transfers, "_OVERDUE_INTERVAL", 0.05)
 
 
 @pytest.fixture

@@ -19,7 +19,9 @@ import pytest
 from pydantic import SecretStr
 
 from perago.adapters.conductor import ConductorQueue
-from perago.adapters.http import CallPolicy, HttpPool, NoAnswerError, Wire, retry_after
+from perago.adapters.http import CallPolicy, HttpPool, retry_after
+from perago.adapters.http_answers import NoAnswerError
+from perago.adapters.http_connections import Wire
 from perago.adapters.lakefs import LakeFSStore
 from perago.ports import AccessDenied, Overloaded, RateLimited, Refused, ServiceError, Unavailable, Unclear, Untrusted
 from perago.retry import BackOff, retry

@@ -161,7 +161,7 @@ def test_it_is_tried_again_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with signing(Signing(SOME), Store(SOME, lambda _: Reply(500) if broken[0] else None)) as (store, asked, _):
         fetch(store, tmp_path / "w")
         broken[0] = False
-        later = time.monotonic() + block_store.QUIET.first + 1
+        later = time.monotonic() + block_store.SUSPENSIONS.first + 1
         monkeypatch.setattr(block_store, "time", SimpleNamespace(monotonic=lambda: later, time=time.time))
         del asked[:]
         assert fetch(store, tmp_path / "again") == SOME
@@ -349,7 +349,7 @@ def test_dangerous_addresses_are_refused_wherever_lakefs_is(lakefs_url: str, why
     ["10.0.0.1", "192.0.2.7", "2001:db8::1", "fd00::7", "64:ff9b::a00:1", "64:ff9b:1::a00:1", "2002:a00:1::1"],
 )
 def test_other_addresses_are_used(address: str) -> None:
-    assert unsafe_address(address, beside_lakefs=False) is None
+    assert unsafe_address(address, lakefs_is_local=False) is None
 
 
 def answer_of(*addresses: str) -> Callable[..., list[Any]]:

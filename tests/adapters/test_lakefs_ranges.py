@@ -19,11 +19,20 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from perago.adapters.http import CallPolicy, Wire
+from perago.adapters.http import CallPolicy
+from perago.adapters.http_connections import Wire
 from perago.adapters.lakefs import download as downloading
 from perago.adapters.lakefs.block_store import BlockStore
 from perago.adapters.lakefs.session import LakeFSSession
-from perago.adapters.lakefs.transfers import CALM_SECONDS, FIRST_LARGE, FIRST_SMALL, LARGE, PATIENCE, Pace, Transfer
+from perago.adapters.lakefs.transfers import (
+    CALM_SECONDS,
+    FIRST_LARGE,
+    FIRST_SMALL,
+    LARGE,
+    RETRY_WINDOWS,
+    Pace,
+    Transfer,
+)
 from perago.cache import ObjectCache, usage
 from perago.ports import CorruptTransfer, Refused, ServiceError, Unavailable
 from perago.retry import BackOff
@@ -73,7 +82,7 @@ def test_streams_that_bring_nothing_are_given_up_and_tried_again_now_and_then(ca
     pace = server.pace(64)
     widths = server.serve(pace, 3000)
     assert widths[widths.index(best) :][:4] == [best, 2 * best, best, 2 * best]
-    assert len(widths) < 2 * 3000 / (4 * best * PATIENCE) + 6
+    assert len(widths) < 2 * 3000 / (4 * best * RETRY_WINDOWS) + 6
 
 
 def test_a_server_that_becomes_faster_gets_more_streams_later() -> None:
@@ -108,7 +117,7 @@ def test_one_overload_halves_the_streams_only_once() -> None:
         server.time += CALM_SECONDS
         pace.overloaded(0)
     assert pace.width == 1
-    assert server.serve(pace, 4 * PATIENCE - 1) == [1]
+    assert server.serve(pace, 4 * RETRY_WINDOWS - 1) == [1]
     assert server.serve(pace, 2000)[-1] == 16
 
 

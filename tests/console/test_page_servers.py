@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from perago.adapters.conductor import ConductorOverview, ConductorWorkflows
-from perago.adapters.http import AnswerTooLargeError, NoAnswerError
+from perago.adapters.http_answers import AnswerTooLargeError, NoAnswerError
 from perago.console import links, source
 from perago.console.app import page_app
 from perago.console.source import CHANGEABLE_TTL, SILENT_SERVER_BACKOFF, Answers, Conductor, LakeFS, source_of

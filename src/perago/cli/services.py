@@ -25,7 +25,8 @@ HEALTH_LIMIT = 5.0
 
 def lakefs_problem(settings: LakeFSSettings) -> str | None:
     """Ask lakeFS, without credentials, whether it is healthy. Return why it does not answer."""
-    from perago.adapters.http import CallPolicy, HttpPool, NoAnswerError
+    from perago.adapters.http import CallPolicy, HttpPool
+    from perago.adapters.http_answers import NoAnswerError
 
     base = settings.endpoint_url.removesuffix("/api/v1")
     policy = CallPolicy(connect=HEALTH_LIMIT, answer=HEALTH_LIMIT)

@@ -32,7 +32,8 @@ from perago.adapters.conductor import (
     WorkflowQuery,
     WorkflowSummary,
 )
-from perago.adapters.http import AnswerTooLargeError, CallPolicy, NoAnswerError
+from perago.adapters.http import CallPolicy
+from perago.adapters.http_answers import AnswerTooLargeError, NoAnswerError
 from perago.adapters.lakefs import LakeFSBrowser
 from perago.adapters.lakefs.session import PAGE
 from perago.configuration import Servers

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from perago.adapters.conductor import ConductorOverview, LastPoll, OpenAttempt
-from perago.adapters.http import NoAnswerError
+from perago.adapters.http_answers import NoAnswerError
 from perago.failure import Finding, Level
 from perago.hanging import done_within
 from perago.ports import ServiceError, Unavailable

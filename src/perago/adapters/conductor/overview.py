@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 
 from perago.adapters.conductor import queue
 from perago.adapters.conductor.session import SERVICE, ConductorClient, Query, json_of
-from perago.adapters.http import CallPolicy, ServerAbout, reading, typed, unreadable
+from perago.adapters.http import CallPolicy, ServerAbout
+from perago.adapters.http_answers import reading, typed, unreadable
 from perago.ports import NotFound, Refused
 
 MOST_PENDING = 10_000
@@ -68,13 +69,13 @@ class WorkflowQuery:
         Raises:
             Refused: a value cannot be searched for.
         """
-        given = {
+        conditions = {
             "status": self.status,
             "workflowType": self.name,
             "correlationId": self.correlation_id,
             "workflowId": self.workflow_id,
         }
-        terms = [f"{field}='{value}'" for field, value in given.items() if value is not None and _checked(value)]
+        terms = [f"{field}='{value}'" for field, value in conditions.items() if value is not None and _checked(value)]
         terms += [] if self.since is None else [f"startTime>{self.since - 1}"]
         terms += [] if self.until is None else [f"startTime<{self.until}"]
         return " AND ".join(terms)
@@ -138,53 +139,53 @@ class ConductorOverview(ConductorClient):
     def queue_sizes(self) -> Mapping[str, int]:
         """Return the number of waiting attempts, by queue: a task type, or `domain:type`. Delayed attempts count,
         too."""
-        found = self.get_json("read the sizes of the queues", dict, "a size for each queue", "tasks", "queue", "all")
-        return {str(name): size for name, size in found.items() if isinstance(size, int)}
+        sizes = self.get_json("read the sizes of the queues", dict, "a size for each queue", "tasks", "queue", "all")
+        return {str(name): size for name, size in sizes.items() if isinstance(size, int)}
 
     def last_polls(self) -> Sequence[LastPoll]:
         """Return the last poll for each task type and domain. Conductor remembers one poll of each."""
         operation = "read who polled"
-        found = self.get_json(operation, list, "a list of polls", "tasks", "queue", "polldata", "all")
+        polls = self.get_json(operation, list, "a list of polls", "tasks", "queue", "polldata", "all")
         with reading(SERVICE, operation, "a list of polls"):
             return [
                 LastPoll(
-                    str(one["queueName"]),
-                    str(one.get("domain") or ""),
-                    str(one.get("workerId") or ""),
-                    _whole(one["lastPollTime"]),
+                    str(poll["queueName"]),
+                    str(poll.get("domain") or ""),
+                    str(poll.get("workerId") or ""),
+                    _whole(poll["lastPollTime"]),
                 )
-                for one in found
+                for poll in polls
             ]
 
     def task_definitions(self) -> Sequence[Mapping[str, Any]]:
         """Return all TaskDefs, as JSON."""
-        found = self.get_json("read the task definitions", list, "a list of TaskDefs", "metadata", "taskdefs")
-        return [one for one in found if isinstance(one, dict) and isinstance(one.get("name"), str)]
+        definitions = self.get_json("read the task definitions", list, "a list of TaskDefs", "metadata", "taskdefs")
+        return [row for row in definitions if isinstance(row, dict) and isinstance(row.get("name"), str)]
 
     def workflow_definitions(self) -> Sequence[Mapping[str, Any]]:
         """Return the newest version of every workflow definition, as JSON."""
         operation = "read the workflow definitions"
         newest: dict[str, Mapping[str, Any]] = {}
-        found = self.get_json(operation, list, "a list of workflow definitions", *_DEFINITIONS)
+        definitions = self.get_json(operation, list, "a list of workflow definitions", *_DEFINITIONS)
         with reading(SERVICE, operation, "a list of workflow definitions"):
-            for one in found:
-                name = typed(typed(one, dict, "an entry")["name"], str, "name")
-                if name not in newest or _version(one) >= _version(newest[name]):
-                    newest[name] = one
+            for definition in definitions:
+                name = typed(typed(definition, dict, "an entry")["name"], str, "name")
+                if name not in newest or _version(definition) >= _version(newest[name]):
+                    newest[name] = definition
         return list(newest.values())
 
     def task_names(self) -> frozenset[str]:
         """Return the registered task types."""
-        return frozenset(one["name"] for one in self.task_definitions())
+        return frozenset(definition["name"] for definition in self.task_definitions())
 
     def pending(self, task_name: str, start: int = 0) -> Sequence[Mapping[str, Any]]:
         """Return the attempts of a type that have not ended, in all domains, as JSON: 1,000 at most, beginning at
         `start`."""
         operation = f"read the pending tasks of {task_name}"
         path = ("admin", "task", task_name)
-        found = self.get_json(operation, list, "a list of tasks", *path, query={"start": start, "count": _PAGE})
+        rows = self.get_json(operation, list, "a list of tasks", *path, query={"start": start, "count": _PAGE})
         with reading(SERVICE, operation, "a list of tasks"):
-            return [typed(row, dict, "an entry") for row in found]
+            return [typed(row, dict, "an entry") for row in rows]
 
     def open_attempts(self, task_name: str, until: float = math.inf) -> tuple[Sequence[OpenAttempt], bool]:
         """Return the attempts of a type that have not ended, in all domains, and whether these are all.
@@ -192,16 +193,16 @@ class ConductorOverview(ConductorClient):
         At most `MOST_PENDING` are read. No page is requested after `until`, on the monotonic clock. Attempts that begin
         or end during the call can be missing.
         """
-        found: dict[str, OpenAttempt] = {}
+        attempts: dict[str, OpenAttempt] = {}
         for start in range(0, MOST_PENDING, _PAGE):
             page = self.pending(task_name, start)
             with reading(SERVICE, f"read the pending tasks of {task_name}", "a list of tasks"):
-                found.update((one.task_id, one) for one in map(_open_attempt, page))
+                attempts.update((attempt.task_id, attempt) for attempt in map(_open_attempt, page))
             if len(page) < _PAGE:
-                return tuple(found.values()), True
+                return tuple(attempts.values()), True
             if time.monotonic() > until:
                 break
-        return tuple(found.values()), False
+        return tuple(attempts.values()), False
 
 
 def _open_attempt(row: Mapping[str, Any]) -> OpenAttempt:
@@ -315,8 +316,8 @@ class ConductorWorkflows(ConductorClient):
     def workflow_versions(self, name: str) -> Sequence[int]:
         """Return the versions of a workflow definition, the lowest first; empty if no definition has that name."""
         operation = f"read the versions of workflow {name}"
-        found = self.get_json(operation, list, "a list of versions", *_DEFINITIONS, name, "versions")
-        return sorted(one["version"] for one in found if isinstance(one, dict) and isinstance(one.get("version"), int))
+        rows = self.get_json(operation, list, "a list of versions", *_DEFINITIONS, name, "versions")
+        return sorted(row["version"] for row in rows if isinstance(row, dict) and isinstance(row.get("version"), int))
 
     def workflow_definition(self, name: str, version: int) -> dict[str, Any]:
         """Return one version of a workflow definition, as JSON."""
@@ -339,17 +340,17 @@ class ConductorWorkflows(ConductorClient):
         answer = self.read(operation, "GET", "tasks", task_id, "log")
         if answer.status == 204:
             return ()
-        found = json_of(operation, answer, list, "a list of log entries")
-        return [entry for entry in found if isinstance(entry, dict)]
+        entries = json_of(operation, answer, list, "a list of log entries")
+        return [entry for entry in entries if isinstance(entry, dict)]
 
     def _search(
         self, operation: str, path: tuple[str, str], query: str, start: int, size: int, sort: str
     ) -> tuple[int, Sequence[Mapping[str, Any]]]:
         asked: Query = {"query": query, "start": start, "size": size, "sort": sort, "freeText": "*"}
-        found = self.get_json(operation, dict, "the result of a search", *path, query=asked)
+        page = self.get_json(operation, dict, "the result of a search", *path, query=asked)
         with reading(SERVICE, operation, "the result of a search"):
-            rows = typed(found["results"], list, "results")
-            return typed(found["totalHits"], int, "totalHits"), [typed(row, dict, "a result") for row in rows]
+            rows = typed(page["results"], list, "results")
+            return typed(page["totalHits"], int, "totalHits"), [typed(row, dict, "a result") for row in rows]
 
 
 def _summary(row: Mapping[str, Any]) -> WorkflowSummary:

@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from perago.adapters.conductor.session import NO_SUCH_URL, SERVICE, ConductorClient, json_of
-from perago.adapters.http import AS_EXPECTED, CallPolicy, reading, typed, unreadable
+from perago.adapters.http import CallPolicy
+from perago.adapters.http_answers import AS_EXPECTED, reading, typed, unreadable
 from perago.conductor_json import delivery_from, known_by_its_retry, workflow_from
 from perago.ports import (
     ENDED_WORKFLOWS,
@@ -157,8 +158,8 @@ class ConductorQueue(ConductorClient):
         )
         polled = json_of(operation, answer, list, "a list of tasks", write=True)
         with reading(SERVICE, operation, "a list of tasks", write=True):
-            found = tuple(delivery_from(typed(task, dict, "an entry")) for task in polled)
-        known = tuple(each for each in map(self._known_by_its_retry, found) if each is not None)
+            deliveries = tuple(delivery_from(typed(task, dict, "an entry")) for task in polled)
+        known = tuple(delivery for delivery in map(self._known_by_its_retry, deliveries) if delivery is not None)
         return self._with_traces(known) if self._traced else known
 
     def queue_depths(self, task_names: Sequence[str]) -> Mapping[str, int]:
@@ -173,9 +174,9 @@ class ConductorQueue(ConductorClient):
         for start in range(0, len(task_names), _NAMES_AT_ONCE):
             some = list(task_names[start : start + _NAMES_AT_ONCE])
             answer = self.once(operation, "GET", *_SIZES, query={"taskType": some}, write=False)
-            found = json_of(operation, answer, dict, "a number for each queue")
+            sizes = json_of(operation, answer, dict, "a number for each queue")
             with reading(SERVICE, operation, "a number for each queue"):
-                depths |= {name: typed(found[name], int, name) for name in some}
+                depths |= {name: typed(sizes[name], int, name) for name in some}
         return depths
 
     def is_current(self, delivery: Delivery) -> bool:
@@ -266,19 +267,19 @@ class ConductorQueue(ConductorClient):
             retry_of = (before, polls, start) if before and type(polls) is int and type(start) is int else None
             return replace(delivery, trace=trace_of(delivery.identity, known[workflow_id], retry_of))
 
-        return [traced(each) for each in deliveries]
+        return [traced(delivery) for delivery in deliveries]
 
     def _workflow_span(self, workflow_id: str, until: float, depth: int = 0) -> WorkflowSpan:
         """Return the span of a running workflow, and of those that it is a sub-workflow of."""
-        found = self._read_if_quick(until, "workflow", workflow_id)
-        given, above = found.get("input"), found.get("parentWorkflowId")
-        created, ended = (value if type(value := found.get(key)) is int else 0 for key in ("startTime", "endTime"))
+        workflow = self._read_if_quick(until, "workflow", workflow_id)
+        workflow_input, above = workflow.get("input"), workflow.get("parentWorkflowId")
+        created, ended = (value if type(value := workflow.get(key)) is int else 0 for key in ("startTime", "endTime"))
         has_parent = isinstance(above, str) and above and depth < _MOST_NESTED
         return workflow_span(
             workflow_id,
-            given.get("traceparent") if isinstance(given, dict) else None,
+            workflow_input.get("traceparent") if isinstance(workflow_input, dict) else None,
             created=created,
-            run_before=ended if found.get("status") not in ENDED_WORKFLOWS else 0,
+            run_before=ended if workflow.get("status") not in ENDED_WORKFLOWS else 0,
             parent=self._workflow_span(str(above), until, depth + 1) if has_parent else None,
         )
 
@@ -286,14 +287,14 @@ class ConductorQueue(ConductorClient):
         """Read a workflow, without its tasks, or a task; empty: it was not read in time."""
         operation, left = f"read {kind} {name}", until - time.monotonic()
         options: dict[str, Any] = {"write": False, "answer_within": left}
-        found: Mapping[str, Any] = {}
+        row: Mapping[str, Any] = {}
         with suppress(ServiceError):
             if left > 0 and kind == "task":
-                found = json_of(operation, self.once(operation, "GET", "tasks", name, **options), dict, "a task")
+                row = json_of(operation, self.once(operation, "GET", "tasks", name, **options), dict, "a task")
             elif left > 0:
                 answer = self.once(operation, "GET", "workflow", name, query={"includeTasks": "false"}, **options)
-                found = json_of(operation, answer, dict, "a workflow")
-        return found
+                row = json_of(operation, answer, dict, "a workflow")
+        return row
 
     def read_end(self, workflow_id: str, run_before: int) -> WorkflowEnd | None:
         """Return the end of the run of a workflow after `run_before`; None: it has not ended, or there is no answer in

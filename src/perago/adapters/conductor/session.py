@@ -13,17 +13,8 @@ from dataclasses import replace
 from typing import Any, ClassVar, TypeAlias, TypeVar
 from urllib.parse import quote, urlencode
 
-from perago.adapters.http import (
-    Answer,
-    CallPolicy,
-    HttpPool,
-    NoAnswerError,
-    clean,
-    overloaded,
-    reading,
-    typed,
-    unanswered,
-)
+from perago.adapters.http import Answer, CallPolicy, HttpPool, overloaded
+from perago.adapters.http_answers import NoAnswerError, clean, reading, typed, unanswered
 from perago.conductor_json import TooDeep
 from perago.hanging import HANGS
 from perago.ports import AccessDenied, NotFound, Refused, ServiceError, Unavailable, Unclear
@@ -73,7 +64,7 @@ def _detail(status: int, body: dict[str, Any]) -> str:
     if not isinstance(message, str):
         return f"status {status}, without Conductor's error text (a proxy, or another server?)"
     listed = findings if isinstance(findings, list) else []
-    problems = "; ".join(str(each["message"]) for each in listed if isinstance(each, dict) and each.get("message"))
+    problems = "; ".join(str(flaw["message"]) for flaw in listed if isinstance(flaw, dict) and flaw.get("message"))
     return clean(f"status {status}: {message}" + (f" {problems}" if problems else ""))
 
 
@@ -202,10 +193,10 @@ class ConductorClient:
     def task(self, task_id: str) -> dict[str, Any]:
         """Return one attempt, as JSON."""
         operation, what = f"read task {task_id}", "a task"
-        found: dict[str, Any] = self.get_json(operation, dict, what, "tasks", task_id)
+        row: dict[str, Any] = self.get_json(operation, dict, what, "tasks", task_id)
         with reading(SERVICE, operation, what):
-            typed(found["taskId"], str, "taskId")  # or an object of a proxy looks like a task that was lost
-        return found
+            typed(row["taskId"], str, "taskId")  # or an object of a proxy looks like a task that was lost
+        return row
 
     def once(
         self,

@@ -21,7 +21,9 @@ from urllib.parse import urlsplit
 
 from urllib3.response import BaseHTTPResponse
 
-from perago.adapters.http import Answer, Body, HttpPool, Judge, NoAnswerError, overloaded
+from perago.adapters.http import Answer, Body, HttpPool, overloaded
+from perago.adapters.http_answers import NoAnswerError
+from perago.adapters.http_connections import AddressCheck
 from perago.adapters.lakefs.session import PAGE, LakeFSSession, just_before, path_in, with_query
 from perago.ports import ObjectEntry, Overloaded, Refused
 from perago.retry import BackOff
@@ -30,7 +32,7 @@ STORE = "the block store"
 CONNECT_SECONDS = 5.0
 """The longest wait for a connection. Many stores can be reached only by their lakeFS, and a firewall drops other
 connections silently."""
-QUIET = BackOff(30.0, 900.0)
+SUSPENSIONS = BackOff(30.0, 900.0)
 """Seconds for which the store is not used after failures; longer after each round."""
 UNPROVEN_SECONDS = 900.0
 """Seconds without uploads after the store did not prove the accepted bytes."""
@@ -94,19 +96,19 @@ class BlockStore:
         self._lock = threading.Lock()
         self._offer: Offer | None = None
         self._pools: dict[str, HttpPool] = {}
-        self._failures = self._pauses = 0
-        self._quiet_until = self._no_uploads_until = 0.0
+        self._failures = self._suspensions = 0
+        self._suspended_until = self._no_uploads_until = 0.0
         self._notes: list[str] = []
 
     def offer(self) -> Offer:
         """Whether the store can be used now. The server's configuration is read once."""
         with self._lock:
-            if time.monotonic() < self._quiet_until:
+            if time.monotonic() < self._suspended_until:
                 return Offer()
             if self._offer is None:
                 self._offer = self._read_offer()
             if self._offer is None:  # the other threads wait here, and each would wait for its own answer
-                self._quiet_until = time.monotonic() + SILENT_SECONDS
+                self._suspended_until = time.monotonic() + SILENT_SECONDS
             return self._offer or Offer()
 
     def open(
@@ -142,7 +144,7 @@ class BlockStore:
     def worked(self) -> None:
         """Note that a transfer has succeeded."""
         with self._lock:
-            self._failures = self._pauses = 0
+            self._failures = self._suspensions = 0
 
     @property
     def takes_uploads(self) -> bool:
@@ -160,12 +162,12 @@ class BlockStore:
             self._failures += 1
             if not failure.unreachable and self._failures < MOST_FAILURES:
                 return
-            if time.monotonic() < self._quiet_until:
+            if time.monotonic() < self._suspended_until:
                 return  # another thread has met the same
-            pause = QUIET.pause(self._pauses)
-            self._failures, self._quiet_until = 0, time.monotonic() + pause
-            self._pauses += 1
-            if self._pauses == 1:
+            pause = SUSPENSIONS.pause(self._suspensions)
+            self._failures, self._suspended_until = 0, time.monotonic() + pause
+            self._suspensions += 1
+            if self._suspensions == 1:
                 self._notes.append(
                     f"Objects go through lakeFS, not directly to its block store ({failure}). perago tries direct "
                     f"transfers again after {pause:.0f} seconds, then at longer intervals. If this machine cannot "
@@ -190,9 +192,9 @@ class BlockStore:
         except NoAnswerError:
             return None
         try:
-            found = json.loads(answer.body)["storage_config"] if answer.status == 200 else {}
-            signs = found.get("pre_sign_support") is True
-            return Offer(signs, signs and found.get("pre_sign_multipart_upload") is True)
+            storage = json.loads(answer.body)["storage_config"] if answer.status == 200 else {}
+            signs = storage.get("pre_sign_support") is True
+            return Offer(signs, signs and storage.get("pre_sign_multipart_upload") is True)
         except (ValueError, TypeError, KeyError, AttributeError):
             return Offer()
 
@@ -209,29 +211,30 @@ class BlockStore:
             with self._lock:
                 pool = self._pools.get(origin)
             if pool is None:
-                judge = self._judge(parts.hostname)
-                fresh = HttpPool(STORE, origin, headers={}, size=self._size, policy=self._policy, judge=judge)
+                check, policy = self._check_of(parts.hostname), self._policy
+                fresh = HttpPool(STORE, origin, headers={}, size=self._size, policy=policy, check_address=check)
                 with self._lock:
                     pool = self._pools.setdefault(origin, fresh)
         except (ValueError, Refused) as error:
             raise DirectFailed("lakeFS gave an address that cannot be used", unreachable=True) from error
         return pool, parts._replace(scheme="", netloc="", fragment="").geturl()
 
-    def _judge(self, host: str) -> Judge:
+    def _check_of(self, host: str) -> AddressCheck:
         """Check a host, and return the check for each connection to it, because a name can resolve to another address
         later. The store can be on this machine only if lakeFS is.
 
         Raises:
             DirectFailed: the host resolves to an address that must not be used, or does not resolve.
         """
-        judge = partial(unsafe_address, beside_lakefs=_leads_here(urlsplit(self._lakefs.base_url).hostname or ""))
+        is_local = _is_local_host(urlsplit(self._lakefs.base_url).hostname or "")
+        check = partial(unsafe_address, lakefs_is_local=is_local)
         for address in _addresses_of(host):
-            if trouble := judge(address):
-                raise DirectFailed(trouble, unreachable=True)
-        return judge
+            if objection := check(address):
+                raise DirectFailed(objection, unreachable=True)
+        return check
 
 
-def unsafe_address(text: str, *, beside_lakefs: bool) -> str | None:
+def unsafe_address(text: str, *, lakefs_is_local: bool) -> str | None:
     """Return the reason why nothing may be sent to the IP address of a signed address, or None.
 
     lakeFS, or an attacker on the connection to it, could make perago call services that trust this machine, such as
@@ -239,41 +242,41 @@ def unsafe_address(text: str, *, beside_lakefs: bool) -> str | None:
 
     Args:
         text: the address.
-        beside_lakefs: lakeFS itself is on this machine.
+        lakefs_is_local: lakeFS itself is on this machine.
     """
-    meanings = _meanings(text)
-    if any(address.is_link_local for address in meanings):
+    addresses = _equivalent_addresses(text)
+    if any(address.is_link_local for address in addresses):
         return "its address is link-local, where no block store is"
-    if not _METADATA.isdisjoint(meanings):
+    if not _METADATA.isdisjoint(addresses):
         return "its address is the metadata service of a cloud, which hands out credentials"
-    if any(address.is_multicast for address in meanings):
+    if any(address.is_multicast for address in addresses):
         return "its address is for multicast, where no block store is"
-    if any(map(_is_this_machine, meanings)) and not beside_lakefs:
+    if any(map(_is_this_machine, addresses)) and not lakefs_is_local:
         return "its address is on this machine, and lakeFS is not"
     return None
 
 
-def _meanings(text: str) -> set[_Address]:
+def _equivalent_addresses(text: str) -> set[_Address]:
     """Return an IP address and the IPv4 addresses that an IPv6 address can hold."""
     address = ipaddress.ip_address(text)
-    meanings: set[_Address] = {address}
+    addresses: set[_Address] = {address}
     if isinstance(address, ipaddress.IPv6Address):
         places = [(12, 13, 14, 15)] if any(address in network for network in _ENDS_IN_IPV4) else []
         places += _LOCAL_NAT64_BYTES if address in _LOCAL_NAT64 else ()
         inner = [ipaddress.IPv4Address(bytes(address.packed[index] for index in place)) for place in places]
-        meanings.update(one for one in inner if not one.is_unspecified)  # these bytes are not the address
-        meanings.update(address.teredo or ())
-        meanings.update((address.sixtofour,) if address.sixtofour else ())
-    return meanings
+        addresses.update(address for address in inner if not address.is_unspecified)  # these bytes are not the address
+        addresses.update(address.teredo or ())
+        addresses.update((address.sixtofour,) if address.sixtofour else ())
+    return addresses
 
 
 def _is_this_machine(address: _Address) -> bool:
     return address.is_loopback or address.is_unspecified
 
 
-def _leads_here(host: str) -> bool:
+def _is_local_host(host: str) -> bool:
     try:
-        return all(any(map(_is_this_machine, _meanings(address))) for address in _addresses_of(host))
+        return all(any(map(_is_this_machine, _equivalent_addresses(address))) for address in _addresses_of(host))
     except DirectFailed:
         return False
 
@@ -285,7 +288,7 @@ def _addresses_of(host: str) -> set[str]:
         DirectFailed: the name does not resolve.
     """
     try:
-        return {str(found[4][0]) for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+        return {str(record[4][0]) for record in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
     except (OSError, UnicodeError) as error:
         raise DirectFailed("the name of its host does not resolve", unreachable=True) from error
 
@@ -303,10 +306,10 @@ def check_status(status: int, headers: Mapping[str, str]) -> None:
     raise DirectFailed(f"the store answers {status}", refused=status in (400, 401, 403), overload=overload)
 
 
-FEW = 20
+MOST_SINGLE_REQUESTS = 20
 """Up to this number, objects are requested one by one, because a page of a large tree can contain few of them."""
-_NOT_GOOD = "lakeFS gives no address that is valid long enough; compare the clocks of both machines"
-_SPARE = 20.0
+_EXPIRES_TOO_EARLY = "lakeFS gives no address that is valid long enough; compare the clocks of both machines"
+_EXPIRY_MARGIN = 20.0
 """Seconds before its expiry from which an address is no longer used."""
 
 
@@ -314,17 +317,17 @@ class Addresses:
     """The signed addresses of some objects of one commit. Several threads can call `of`, which never raises an
     exception. An object without an address is downloaded through lakeFS, whose answer names the problem."""
 
-    def __init__(self, pool: HttpPool, repository: str, commit: str, wanted: Sequence[ObjectEntry]) -> None:
+    def __init__(self, pool: HttpPool, repository: str, commit: str, entries: Sequence[ObjectEntry]) -> None:
         self._pool = pool
         self._objects = path_in(repository, "refs", commit, "objects")
-        self._keys = sorted(entry.key for entry in wanted)  # code points are in the order of their UTF-8
-        self._wanted = frozenset(self._keys)
+        self._keys = sorted(entry.key for entry in entries)  # code points are in the order of their UTF-8
+        self._requested = frozenset(self._keys)
         self._shared = commonprefix(self._keys[:1] + self._keys[-1:])  # noqa: RUF071 - a prefix of characters
         self._known: dict[str, tuple[str, float]] = {}
         self._lock = threading.Lock()
         self._asking: dict[str, threading.Lock] = {}
-        self._silent = False
-        self.problem: str = _NOT_GOOD
+        self._unanswered = False
+        self.problem: str = _EXPIRES_TOO_EARLY
         """The reason why an address is missing."""
 
     def of(self, key: str, *, other_than: str = "") -> str | None:
@@ -334,7 +337,8 @@ class Addresses:
             key: the object.
             other_than: an address that failed.
         """
-        if len(self._keys) <= FEW or key not in self._wanted:  # such as one whose copy in the cache is damaged
+        # A key that was not requested is one whose copy in the cache is damaged.
+        if len(self._keys) <= MOST_SINGLE_REQUESTS or key not in self._requested:
             return self._of_one(key, other_than)
         with self._lock:
             if self._fresh(key) in (None, other_than):
@@ -356,34 +360,34 @@ class Addresses:
 
     def _fresh(self, key: str) -> str | None:
         address, end = self._known.get(key, ("", 0.0))
-        return address if address and time.time() < end - _SPARE else None
+        return address if address and time.time() < end - _EXPIRY_MARGIN else None
 
     def _ask_page(self, first: str) -> None:
         query = {"prefix": self._shared, "after": just_before(first), "amount": str(PAGE), "presign": "true"}
-        found = self._ask("ls", query).get("results")
-        for item in found if isinstance(found, list) else []:
-            if isinstance(item, dict):
-                self._known[str(item.get("path"))] = _address(item)
+        page = self._ask("ls", query).get("results")
+        for row in page if isinstance(page, list) else []:
+            if isinstance(row, dict):
+                self._known[str(row.get("path"))] = _address(row)
 
     def _ask(self, what: str, query: dict[str, str]) -> dict[str, Any]:
-        if self._silent:  # the other threads have waited for it, too
+        if self._unanswered:  # the other threads have waited for it, too
             return {}
         try:
             answer = self._pool.call("GET", with_query(f"{self._objects}/{what}", query))
-            found = json.loads(answer.body) if answer.status == 200 else {}
+            content = json.loads(answer.body) if answer.status == 200 else {}
         except NoAnswerError as failure:
-            self._silent, self.problem = True, f"lakeFS, asked for addresses: {failure.text}"
+            self._unanswered, self.problem = True, f"lakeFS, asked for addresses: {failure.text}"
             return {}
         except ValueError:
             return {}
         if answer.status != 200:
             self.problem = f"lakeFS answers {answer.status} when it is asked for addresses"
-        return found if isinstance(found, dict) else {}
+        return content if isinstance(content, dict) else {}
 
 
-def _address(item: dict[str, Any]) -> tuple[str, float]:
+def _address(row: dict[str, Any]) -> tuple[str, float]:
     """Return a signed address and when it expires; empty if the answer has no signed address."""
-    address, end = item.get("physical_address"), item.get("physical_address_expiry")
+    address, end = row.get("physical_address"), row.get("physical_address_expiry")
     if not isinstance(address, str) or not address.startswith(("http://", "https://")):
         return "", 0.0
-    return address, float(end) if isinstance(end, int | float) else time.time() + 2 * _SPARE
+    return address, float(end) if isinstance(end, int | float) else time.time() + 2 * _EXPIRY_MARGIN

@@ -8,7 +8,8 @@ from http.client import HTTPException
 
 from urllib3.exceptions import HTTPError
 
-from perago.adapters.http import Answer, CallPolicy, NoAnswerError, clean, no_answer, read_whole, unanswered
+from perago.adapters.http import Answer, CallPolicy, read_whole
+from perago.adapters.http_answers import NoAnswerError, clean, no_answer, unanswered
 from perago.adapters.lakefs.session import (
     PAGE,
     SERVICE,

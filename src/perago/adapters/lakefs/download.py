@@ -24,7 +24,9 @@ import xxhash
 from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 
-from perago.adapters.http import Answer, NoAnswerError, Wire, clean, no_answer, unanswered
+from perago.adapters.http import Answer
+from perago.adapters.http_answers import NoAnswerError, clean, no_answer, unanswered
+from perago.adapters.http_connections import Wire
 from perago.adapters.lakefs.block_store import STORE, Addresses, DirectFailed, check_status
 from perago.adapters.lakefs.session import SERVICE, Call, path_in, refusal
 from perago.adapters.lakefs.transfers import Transfer, TransferPool, new_md5
@@ -46,9 +48,9 @@ EMPTY_MD5 = "d41d8cd98f00b204e9800998ecf8427e"
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _AT_ONCE = 8
 """Number of chunks that are read back before a thread reads its connection again."""
-_ASKING = 600.0
+_LAKEFS_SECONDS = 600.0
 """Seconds that threads together wait for requests to lakeFS. Each request has its own shorter limit."""
-_BREAKS = 3
+_MOST_BREAKS = 3
 """The number of broken connections within one range, each after some bytes, before the rest is downloaded through
 lakeFS."""
 _LONGEST_ERROR = 64 * 1024
@@ -67,15 +69,15 @@ class Download:
         self._commit = commit
         # By commit id, because a read by branch would include staged objects.
         self._target = path_in(transfer.repository, "refs", commit, "objects") + "?path="
-        self._wanted: list[tuple[ObjectEntry, Path]] = []
+        self._placements: list[tuple[ObjectEntry, Path]] = []
         self._addresses: Addresses | None = None
-        self._finding_addresses = threading.Lock()
+        self._addresses_lock = threading.Lock()
         self._objections: dict[str, CorruptTransfer] = {}
         """Errors that the block store reported for objects that have not arrived since, by key."""
 
     def run(self, workspace: Path, placements: Sequence[Placement], on_progress: Progress) -> int:
         """Download all objects that have a place on the disk. Return how many the cache had."""
-        self._wanted = [(placement.entry, placement.path) for placement in placements if placement.path is not None]
+        self._placements = [(placement.entry, placement.path) for placement in placements if placement.path is not None]
         objects, size, lock = 0, 0, threading.Lock()
 
         def arrived(entry: ObjectEntry) -> None:
@@ -84,14 +86,14 @@ class Download:
                 objects, size = objects + 1, size + entry.size
                 on_progress(objects, size)
 
-        with FileWriter(workspace, {path.parent for _, path in self._wanted}) as writer:
+        with FileWriter(workspace, {path.parent for _, path in self._placements}) as writer:
             left = self._copy_small(writer, arrived)
             with TransferPool(self._transfer, self._jobs(left), size=_size_of) as workers:
 
                 def work(job: _Job) -> None:
-                    wanted = job if isinstance(job, Range) else Arrival(*job).ranges[0]
-                    if self._bring(wanted, writer, workers):
-                        arrived(wanted.arrival.entry)
+                    span = job if isinstance(job, Range) else Arrival(*job).ranges[0]
+                    if self._download(span, writer, workers):
+                        arrived(span.arrival.entry)
 
                 workers.run(work)
         return self._shelf.hits if self._shelf is not None else 0
@@ -103,9 +105,9 @@ class Download:
         """Copy the small objects that the cache has. Return the other ones. Several threads would wait for each other
         longer than such a copy takes."""
         if self._shelf is None:
-            return self._wanted
+            return self._placements
         left, file = [], None
-        for entry, path in self._wanted:
+        for entry, path in self._placements:
             if 0 < entry.size <= SMALL:
                 file = file or writer.begin()
                 if self._shelf.copy_to(object_id(entry), file.handle):
@@ -116,8 +118,8 @@ class Download:
             left.append((entry, path))
         return left
 
-    def _jobs(self, wanted: Iterable[tuple[ObjectEntry, Path]]) -> Iterator[_Job]:
-        for entry, path in wanted:
+    def _jobs(self, placements: Iterable[tuple[ObjectEntry, Path]]) -> Iterator[_Job]:
+        for entry, path in placements:
             if entry.size > LARGEST_WHOLE and has_md5(entry) and not self._is_on_the_shelf(entry):
                 if self._shelf is not None:
                     self._shelf.note_miss()
@@ -125,26 +127,26 @@ class Download:
             else:
                 yield entry, path
 
-    def _bring(self, wanted: Range, writer: FileWriter, workers: TransferPool[_Job]) -> bool:
+    def _download(self, span: Range, writer: FileWriter, workers: TransferPool[_Job]) -> bool:
         """Fill a range. Return whether its object is complete and in its place.
 
         Ranges are only a faster way. If one of them fails in an unexpected way, the complete object is downloaded
         instead.
         """
-        arrival = wanted.arrival
+        arrival = span.arrival
         arrival.begin(writer)
         try:
             if not arrival.is_given_up:
-                self._fill(wanted, workers)
+                self._fill(span, workers)
         except CorruptTransfer:
-            if wanted.is_whole:
+            if span.is_whole:
                 raise
             arrival.is_given_up = True
         if not arrival.was_last():
             return False
-        if not wanted.is_whole and (arrival.is_given_up or arrival.mismatch() is not None):
+        if not span.is_whole and (arrival.is_given_up or arrival.mismatch() is not None):
             writer.discard(arrival.file)
-            return self._bring(Arrival(arrival.entry, arrival.path).ranges[0], writer, workers)
+            return self._download(Arrival(arrival.entry, arrival.path).ranges[0], writer, workers)
         if arrival.was_fetched:
             self._objections.pop(arrival.entry.key, None)
             if self._shelf is not None:
@@ -152,25 +154,25 @@ class Download:
         writer.finish(arrival.file, arrival.entry, arrival.path)
         return True
 
-    def _fill(self, wanted: Range, workers: TransferPool[_Job]) -> None:
+    def _fill(self, span: Range, workers: TransferPool[_Job]) -> None:
         """Fill a range from the cache, or from the servers."""
-        entry, file = wanted.arrival.entry, wanted.arrival.file.handle
+        entry, file = span.arrival.entry, span.arrival.file.handle
         if entry.size == 0 and entry.checksum == EMPTY_MD5:
             return  # nothing to ask for
-        is_new = wanted.is_whole and entry.size > SMALL  # `_copy_small` has tried the others
+        is_new = span.is_whole and entry.size > SMALL  # `_copy_small` has tried the others
         if is_new and self._shelf is not None and self._shelf.copy_to(object_id(entry), file):
             return
-        self._fetch(wanted, workers)
-        wanted.arrival.was_fetched = True
+        self._fetch(span, workers)
+        span.arrival.was_fetched = True
 
-    def _fetch(self, wanted: Range, workers: TransferPool[_Job]) -> None:
-        if self._fetch_directly(wanted, workers):
+    def _fetch(self, span: Range, workers: TransferPool[_Job]) -> None:
+        if self._fetch_directly(span, workers):
             return
         try:
             retry(
-                lambda: self.fetch_through_lakefs(wanted, workers.wire),
+                lambda: self.fetch_through_lakefs(span, workers.wire),
                 self._transfer.session.policy.retries(
-                    (Unavailable, CorruptTransfer) if wanted.is_whole else (Unavailable,)
+                    (Unavailable, CorruptTransfer) if span.is_whole else (Unavailable,)
                 ),
                 stopped=workers.stopped,
                 notice=workers.notice,
@@ -181,7 +183,7 @@ class Download:
             # lakeFS breaks off where the store has fewer bytes than the listing says. That looks like an outage.
             raise objections[0] from error
 
-    def fetch_through_lakefs(self, wanted: Range, wire: Wire) -> None:
+    def fetch_through_lakefs(self, span: Range, wire: Wire) -> None:
         """Send one request for the rest of a range. An object with a single range is verified at the end.
 
         Raises:
@@ -190,26 +192,26 @@ class Download:
             Unavailable: no complete answer; the received bytes stay.
             NotFound, AccessDenied, Refused: by status.
         """
-        target = self._target + quote(wanted.arrival.entry.key)
+        target = self._target + quote(span.arrival.entry.key)
         try:
-            self._exchange(wanted, wire, SERVICE, partial(self._transfer.session.pool.open, "GET", target))
+            self._exchange(span, wire, SERVICE, partial(self._transfer.session.pool.open, "GET", target))
         except NoAnswerError as failure:
-            raise unanswered(SERVICE, self._call(wanted).operation, failure) from failure
+            raise unanswered(SERVICE, self._call(span).operation, failure) from failure
 
-    def _fetch_directly(self, wanted: Range, workers: TransferPool[_Job]) -> bool:
+    def _fetch_directly(self, span: Range, workers: TransferPool[_Job]) -> bool:
         """Fill a range from the block store. Return False if the rest must be downloaded through lakeFS.
 
         An object without an MD5 is downloaded through lakeFS if an attacker on that connection could have changed its
         address.
         """
-        entry = wanted.arrival.entry
+        entry = span.arrival.entry
         if not (self._store.encrypted or has_md5(entry)):
             return False
-        with workers.wire.exchange(_ASKING):
+        with workers.wire.exchange(_LAKEFS_SECONDS):
             if not self._store.offer().objects:
                 return False
         try:
-            self._fetch_by_addresses(wanted, workers.wire)
+            self._fetch_by_addresses(span, workers.wire)
         except CorruptTransfer as error:
             self._objections[entry.key] = error
             workers.direct_failed(DirectFailed(error.detail))
@@ -220,27 +222,27 @@ class Download:
         self._store.worked()
         return True
 
-    def _fetch_by_addresses(self, wanted: Range, wire: Wire) -> None:
+    def _fetch_by_addresses(self, span: Range, wire: Wire) -> None:
         """Ask once more for an address that the store refuses, perhaps because it has expired."""
-        key, used, breaks = wanted.arrival.entry.key, "", 0
+        key, used, breaks = span.arrival.entry.key, "", 0
         while True:
-            before, address = wanted.at, self._address(key, wire, other_than=used)
+            before, address = span.at, self._address(key, wire, other_than=used)
             try:
-                return self._exchange(wanted, wire, STORE, partial(self._store.open, "GET", address))
+                return self._exchange(span, wire, STORE, partial(self._store.open, "GET", address))
             except (NoAnswerError, DirectFailed) as error:
                 failure = DirectFailed(error.text) if isinstance(error, NoAnswerError) else error
             if failure.refused and not used:
                 used = address
-            elif wanted.at > before and breaks < _BREAKS:
+            elif span.at > before and breaks < _MOST_BREAKS:
                 breaks += 1
             else:
                 raise failure
 
     def _address(self, key: str, wire: Wire, *, other_than: str) -> str:
-        with wire.exchange(_ASKING):
-            with self._finding_addresses:
+        with wire.exchange(_LAKEFS_SECONDS):
+            with self._addresses_lock:
                 if self._addresses is None:
-                    missing = [entry for entry, _ in self._wanted if not self._is_on_the_shelf(entry)]
+                    missing = [entry for entry, _ in self._placements if not self._is_on_the_shelf(entry)]
                     pool, repository = self._transfer.session.pool, self._transfer.repository
                     self._addresses = Addresses(pool, repository, self._commit, missing)
             address = self._addresses.of(key, other_than=other_than)
@@ -248,28 +250,28 @@ class Download:
             raise DirectFailed(self._addresses.problem, unreachable=True)
         return address
 
-    def _call(self, wanted: Range) -> Call:
+    def _call(self, span: Range) -> Call:
         """Return the words of a message about reading an object."""
-        key, repository = wanted.arrival.entry.key, self._transfer.repository
+        key, repository = span.arrival.entry.key, self._transfer.repository
         return Call(f"read {key!r} of {repository}", repository, f"object {key!r}")
 
-    def _exchange(self, wanted: Range, wire: Wire, source: str, send: Callable[..., BaseHTTPResponse]) -> None:
+    def _exchange(self, span: Range, wire: Wire, source: str, send: Callable[..., BaseHTTPResponse]) -> None:
         """Send one request for the rest of a range, and write the bytes to their file."""
-        call = self._call(wanted)
-        if wanted.at > wanted.start and not has_md5(wanted.arrival.entry):
-            wanted.arrival.restart()
-        expected = wanted.end - wanted.start  # a server may send the whole where the rest of it was asked for
-        asked = wanted.header
+        call = self._call(span)
+        if span.at > span.start and not has_md5(span.arrival.entry):
+            span.arrival.restart()
+        expected = span.end - span.start  # a server may send the whole where the rest of it was asked for
+        asked = span.header
         with wire.exchange(self._transfer.seconds(expected)):
             response = send(headers={"Range": asked} if asked else {})
             try:
                 _check_status(call, response, source, is_partial=asked is not None)
-                _receive(call, wanted, response, source)
+                _receive(call, span, response, source)
                 response.release_conn()
             except CorruptTransfer:
                 response.close()
-                if wanted.is_whole:
-                    wanted.arrival.restart()
+                if span.is_whole:
+                    span.arrival.restart()
                 raise
             except BaseException:
                 response.close()
@@ -295,41 +297,41 @@ def _check_status(call: Call, response: BaseHTTPResponse, source: str, *, is_par
     raise refusal(call, Answer(response.status, response.headers, body))
 
 
-def _check_head(call: Call, wanted: Range, response: BaseHTTPResponse, source: str) -> None:
+def _check_head(call: Call, span: Range, response: BaseHTTPResponse, source: str) -> None:
     """Check that the announced bytes are the missing ones."""
-    arrival = wanted.arrival
+    arrival = span.arrival
     if response.status == _PARTIAL:
         place = response.headers.get("Content-Range", "no place of its bytes")
-        if place != f"bytes {wanted.at}-{wanted.end - 1}/{arrival.entry.size}":
+        if place != f"bytes {span.at}-{span.end - 1}/{arrival.entry.size}":
             raise _corrupt(call, f"the server sends {clean(place)}")
-    elif wanted.is_whole and wanted.at:
+    elif span.is_whole and span.at:
         arrival.restart()
-    elif not wanted.is_whole:
+    elif not span.is_whole:
         raise _corrupt(call, "the server sends no ranges")
     announced = response.headers.get("Content-Length")
-    if announced is not None and announced != str(wanted.left):
+    if announced is not None and announced != str(span.left):
         raise _corrupt(call, f"the server sends {clean(announced)} bytes")
     if not arrival.is_version(source, response.headers.get("ETag")):
         raise _corrupt(call, "the object was replaced during the download")
 
 
-def _receive(call: Call, wanted: Range, response: BaseHTTPResponse, source: str) -> None:
+def _receive(call: Call, span: Range, response: BaseHTTPResponse, source: str) -> None:
     """Read the body in chunks. Ask for one byte more than is missing, so that a body that is too long is noticed."""
-    _check_head(call, wanted, response, source)
+    _check_head(call, span, response, source)
     while True:
         try:
-            chunk = response.read(min(CHUNK, wanted.left + 1))
+            chunk = response.read(min(CHUNK, span.left + 1))
         except (HTTPError, HTTPException, OSError) as error:
             raise no_answer(error) from error
         if not chunk:
             break
-        if len(chunk) > wanted.left:
-            raise _corrupt(call, f"the server sends more than {wanted.arrival.entry.size} bytes")
-        wanted.add(chunk)
-    if wanted.left:
-        got, size = wanted.at - wanted.start, wanted.end - wanted.start
+        if len(chunk) > span.left:
+            raise _corrupt(call, f"the server sends more than {span.arrival.entry.size} bytes")
+        span.add(chunk)
+    if span.left:
+        got, size = span.at - span.start, span.end - span.start
         raise NoAnswerError(f"the answer was cut off after {got} of {size} bytes", sent=True)
-    if wanted.is_whole and (wrong := wanted.arrival.mismatch()):
+    if span.is_whole and (wrong := span.arrival.mismatch()):
         raise _corrupt(call, wrong)
 
 
@@ -394,8 +396,8 @@ class Arrival:
 
     def restart(self) -> None:
         """Discard the received bytes."""
-        for each in self.ranges:
-            each.at = each.start
+        for span in self.ranges:
+            span.at = span.start
         self._digest: _Hash = new_md5()
         self._fast = xxhash.xxh3_128()
         self._hashed = self._current = 0

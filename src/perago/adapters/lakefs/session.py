@@ -13,18 +13,8 @@ from urllib.parse import quote, urlencode
 
 from urllib3.util import make_headers
 
-from perago.adapters.http import (
-    Answer,
-    CallPolicy,
-    HttpPool,
-    NoAnswerError,
-    clean,
-    overloaded,
-    reading,
-    typed,
-    unanswered,
-    unreadable,
-)
+from perago.adapters.http import Answer, CallPolicy, HttpPool, overloaded
+from perago.adapters.http_answers import NoAnswerError, clean, reading, typed, unanswered, unreadable
 from perago.hanging import HANGS
 from perago.ports import (
     FENCE_MARKER,
@@ -132,8 +122,8 @@ class LakeFSSession:
     ) -> Page[T]:
         """Return some entries of a list, beginning after the entry `after`."""
 
-        def read_page(found: Any) -> Page[T]:
-            rows, pagination = [read(row) for row in typed(found["results"], list, "results")], found["pagination"]
+        def read_page(reply: Any) -> Page[T]:
+            rows, pagination = [read(row) for row in typed(reply["results"], list, "results")], reply["pagination"]
             if pagination["has_more"] and not rows:
                 raise ValueError("a page without entries before the end")
             return rows, str(pagination["next_offset"]) if pagination["has_more"] else None
@@ -187,8 +177,8 @@ def path_in(repository: str, *parts: str) -> str:
 
 def with_query(path: str, query: Mapping[str, str | int]) -> str:
     """Return a path with those parameters of a query that are not empty."""
-    given = {name: value for name, value in query.items() if value != ""}
-    return f"{path}?{urlencode(given, quote_via=quote, errors='replace')}" if given else path
+    parameters = {name: value for name, value in query.items() if value != ""}
+    return f"{path}?{urlencode(parameters, quote_via=quote, errors='replace')}" if parameters else path
 
 
 def just_before(key: str) -> str:

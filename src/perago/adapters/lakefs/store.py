@@ -15,7 +15,8 @@ from sys import intern
 from types import MappingProxyType
 from typing import TypeVar
 
-from perago.adapters.http import AS_EXPECTED, Answer, CallPolicy, ServerAbout, reading, typed, unreadable
+from perago.adapters.http import Answer, CallPolicy, ServerAbout
+from perago.adapters.http_answers import AS_EXPECTED, reading, typed, unreadable
 from perago.adapters.lakefs.block_store import BlockStore
 from perago.adapters.lakefs.download import Download
 from perago.adapters.lakefs.session import (
@@ -155,10 +156,10 @@ class LakeFSStore:
     def ancestry(self, repository: str, commit: str, *, limit: int) -> tuple[Commit, ...]:
         """Return the commit with exactly this id and its first-parent ancestors, newest first, shortened like the
         commits of `history`."""
-        found = tuple(map(shortened, self._log(repository, commit, "", limit)))
-        if found and found[0].id != commit:  # the name of a branch or a tag
+        commits = tuple(map(shortened, self._log(repository, commit, "", limit)))
+        if commits and commits[0].id != commit:  # the name of a branch or a tag
             raise NotFound(SERVICE, f"read the history of {repository}", f"commit {commit} does not exist")
-        return found
+        return commits
 
     def has_uncommitted_changes(self, repository: str, branch: str) -> bool:
         """Whether anything is staged on `branch`."""
@@ -194,13 +195,13 @@ class LakeFSStore:
         self, repository: str, commit: str, prefix: str, on_page: OnPage | None = None
     ) -> Sequence[ObjectEntry]:
         """Return every object below `prefix`."""
-        found: list[ObjectEntry] = []
+        objects: list[ObjectEntry] = []
         listing = _listing(repository, commit, f"commit {commit}")
         for page in self._session.pages(*listing, _entry, {"prefix": prefix}):
             if on_page is not None:
                 on_page(page)
-            found += page
-        return found
+            objects += page
+        return objects
 
     def stat_objects(self, repository: str, commit: str, keys: Collection[str]) -> Mapping[str, ObjectEntry]:
         """Return the objects of a commit at `keys`.
@@ -210,7 +211,7 @@ class LakeFSStore:
         """
         listing = _listing(repository, commit, f"commit {commit}")
         left = sorted(keys, reverse=True)  # code points are in the order of their UTF-8
-        found: dict[str, ObjectEntry] = {}
+        entries: dict[str, ObjectEntry] = {}
         while left:
             key = left[-1]
             if len(left) > 1 and len(key.encode(errors="replace")) <= _LONGEST_AFTER:
@@ -218,13 +219,13 @@ class LakeFSStore:
                 listed = {entry.key: entry for entry in page}
                 while left and not (last is not None and left[-1] > last):
                     if left[-1] in listed:
-                        found[left[-1]] = listed[left[-1]]
+                        entries[left[-1]] = listed[left[-1]]
                     left.pop()
             if left and left[-1] == key:
                 if (entry := self._stat(repository, commit, key)) is not None:
-                    found[key] = entry
+                    entries[key] = entry
                 left.pop()
-        return found
+        return entries
 
     def diff(self, repository: str, left: str, right: str) -> Mapping[str, int | None]:
         """Return the keys at which two commits differ, with their sizes in `right`."""
@@ -396,9 +397,9 @@ class LakeFSStore:
         call = Call(f"read the history of {repository}", repository, missing)
         path = path_in(repository, "refs", head, "commits")
 
-        def read(found: Json) -> tuple[list[Commit], bool]:
-            rows = [commit_of(row) for row in found["results"]]
-            return rows, bool(rows) and bool(found["pagination"]["has_more"])
+        def read(reply: Json) -> tuple[list[Commit], bool]:
+            rows = [commit_of(row) for row in reply["results"]]
+            return rows, bool(rows) and bool(reply["pagination"]["has_more"])
 
         after, read_before, more = "", 0, True
         while more and read_before < limit:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from perago.adapters.http import Wire
+from perago.adapters.http_connections import Wire
 from perago.adapters.lakefs.block_store import BlockStore, DirectFailed
 from perago.adapters.lakefs.session import LakeFSSession
 from perago.cache import Shelf
@@ -24,9 +24,9 @@ LARGE = 8 * 1024 * 1024
 """The size in bytes from which an object counts as large, so that few streams are as fast as many."""
 FIRST_LARGE, FIRST_SMALL = 4, 8
 """Streams that a transfer begins with (`docs/dev/servers/lakefs.md`, "Performance")."""
-GAIN = 1.1
+MIN_SPEED_GAIN = 1.1
 """The minimum gain in speed for which a doubled number of streams is kept."""
-PATIENCE = 8
+RETRY_WINDOWS = 8
 """Windows after which a number of streams that was not faster is tried again."""
 CALM_SECONDS = 0.25
 """Seconds for which an overload counts once, because all streams meet it at about the same moment."""
@@ -39,8 +39,8 @@ _REQUEST = 64 * 1024
 class Pace:
     """The number of streams of one transfer. Its methods may be called by several threads.
 
-    It tries twice as many for a window. If the gain is less than `GAIN`, the number is halved again, and another try
-    follows later. An overload halves the number.
+    It doubles the number for a window. If the gain is less than `MIN_SPEED_GAIN`, it halves the number again, and
+    repeats the experiment later. An overload halves the number.
     """
 
     def __init__(self, most: int, *, large: bool, now: Callable[[], float] = time.monotonic) -> None:
@@ -79,7 +79,7 @@ class Pace:
             self._open_at = max(self._open_at, now + seconds)
             if now >= self._calm_at:
                 self.width = max(1, self.width // 2)
-                self._smaller, self._hold = None, PATIENCE
+                self._smaller, self._hold = None, RETRY_WINDOWS
                 self._begin_window()
             self._calm_at = max(self._calm_at, self._open_at, now + CALM_SECONDS)
 
@@ -92,8 +92,8 @@ class Pace:
     def _judge(self, speed: float) -> None:
         if self._smaller is not None:
             (width, before), self._smaller = self._smaller, None
-            if speed < GAIN * before:
-                self.width, self._hold = width, PATIENCE
+            if speed < MIN_SPEED_GAIN * before:
+                self.width, self._hold = width, RETRY_WINDOWS
         if self._hold:
             self._hold -= 1
         elif self.width < self._most:
@@ -109,7 +109,7 @@ def new_md5() -> _Hash:
     return hashlib.md5(usedforsecurity=False)
 
 
-_TICK = 1.0
+_OVERDUE_INTERVAL = 1.0
 
 Job = TypeVar("Job")
 
@@ -228,5 +228,5 @@ class TransferPool(Generic[Job]):
     def _wait(self) -> None:
         for thread in self._threads:  # a thread started in the meantime comes after the one that starts it
             while thread.is_alive():
-                thread.join(_TICK)
+                thread.join(_OVERDUE_INTERVAL)
                 self.wire.cut_overdue()

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import xxhash
 
-from perago.adapters.http import typed
+from perago.adapters.http_answers import typed
 from perago.adapters.lakefs.block_store import DirectFailed
 from perago.adapters.lakefs.session import SERVICE, Call, json_of, once, path_in
 from perago.adapters.lakefs.transfers import Transfer, TransferPool, new_md5
@@ -158,7 +158,7 @@ class DirectUpload:
             address, url = self._ask(
                 "GET",
                 f"backing?{self._path}&presign=true",
-                lambda found: (typed(found, dict), typed(found[_URL], str, _URL)),
+                lambda reply: (typed(reply, dict), typed(reply[_URL], str, _URL)),
             )
             self._put(url, self._upload.size, self._whole)
             self._check_whole()
@@ -173,7 +173,7 @@ class DirectUpload:
 
     def _send_parts(self) -> dict[str, Any]:
         place, upload_id = self._ask(
-            "POST", f"pmpu?{self._path}", lambda found: ({_PLACE: found[_PLACE]}, str(found["upload_id"])), {}
+            "POST", f"pmpu?{self._path}", lambda reply: ({_PLACE: reply[_PLACE]}, str(reply["upload_id"])), {}
         )
         upload = f"pmpu/{quote(upload_id, safe='')}"
         try:
@@ -192,7 +192,7 @@ class DirectUpload:
         while left:
             number, length = len(sent) + 1, min(size, left)
             target = f"{upload}/parts/{number}?{self._path}"
-            address = self._ask("PUT", target, lambda found: typed(found[_URL], str, _URL), place)
+            address = self._ask("PUT", target, lambda reply: typed(reply[_URL], str, _URL), place)
             sent.append({"part_number": number, "etag": self._put(address, length, new_md5())})
             left -= length
         return sent
@@ -259,9 +259,9 @@ class _OpenFile:
             yield buffer[:count]
 
 
-def _stored(found: Any) -> _Stored:
-    checksum, size = typed(found["checksum"], str, "checksum"), typed(found["size_bytes"], int, "size_bytes")
-    return checksum, size, str(found.get(_PLACE) or "")
+def _stored(reply: Any) -> _Stored:
+    checksum, size = typed(reply["checksum"], str, "checksum"), typed(reply["size_bytes"], int, "size_bytes")
+    return checksum, size, str(reply.get(_PLACE) or "")
 
 
 def _ignore(_: object) -> None:
