@@ -93,10 +93,10 @@ Script = Callable[[Request], Action]
 def object_reply(request: Request, content: bytes, etag: str = "") -> Reply:
     """The bytes of an object, or the range of them that was asked for."""
     headers = {"ETag": f'"{etag}"'} if etag else {}
-    wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", request.headers.get("range", ""))
-    if wanted is None:
+    match = re.fullmatch(r"bytes=(\d+)-(\d+)", request.headers.get("range", ""))
+    if match is None:
         return Reply(200, content, headers)
-    start, end = int(wanted[1]), min(int(wanted[2]) + 1, len(content))
+    start, end = int(match[1]), min(int(match[2]) + 1, len(content))
     if start >= len(content):
         return Reply(416, headers={**headers, "Content-Range": f"bytes */{len(content)}"})
     place = {"Content-Range": f"bytes {start}-{end - 1}/{len(content)}"}

@@ -64,11 +64,13 @@ def test_an_input_that_is_nested_too_deeply_does_not_hide_the_others(levels: int
     text = json.dumps([POLLED, {**POLLED, "inputData": {"params": "DEEP", "text": '[{"\\"'}}, POLLED])
     body = text.replace('"DEEP"', "[" * levels + "]" * levels).encode()
     with conductor(Reply(200, body)) as (queue, _):
-        found = queue.poll("features.build", "w", count=3, wait_seconds=0)
-    assert (found[0], found[2]) == (DELIVERY, DELIVERY)
-    assert found[1].input_is_too_deep or levels < 1000
-    assert found[1] == replace(DELIVERY, input=found[1].input, input_is_too_deep=found[1].input_is_too_deep)
-    assert found[1].input_is_too_deep is (found[1].input == {})
+        deliveries = queue.poll("features.build", "w", count=3, wait_seconds=0)
+    assert (deliveries[0], deliveries[2]) == (DELIVERY, DELIVERY)
+    assert deliveries[1].input_is_too_deep or levels < 1000
+    assert deliveries[1] == replace(
+        DELIVERY, input=deliveries[1].input, input_is_too_deep=deliveries[1].input_is_too_deep
+    )
+    assert deliveries[1].input_is_too_deep is (deliveries[1].input == {})
 
 
 def test_a_task_with_a_deep_input_is_read() -> None:
@@ -221,7 +223,7 @@ def test_deliveries_continue_the_trace_of_their_workflow() -> None:
     assert [(read.path, read.query) for read in reads] == [("/api/workflow/workflow", {"includeTasks": "false"})]
 
 
-def test_a_delivery_knows_the_spans_of_the_attempt_before_and_of_the_parent_workflow() -> None:
+def test_a_delivery_has_the_spans_of_its_retry_and_of_the_parent_workflow() -> None:
     answers = {
         "/api/workflow/workflow": {"parentWorkflowId": "above", "input": {}},
         "/api/workflow/above": {"input": {"traceparent": GIVEN}},
@@ -252,8 +254,8 @@ def test_a_workflow_that_cannot_be_read_costs_others_nothing() -> None:
     polled = [{**POLLED, "workflowInstanceId": "gone"}, POLLED]
 
     def answer(request: Request) -> Action:
-        gone = request.path.endswith("/gone")
-        return conductor_error(404, "gone") if gone else _traced({"traceparent": GIVEN}, polled)(request)
+        was_removed = request.path.endswith("/gone")
+        return conductor_error(404, "gone") if was_removed else _traced({"traceparent": GIVEN}, polled)(request)
 
     with conductor(answer, traced=True) as (queue, _):
         first, second = queue.poll("features.build", "w", count=2, wait_seconds=0)

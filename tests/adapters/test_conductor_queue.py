@@ -73,15 +73,15 @@ def test_a_broken_connection_leaves_a_poll_in_flight_alone() -> None:
         return Drop()
 
     with conductor(script, QUICK) as (queue, _):
-        found: list[object] = []
-        thread = threading.Thread(target=lambda: found.extend(queue.poll("t", "w", count=1, wait_seconds=5)))
+        results: list[object] = []
+        thread = threading.Thread(target=lambda: results.extend(queue.poll("t", "w", count=1, wait_seconds=5)))
         thread.start()
         polling.wait(10)
         with pytest.raises(Unavailable):
             queue.is_current(DELIVERY)
         broken.set()
         thread.join(10)
-    assert found == [DELIVERY]
+    assert results == [DELIVERY]
 
 
 # -------------------------------------------------------------------- updates
@@ -95,7 +95,7 @@ REPEATED: dict[str, tuple[Callable[[ConductorQueue], object], Action]] = {
 
 
 @pytest.mark.parametrize(("call", "answer"), REPEATED.values(), ids=REPEATED)
-def test_a_call_that_may_arrive_twice_is_sent_again_if_its_connection_drops(
+def test_an_idempotent_call_is_repeated_if_its_connection_drops(
     call: Callable[[ConductorQueue], object], answer: Action
 ) -> None:
     answers: list[Action] = [Drop(), answer]
@@ -360,8 +360,8 @@ def test_threads_with_one_stale_token_fetch_one_new_token() -> None:
     with with_credentials(script) as (queue, server):
         first = str((queue.get_task_definition("t") or {})["authorization"])
         with ThreadPoolExecutor(2) as threads:
-            found = [*threads.map(queue.get_task_definition, ("a", "b"))]
-        assert found[0] == found[1]
+            definitions = [*threads.map(queue.get_task_definition, ("a", "b"))]
+        assert definitions[0] == definitions[1]
         assert server.count("POST", "/token") == 2
 
 

@@ -108,7 +108,7 @@ def test_no_proxy_exempts_a_server(call: Callable[[str], None], exempt: str, mon
 
 
 @each_client
-def test_a_proxy_that_is_down_is_not_an_answer_and_its_password_stays_out_of_the_message(
+def test_a_proxy_that_is_down_is_no_answer_and_its_password_is_not_named(
     call: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", f"http://user:{PROXY_SECRET}@127.0.0.1:1")
@@ -205,13 +205,13 @@ UNUSABLE: dict[str, tuple[str, dict[str, str], str]] = {
 }
 
 
-@pytest.mark.parametrize(("url", "variables", "words"), UNUSABLE.values(), ids=UNUSABLE)
+@pytest.mark.parametrize(("url", "variables", "message"), UNUSABLE.values(), ids=UNUSABLE)
 def test_what_cannot_be_used_is_refused_by_name(
-    url: str, variables: dict[str, str], words: str, monkeypatch: pytest.MonkeyPatch
+    url: str, variables: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(Refused, match=words) as caught:
+    with pytest.raises(Refused, match=message) as caught:
         store_at(url)
     assert PROXY_SECRET not in str(caught.value)
 
@@ -300,9 +300,9 @@ def test_a_pause_grows_is_jittered_and_bounded() -> None:
 
 def test_a_service_may_ask_for_a_longer_pause_within_bounds() -> None:
     retries, error = CallPolicy(delays=BackOff(0.01, 4)).retries(), Overloaded("service", "read", "busy")
-    for asked, given in ((3, 3), (3600, 4)):
+    for asked, delay in ((3, 3), (3600, 4)):
         error.retry_after = asked
-        assert retries.delay(0, error) == given
+        assert retries.delay(0, error) == delay
 
 
 @pytest.mark.parametrize(
@@ -384,7 +384,7 @@ INTERRUPTED: dict[str, Callable[[LakeFSStore, Path], object]] = {
 
 
 @pytest.mark.parametrize("call", INTERRUPTED)
-def test_an_interrupted_call_ends_immediately_and_the_store_can_still_clean_up(tmp_path: Path, call: str) -> None:
+def test_an_interrupted_call_ends_immediately_and_the_store_cleans_up(tmp_path: Path, call: str) -> None:
     loss = Loss()
     on_their_way = threading.Semaphore(STREAMS - 1 if call == "upload" else 0)
 

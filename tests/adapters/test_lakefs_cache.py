@@ -31,8 +31,8 @@ def fetch(cache: ObjectCache | None, tree: Tree, workspace: Path, *, threads: in
     """Download a tree; how many objects came from the cache, and which were read."""
     with lakefs(tree, cache=cache, threads=threads) as (store, server):
         placements = [Placement(entry, workspace / entry.key) for entry in store.list_objects("repo", COMMIT, "")]
-        found = store.download("repo", COMMIT, workspace, placements)
-        return found, reads(server.requests)
+        hits = store.download("repo", COMMIT, workspace, placements)
+        return hits, reads(server.requests)
 
 
 def stored(request: Request) -> Action | None:
@@ -47,9 +47,9 @@ def test_a_second_download_reads_no_object(cache: ObjectCache, tmp_path: Path) -
     assert fetch(cache, tree, tmp_path / "first")[0] == 0
     assert fetch(cache, tree, tmp_path / "second") == (20, [])
     assert files_in(tmp_path / "second") == OBJECTS
-    one, other = (tmp_path / "first" / "d1" / "f1").stat(), (tmp_path / "second" / "d1" / "f1").stat()
-    assert (one.st_mode, one.st_mtime) == (other.st_mode, other.st_mtime)
-    assert one.st_ino != other.st_ino
+    first, other = (tmp_path / "first" / "d1" / "f1").stat(), (tmp_path / "second" / "d1" / "f1").stat()
+    assert (first.st_mode, first.st_mtime) == (other.st_mode, other.st_mtime)
+    assert first.st_ino != other.st_ino
 
 
 def test_only_large_or_direct_objects_are_looked_up_beforehand(
@@ -59,14 +59,14 @@ def test_only_large_or_direct_objects_are_looked_up_beforehand(
     looked_for: list[objects.ObjectId] = []
     holds = objects.Shelf.holds
 
-    def noted(shelf: objects.Shelf, wanted: objects.ObjectId) -> bool:
-        looked_for.append(wanted)
-        return holds(shelf, wanted)
+    def noted(shelf: objects.Shelf, object_id: objects.ObjectId) -> bool:
+        looked_for.append(object_id)
+        return holds(shelf, object_id)
 
     monkeypatch.setattr(objects.Shelf, "holds", noted)
     monkeypatch.setattr(download, "LARGEST_WHOLE", len(OBJECTS["d1/f19"]) - 1)
     fetch(cache, Tree(OBJECTS, listed=ADDRESSES), tmp_path / "w")
-    assert [wanted.size for wanted in looked_for] == [len(OBJECTS["d1/f19"])]
+    assert [object_id.size for object_id in looked_for] == [len(OBJECTS["d1/f19"])]
 
 
 def test_a_download_that_broke_counts_with_the_next_one_for_its_workspace(cache: ObjectCache, tmp_path: Path) -> None:

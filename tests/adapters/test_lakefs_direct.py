@@ -85,7 +85,7 @@ def test_objects_between_those_that_are_wanted_do_no_harm(cache: ObjectCache, tm
 
 @pytest.mark.usefixtures("small_pages")
 @pytest.mark.parametrize("missing", [30, PAGE])
-def test_an_object_that_the_cache_only_seemed_to_have_is_brought_directly_too(
+def test_an_object_whose_copy_in_the_cache_is_damaged_comes_directly_too(
     cache: ObjectCache, tmp_path: Path, missing: int
 ) -> None:
     """Its page was not to be asked for, and it may lie outside of what the others share."""
@@ -261,7 +261,7 @@ def test_objects_that_have_become_shorter_in_the_store_are_no_outage(tmp_path: P
         fetch(store, tmp_path / "w")
 
 
-def test_an_object_without_an_md5_comes_through_lakefs_where_its_address_came_in_the_clear(tmp_path: Path) -> None:
+def test_an_object_without_md5_comes_through_lakefs_after_a_plain_address(tmp_path: Path) -> None:
     """Nothing could show that the bytes are those of another address. An object with an MD5 comes directly anyway."""
     with signing(Signing(SOME, listed=WITHOUT_MD5), Store(SOME)) as (store, asked, stored):
         assert fetch(store, tmp_path / "w") == SOME
@@ -270,7 +270,7 @@ def test_an_object_without_an_md5_comes_through_lakefs_where_its_address_came_in
     assert len(stored) == len(SOME) - 1
 
 
-def test_an_object_without_an_md5_comes_directly_where_its_address_came_encrypted(
+def test_an_object_without_md5_comes_directly_after_an_encrypted_address(
     tmp_path: Path, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))

@@ -77,7 +77,7 @@ def test_streams_double_while_that_is_faster(capacity: float, most: int, expecte
 
 
 @pytest.mark.parametrize(("capacity", "best"), [(8, 8), (16, 16), (4, 8), (30, 32)])
-def test_streams_that_bring_nothing_are_given_up_and_tried_again_now_and_then(capacity: float, best: int) -> None:
+def test_streams_without_a_gain_are_given_up_and_tried_again_later(capacity: float, best: int) -> None:
     server = Server(capacity)
     pace = server.pace(64)
     widths = server.serve(pace, 3000)
@@ -93,7 +93,7 @@ def test_a_server_that_becomes_faster_gets_more_streams_later() -> None:
     assert server.serve(pace, 2000)[-1] == 32
 
 
-def test_large_objects_begin_with_few_streams_and_following_small_ones_are_judged_separately() -> None:
+def test_large_objects_begin_with_few_streams_and_small_ones_with_more() -> None:
     server = Server(4)
     pace = server.pace(16, large=True)
     assert pace.width == FIRST_LARGE
@@ -121,7 +121,7 @@ def test_one_overload_halves_the_streams_only_once() -> None:
     assert server.serve(pace, 2000)[-1] == 16
 
 
-def test_no_request_starts_before_the_server_is_ready_and_overloads_in_between_count_once() -> None:
+def test_no_request_starts_during_an_overload_which_counts_once() -> None:
     server = Server(1000)
     pace = server.pace(16)
     assert pace.pause == 0
@@ -186,8 +186,8 @@ STARTS = [len(CONTENT) * number // 10 for number in range(10)]
 
 def asked_for(requests: list[Request]) -> list[str]:
     """The ranges of the object's bytes that were asked for, in their order; "" is the whole object."""
-    found = [request.headers.get("range", "") for request in requests if request.path == OBJECT]
-    return sorted(found, key=lambda header: int(re.sub(r"\D", "", header.partition("-")[0]) or 0))
+    headers = [request.headers.get("range", "") for request in requests if request.path == OBJECT]
+    return sorted(headers, key=lambda header: int(re.sub(r"\D", "", header.partition("-")[0]) or 0))
 
 
 def begin_of(request: Request) -> int | None:
@@ -253,7 +253,7 @@ def test_a_failed_transfer_from_the_block_store_is_resumed_there(tmp_path: Path)
     assert files_in(tmp_path) == {"w/large": CONTENT}
 
 
-def test_the_rest_of_a_range_that_the_block_store_does_not_give_comes_through_lakefs(tmp_path: Path) -> None:
+def test_the_rest_of_a_range_comes_through_lakefs_if_the_store_breaks_off(tmp_path: Path) -> None:
     """The first half of the first range is from the store."""
     objects = {"large": CONTENT}
     half = breaking(CONTENT, STARTS[:1])
@@ -366,8 +366,8 @@ def test_objects_that_arrived_as_ranges_are_in_the_cache(cache: ObjectCache, tmp
         download(store, "repo", COMMIT, tmp_path / "again")
         assert asked_for(server.requests) == []
     assert files_in(tmp_path / "again") == {"large": CONTENT}
-    found = usage(cache.root)
-    assert (found.hits, found.misses) == (1, 1)
+    cached = usage(cache.root)
+    assert (cached.hits, cached.misses) == (1, 1)
 
 
 class Limits(Wire):
@@ -384,7 +384,7 @@ class Limits(Wire):
             yield
 
 
-def test_a_remainder_that_arrives_as_the_complete_object_gets_the_time_of_the_object(tmp_path: Path) -> None:
+def test_a_remainder_that_arrives_as_the_complete_object_has_its_mtime(tmp_path: Path) -> None:
     """A server without ranges sends everything when a broken object is asked for again."""
     policy, limits = CallPolicy(connect=1, answer=1, slowest=len(CONTENT) / 60), Limits()
     with (

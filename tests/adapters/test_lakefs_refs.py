@@ -76,10 +76,10 @@ def test_other_names_that_lakefs_resolves_are_not_commits() -> None:
         store.ancestry("repo", "e" * 64, limit=1)
 
 
-def test_a_long_history_of_large_commits_is_read_in_small_pages_and_shortened() -> None:
+def test_a_long_history_of_large_commits_is_read_in_small_pages() -> None:
     amounts: list[int] = []
-    kept = {"perago.task_id": "t", "perago.shared": "x" * 5000, "perago.step_key": "x" * 5000}
-    by = {"perago.result": "x" * 5000, "theirs": "y", **kept}
+    metadata = {"perago.task_id": "t", "perago.shared": "x" * 5000, "perago.step_key": "x" * 5000}
+    by = {"perago.result": "x" * 5000, "theirs": "y", **metadata}
 
     def script(request: Request) -> Action:
         answer = history_script([f"{number:064x}" for number in range(99, 0, -1)], 1000)(request)
@@ -94,7 +94,7 @@ def test_a_long_history_of_large_commits_is_read_in_small_pages_and_shortened() 
         head, *below = store.history("repo", "main", until="f" * 64, limit=50)
     assert max(amounts) == 10
     assert (head.metadata, len(head.message)) == (by, 5000), "the head may be adopted, with its result"
-    assert [commit.metadata for commit in below] == [kept] * 49
+    assert [commit.metadata for commit in below] == [metadata] * 49
     assert {len(commit.message) for commit in below} == {1000}
 
 
@@ -112,9 +112,9 @@ def test_the_newest_staged_object_is_found_among_all_that_the_branch_lists() -> 
             last, final = str(page[-1]["path"]), "in/gone"
         else:
             assert (request.path, request.query["prefix"]) == (f"{API}/refs/staging/objects/ls", "in/")
-            found = [(path, mtime) for path, mtime in listed if path > after][:2]
-            page = [{"path": path, "size_bytes": 1, "checksum": "x", "mtime": mtime} for path, mtime in found]
-            last, final = found[-1][0], "in/f"
+            objects = [(path, mtime) for path, mtime in listed if path > after][:2]
+            page = [{"path": path, "size_bytes": 1, "checksum": "x", "mtime": mtime} for path, mtime in objects]
+            last, final = objects[-1][0], "in/f"
         pagination = {"has_more": last != final, "next_offset": last, "results": len(page), "max_per_page": 1000}
         return reply_json({"pagination": pagination, "results": page})
 
@@ -233,7 +233,7 @@ def test_a_revert_distinguishes_later_changes_from_staged_objects(status: int, k
     assert type(refused.value) is kind
 
 
-def test_a_listing_that_never_moves_on_is_refused_instead_of_being_read_for_ever() -> None:
+def test_a_listing_that_makes_no_progress_is_refused() -> None:
     pagination = {"has_more": True, "next_offset": "", "results": 1, "max_per_page": 1000}
     results = [{"type": "added", "path": "a", "path_type": "object"}]
     page = reply_json({"pagination": pagination, "results": results})
@@ -258,14 +258,14 @@ def test_an_object_is_missing_if_lakefs_knows_the_commit() -> None:
         pytest.param(3000, [2998, 5000], 1, id="a key after the end"),
     ],
 )
-def test_objects_cost_a_page_for_1000_or_a_request_for_each_whichever_is_fewer(
+def test_objects_are_read_by_the_page_or_one_by_one_if_that_is_cheaper(
     objects: int, keys: Sequence[int], requests: int
 ) -> None:
     tree = Tree({f"dir/{number:05}": b"" for number in range(objects)})
 
     with lakefs(tree) as (store, server):
-        found = store.stat_objects("repo", COMMIT, [f"dir/{number:05}" for number in keys])
-    assert sorted(found) == [f"dir/{number:05}" for number in keys if number < objects]
+        entries = store.stat_objects("repo", COMMIT, [f"dir/{number:05}" for number in keys])
+    assert sorted(entries) == [f"dir/{number:05}" for number in keys if number < objects]
     assert len(server.requests) == requests
 
 
@@ -333,7 +333,7 @@ def test_deleting_a_branch_is_repeated_and_accepts_a_missing_one() -> None:
 
 
 @pytest.mark.parametrize("status", [400, 500])
-def test_a_repository_that_no_name_can_be_of_does_not_exist_and_is_asked_for_once(status: int) -> None:
+def test_a_repository_with_an_impossible_name_does_not_exist(status: int) -> None:
     """lakeFS answers 500 where a commit of it is read, which is no outage."""
     answer = failure(status, "argument repository: repository id: invalid value: validation error")
     with lakefs(lambda _: answer) as (store, server):

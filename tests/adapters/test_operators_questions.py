@@ -79,7 +79,7 @@ READS: dict[str, tuple[Read, Any]] = {
     "branches": (lambda lakefs, _: lakefs.list_branches("r", ""), page({"id": "main"})),
     "changes": (lambda lakefs, _: lakefs.diff("r", "a", "b"), page(CHANGE)),
     "staged objects": (lambda lakefs, _: lakefs.newest_staged("r", "main"), page(CHANGE)),
-    "objects": (lambda lakefs, _: [each.size + each.mtime for each in lakefs.list_objects("r", "c", "")], page(CHANGE)),
+    "objects": (lambda lakefs, _: [entry.size + entry.mtime for entry in lakefs.list_objects("r", "c", "")], page(CHANGE)),
     "a workflow": (lambda _, queue: queue.read_workflow(DELIVERY, "w"), {**ENDED, "workflowId": "w"}),
     "deliveries": (lambda _, queue: queue.poll("t", "w", count=1, wait_seconds=0), [POLLED]),
     "the end of a workflow": (lambda _, queue: queue.read_end("w", 3), ENDED),
@@ -94,7 +94,7 @@ def wrong_values(good: Any) -> Iterator[object]:
             yield {name: value for name, value in good.items() if name != key}
             yield from ({**good, key: value} for value in wrong_values(good[key]))
     elif isinstance(good, list):
-        yield from ([value] for each in good for value in wrong_values(each))
+        yield from ([value] for member in good for value in wrong_values(member))
 
 
 @pytest.mark.parametrize(("read", "good"), READS.values(), ids=READS.keys())
@@ -148,13 +148,13 @@ OBJECTS: dict[str, tuple[Action, CallPolicy, str]] = {
 }
 
 
-@pytest.mark.parametrize(("answer", "policy", "words"), OBJECTS.values(), ids=OBJECTS)
+@pytest.mark.parametrize(("answer", "policy", "message"), OBJECTS.values(), ids=OBJECTS)
 def test_an_object_that_is_not_given_as_it_was_asked_for_is_given_up(
-    answer: Action, policy: CallPolicy, words: str
+    answer: Action, policy: CallPolicy, message: str
 ) -> None:
     with ScriptedServer(lambda _: answer) as server:
         settings = LakeFSSettings(endpoint_url=server.url, access_key_id="key", secret_access_key=SecretStr(SECRET))
         browser = LakeFSBrowser(settings, policy=policy)
-        with pytest.raises(Unavailable, match=words):
+        with pytest.raises(Unavailable, match=message):
             b"".join(browser.read("repo", "main", "a.bin", 100))
         browser.close()

@@ -19,7 +19,7 @@ import pytest
 from perago import probe
 from perago.probe import probe_modules
 
-from ..worker.bench import gone, wait_for
+from ..worker.bench import has_ended, wait_for
 from .conftest import GOOD, PLAIN, Project
 
 NO_SERVERS = "ok  configuration: no servers yet (perago help configuration)\n"
@@ -119,7 +119,7 @@ def test_a_module_that_forks_is_judged_once_and_leaves_nothing_behind(project: P
     ran = project.run("check", "forks").ends(0)
     assert ran.out.startswith("ok  forks: task tail")
     assert "note: forks started processes while it was imported; perago stopped them" in ran.err
-    wait_for("its end", gone(int(ran.err.split("| ")[1].split()[0])))
+    wait_for("its end", has_ended(int(ran.err.split("| ")[1].split()[0])))
 
 
 def test_a_fork_during_the_import_does_not_report_twice(project: Project) -> None:
@@ -313,7 +313,7 @@ def test_a_signal_ends_the_command_and_the_child(project: Project, number: signa
         process.send_signal(number)
         process.communicate(timeout=30)
     assert process.returncode in (code, -number)  # both are `code` in a shell
-    wait_for("its end", gone(int(marker.read_text())))
+    wait_for("its end", has_ended(int(marker.read_text())))
 
 
 def test_a_fresh_interpreter_reports_the_same(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

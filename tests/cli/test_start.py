@@ -25,7 +25,7 @@ from perago.settings import LakeFSSettings
 from perago.worker.health import LakeFSCheck
 from perago.worker.plan import selected_limit
 
-from ..worker.bench import gone, wait_for
+from ..worker.bench import has_ended, wait_for
 from ..worker.outside import PID_1, can_unshare, get
 from .conftest import PLAIN, Project
 from .services import SECRET, Services
@@ -160,7 +160,7 @@ def test_a_signal_during_the_start_ends_it_well(
         with contextlib.suppress(psutil.NoSuchProcess):  # a second one changes nothing
             command.send_signal(number)
         worker.process.wait(30)
-        assert all(gone(server.pid)() for server in servers)
+        assert all(has_ended(server.pid)() for server in servers)
         assert worker.ended() == 0, worker.text
         services.release()
     assert worker.text.endswith("note: stopped before anything was started\n")
@@ -445,7 +445,7 @@ def test_a_hanging_module_does_not_keep_the_fork_server_of_a_killed_start(projec
         (server,) = fork_servers(worker.process.pid)
         try:
             worker.process.kill()
-            wait_for("the end of the fork server", gone(server.pid))
+            wait_for("the end of the fork server", has_ended(server.pid))
         finally:
             for child in children:
                 with contextlib.suppress(psutil.NoSuchProcess):

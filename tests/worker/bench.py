@@ -148,7 +148,7 @@ def outcome(queue: SmallQueue, task_id: str, limit: float = LIMIT) -> Report:
     return queue.reports[task_id][0]
 
 
-def gone(pid: int) -> Callable[[], bool]:
+def has_ended(pid: int) -> Callable[[], bool]:
     """Whether process `pid` has ended (a zombie has)."""
 
     def check() -> bool:

@@ -113,6 +113,6 @@ def room_for_files(number: int) -> Iterator[None]:
             os.close(taken.pop())
         yield
     finally:
-        for each in taken:
-            os.close(each)
+        for descriptor in taken:
+            os.close(descriptor)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

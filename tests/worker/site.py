@@ -60,8 +60,8 @@ class Site:
 
     def tree(self) -> dict[str, bytes]:
         """What is on `main`, without hooks."""
-        found = self.lakefs.tree("data", "main")
-        return {key: content for key, content in found.items() if not key.startswith("_lakefs_actions/")}
+        tree = self.lakefs.tree("data", "main")
+        return {key: content for key, content in tree.items() if not key.startswith("_lakefs_actions/")}
 
     def finish(self, workflow_ids: list[str]) -> list[dict[str, Any]]:
         """The workflows once all are over."""
@@ -69,8 +69,8 @@ class Site:
         def over() -> list[dict[str, Any]] | None:
             for workflow_id in workflow_ids:
                 self.conductor.decide(workflow_id)
-            found = [self.conductor.workflow(workflow_id) for workflow_id in workflow_ids]
-            return None if any(workflow["status"] == "RUNNING" for workflow in found) else found
+            workflows = [self.conductor.workflow(workflow_id) for workflow_id in workflow_ids]
+            return None if any(workflow["status"] == "RUNNING" for workflow in workflows) else workflows
 
         return wait_for("the workflows' end", over)
 

@@ -109,10 +109,13 @@ class SmallQueue:
                     break
                 self._changed.wait(left)
             taken = self._of(task_name)[:count]
-            self._waiting = [one for one in self._waiting if one not in taken]
+            self._waiting = [delivery for delivery in self._waiting if delivery not in taken]
             now = int(time.time() * 1000)
-            taken = [replace(one, poll_count=one.poll_count + 1, start_time=one.start_time or now) for one in taken]
-            self.held.update({one.task_id: one for one in taken})
+            taken = [
+                replace(delivery, poll_count=delivery.poll_count + 1, start_time=delivery.start_time or now)
+                for delivery in taken
+            ]
+            self.held.update({delivery.task_id: delivery for delivery in taken})
             return taken
 
     def queue_depths(self, task_names: Sequence[str]) -> Mapping[str, int]:
@@ -173,7 +176,7 @@ class SmallQueue:
         pass
 
     def _of(self, task_name: str) -> list[Delivery]:
-        return [one for one in self._waiting if one.task_name == task_name]
+        return [delivery for delivery in self._waiting if delivery.task_name == task_name]
 
     def _maybe_fail(self, operation: str) -> None:
         error = self.fault(operation)

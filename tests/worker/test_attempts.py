@@ -74,9 +74,9 @@ class Scene:
 
     async def answers(self, number: int) -> list[DeliveryAnswer]:
         """So many answers, as soon as the slot has them."""
-        while len(found := [one for one in self.slot.sent if isinstance(one, DeliveryAnswer)]) < number:
+        while len(answers := [message for message in self.slot.sent if isinstance(message, DeliveryAnswer)]) < number:
             await asyncio.sleep(0.001)
-        return found
+        return answers
 
     def ended(self) -> AttemptEnded:
         (event,) = (event for event in self.events if isinstance(event, AttemptEnded))
@@ -185,7 +185,7 @@ def test_nothing_of_an_ended_attempt_reaches_the_next_one_of_its_slot() -> None:
     assert scene.queue.reports["task-1"][0].reason == "killed while it ran the attempt"
 
 
-def test_a_slot_that_asks_too_much_or_of_another_delivery_is_not_listened_to() -> None:
+def test_questions_that_are_too_many_or_about_others_are_not_accepted() -> None:
     async def story(scene: Scene) -> None:
         assert not scene.assignment.accepts(DeliveryQuestion(1, ("task-1", 2, 5)))
         question = DeliveryQuestion(1, scene.assignment.delivery.identity)
@@ -201,13 +201,13 @@ DELIVERY = make_delivery(task_id="t", start_time=1, task_name="n", workflow_id="
 def test_a_slot_without_a_supervisor_holds_nothing_for_current() -> None:
     ours, theirs = Pipe()
     fence = PipeDeliveryCheck(SlotChannel(theirs))
-    found: list[bool] = []
-    asking = threading.Thread(target=lambda: found.append(fence.is_current(DELIVERY)))
+    answers: list[bool] = []
+    asking = threading.Thread(target=lambda: answers.append(fence.is_current(DELIVERY)))
     asking.start()
     assert decode(ours.recv_bytes()) == DeliveryQuestion(1, DELIVERY.identity)
     fence.close()
     asking.join(10)
-    assert found == [False]
+    assert answers == [False]
     assert not fence.is_current(DELIVERY)
     ours.close()
     theirs.close()
@@ -224,9 +224,7 @@ def test_no_answer_in_time_is_not_a_yes(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize(("response_timeout", "interval"), [(600, 60), (90, 30), (180, 60), (3, 1), (0.03, 0.1)])
-def test_a_heartbeat_comes_every_third_of_the_response_timeout_up_to_a_minute(
-    response_timeout: float, interval: float
-) -> None:
+def test_heartbeats_come_every_third_of_the_response_timeout(response_timeout: float, interval: float) -> None:
     assert beat_interval(response_timeout) == pytest.approx(interval)
 
 
@@ -290,7 +288,7 @@ def test_an_attempt_that_is_given_up_during_a_heartbeat_extends_nothing() -> Non
 
 
 @pytest.mark.parametrize("kind", [Unavailable, NotFound])
-def test_no_answer_is_not_a_loss_and_doubt_is_reported_once_for_each_silence(kind: type[ServiceError]) -> None:
+def test_no_answer_is_not_a_loss_and_doubt_is_reported_once_per_silence(kind: type[ServiceError]) -> None:
     """That a task is gone is a plain "no" of `is_current`; only Conductor's own word leads to it."""
     queue, silent = SmallQueue(), [False]
     queue.fault = lambda operation: kind("Conductor", "read", "down") if silent[0] else None
@@ -351,7 +349,7 @@ def test_an_attempt_that_another_worker_has_is_not_handed_back() -> None:
     assert queue.handed_back == [old.task_id]
 
 
-def test_a_hand_back_without_an_answer_is_not_repeated_once_it_was_received(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hand_back_without_an_answer_is_not_repeated_if_it_was_received(monkeypatch: pytest.MonkeyPatch) -> None:
     queue = SmallQueue()
     queue.put(what="return")
     (delivery,) = queue.poll("worker.behaves", "w0000", count=1, wait_seconds=0)

@@ -168,11 +168,11 @@ def pipe() -> Iterator[tuple[socket.socket, SlotChannel]]:
 
 def test_messages_arrive_in_order_for_any_chunks() -> None:
     data = b"".join(map(sent, MESSAGES))
-    buffer, found = bytearray(), list[FromSlot]()
+    buffer, messages = bytearray(), list[FromSlot]()
     for start in range(0, len(data), 7):
         buffer += data[start : start + 7]
-        found += messages_in(buffer, MOST)
-    assert found == MESSAGES
+        messages += messages_in(buffer, MOST)
+    assert messages == MESSAGES
     assert not buffer
 
 
@@ -188,7 +188,7 @@ def test_messages_arrive_in_order_for_any_chunks() -> None:
         b"\0\0\0\1x",
     ],
 )
-def test_bytes_that_are_not_a_message_are_refused_after_the_earlier_messages(data: bytes) -> None:
+def test_invalid_bytes_are_refused_after_the_earlier_messages(data: bytes) -> None:
     messages = messages_in(bytearray(sent(Ready()) + data), MOST)
     assert next(messages) == Ready()
     with pytest.raises(BadMessage):
@@ -249,9 +249,9 @@ def test_a_signal_in_the_middle_of_a_send_tears_no_message() -> None:
                 signal.pthread_kill(main, signal.SIGALRM)
 
             def received() -> FromSlot:
-                while not (found := list(messages_in(buffer, MOST))):
+                while not (messages := list(messages_in(buffer, MOST))):
                     buffer.extend(ours.recv(65_536))
-                return found[0]
+                return messages[0]
 
             def send() -> None:
                 slot.send(message)

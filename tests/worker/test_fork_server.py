@@ -19,7 +19,7 @@ from perago.ports import TaskStatus
 from perago.worker import fork_server, slots
 from perago.worker.events import Pulse, SlotDied, SlotReady, SlotStartFailed
 
-from .bench import RunningWorker, gone, make_plan, outcome, result, running, running_pid, wait_for
+from .bench import RunningWorker, has_ended, make_plan, outcome, result, running, running_pid, wait_for
 from .outside import room_for_files
 from .small_queue import SmallQueue
 
@@ -93,9 +93,7 @@ def test_a_start_without_free_descriptors_costs_no_other_slot(two_slots: Running
     assert len(two_slots.saw(SlotDied)) == 1
 
 
-def test_one_that_starts_nothing_more_is_replaced_though_it_lives_as_long_as_its_slots(
-    two_slots: RunningWorker, queue: SmallQueue
-) -> None:
+def test_a_fork_server_that_starts_nothing_more_is_replaced(two_slots: RunningWorker, queue: SmallQueue) -> None:
     """It ends with the first request that breaks off, as one of a process does that may open no further file."""
     os.kill(two_slots.saw(SlotReady)[0].pid, signal.SIGKILL)
     wait_for("the slot's death", lambda: two_slots.saw(SlotDied))
@@ -116,7 +114,7 @@ def test_an_unreported_death_is_reported(two_slots: RunningWorker, queue: SmallQ
     assert report.status is TaskStatus.FAILED
     why = f"the slot's process was ended because its fork server made no progress for {LIMIT} s (state T (stopped), "
     assert (report.reason or "").startswith(why)
-    wait_for("the fork server's end", gone(server))
+    wait_for("the fork server's end", has_ended(server))
     assert result(outcome(queue, queue.put(what="returns"))) == "fine"
 
 
@@ -153,11 +151,11 @@ def test_a_stall_is_judged_by_state_and_cpu_time(program: str, state: str, hangs
         process.stdout.readline()
         wait_for("its state", lambda: process.status() == state)
         stall = fork_server.Stall(process.pid)
-        found = [stall.check() or "" for _ in range(3 * LIMIT)]
+        verdicts = [stall.check() or "" for _ in range(3 * LIMIT)]
         process.kill()
-    assert found[:LIMIT] == [""] * LIMIT
-    assert found[-1].startswith(hangs and f"made no progress for {LIMIT} s {hangs}")
-    assert bool(found[-1]) is bool(hangs)
+    assert verdicts[:LIMIT] == [""] * LIMIT
+    assert verdicts[-1].startswith(hangs and f"made no progress for {LIMIT} s {hangs}")
+    assert bool(verdicts[-1]) is bool(hangs)
 
 
 @pytest.mark.usefixtures("own_fork_server")

@@ -126,7 +126,7 @@ def unusable(kind: str, directory: Path) -> str | None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "words"),
+    ("kind", "reason"),
     [
         ("root that others may write to", "PERAGO_WORKSPACE_ROOT"),
         ("log root below a file", "PERAGO_LOG_ROOT"),
@@ -136,9 +136,9 @@ def unusable(kind: str, directory: Path) -> str | None:
         ("disk full of the cache", None),
     ],
 )
-def test_a_disk_is_unusable_for_a_reason(tmp_path: Path, kind: str, words: str | None) -> None:
+def test_a_disk_is_unusable_for_a_reason(tmp_path: Path, kind: str, reason: str | None) -> None:
     problem = unusable(kind, tmp_path)
-    assert problem is None if words is None else words in str(problem)
+    assert problem is None if reason is None else reason in str(problem)
 
 
 def test_no_workflow_runs_on_the_worker_whose_disk_is_unusable(site: Site) -> None:
@@ -212,7 +212,7 @@ def test_an_input_waits_for_the_room_that_another_attempt_has(site: Site) -> Non
         assert not worker.saw(PollingPaused)
 
 
-def test_a_handed_back_attempt_is_delivered_after_growing_delays_and_finally_fails(
+def test_a_handed_back_attempt_returns_after_growing_delays_and_fails(
     single: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses: list[int] = []
@@ -231,7 +231,7 @@ def test_a_handed_back_attempt_is_delivered_after_growing_delays_and_finally_fai
     assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 60]
 
 
-def test_an_input_fails_with_both_sizes_if_other_programs_leave_too_little_room(single: Site) -> None:
+def test_an_input_that_does_not_fit_on_the_disk_fails_with_both_sizes(single: Site) -> None:
     with mounted(single.directory / "disk", 3 * RESERVE // MEBIBYTE) as disk:
         (disk / "of another program").write_bytes(bytes(100 * MEBIBYTE))
         single.lakefs.seed("data", "main", {"large": bytes(40 * MEBIBYTE)})
@@ -289,7 +289,7 @@ def test_a_hand_back_that_conductor_does_not_take_is_reported_in_the_log(
         assert "down" in str(ended.reason)
 
 
-def test_deliveries_of_polls_in_flight_are_handed_back_when_the_disk_breaks(
+def test_deliveries_of_open_polls_are_handed_back_when_the_disk_breaks(
     tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(poller, "LONG_POLL_SECONDS", 30.0)
@@ -327,11 +327,11 @@ def test_a_disk_that_does_not_answer_is_not_used(
         worker.end()
 
 
-def test_the_log_root_is_made_for_this_user_alone_and_links_in_a_root_are_not_followed(tmp_path: Path) -> None:
+def test_the_log_root_is_private_and_links_in_a_root_are_not_followed(tmp_path: Path) -> None:
     plan = make_plan(tmp_path)
     assert host.roots_problem(plan) is None
     assert stat.S_IMODE(plan.logs.root.stat().st_mode) == 0o700
     (plan.logs.root / "file").write_bytes(bytes(MEBIBYTE))
     (plan.logs.root / "link").symlink_to("/")
-    found = occupied(plan.logs.root)
-    assert (found.size >= MEBIBYTE, found.inodes, occupied(tmp_path / "missing").size) == (True, 2, 0)
+    size = occupied(plan.logs.root)
+    assert (size.size >= MEBIBYTE, size.inodes, occupied(tmp_path / "missing").size) == (True, 2, 0)

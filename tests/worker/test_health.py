@@ -1,4 +1,4 @@
-"""What probes and service managers are told about a worker, and that no client can hold it up."""
+"""What probes and service managers learn about a worker, and that no client can hold it up."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ READY = WorkerReady("m", "t", "w0000", 1, 0.1)
 FINE = Pulse(slots=1, free=1, busy=0, unreported=0, beating=0.0)
 
 
-def told(*found: events.Event) -> Health:
+def health_after(*worker_events: events.Event) -> Health:
     health = Health(Mask(["password"]))
-    for event in found:
+    for event in worker_events:
         health(event)
     return health
 
 
 def test_a_worker_that_starts_lives_and_takes_nothing_yet() -> None:
-    health = told()
+    health = health_after()
     assert health.alive().problems == ()
     assert health.ready().problems == ("the worker is starting and waits for a server or for its task module",)
 
 
 def test_a_worker_that_works_is_ready_unless_others_have_found_something() -> None:
-    health = told(FINE, READY)
+    health = health_after(FINE, READY)
     assert health.ready(None).problems == ()
     assert health.ready("lakeFS does not answer").problems == ("lakeFS does not answer",)
 
@@ -74,7 +74,7 @@ def test_a_worker_that_works_is_ready_unless_others_have_found_something() -> No
 def test_obstacles_are_reported_as_long_as_they_last(
     event: events.Event, problem: str, over: events.Event | None
 ) -> None:
-    health = told(FINE, READY, event)
+    health = health_after(FINE, READY, event)
     assert health.ready().problems == (problem,)
     assert health.alive().problems == (), "starting it anew would not help"
     if over is not None:
@@ -82,17 +82,17 @@ def test_obstacles_are_reported_as_long_as_they_last(
         assert health.ready().problems == ()
 
 
-def test_polls_that_are_refused_for_one_task_are_a_warning_until_they_are_accepted() -> None:
-    health = told(FINE, READY, events.ConductorUnreachable("403 password", denied=True, task_name="a"))
+def test_polls_refused_for_one_task_are_a_warning_until_accepted() -> None:
+    health = health_after(FINE, READY, events.ConductorUnreachable("403 password", denied=True, task_name="a"))
     assert health.ready().problems == ()
     assert health.ready().warnings == ("Conductor refuses polls for a: 403 ***",)
     health(events.ConductorBack(3.0, "a"))
     assert health.ready().warnings == ()
 
 
-def test_calls_that_attempts_repeat_are_a_warning_and_rejected_credentials_a_problem() -> None:
+def test_repeated_calls_are_a_warning_and_bad_credentials_a_problem() -> None:
     texts = {"w0001": "lakeFS does not answer (x)", "w0002": "lakeFS does not accept the credentials (password)"}
-    health = told(FINE, READY, *(events.WaitingForLakeFS(slot, text) for slot, text in texts.items()))
+    health = health_after(FINE, READY, *(events.WaitingForLakeFS(slot, text) for slot, text in texts.items()))
     assert health.ready().problems == ("lakeFS does not accept the credentials (***)",)
     assert health.ready().warnings == ("w0001: lakeFS does not answer (x)",)
     for slot in texts:
@@ -101,7 +101,7 @@ def test_calls_that_attempts_repeat_are_a_warning_and_rejected_credentials_a_pro
 
 
 def test_a_loop_that_hangs_is_not_alive(monkeypatch: pytest.MonkeyPatch) -> None:
-    health = told(FINE, READY)
+    health = health_after(FINE, READY)
     later = time.monotonic() + 31
     monkeypatch.setattr("perago.worker.health.time", SimpleNamespace(monotonic=lambda: later))
     assert health.alive().problems == ("the event loop has been blocked for 31 s",)
@@ -110,11 +110,11 @@ def test_a_loop_that_hangs_is_not_alive(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_heartbeat_that_never_ends_is_not_alive() -> None:
     stuck = Pulse(slots=1, free=0, busy=1, unreported=0, beating=BEAT_LIMIT + 1)
-    assert told(stuck, READY).alive().problems == ("a heartbeat has had no answer for 301 s",)
+    assert health_after(stuck, READY).alive().problems == ("a heartbeat has had no answer for 301 s",)
 
 
 @pytest.mark.usefixtures("frequent_beats")
-def test_the_pulse_of_a_real_worker_has_its_slots_and_the_heartbeat_on_its_way(
+def test_the_pulse_of_a_worker_has_its_slots_and_open_heartbeats(
     tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervision, "PULSE_INTERVAL", 0.02)
@@ -130,16 +130,18 @@ def test_the_pulse_of_a_real_worker_has_its_slots_and_the_heartbeat_on_its_way(
         def pulse(free: int, busy: int) -> Pulse | None:
             """The last pulse if it has so many slots, and no heartbeat on its way."""
             pulses = worker.saw(Pulse)[-1:]
-            return next((each for each in pulses if (each.free, each.busy, each.beating) == (free, busy, 0)), None)
+            return next(
+                (latest for latest in pulses if (latest.free, latest.busy, latest.beating) == (free, busy, 0)), None
+            )
 
         wait_for("both slots to be free", lambda: pulse(2, 0))
         queue.fault = fault
         queue.put(what="waits", file=str(file))
         wait_for("the heartbeat", stuck.is_set)
-        found = wait_for("its end", lambda: pulse(1, 1))
-        assert (found.slots, found.free, found.busy, found.unreported, dict(found.waiting)) == (2, 1, 1, 0, {})
-        assert found.ages["worker.behaves"] > 0
-        assert set(found.free_bytes) == {"workspaces", "logs"}
+        last = wait_for("its end", lambda: pulse(1, 1))
+        assert (last.slots, last.free, last.busy, last.unreported, dict(last.waiting)) == (2, 1, 1, 0, {})
+        assert last.ages["worker.behaves"] > 0
+        assert set(last.free_bytes) == {"workspaces", "logs"}
         release(file)
 
 
@@ -201,7 +203,7 @@ def test_clients_that_hang_are_ended_and_nothing_waits_for_them(monkeypatch: pyt
         assert silent.recv(100) == b""
 
 
-def test_a_client_that_does_not_ask_within_a_second_is_ended_before_one_that_does(
+def test_a_client_without_a_request_is_ended_before_one_with_a_request(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(status_server, "DEADLINE", 3600.0)
@@ -284,7 +286,7 @@ def manager(tmp_path: Path) -> Iterator[socket.socket]:
         yield sock
 
 
-def reports(tmp_path: Path, sock: socket.socket, *seen: events.Event, **variables: str) -> list[str]:
+def reports(tmp_path: Path, sock: socket.socket, *worker_events: events.Event, **variables: str) -> list[str]:
     """What a worker of these events reports."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "0", **variables}.items():
@@ -292,15 +294,15 @@ def reports(tmp_path: Path, sock: socket.socket, *seen: events.Event, **variable
         with service_manager(ExportContext(plan=make_plan(tmp_path))) as listener:
             assert "NOTIFY_SOCKET" not in os.environ
             if listener is not None:
-                for event in seen:
+                for event in worker_events:
                     listener(event)
     sock.setblocking(False)
-    found: list[str] = []
+    states: list[str] = []
     while True:
         try:
-            found.append(sock.recv(1024).decode())
+            states.append(sock.recv(1024).decode())
         except BlockingIOError:
-            return found
+            return states
 
 
 def test_states_are_reported_and_the_watchdog_is_fed(tmp_path: Path, manager: socket.socket) -> None:
@@ -321,8 +323,8 @@ def test_a_worker_whose_heartbeat_hangs_does_not_feed_the_watchdog(tmp_path: Pat
 
 
 def test_the_watchdog_is_fed_a_few_times_in_its_interval(tmp_path: Path, manager: socket.socket) -> None:
-    found = reports(tmp_path, manager, *[FINE] * 9, WATCHDOG_USEC="60000000")
-    assert len(found) == 1, "all within a quarter of a minute"
+    states = reports(tmp_path, manager, *[FINE] * 9, WATCHDOG_USEC="60000000")
+    assert len(states) == 1, "all within a quarter of a minute"
 
 
 @pytest.mark.parametrize("variables", [{"WATCHDOG_PID": "1"}, {"NOTIFY_SOCKET": ""}, {"NOTIFY_SOCKET": "vsock:2:1"}])
@@ -340,8 +342,8 @@ def test_a_service_manager_that_went_away_does_not_disturb(tmp_path: Path, manag
 def test_a_started_worker_reports_and_its_functions_cannot(tmp_path: Path, manager: socket.socket) -> None:
     (tmp_path / "managed.py").write_text(MODULE)
     with EmbeddedServices() as services:
-        kept = {name: os.environ[name] for name in ("PATH", "TMPDIR") if name in os.environ}
-        environment = {**kept, **services.environment(), "HOME": str(tmp_path)}
+        environment = {name: os.environ[name] for name in ("PATH", "TMPDIR") if name in os.environ}
+        environment = {**environment, **services.environment(), "HOME": str(tmp_path)}
         run = [sys.executable, "-m", "perago"]
         subprocess.run([*run, "register", "managed"], cwd=tmp_path, env=environment, check=True, capture_output=True)
         notified = {**environment, "NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "4000000"}

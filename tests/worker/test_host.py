@@ -75,12 +75,12 @@ def test_results_and_errors_come_back_from_as_many_threads_as_there_may_be() -> 
 
 def test_calls_one_after_the_other_take_one_thread() -> None:
     async def calls() -> set[int]:
-        pool, found = Pool("test", 3), set()
+        pool, threads = Pool("test", 3), set()
         for _ in range(20):
-            found.add(await pool.run(threading.get_ident))
+            threads.add(await pool.run(threading.get_ident))
             await asyncio.sleep(0.01)  # so long a thread may take to say that it is free
         pool.close()
-        return found
+        return threads
 
     assert len(asyncio.run(calls())) < 3
 
@@ -147,19 +147,19 @@ def present(directory: Path) -> AbstractContextManager[Listener]:
     return presence(ExportContext(plan=plan))
 
 
-def test_a_worker_is_there_with_each_of_its_tasks_from_ready_until_it_is_down(tmp_path: Path) -> None:
+def test_a_worker_is_listed_with_its_tasks_from_ready_until_it_is_down(tmp_path: Path) -> None:
     root = make_plan(tmp_path).workspace_root
     assert workers_here(root) == ()
-    with present(tmp_path) as one:
+    with present(tmp_path) as listener:
         with present(tmp_path) as other:
-            one(READY)
+            listener(READY)
             other(READY)
             first, _ = workers_here(root)
             assert (first.worker_id, first.task_name, first.slots) == ("mytasks0000", "features.build", 2)
             assert first.pid == os.getpid()
         assert len(workers_here(root)) == 1
-        one(replace(READY, task_name="features.check"))
-        assert [each.task_name for each in workers_here(root)] == ["features.build", "features.check"]
+        listener(replace(READY, task_name="features.check"))
+        assert [worker.task_name for worker in workers_here(root)] == ["features.build", "features.check"]
     assert workers_here(root) == ()
     assert list(root.iterdir()) == []
 
@@ -204,8 +204,10 @@ def test_a_worker_whose_root_was_removed_is_there_again(tmp_path: Path, monkeypa
         shutil.rmtree(root)
         wait_for("the marker", lambda: workers_here(root))
         worker(Pulse(2, 1, 1, 0, 0.0))
-        (found,) = wait_for("the busy slot", lambda: [one for one in worker_processes(workers_here(root)) if one.busy])
-        assert (found.worker_id, found.slots, found.busy, found.shared) == ("mytasks0000", 1, 1, True)
+        (process,) = wait_for(
+            "the busy slot", lambda: [process for process in worker_processes(workers_here(root)) if process.busy]
+        )
+        assert (process.worker_id, process.slots, process.busy, process.shared) == ("mytasks0000", 1, 1, True)
     assert list(root.iterdir()) == []
 
 
@@ -217,14 +219,14 @@ def test_a_marker_of_an_earlier_version_names_a_worker(tmp_path: Path) -> None:
         fields = json.loads(path.read_text())
         del fields["total"], fields["busy"]
         path.write_text(json.dumps(fields))
-        (found,) = worker_processes(workers_here(root))
-        assert (found.slots, found.busy, found.tasks) == (2, None, ("features.build",))
+        (process,) = worker_processes(workers_here(root))
+        assert (process.slots, process.busy, process.tasks) == (2, None, ("features.build",))
 
 
 def test_two_workers_with_one_id_are_named(tmp_path: Path) -> None:
     root = make_plan(tmp_path).workspace_root
-    with present(tmp_path) as one:
-        one(READY)
+    with present(tmp_path) as first:
+        first(READY)
         (mine,) = workers_here(root)
         both = worker_processes([mine, replace(mine, pid=mine.pid + 1, host="node-7")])
     (clash,) = id_clashes(both)
@@ -326,8 +328,8 @@ def test_a_problem_is_reported_once_and_again_when_it_returns(tmp_path: Path, qu
         wait_for("a look without trouble", lambda: len(looks) > before + 1)
         place.touch()
         wait_for("the second word", lambda: len(worker.saw(CacheFailed)) == 2)
-    words = describe(worker.saw(CacheFailed)[0])
-    assert words.startswith(f"warning: the cache is not used: {place} must be the cache's directory")
+    message = describe(worker.saw(CacheFailed)[0])
+    assert message.startswith(f"warning: the cache is not used: {place} must be the cache's directory")
 
 
 def test_a_disk_that_refuses_the_cache_is_named_with_the_next_step(
@@ -340,8 +342,8 @@ def test_a_disk_that_refuses_the_cache_is_named_with_the_next_step(
     plan = make_plan(tmp_path, cache_bytes=5 * BLOCK)
     with running(plan, queue) as worker:
         (failed,) = wait_for("the event", lambda: worker.saw(CacheFailed))
-    words = f"warning: the cache is not used: {plan.workspace_root / '.cache'}: No space left on device; "
-    assert describe(failed) == f"{words}free or repair its disk, or clear it: perago cache --clear"
+    message = f"warning: the cache is not used: {plan.workspace_root / '.cache'}: No space left on device; "
+    assert describe(failed) == f"{message}free or repair its disk, or clear it: perago cache --clear"
 
 
 REPORT = """
@@ -433,7 +435,7 @@ def test_a_sweep_ends_with_its_worker(tmp_path: Path, site: Site) -> None:
         os.kill(pid, 0)
 
 
-def test_a_sweep_that_is_cancelled_again_by_the_end_of_the_loop_is_waited_for(tmp_path: Path) -> None:
+def test_a_sweep_that_the_end_of_the_loop_cancels_again_is_awaited(tmp_path: Path) -> None:
     command, asked = sweeper(tmp_path, ENDLESS)
 
     async def cancel_twice() -> int:
@@ -476,13 +478,13 @@ def test_no_sweep_looks_into_a_repository_that_inputs_may_not_name(tmp_path: Pat
         assert plan.repository_of(make_delivery(input=block)) == expected
 
 
-def test_the_process_that_sweeps_has_the_credentials_that_others_do_not_inherit(
+def test_only_the_process_that_sweeps_has_the_credentials(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("perago.settings.sources._taken", {})
     monkeypatch.setenv("LAKECTL_TAKEN", "my-data")
     take_from_environment(["LAKECTL_TAKEN"])
     assert "LAKECTL_TAKEN" not in os.environ
-    found = "{'kind': 'branch', 'fate': 'removed', 'repository': os.environ['LAKECTL_TAKEN'], 'branch': 'b'}"
-    command = (sys.executable, "-c", f"import json, os; print(json.dumps({{'leftovers': [{found}]}}))")
+    leftover = "{'kind': 'branch', 'fate': 'removed', 'repository': os.environ['LAKECTL_TAKEN'], 'branch': 'b'}"
+    command = (sys.executable, "-c", f"import json, os; print(json.dumps({{'leftovers': [{leftover}]}}))")
     assert asyncio.run(sweep_branches(command)) == (("my-data/b",), "")

@@ -25,7 +25,7 @@ from perago.worker.events import (
 )
 from perago.worker.plan import TaskPlan, WorkerPlan
 
-from .bench import LIMIT, RunningWorker, gone, make_plan, outcome, release, result, running, wait_for
+from .bench import LIMIT, RunningWorker, has_ended, make_plan, outcome, release, result, running, wait_for
 from .small_queue import SmallQueue
 
 MODULE = """
@@ -150,30 +150,30 @@ def test_idle_shared_slots_end_after_a_while(
     with running(shared(tmp_path, write("a"), write("b"), slots=2), queue) as worker:
         outcome(queue, put(queue, "a"))
         wait_for("its end", lambda: worker.saw(SlotEnded))
-        wait_for("its process's end", gone(worker.saw(SlotReady)[0].pid))
+        wait_for("its process's end", has_ended(worker.saw(SlotReady)[0].pid))
         assert result(outcome(queue, put(queue, "a"))) == "many.a"
 
 
 def test_a_slot_has_the_variables_of_its_own_task_only(tmp_path: Path, queue: SmallQueue, write: Write) -> None:
     tasks = (write("a", environment={"OF_A": "1"}), write("b", environment={"OF_B": "2"}), write("c"))
     with running(shared(tmp_path, *tasks, slots=2), queue):
-        found = [result(outcome(queue, put(queue, letter, "variables"))) for letter in "abc"]
-    assert found == ["OF_A", "OF_B", ""]
+        variables = [result(outcome(queue, put(queue, letter, "variables"))) for letter in "abc"]
+    assert variables == ["OF_A", "OF_B", ""]
 
 
 # ------------------------------------------------------------------- what goes wrong
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "reason"),
     [
         ("raise RuntimeError('broken')", "RuntimeError: broken"),
         (MODULE.format(name="many.other", top=""), " declares many.other now, not many.a; restart the worker"),
     ],
     ids=["broken", "renamed"],
 )
-def test_a_module_that_was_edited_costs_no_other_task_anything_and_is_tried_again(
-    tmp_path: Path, queue: SmallQueue, write: Write, text: str, words: str
+def test_an_edited_module_does_not_harm_other_tasks_and_is_retried(
+    tmp_path: Path, queue: SmallQueue, write: Write, text: str, reason: str
 ) -> None:
     edited = write("a")
     with running(shared(tmp_path, edited, write("b"), slots=1), queue) as worker:
@@ -185,7 +185,7 @@ def test_a_module_that_was_edited_costs_no_other_task_anything_and_is_tried_agai
         write("a")
         assert result(outcome(queue, waiting)) == "many.a"
     failed = worker.saw(SlotStartFailed)[0]
-    assert words in failed.reason
+    assert reason in failed.reason
     assert failed.task_name == "many.a"
 
 

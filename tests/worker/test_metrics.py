@@ -53,16 +53,16 @@ REFUSED = events.ConductorUnreachable("x", denied=True, task_name=ODD)
 def samples(metrics: Metrics) -> dict[tuple[Any, ...], float]:
     """Value by name and the values of the labels."""
     text = metrics_page(metrics, "").body.decode()
-    found = {}
+    values = {}
     for family in parser.text_string_to_metric_families(text):
         for sample in family.samples:
-            found[(sample.name, *(value for _, value in sorted(sample.labels.items())))] = sample.value
-    return found
+            values[(sample.name, *(value for _, value in sorted(sample.labels.items())))] = sample.value
+    return values
 
 
-def told(*found: Event) -> dict[tuple[Any, ...], float]:
+def samples_after(*worker_events: Event) -> dict[tuple[Any, ...], float]:
     metrics = Metrics([ODD])
-    for event in found:
+    for event in worker_events:
         metrics(event)
     return samples(metrics)
 
@@ -72,7 +72,7 @@ def ended(ending: Ending = Ending.REPORTED, status: TaskStatus | None = TaskStat
 
 
 def test_attempts_are_counted_by_task_and_outcome() -> None:
-    found = told(
+    values = samples_after(
         ended(),
         ended(),
         ended(status=TaskStatus.FAILED),
@@ -81,52 +81,54 @@ def test_attempts_are_counted_by_task_and_outcome() -> None:
         ended(Ending.UNREPORTED, TaskStatus.COMPLETED),
         ended(Ending.HANDED_BACK, None),
     )
-    outcomes = {key[1]: value for key, value in found.items() if key[0] == "perago_attempts_total"}
+    outcomes = {key[1]: value for key, value in values.items() if key[0] == "perago_attempts_total"}
     once = dict.fromkeys(("failed", "terminal", "lost", "unreported", "handed_back"), 1)
     assert outcomes == {"completed": 2, **once}
-    assert found["perago_attempt_seconds_sum", ODD] == 21
+    assert values["perago_attempt_seconds_sum", ODD] == 21
 
 
 def test_transfers_of_an_attempt_are_summed() -> None:
     usage = Usage(10, 7, 4000, 300, 2)
-    found = told(AttemptReceived(DELIVERY, "w0001"), ended(usage=usage, steps=(("Fetch", 0.25),)), ended(usage=usage))
-    assert found["perago_queue_wait_seconds_sum", ODD] == 2.5
-    assert found["perago_step_seconds_sum", "Fetch", ODD] == 0.25
-    assert found["perago_workspace_bytes_total", "download", ODD] == 8000
-    assert found["perago_workspace_bytes_total", "upload", ODD] == 600
-    assert found["perago_cache_objects_total", "hit", ODD] == 14
-    assert found["perago_cache_objects_total", "miss", ODD] == 6
-    assert found["perago_fence_refusals_total", ODD] == 4
+    values = samples_after(
+        AttemptReceived(DELIVERY, "w0001"), ended(usage=usage, steps=(("Fetch", 0.25),)), ended(usage=usage)
+    )
+    assert values["perago_queue_wait_seconds_sum", ODD] == 2.5
+    assert values["perago_step_seconds_sum", "Fetch", ODD] == 0.25
+    assert values["perago_workspace_bytes_total", "download", ODD] == 8000
+    assert values["perago_workspace_bytes_total", "upload", ODD] == 600
+    assert values["perago_cache_objects_total", "hit", ODD] == 14
+    assert values["perago_cache_objects_total", "miss", ODD] == 6
+    assert values["perago_fence_refusals_total", ODD] == 4
 
 
 def test_the_number_of_labels_is_limited_for_any_slot_or_server() -> None:
     steps = tuple((f"step {number}", 1.0) for number in range(100))
     stranger = replace(DELIVERY, task_name='x"}\n')
-    found = told(
+    values = samples_after(
         ended(steps=steps),
         *(events.CallRepeated("w0001", f"service {number}") for number in range(100)),
         Pulse(1, 0, 1, 0, 0.0, {"x": 1.0}, {f"service {number}": 1 for number in range(100)}),
         AttemptEnded(stranger, "w", Ending.LOST, 1.0),
     )
-    assert found["perago_step_seconds_count", "other", ODD] == 100
-    assert found["perago_call_repeats_total", "other"] == 100
-    assert found["perago_attempts_waiting", "other"] == 100
-    assert found["perago_attempts_total", "lost", "other"] == 1
-    values = {value for key in found for value in key[1:]}
-    assert not any(value.startswith(("step ", "service ", "x")) for value in values)
+    assert values["perago_step_seconds_count", "other", ODD] == 100
+    assert values["perago_call_repeats_total", "other"] == 100
+    assert values["perago_attempts_waiting", "other"] == 100
+    assert values["perago_attempts_total", "lost", "other"] == 1
+    labels = {label for key in values for label in key[1:]}
+    assert not any(label.startswith(("step ", "service ", "x")) for label in labels)
     many = tuple(Measured(f"m{number}", "gauge", 1.0, 1) for number in range(1000))
-    assert sum(key[0] == "perago_task_gauge" for key in told(ended(usage=Usage(metrics=many)))) == 50
+    assert sum(key[0] == "perago_task_gauge" for key in samples_after(ended(usage=Usage(metrics=many)))) == 50
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -1.0])
 def test_invalid_numbers_are_not_counted(number: Any) -> None:
-    found = told(ended(usage=Usage(downloaded=number), steps=(("Fetch", number),)))
-    assert found["perago_workspace_bytes_total", "download", ODD] == 0
-    assert found["perago_step_seconds_sum", "Fetch", ODD] == 0
+    values = samples_after(ended(usage=Usage(downloaded=number), steps=(("Fetch", number),)))
+    assert values["perago_workspace_bytes_total", "download", ODD] == 0
+    assert values["perago_step_seconds_sum", "Fetch", ODD] == 0
 
 
 @pytest.mark.parametrize(
-    ("told_events", "gauge", "value"),
+    ("worker_events", "gauge", "value"),
     [
         ((), ("perago_polling_paused",), 0),
         ((events.PollingPaused("full"),), ("perago_polling_paused",), 1),
@@ -154,9 +156,9 @@ def test_invalid_numbers_are_not_counted(number: Any) -> None:
     ],
 )
 def test_the_state_of_the_worker_is_in_gauges(
-    told_events: tuple[Event, ...], gauge: tuple[str, ...], value: float
+    worker_events: tuple[Event, ...], gauge: tuple[str, ...], value: float
 ) -> None:
-    assert told(*told_events)[gauge] == value
+    assert samples_after(*worker_events)[gauge] == value
 
 
 def test_calls_that_the_process_repeats_are_counted() -> None:
@@ -185,12 +187,14 @@ SHARE = Measured("share", "gauge", 0.5, 1)
 
 def test_metrics_of_functions_are_summed_by_task_and_name() -> None:
     usage = Usage(metrics=(ROWS, SIZES, SHARE))
-    found = told(ended(usage=usage), ended(usage=usage), ended(usage=Usage(metrics=(replace(SHARE, value=0.75),))))
-    assert found["perago_task_counted_total", "rows", ODD] == 6
-    assert found["perago_task_gauge", "share", ODD] == 0.75
-    buckets = {key[1]: value for key, value in found.items() if key[0] == "perago_task_observed_bucket"}
+    values = samples_after(
+        ended(usage=usage), ended(usage=usage), ended(usage=Usage(metrics=(replace(SHARE, value=0.75),)))
+    )
+    assert values["perago_task_counted_total", "rows", ODD] == 6
+    assert values["perago_task_gauge", "share", ODD] == 0.75
+    buckets = {key[1]: value for key, value in values.items() if key[0] == "perago_task_observed_bucket"}
     assert buckets == {"1.0": 2, "10.0": 4, "+Inf": 4}
-    assert found["perago_task_observed_sum", "sizes", ODD] == 12
+    assert values["perago_task_observed_sum", "sizes", ODD] == 12
 
 
 @pytest.mark.parametrize(
@@ -204,11 +208,13 @@ def test_metrics_of_functions_are_summed_by_task_and_name() -> None:
     ],
 )
 def test_undeclared_fields_are_left_out(forged: Measured) -> None:
-    assert not [key for key in told(ended(usage=Usage(metrics=(forged,)))) if key[0].startswith("perago_task_")]
+    assert not [
+        key for key in samples_after(ended(usage=Usage(metrics=(forged,)))) if key[0].startswith("perago_task_")
+    ]
 
 
-def families(found: Iterable[tuple[Any, ...]]) -> set[str]:
-    names = {re.sub(r"_(total|bucket|sum|count|info)$", "", key[0]) for key in found}
+def families(keys: Iterable[tuple[Any, ...]]) -> set[str]:
+    names = {re.sub(r"_(total|bucket|sum|count|info)$", "", key[0]) for key in keys}
     return {name for name in names if not name.startswith("process_")}
 
 
@@ -226,9 +232,9 @@ def test_a_worker_shows_all_declared_metrics() -> None:
     metrics = Metrics([ODD], lambda: True)
     for event in (ended(steps=(("Fetch", 1.0),), usage=usage), PULSE):
         metrics(event)
-    found = samples(metrics)
-    assert found["perago_lakefs_up",] == 1
-    assert families(found) == {re.sub(r"_info$", "", family.name) for family in FAMILIES}
+    values = samples(metrics)
+    assert values["perago_lakefs_up",] == 1
+    assert families(values) == {re.sub(r"_info$", "", family.name) for family in FAMILIES}
 
 
 def test_scrapes_while_attempts_run_see_counts_that_only_grow(tmp_path: Path, queue: SmallQueue) -> None:
@@ -242,9 +248,9 @@ def test_scrapes_while_attempts_run_see_counts_that_only_grow(tmp_path: Path, qu
             for _ in range(20):
                 status, body = get(f"{server.url}/metrics")
                 assert status == 200
-                found = re.search(rb'perago_attempts_total\{outcome="completed",task="worker.behaves"\} (\S+)', body)
-                assert found
-                counts.append(float(found[1]))
+                sample = re.search(rb'perago_attempts_total\{outcome="completed",task="worker.behaves"\} (\S+)', body)
+                assert sample
+                counts.append(float(sample[1]))
             wait_for("all reports", lambda: len(worker.ended(Ending.REPORTED)) == number)
     finally:
         server.close()

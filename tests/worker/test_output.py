@@ -101,11 +101,11 @@ def test_a_secret_is_struck_out_wherever_chunks_and_lines_are_cut() -> None:
 
 @pytest.mark.parametrize("text", ["", "short", "é" * 100, "x" * 400, "x" * 401, "é" * 5000, "\udc80" * 300])
 def test_a_text_is_cut_in_its_middle_with_a_note(text: str) -> None:
-    found = cut(text, 400)
+    shortened = cut(text, 400)
     whole = len(text.encode("utf-8", "backslashreplace")) <= 400
-    assert (found == text) is whole
-    assert ("bytes left out" in found) is not whole
-    assert len(found.encode("utf-8", "backslashreplace")) <= 400
+    assert (shortened == text) is whole
+    assert ("bytes left out" in shortened) is not whole
+    assert len(shortened.encode("utf-8", "backslashreplace")) <= 400
 
 
 def test_the_tail_keeps_the_last_lines_and_bytes() -> None:
@@ -134,8 +134,8 @@ def test_files_in_the_current_directory_of_a_function_are_a_warning(worker: Runn
     assert worker.plan.workspace_root in Path(report.output["result"]["text"]).parents
     (event,) = wait_for("the line about it", lambda: worker.ended(Ending.REPORTED))
     assert event.remarks == ("wrote 'out/a.csv' to its current directory",)
-    words = "The function wrote 'out/a.csv' to its current directory; a task without a workspace publishes no files."
-    assert [line["message"] for line in log_lines(worker, "test0001") if line["level"] == "WARNING"] == [words]
+    warning = "The function wrote 'out/a.csv' to its current directory; a task without a workspace publishes no files."
+    assert [line["message"] for line in log_lines(worker, "test0001") if line["level"] == "WARNING"] == [warning]
 
 
 def log_files(directory: Path, worker_id: str) -> list[Path]:
@@ -150,7 +150,7 @@ def log_lines(worker: RunningWorker, worker_id: str) -> list[dict[str, Any]]:
     return [json.loads(line) for path in sorted(directory.glob("*.jsonl")) for line in path.read_text().splitlines()]
 
 
-def test_all_output_goes_to_the_slots_log_with_ids_and_its_tail_to_conductor(
+def test_output_goes_to_the_slots_log_with_ids_and_its_tail_to_conductor(
     worker: RunningWorker, queue: SmallQueue
 ) -> None:
     task_id = queue.put(what="prints")
@@ -183,9 +183,9 @@ def test_all_lines_that_python_writes_come_in_the_order_of_the_calls(worker: Run
 def test_ignored_params_are_a_warning_everywhere(worker: RunningWorker, queue: SmallQueue) -> None:
     task_id = queue.put(what="returns", sekonds=1)
     outcome(queue, task_id)
-    words = "Params ignores these params: /sekonds (did you mean seconds?)"
-    assert wait_for("the task log", lambda: queue.logs.get(task_id)) == [f"WARNING {words}"]
-    assert [line["message"] for line in log_lines(worker, "test0001") if line["level"] == "WARNING"] == [words]
+    warning = "Params ignores these params: /sekonds (did you mean seconds?)"
+    assert wait_for("the task log", lambda: queue.logs.get(task_id)) == [f"WARNING {warning}"]
+    assert [line["message"] for line in log_lines(worker, "test0001") if line["level"] == "WARNING"] == [warning]
     (reported,) = wait_for("the line of the terminal", lambda: worker.ended(Ending.REPORTED))
     assert describe(reported).endswith("(ignored params: /sekonds (did you mean seconds?))")
 
@@ -220,7 +220,7 @@ def test_output_of_one_attempt_never_shows_up_in_the_next(worker: RunningWorker,
 # ------------------------------------------------------------------------------- logs
 
 
-def test_the_supervisor_logs_one_line_per_received_and_reported_attempt_without_its_values(
+def test_the_supervisor_logs_the_start_and_end_of_attempts_without_values(
     worker: RunningWorker, queue: SmallQueue
 ) -> None:
     good, bad = queue.put(what="returns", file="a-secret-parameter"), queue.put(what="fails")
@@ -321,7 +321,7 @@ def test_an_unreadable_log_root_costs_no_attempt(tmp_path: Path, queue: SmallQue
         assert worker.wait_until_down() == 0
 
 
-def test_the_oldest_files_of_the_largest_log_go_when_a_module_has_too_many_bytes(tmp_path: Path) -> None:
+def test_the_oldest_files_of_the_largest_log_are_removed_above_the_limit(tmp_path: Path) -> None:
     plan = make_plan(tmp_path, logs=LogPlan(root=tmp_path / "logs", max_bytes=100))
     directory = plan.logs.root / plan.name / "worker_id=other0001"
     directory.mkdir(parents=True)
@@ -481,8 +481,8 @@ def lines(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     lines = strict(run_noisy(directory, SmallQueue(), LogFormat.JSON, plan, mask=Mask(["braces"])))
     written = b"".join(file.read_bytes() for file in (directory / "logs").rglob("*.jsonl"))
 
-    def in_order(found: list[dict[str, Any]]) -> list[str]:
-        return sorted(json.dumps(line | {"time": None}, sort_keys=True) for line in found)
+    def in_order(written_lines: list[dict[str, Any]]) -> list[str]:
+        return sorted(json.dumps(line | {"time": None}, sort_keys=True) for line in written_lines)
 
     assert in_order(strict(written)) == in_order(lines), "files and standard error have the same lines"
     return lines
@@ -541,9 +541,9 @@ def test_a_forged_line_that_json_cannot_hold_is_left_out() -> None:
     with streaming(reader) as write:
         write({"time": "t", "message": "x", "more": float("nan")})
         write({"message": "last"})
-    told, last = strict(reader.rest())
-    assert told["source"] == "limit"
-    assert told["message"] == "[1 lines left out: standard error did not keep up]"
+    limit, last = strict(reader.rest())
+    assert limit["source"] == "limit"
+    assert limit["message"] == "[1 lines left out: standard error did not keep up]"
     assert last["message"] == "last"
 
 
@@ -566,9 +566,9 @@ def test_a_slow_reader_loses_lines_and_learns_how_many() -> None:
         wait_for("the reader to catch up", lambda: len(reader.data) > MOST_WAITING - 2 * len(line))
         wait_for("room", lambda: not writer.waiting)
         writer.write("last")
-    *kept, told, last = reader.rest().decode().splitlines()
-    assert len(kept) * (len(line) + 1) <= MOST_WAITING
-    assert told == f"{200 - len(kept):,} lines left out: the terminal did not keep up"
+    *printed, limit, last = reader.rest().decode().splitlines()
+    assert len(printed) * (len(line) + 1) <= MOST_WAITING
+    assert limit == f"{200 - len(printed):,} lines left out: the terminal did not keep up"
     assert last == "last"
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from perago.processes import Process, end_processes, is_running, running_processes
 
-from .bench import LIMIT, gone, release, wait_for
+from .bench import LIMIT, has_ended, release, wait_for
 from .outside import IMPORT_ROOT, PID_1, can_unshare
 
 linux = pytest.mark.skipif(
@@ -53,12 +53,12 @@ class Standalone:
     def line_with(self, start: str) -> str:
         """Wait for a line that begins like this."""
 
-        def found() -> list[str]:
+        def matching() -> list[str]:
             return [line for line in self._lines if line.startswith(start)]
 
-        wait_for(f"a line with {start!r}", lambda: found() or not self._reading.is_alive())
-        assert found(), f"the worker ended with {self.process.wait(LIMIT)} before it said {start!r}"
-        return found()[0]
+        wait_for(f"a line with {start!r}", lambda: matching() or not self._reading.is_alive())
+        assert matching(), f"the worker ended with {self.process.wait(LIMIT)} before it said {start!r}"
+        return matching()[0]
 
     def output(self) -> str:
         """Wait for the end and return all that it printed."""
@@ -76,31 +76,29 @@ def standalone(directory: Path, what: str = "sleeps", shutdown_grace: float = LI
     finally:
         worker.process.kill()
         worker.output()
-        wait_for("the slot's end", gone(worker.slot))
+        wait_for("the slot's end", has_ended(worker.slot))
 
 
-def test_when_the_supervisor_is_killed_the_function_is_interrupted_and_the_slot_ends(tmp_path: Path) -> None:
+def test_the_death_of_the_supervisor_interrupts_the_function(tmp_path: Path) -> None:
     with standalone(tmp_path, "cleans_up_when_cancelled") as worker:
         worker.process.kill()
-        wait_for("the slot's end", gone(worker.slot))
+        wait_for("the slot's end", has_ended(worker.slot))
         assert worker.file.read_text() == "cleaned up, cancelled=True"
 
 
 @linux
 @pytest.mark.parametrize("slot_too", [False, True])
-def test_when_the_supervisor_is_killed_a_function_that_ignores_it_is_killed_with_its_daemon_after_the_grace(
-    tmp_path: Path, *, slot_too: bool
-) -> None:
+def test_the_death_of_the_supervisor_kills_a_function_that_ignores_term(tmp_path: Path, *, slot_too: bool) -> None:
     with standalone(tmp_path, "leaves_a_daemon_and_ignores_term", shutdown_grace=0.5) as worker:
         daemon = int((tmp_path / "running.daemon").read_text())
         worker.process.kill()
         if slot_too:
             os.kill(worker.slot, signal.SIGKILL)
-        wait_for("the daemon's end", gone(daemon))
+        wait_for("the daemon's end", has_ended(daemon))
 
 
 @linux
-def test_a_service_manager_that_signals_every_process_does_not_cost_the_attempt(tmp_path: Path) -> None:
+def test_a_signal_to_every_process_does_not_cost_the_attempt(tmp_path: Path) -> None:
     with standalone(tmp_path, "waits") as worker:
         supervisor = psutil.Process(worker.process.pid)
         for process in [*supervisor.children(recursive=True), supervisor]:

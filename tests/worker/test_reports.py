@@ -98,7 +98,7 @@ def test_a_second_stop_gives_up_an_unanswered_report_and_logs_this(
 
 
 @pytest.mark.parametrize(("workspace", "asked"), [(None, False), ({}, True)])
-def test_only_a_delivery_that_may_have_published_is_checked_right_after_its_poll(
+def test_only_deliveries_that_can_have_published_are_checked_first(
     worker: RunningWorker, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch, workspace: Any, asked: bool
 ) -> None:
     monkeypatch.setattr(delivery, "FRESH", LIMIT)
@@ -125,9 +125,7 @@ def test_a_delivery_that_is_lost_before_its_report_gets_no_report(
     assert not worker.ended(Ending.REPORTED)
 
 
-def test_reports_that_pile_up_hold_back_further_polls_until_they_are_through(
-    worker: RunningWorker, queue: SmallQueue
-) -> None:
+def test_reports_that_pile_up_hold_back_polls_until_they_are_accepted(worker: RunningWorker, queue: SmallQueue) -> None:
     through = hold_reports(queue)
     for _ in range(20):
         queue.put(what="returns")
@@ -209,7 +207,7 @@ def test_reports_that_get_no_answer_do_not_keep_others_from_beating(
     assert not queue.reports
     answered.set()
     release(file)
-    assert [result(outcome(queue, each)) for each in (*over, task_id)] == ["fine", "fine", "waited"]
+    assert [result(outcome(queue, waiting)) for waiting in (*over, task_id)] == ["fine", "fine", "waited"]
 
 
 @pytest.fixture
@@ -327,8 +325,8 @@ class Conductor:
             elif update.get("status") != "IN_PROGRESS" and update:
                 self.reports[update["taskId"]] = update
             return ACCEPTED
-        found = re.search(r"/tasks/(plain|deep-\d+)$", request.path)
-        return self._reply(ROWS[found[1]]) if found else reply_json({})
+        match = re.search(r"/tasks/(plain|deep-\d+)$", request.path)
+        return self._reply(ROWS[match[1]]) if match else reply_json({})
 
     def _reply(self, value: object) -> Action:
         body = json.dumps(value).encode()

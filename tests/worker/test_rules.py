@@ -65,7 +65,7 @@ def looks_until(cadence: Cadence, seconds: float) -> list[float]:
     return times
 
 
-def test_a_worker_that_has_nothing_to_do_makes_fewer_than_sixty_requests_a_minute() -> None:
+def test_an_idle_worker_makes_fewer_than_sixty_requests_a_minute() -> None:
     cadence = Cadence()
     looks_until(cadence, 60)
     assert not cadence.expects_work
@@ -123,7 +123,7 @@ def test_a_queue_that_delivers_nothing_is_polled_after_growing_delays() -> None:
     assert pauses[-1] == pytest.approx(LONG_POLL_SECONDS, abs=0.02)
 
 
-def test_attempts_that_join_a_delayed_or_an_emptied_queue_are_polled_immediately() -> None:
+def test_attempts_that_join_a_delayed_or_empty_queue_are_polled_at_once() -> None:
     delayed = DelayedQueues()
     delayed.polled("a", 0.0, depth=3, asked=3, got=1)
     assert delayed.due({"a": 2}, 0.1) == {}
@@ -148,7 +148,7 @@ def demand(waiting: int, running: int = 0, limit: int = 8, served: float = 0.0) 
     return Demand(waiting, running, limit, served)
 
 
-def test_free_places_are_shared_by_those_that_have_the_fewest_up_to_their_limits() -> None:
+def test_free_places_go_to_the_tasks_with_the_fewest_up_to_their_limits() -> None:
     assert shares({"busy": demand(100, running=6), "new": demand(3)}, 2) == {"new": 2}
     assert shares({"a": demand(100), "b": demand(100)}, 8) == {"a": 4, "b": 4}
     assert shares({"a": demand(100), "b": demand(1), "c": demand(100, running=1)}, 4) == {"a": 2, "b": 1, "c": 1}
@@ -180,7 +180,7 @@ def test_a_problem_is_reported_once_and_its_end_when_no_request_fails() -> None:
     assert said[1:] == [ConductorBack(107.0)]
 
 
-def test_a_poll_that_hangs_is_an_outage_from_its_beginning_until_one_is_answered() -> None:
+def test_a_poll_that_hangs_is_an_outage_until_a_poll_is_answered() -> None:
     failures, said = failing("a")
     failures.hangs("a", 100.0, 5.0)
     failures.hangs(QUEUE_DEPTHS, 101.0, 0.0)
@@ -202,12 +202,12 @@ def test_a_poll_that_hangs_is_an_outage_from_its_beginning_until_one_is_answered
     ],
 )
 def test_a_line_about_an_attempt_has_its_level_and_ids(event: Event, level: str) -> None:
-    found, _, fields = journalled(event)
-    assert (found, fields["event"]) == (level, type(event).__name__)
+    line_level, _, fields = journalled(event)
+    assert (line_level, fields["event"]) == (level, type(event).__name__)
     assert fields["task_id"] == DELIVERY.task_id
 
 
-def test_rejected_credentials_and_an_unreachable_server_are_each_reported_once() -> None:
+def test_rejected_credentials_and_an_unreachable_server_are_reported_once() -> None:
     failures, said = failing("a")
     for time, error in enumerate((AWAY, DENIED, AWAY, DENIED)):
         failures.failed("a", error, 100.0 * time)
@@ -238,7 +238,7 @@ def test_polls_that_are_refused_for_every_task_are_a_problem_of_conductor() -> N
     assert said[2:] == [ConductorBack(2.0)]
 
 
-def test_polls_that_fail_together_count_once_and_one_kind_does_not_hold_back_another() -> None:
+def test_polls_that_fail_together_count_once_and_kinds_back_off_alone() -> None:
     failures, _ = failing("a", "b")
     for _ in range(4):
         failures.failed("a", AWAY, 0.0)
@@ -259,15 +259,15 @@ def test_failed_polls_back_off_with_jitter_up_to_a_bound() -> None:
 
 
 def test_repetitions_have_growing_delays_except_the_first_call() -> None:
-    told: list[float] = []
-    tried = [told.copy() for _ in BackOff(0.5, 1.5).tries(4, sleep=told.append)]
+    pauses: list[float] = []
+    tried = [pauses.copy() for _ in BackOff(0.5, 1.5).tries(4, sleep=pauses.append)]
     assert tried == [[], [0.5], [0.5, 1.0], [0.5, 1.0, 1.5]]
 
 
 # --------------------------------------------------------------------------- restarts
 
 
-def test_restarts_wait_longer_with_each_crash_in_a_row_and_a_healthy_period_ends_the_row() -> None:
+def test_restart_delays_grow_with_crashes_until_a_healthy_period() -> None:
     delay = RestartDelay()
     assert [delay.after_crash(lived=1) for _ in range(8)] == [1, 2, 4, 8, 16, 30, 30, 30]
     assert delay.after_crash(lived=HEALTHY_SECONDS) == 1
@@ -275,7 +275,7 @@ def test_restarts_wait_longer_with_each_crash_in_a_row_and_a_healthy_period_ends
 
 
 @pytest.mark.parametrize(
-    ("exit_code", "words"),
+    ("exit_code", "ending"),
     [
         (3, "ended with exit status 3"),
         (0, "ended with exit status 0"),
@@ -284,8 +284,8 @@ def test_restarts_wait_longer_with_each_crash_in_a_row_and_a_healthy_period_ends
         (-63, "was killed by signal 63"),
     ],
 )
-def test_the_end_of_a_process_is_put_into_words(exit_code: int, words: str) -> None:
-    assert describe_exit(exit_code) == f"the slot's process {words}"
+def test_the_end_of_a_process_is_put_into_words(exit_code: int, ending: str) -> None:
+    assert describe_exit(exit_code) == f"the slot's process {ending}"
 
 
 # ------------------------------------------------------------------------ plan and words

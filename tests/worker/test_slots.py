@@ -34,7 +34,7 @@ from .bench import (
     LIMIT,
     RunningWorker,
     attempt_directories,
-    gone,
+    has_ended,
     make_plan,
     outcome,
     release,
@@ -266,7 +266,7 @@ def test_a_process_that_was_left_behind_is_ended_and_the_slot_replaced(
     what: str, worker: RunningWorker, queue: SmallQueue
 ) -> None:
     pid = int(result(outcome(queue, queue.put(what=what))))
-    wait_for("the child's end", gone(pid))
+    wait_for("the child's end", has_ended(pid))
     replaced = wait_for("the slot's replacement", lambda: worker.saw(SlotReplaced))
     assert f"child processes (python with pid {pid})" in replaced[0].reason
     assert not worker.saw(SlotDied)
@@ -277,7 +277,7 @@ def test_a_process_that_was_left_behind_is_ended_and_the_slot_replaced(
 def test_hundreds_of_processes_are_ended_before_the_workspace_is_read(worker: RunningWorker, queue: SmallQueue) -> None:
     pids = result(outcome(queue, queue.put(what="leaves_hundreds"))).split()
     assert len(pids) == 150
-    assert all(gone(int(pid))() for pid in pids)
+    assert all(has_ended(int(pid))() for pid in pids)
     reason = wait_for("the slot's replacement", lambda: worker.saw(SlotReplaced))[0].reason
     assert re.search(r"child processes \((sh|sleep) with pid .* and \d+ more\)", reason)
 
@@ -295,7 +295,7 @@ def test_a_fork_bomb_is_ended_with_one_signal(lasting_queue: SmallQueue) -> None
 )
 def test_a_daemon_has_ended_when_the_attempt_is_reported(lasting_queue: SmallQueue, tmp_path: Path, then: str) -> None:
     outcome(lasting_queue, lasting_queue.put(what="leaves_a_daemon_and", then=then, file=str(tmp_path / "file")))
-    assert gone(int((tmp_path / "file.daemon").read_text()))()
+    assert has_ended(int((tmp_path / "file.daemon").read_text()))()
 
 
 @linux
@@ -314,11 +314,11 @@ def test_a_daemon_ends_with_its_attempt(queue: SmallQueue, tmp_path: Path, end: 
             os.kill(pid, signal.SIGKILL)
         elif end == "fork server killed":
             os.kill(psutil.Process(pid).ppid(), signal.SIGKILL)
-        wait_for("the end of the daemon", gone(int((tmp_path / "file.daemon").read_text())))
+        wait_for("the end of the daemon", has_ended(int((tmp_path / "file.daemon").read_text())))
         if end == "fork server killed":
             why = "the slot's process was ended because its fork server has died"
             assert outcome(queue, task_id).reason == f"{why} while it ran the attempt"
-            wait_for("the end of the slot", gone(pid))
+            wait_for("the end of the slot", has_ended(pid))
         assert result(outcome(queue, queue.put(what="returns"))) == "fine"
         assert worker.exit_code is None
 
@@ -337,9 +337,7 @@ def test_a_hard_limit_that_a_function_lowered_costs_the_slot_its_process(
     assert "lowered a hard limit" in worker.saw(SlotReplaced)[0].reason
 
 
-def test_a_well_behaved_function_keeps_its_process_and_its_changes_are_undone(
-    worker: RunningWorker, queue: SmallQueue
-) -> None:
+def test_a_well_behaved_function_leaves_its_process_as_it_was(worker: RunningWorker, queue: SmallQueue) -> None:
     pids = {result(outcome(queue, queue.put(what="pid"))) for _ in range(3)}
     assert len(pids) == 1
     assert not worker.saw(SlotReplaced)

@@ -38,7 +38,7 @@ from tests.deliveries import make_delivery
 from .bench import (
     LIMIT,
     RunningWorker,
-    gone,
+    has_ended,
     hold_reports,
     make_plan,
     outcome,
@@ -84,7 +84,7 @@ def test_a_stopping_worker_waits_for_the_hand_back_of_its_last_poll(
         wait_for("a long poll", lambda: queue.polls and queue.polls[-1] == (1, LIMIT))
         queue.fault = slow_to_take_back
         worker.supervisor.stop()
-        wait_for("the end of the slot", gone(worker.saw(SlotReady)[0].pid))
+        wait_for("the end of the slot", has_ended(worker.saw(SlotReady)[0].pid))
         task_id = queue.put(what="returns")
         assert worker.wait_until_down() == 0
     assert [(event.delivery.task_id, event.error) for event in worker.saw(HandedBack)] == [(task_id, None)]
@@ -100,7 +100,7 @@ def test_an_idle_slot_ends_immediately_while_a_busy_one_finishes(tmp_path: Path,
         busy = running_pid(file)
         idle = next(event.pid for event in worker.saw(SlotReady) if event.pid != busy)
         worker.supervisor.stop()
-        wait_for("the idle slot's end", gone(idle))
+        wait_for("the idle slot's end", has_ended(idle))
         assert task_id not in queue.reports
         release(file)
         assert result(outcome(queue, task_id)) == "waited"
@@ -128,10 +128,10 @@ def test_a_third_stop_does_not_wait_for_the_grace(queue: SmallQueue, tmp_path: P
         for _ in range(3):
             worker.supervisor.stop()
         assert worker.wait_until_down() == 128 + signal.SIGTERM
-    assert gone(pid)()
+    assert has_ended(pid)()
 
 
-def test_a_worker_stops_and_finishes_running_attempts_although_conductor_hangs(
+def test_a_worker_that_stops_finishes_attempts_although_conductor_hangs(
     tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervisor, "POLLS_LIMIT", 0.2)
@@ -236,12 +236,10 @@ def test_a_defect_of_the_supervisor_ends_the_worker_loudly_and_completely(tmp_pa
     with pytest.raises(RuntimeError, match="a defect"):
         Supervisor(make_plan(tmp_path), queue, listener).run()
     assert len(pids) == 1
-    wait_for("the slot's end", gone(pids[0]))
+    wait_for("the slot's end", has_ended(pids[0]))
 
 
-def test_listeners_hear_everything_in_order_and_a_new_exporter_needs_to_be_registered_only(
-    tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_listeners_get_every_event_in_order(tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch) -> None:
     heard: list[tuple[str, Event]] = []
     closed: list[str] = []
 

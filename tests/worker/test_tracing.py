@@ -37,14 +37,14 @@ DELIVERY = make_delivery(
 SECOND = 1_000_000_000
 
 
-def spans(*told: Event, takes: float = 0.0) -> Sequence[Any]:
+def spans(*worker_events: Event, takes: float = 0.0) -> Sequence[Any]:
     """The spans of an attempt that takes so many seconds at least."""
-    kept = memory.InMemorySpanExporter()
-    tracing = Tracing(export.SimpleSpanProcessor(kept), Resource({}), Mask(["password"]))
-    for event in told:
+    exporter = memory.InMemorySpanExporter()
+    tracing = Tracing(export.SimpleSpanProcessor(exporter), Resource({}), Mask(["password"]))
+    for event in worker_events:
         tracing(event)
         time.sleep(takes)
-    return kept.get_finished_spans()  # type: ignore[no-any-return]
+    return exporter.get_finished_spans()  # type: ignore[no-any-return]
 
 
 def ended(seconds: float = 3.0, **more: Any) -> AttemptEnded:
@@ -54,9 +54,9 @@ def ended(seconds: float = 3.0, **more: Any) -> AttemptEnded:
 def test_steps_follow_each_other_from_the_hand_over_to_the_report() -> None:
     before = time.time_ns()
     steps = (("Fetch", 0.002), ("ReadBranch", 0.0005), ("RunFunction", 0.003))
-    found = spans(AttemptReceived(DELIVERY, "w0001"), ended(0.0055, steps=steps), takes=0.006)
-    fetch, function, report, attempt = found
-    assert [span.name for span in found] == ["Fetch", "RunFunction", "Report", "build"]
+    made = spans(AttemptReceived(DELIVERY, "w0001"), ended(0.0055, steps=steps), takes=0.006)
+    fetch, function, report, attempt = made
+    assert [span.name for span in made] == ["Fetch", "RunFunction", "Report", "build"]
     assert before <= attempt.start_time == fetch.start_time <= fetch.end_time == function.start_time - 500_000
     assert function.end_time == report.start_time <= report.end_time == attempt.end_time <= time.time_ns()
     assert f"{attempt.context.trace_id:032x}" == TRACE.trace_id
@@ -70,8 +70,8 @@ def test_invalid_reports_of_a_slot_cannot_make_invalid_spans(seconds: float, mon
     monkeypatch.setattr("perago.worker.telemetry.SHORTEST_STEP", 0.0)
     steps = (("made up\n", seconds), *[("Fetch", 0.0)] * 2 * MOST_STEPS)
     usage = Usage(downloaded=2**999, uploaded=-1)
-    found = spans(AttemptReceived(DELIVERY, "w0001"), ended(0.001, steps=steps, usage=usage))
-    *inner, attempt = found
+    made = spans(AttemptReceived(DELIVERY, "w0001"), ended(0.001, steps=steps, usage=usage))
+    *inner, attempt = made
     assert len(inner) == MOST_STEPS + 1
     assert inner[0].name == "other"
     for span in inner:
@@ -108,18 +108,18 @@ def test_a_retry_links_to_the_attempt_before_it() -> None:
 END = WorkflowEnd("nightly", "FAILED", "the password was wrong", 5000, 9000, IDENTITY)
 
 
-def workflow_spans(*told: Event, **ends: WorkflowEnd) -> Sequence[Any]:
+def workflow_spans(*worker_events: Event, **ends: WorkflowEnd) -> Sequence[Any]:
     """The spans of workflows that one worker makes until its end."""
-    kept = memory.InMemorySpanExporter()
-    tracing = Tracing(export.SimpleSpanProcessor(kept), Resource({}), Mask(["password"]))
+    exporter = memory.InMemorySpanExporter()
+    tracing = Tracing(export.SimpleSpanProcessor(exporter), Resource({}), Mask(["password"]))
     workflows = WorkflowSpans(tracing, lambda workflow_id, _: ends.get(workflow_id))
-    for event in told:
+    for event in worker_events:
         workflows(event)
     workflows.end()
-    return kept.get_finished_spans()  # type: ignore[no-any-return]
+    return exporter.get_finished_spans()  # type: ignore[no-any-return]
 
 
-def test_the_worker_of_the_last_delivery_makes_the_spans_of_its_workflow_and_of_the_parent() -> None:
+def test_the_worker_of_the_last_delivery_makes_both_workflow_spans() -> None:
     above = workflow_span("w0", f"00-{'4b' * 16}-{'0a' * 8}-01")
     delivery = replace(DELIVERY, trace=trace_of(IDENTITY, replace(WORKFLOW, parent=above)))
     span, parent = workflow_spans(replace(ended(), delivery=delivery), w1=END, w0=replace(END, name="above"))
@@ -135,15 +135,15 @@ def test_the_worker_of_the_last_delivery_makes_the_spans_of_its_workflow_and_of_
     assert f"{parent.parent.span_id:016x}" == "0a" * 8
 
 
-@pytest.mark.parametrize("ending", [each for each in Ending if each is not Ending.REPORTED])
-def test_an_attempt_without_a_report_makes_the_span_if_the_workflow_ended_with_it(ending: Ending) -> None:
+@pytest.mark.parametrize("ending", [ending for ending in Ending if ending is not Ending.REPORTED])
+def test_a_last_attempt_without_a_report_makes_the_workflow_span(ending: Ending) -> None:
     (span,) = workflow_spans(replace(ended(), ending=ending), w1=replace(END, status="TERMINATED"))
     assert span.attributes["error.type"] == "terminated"
 
 
 def test_each_run_of_a_workflow_has_a_span_of_its_own() -> None:
     again = workflow_span("w1", created=1, run_before=9000)
-    assert len({each.span_id for each in (workflow_span("w1", created=1), workflow_span("w1", created=2), again)}) == 3
+    assert len({span.span_id for span in (workflow_span("w1", created=1), workflow_span("w1", created=2), again)}) == 3
     delivery = replace(DELIVERY, start_time=8, trace=trace_of(("t1", 1, 8), again))
     end = replace(END, last=("t1", 1, 8))
     (span,) = workflow_spans(ended(), replace(ended(), delivery=delivery), w1=end)
@@ -174,16 +174,18 @@ def test_numbers_are_those_that_prometheus_gets() -> None:
     for event in (ended(0.3), ended(3.0), ended(99_999.0), events.Draining(0)):
         metrics(event)
     (part,) = as_otel(metrics, Resource({"service.name": "mine"}), 5).resource_metrics
-    found: dict[str, Any] = {metric.name: metric for metric in part.scope_metrics[0].metrics}
-    seconds = found["perago_attempt_seconds"]
+    metrics_by_name: dict[str, Any] = {metric.name: metric for metric in part.scope_metrics[0].metrics}
+    seconds = metrics_by_name["perago_attempt_seconds"]
     (point,) = seconds.data.data_points
     assert (seconds.unit, dict(point.attributes), point.start_time_unix_nano) == ("s", {"task": "build"}, 5)
     assert (point.count, point.sum) == (3, 100_002.3)
     assert len(point.bucket_counts) == len(point.explicit_bounds) + 1
     counted = dict(zip((*point.explicit_bounds, math.inf), point.bucket_counts, strict=True))
     assert {bound for bound, count in counted.items() if count} == {0.5, 5, math.inf}
-    outcomes = {each.attributes["outcome"]: each.value for each in found["perago_attempts"].data.data_points}
+    outcomes = {
+        point.attributes["outcome"]: point.value for point in metrics_by_name["perago_attempts"].data.data_points
+    }
     assert outcomes == {"completed": 3, "failed": 0, "terminal": 0, "lost": 0, "unreported": 0, "handed_back": 0}
-    (draining,) = found["perago_draining"].data.data_points
+    (draining,) = metrics_by_name["perago_draining"].data.data_points
     assert draining.value == 1
-    assert "perago_task_gauge" not in found  # it has no points
+    assert "perago_task_gauge" not in metrics_by_name  # it has no points

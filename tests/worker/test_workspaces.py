@@ -23,7 +23,7 @@ from perago.worker import attempts
 from perago.worker.events import Ending, FenceNotEnforced, SlotReady, SlotReplaced, WaitingForLakeFS
 from perago.worker.logs import describe
 
-from .bench import LIMIT, RunningWorker, attempt_directories, gone, make_plan, planned, running, wait_for
+from .bench import LIMIT, RunningWorker, attempt_directories, has_ended, make_plan, planned, running, wait_for
 from .site import WRITES, Site, opened
 
 
@@ -234,11 +234,11 @@ def test_a_delivery_that_is_lost_during_a_lakefs_call_stops_immediately(
     wait_for("the step", hold.reached.is_set)
     calls = scene.lose()
     wait_for("the loss", lambda: scene.worker.ended(Ending.LOST))
-    wait_for("the end of the process", gone(pid))
+    wait_for("the end of the process", has_ended(pid))
     is_merge = (operation, nth) == ("merge", MERGE)
-    kept = scene.branches() if is_merge else []
-    assert len(kept) == is_merge, "the sign of a merge that was not answered stays"
-    wait_for("everything else to be gone", lambda: scene.leftovers() == kept)
+    branches = scene.branches() if is_merge else []
+    assert len(branches) == is_merge, "the sign of a merge that was not answered stays"
+    wait_for("everything else to be gone", lambda: scene.leftovers() == branches)
     hold.released.set()
 
     may_be_published = is_merge or operation == "get_commit"
@@ -249,19 +249,19 @@ def test_a_delivery_that_is_lost_during_a_lakefs_call_stops_immediately(
     else:
         assert scene.head() == scene.ref
     staged = "create_branch" in scene.journal.calls[:calls]
-    assert scene.journal.calls[calls:] == ["delete_branch"] * (staged and not kept)
+    assert scene.journal.calls[calls:] == ["delete_branch"] * (staged and not branches)
     assert not scene.worker.ended(Ending.REPORTED)
 
 
 @pytest.mark.parametrize("shutdown_grace", [GRACE])
-def test_a_function_that_ignores_term_is_killed_with_its_children_after_the_grace(scene: Scene) -> None:
+def test_a_function_that_ignores_term_is_killed_with_its_children(scene: Scene) -> None:
     scene.start("stubborn")
     file = scene.marker.with_name("marker.pids")
     wait_for("the function", file.exists)
     pids = [int(pid) for pid in file.read_text().split()]
     lost_at, calls = time.monotonic(), scene.lose()
     for pid in pids:
-        wait_for("the end of the process", gone(pid))
+        wait_for("the end of the process", has_ended(pid))
     assert time.monotonic() - lost_at >= GRACE
     wait_for("the loss", lambda: scene.worker.ended(Ending.LOST))
     wait_for("everything to be gone", lambda: not scene.leftovers())
@@ -312,9 +312,9 @@ DEATHS = {
 """Where the slot stops, and what its report says."""
 
 
-@pytest.mark.parametrize(("operation", "nth", "moment", "words"), DEATHS.values(), ids=DEATHS.keys())
+@pytest.mark.parametrize(("operation", "nth", "moment", "reason_part"), DEATHS.values(), ids=DEATHS.keys())
 def test_the_report_of_a_killed_slot_names_a_possible_publication(
-    scene: Scene, faults: FaultScript, operation: str, nth: int, moment: Moment, words: str
+    scene: Scene, faults: FaultScript, operation: str, nth: int, moment: Moment, reason_part: str
 ) -> None:
     hold = Hold()
     faults.between(operation, hold, nth=nth, moment=moment)
@@ -325,7 +325,7 @@ def test_the_report_of_a_killed_slot_names_a_possible_publication(
     hold.released.set()
 
     assert reason.startswith("the slot's process was killed by SIGKILL")
-    assert words.format(head=scene.head()[:12]) in reason
+    assert reason_part.format(head=scene.head()[:12]) in reason
     wait_for("the retry", lambda: len(scene.worker.ended(Ending.REPORTED)) == 2)
     assert scene.worker.ended(Ending.REPORTED)[1].status is TaskStatus.COMPLETED
 
@@ -351,9 +351,7 @@ def test_a_death_is_reported_although_lakefs_says_nothing(
 # ----------------------------------------------------------------- an attempt that waits for lakeFS
 
 
-def test_an_attempt_that_waits_for_lakefs_reports_it_and_can_be_ended_immediately(
-    scene: Scene, faults: FaultScript
-) -> None:
+def test_an_attempt_that_waits_for_lakefs_reports_that_and_can_be_ended(scene: Scene, faults: FaultScript) -> None:
     for nth in range(1, 10):
         faults.before("upload", nth=nth, error=Unavailable)
     pid = scene.pid()
@@ -363,7 +361,7 @@ def test_an_attempt_that_waits_for_lakefs_reports_it_and_can_be_ended_immediatel
     assert describe(said).endswith("; trying again for up to 45 min")
     scene.lose()
     wait_for("the loss", lambda: scene.worker.ended(Ending.LOST))
-    wait_for("the end of the process", gone(pid))
+    wait_for("the end of the process", has_ended(pid))
     wait_for("everything to be gone", lambda: not scene.leftovers())
     assert faults.calls("upload") < 9
 
