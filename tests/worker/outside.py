@@ -15,7 +15,7 @@ from urllib.request import ProxyHandler, build_opener
 
 import pytest
 
-from perago.worker.logs import LineWriter, terminal_missing
+from perago.worker.sending import LineWriter, terminal_omission
 
 IMPORT_ROOT = Path(__file__).parents[(__package__ or "").count(".") + 1]
 
@@ -56,7 +56,7 @@ class Reader:
 
 
 @contextmanager
-def line_writer(reader: Reader, missing: Callable[[int], str] = terminal_missing) -> Iterator[LineWriter]:
+def line_writer(reader: Reader, missing: Callable[[int], str] = terminal_omission) -> Iterator[LineWriter]:
     with os.fdopen(reader.write_end, "w", encoding="utf-8", closefd=False) as stream:
         writer = LineWriter(stream, missing)
         yield writer

@@ -8,9 +8,11 @@ import json
 import os
 import re
 import stat
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,6 +21,7 @@ import pytest
 
 from perago.ports import TaskStatus
 from perago.settings import LogFormat, Mask
+from perago.text import LOG_ZONE
 from perago.worker import logs
 from perago.worker.attempt_log import (
     LINES_AT_ONCE,
@@ -33,22 +36,20 @@ from perago.worker.attempt_log import (
 )
 from perago.worker.events import AttemptEnded, Ending, Event, LogsTrimmed
 from perago.worker.logs import (
-    MOST_WAITING,
     JsonLog,
-    LineWriter,
-    LogThread,
     PlainLines,
+    QueuedLog,
     describe,
     journal_of,
-    stream_missing,
-    terminal_missing,
+    stream_omission,
     trim_logs,
     write_rendered,
 )
 from perago.worker.plan import LogPlan
+from perago.worker.sending import MOST_WAITING, LineWriter, terminal_omission
 from perago.worker.supervisor import Supervisor
 
-from .bench import BEHAVES, RunningWorker, make_plan, outcome, planned, result, running, wait_for
+from .bench import BEHAVES, LIMIT, RunningWorker, make_plan, outcome, planned, result, running, wait_for
 from .outside import Reader, fill, line_writer
 from .small_queue import SmallQueue
 
@@ -269,7 +270,7 @@ def test_a_new_day_begins_a_new_log_file(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_line_that_cannot_be_written_does_not_end_the_log_of_a_worker(tmp_path: Path) -> None:
-    thread = LogThread(JsonLog(make_plan(tmp_path), "test0001"))
+    thread = QueuedLog(JsonLog(make_plan(tmp_path), "test0001"))
     endless: list[Any] = []
     endless.append(endless)
     for value in (endless, float("nan"), 1):
@@ -294,6 +295,38 @@ def test_the_log_of_a_process_and_the_logger_of_its_author_share_nothing(tmp_pat
     assert [line["message"] for line in lines] == ["mine", "mine again"]
     assert not heard
     assert not log_files(tmp_path, "test0002")
+
+
+def test_a_function_that_reconfigures_loguru_and_logging_keeps_the_log(
+    worker: RunningWorker, queue: SmallQueue
+) -> None:
+    task_ids = [queue.put(what=what) for what in ("reconfigures_logging", "prints_a_line")]
+    assert [result(outcome(queue, task_id)) for task_id in task_ids] == ["reconfigured", "printed"]
+    assert wait_for("both task logs", lambda: len(queue.logs) == 2)
+    lines = log_lines(worker, "test0001")
+    assert [line["message"] for line in lines if line.get("source") == "output"] == ["printed", "one line"]
+    assert [line["task_id"] for line in lines if line["message"].startswith("attempt over")] == task_ids
+
+
+def test_a_log_disk_that_hangs_costs_no_attempt_and_the_worker_stops(tmp_path: Path, queue: SmallQueue) -> None:
+    plan = make_plan(tmp_path)
+    directory = plan.logs.root / plan.name / f"worker_id={plan.supervisor_id}"
+    directory.mkdir(parents=True)
+    now = datetime.now(LOG_ZONE)
+    for day in (now, now + timedelta(days=1)):
+        os.mkfifo(directory / f"date={day:%Y-%m-%d}.jsonl")  # opening it waits for a reader
+    with running(plan, queue) as worker:
+        assert result(outcome(queue, queue.put(what="returns"))) == "fine"
+        worker.supervisor.stop()
+        assert worker.wait_until_down() == 0
+    hanging = [thread for thread in threading.enumerate() if thread.name == "perago-lines-end"]
+    assert hanging, "the disk does not hang"
+    readers = [os.open(path, os.O_RDONLY | os.O_NONBLOCK) for path in directory.iterdir()]
+    for thread in hanging:
+        thread.join(LIMIT)
+        assert not thread.is_alive()
+    for reader in readers:
+        os.close(reader)
 
 
 def test_logs_past_their_time_are_removed_at_the_start(tmp_path: Path, queue: SmallQueue) -> None:
@@ -453,7 +486,7 @@ def strict(data: bytes) -> list[dict[str, Any]]:
 
 @contextmanager
 def streaming(reader: Reader, form: LogFormat = LogFormat.JSON) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    with line_writer(reader, functools.partial(stream_missing, form=form)) as writer:
+    with line_writer(reader, functools.partial(stream_omission, form=form)) as writer:
         yield functools.partial(write_rendered, writer, form)
 
 
@@ -576,7 +609,7 @@ def test_without_a_reader_the_worker_works_on() -> None:
     end, write_end = os.pipe()
     os.close(end)
     with os.fdopen(write_end, "w", encoding="ascii") as stream:
-        writer = LineWriter(stream, terminal_missing)
+        writer = LineWriter(stream, terminal_omission)
         writer.write("x")
         wait_for("the line to be tried", lambda: not writer.waiting)
         writer.close()
@@ -585,7 +618,7 @@ def test_without_a_reader_the_worker_works_on() -> None:
 def test_a_character_that_the_terminal_does_not_have_is_spelled_out() -> None:
     reader = Reader()
     with os.fdopen(reader.write_end, "w", encoding="ascii", closefd=False) as stream:
-        writer = LineWriter(stream, terminal_missing)
+        writer = LineWriter(stream, terminal_omission)
         writer.write("grün")
         writer.close()
     assert reader.rest() == b"gr\\xfcn\n"
@@ -595,7 +628,7 @@ def test_a_worker_whose_lines_are_not_read_runs_attempts_and_stops(tmp_path: Pat
     end, write_end = os.openpty()  # as a terminal that is stopped
     fill(write_end)
     with os.fdopen(write_end, "w", encoding="utf-8", closefd=False) as stream:
-        writer = LineWriter(stream, terminal_missing)
+        writer = LineWriter(stream, terminal_omission)
         with running(make_plan(tmp_path), queue, PlainLines(writer.write)):
             assert result(outcome(queue, queue.put(what="prints"))) == "printed"
         os.close(end)

@@ -256,7 +256,7 @@ class AttemptLog(Observer):
         self._extra.append(text)
         self._pass_on(FunctionSaid(self._worker_id, text))
 
-    def note(self, level: str, message: str, **fields: object) -> None:
+    def note(self, level: str, message: str, **fields: Any) -> None:
         """Log a line about the attempt itself. A warning also goes to Conductor's task log."""
         message = self._mask(message)
         self._log.write(level, message, **self._ids, **fields)

@@ -1,29 +1,26 @@
 """The log of a worker: its lines, its JSONL files, and its events as text.
 
-`LogLines` makes the lines (docs/workers.md explains their fields). `JsonLog` writes them to
-`<root>/<module>/worker_id=<id>/date=<day>.jsonl`. Two exporters use them: `journal` logs the supervisor's events,
-`printing` shows them to the person who started the worker.
+`LogLines` formats the lines (docs/workers.md explains their fields). `JsonLog` writes them to
+`<root>/<module>/worker_id=<id>/date=<day>.jsonl`. Two exporters use this module: `journal` logs the events of the
+supervisor, and `printing` prints them for the person who started the worker.
 
-A log that cannot be written never disturbs an attempt.
+A log that cannot be written never affects an attempt.
 """
 
 from __future__ import annotations
 
 import contextlib
-import copy
 import functools
-import itertools
+import logging
 import os
-import select
 import sys
 import threading
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TextIO, TypeAlias, TypeVar
+from typing import Any
 
 from perago.authoring.context import metrics_json
 from perago.driver import AttemptRecord
@@ -33,14 +30,13 @@ from perago.text import LOG_ZONE, count, duration, json_text, listing, one_line,
 from perago.worker import events
 from perago.worker.events import Event, Listener
 from perago.worker.plan import ExportContext, LogPlan, WorkerPlan
-
-if TYPE_CHECKING:
-    from loguru import Logger
+from perago.worker.sending import BackgroundLines, LineWriter, terminal_omission
 
 
-def timestamp() -> str:
-    """Return the current time, as in log lines."""
-    return datetime.now(LOG_ZONE).isoformat(timespec="milliseconds")
+def timestamp(seconds: float | None = None) -> str:
+    """Return the current time, or that of `seconds` since the epoch, as in log lines."""
+    time = datetime.now(LOG_ZONE) if seconds is None else datetime.fromtimestamp(seconds, LOG_ZONE)
+    return time.isoformat(timespec="milliseconds")
 
 
 class LogLines:
@@ -51,15 +47,15 @@ class LogLines:
         self._fields = {"module": worker.name, "worker_id": worker_id, "pid": os.getpid()}
 
     def __call__(self, level: str, message: str, *, time: str = "", **fields: Any) -> dict[str, Any]:
-        """Return a line with this time, or the current one."""
+        """Return a line with this time, or with the current time."""
         line = {"time": time or timestamp(), "level": level, **self._fields, **fields, "message": message}
         return {name: cleaned(value, self._mask) for name, value in line.items()}
 
 
 def cleaned(value: Any, mask: Callable[[str], str] = str) -> Any:
-    """Return `value` in a form that strict readers of JSON accept, with `mask` applied to its texts.
+    """Return `value` in a form that strict JSON readers accept, with `mask` applied to its texts.
 
-    Half a surrogate pair, which represents a byte that is not UTF-8, is escaped as in output.
+    Escape half a surrogate pair, which represents a byte that is not UTF-8, as in captured output.
     """
     if isinstance(value, str):
         return mask(value).encode("utf-8", "backslashreplace").decode()
@@ -70,213 +66,131 @@ def cleaned(value: Any, mask: Callable[[str], str] = str) -> Any:
     return value
 
 
-MOST_WAITING = 16 * 2**20
-"""Maximum number of bytes that wait for the reader. Further lines are left out."""
-CLOSE_LIMIT = 2.0
-"""Seconds that the reader gets for the waiting lines at the end."""
-GATHERING_SECONDS = 0.02
-"""Seconds for which lines gather while more arrive, because waking the thread costs as much as many lines."""
 MOST_ENTRIES = 10_000
-"""Maximum number of log lines of the supervisor that wait for its disk. Further lines are left out."""
-
+"""Maximum number of log lines of the supervisor that wait for its disk. Further lines are dropped."""
 
 LOG_FILES = ("worker_id=*/date=*.jsonl", "worker_id=*/pid=*__started=*.jsonl")
 """The log files below the directory of a module: `date=<day>.jsonl`, with a time in the name once it is rotated, and
 those of earlier versions."""
 
 
-T = TypeVar("T")
-LogEntry: TypeAlias = tuple[str, str, str, dict[str, Any]]
-"""Time, level, message and fields of a line."""
+class DailyFile:
+    """Appends lines to `date=<day>.jsonl` in a directory. The file appears with its first line, and only its owner can
+    read it. A file that was removed or rotated, or whose descriptor a function has closed, is opened again."""
+
+    def __init__(self, directory: Path, max_bytes: int, on_rotation: Callable[[], object]) -> None:
+        self._directory = directory
+        self._max_bytes = max_bytes
+        self._on_rotation = on_rotation
+        self._descriptor = -1
+        self._status: os.stat_result | None = None
+        self._is_torn = False
+        """Whether the disk refused the rest of the last line."""
+        self._lock = threading.RLock()  # a signal handler of the function may log, too
+
+    def append(self, day: str, text: str) -> None:
+        """Append one line. Rotate a file that would become too large.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        with self._lock:
+            path, line = self._directory / f"date={day}.jsonl", f"{text}\n".encode()
+            size = self._open(path)
+            if size and size + len(line) > self._max_bytes:
+                path.rename(path.with_suffix(f".{datetime.now(LOG_ZONE):%Y-%m-%d_%H-%M-%S_%f}.jsonl"))
+                self._on_rotation()
+                self._open(path)
+            line = b"\n" * self._is_torn + line
+            self._is_torn = os.write(self._descriptor, line) < len(line)
+
+    def close(self) -> None:
+        """Close the file, unless the descriptor is now that of another file."""
+        with self._lock, contextlib.suppress(OSError):
+            if self._status is not None and os.path.samestat(os.fstat(self._descriptor), self._status):
+                os.close(self._descriptor)
+            self._status = None
+
+    def _open(self, path: Path) -> int:
+        """Open the file unless it is open. Return its size."""
+        with contextlib.suppress(OSError):
+            status = os.fstat(self._descriptor)
+            if self._status is not None and os.path.samestat(status, path.stat()):
+                return status.st_size
+        self.close()
+        self._directory.mkdir(parents=True, exist_ok=True)
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._status = os.fstat(self._descriptor)
+        return self._status.st_size
 
 
 class JsonLog:
-    """The log of one process: a file for each worker id and day, which later processes of that id continue. It appears
-    with its first line, readable by its owner only. `pass_on` also gets each line."""
+    """The log of one process: a file for each worker id and day, to which later processes of that id append.
 
-    def __init__(
-        self, worker: WorkerPlan, worker_id: str, pass_on: Callable[[dict[str, Any]], object] | None = None
-    ) -> None:
-        self._plan, self._name = worker.logs, worker.name
-        self._directory = worker.logs.root / worker.name / f"worker_id={worker_id}"
-        self._lines = LogLines(worker, worker_id)
-        self._pass_on = pass_on
-        self._logger = copy.deepcopy(load_loguru())  # as loguru makes independent loggers
-        self._day = ""
-        self._opening = threading.RLock()  # a signal handler of the function may log, too
-
-    def write(self, level: str, message: str, **fields: Any) -> None:
-        """Append one line, without secrets. If the disk refuses, the line is dropped."""
-        self._append([self._lines(level, message, **fields)])
-
-    def write_all(self, entries: Sequence[LogEntry]) -> None:
-        """Append a line for each entry. If the disk refuses, the lines of a day are dropped."""
-        lines = []
-        for at, level, message, fields in entries:
-            with contextlib.suppress(Exception):  # one bad line must not end the thread
-                lines.append(self._lines(level, message, time=at, **fields))
-        for _, of_a_day in itertools.groupby(lines, key=_day):
-            self._append(list(of_a_day))
-
-    def _append(self, lines: Sequence[dict[str, Any]]) -> None:
-        """Append lines of one day."""
-        texts = []
-        for line in lines:
-            with contextlib.suppress(Exception):
-                texts.append(as_json(line))
-        if (pass_on := self._pass_on) is not None:  # first, because the disk may hang
-            for line in lines:
-                with contextlib.suppress(Exception):
-                    pass_on(line)
-        if texts:
-            with contextlib.suppress(Exception):
-                self._open(_day(lines[0]))
-                self._logger.info("\n".join(texts))
-
-    def close(self) -> None:
-        """Close the file."""
-        with contextlib.suppress(OSError):
-            self._logger.remove()
-
-    def _trim(self, _: object) -> None:
-        trim_logs(self._plan, self._name)
-
-    def _open(self, day: str) -> None:
-        """Continue or begin the file of a day, unless it is open."""
-        with self._opening:
-            if day == self._day or not self._plan.files:
-                return
-            self._day = day
-            with contextlib.suppress(OSError):
-                self._logger.remove()
-            self._logger.add(
-                str(self._directory / f"date={day}.jsonl").replace("{", "{{").replace("}", "}}"),
-                format="{message}",
-                rotation=self._plan.max_bytes,
-                retention=self._trim,
-                delay=True,
-                watch=True,
-                catch=False,
-                opener=functools.partial(os.open, mode=0o600),
-                encoding="utf-8",
-            )
-
-
-class Gatherer(Generic[T]):
-    """Puts out items on a thread of its own, in order, so that no caller waits. Any thread can call `add`.
-
-    Args:
-        name: the name of the thread.
-        put_out: puts out items, on the thread. This can take any time.
-        missing: makes the item that replaces so many items.
-        most: the largest size of all items that wait. Items that exceed it are counted and left out; a later one says
-            how many.
-        at_once: the largest number of items that are put out together.
-        size_of: returns the part of `most` that an item takes. By default items are counted.
-        end: does what follows the last item, on the thread.
+    `pass_on` also gets each line. Nothing that user code configures in `logging` or loguru affects this log.
     """
 
     def __init__(
-        self,
-        name: str,
-        put_out: Callable[[Sequence[T]], None],
-        missing: Callable[[int], T],
-        *,
-        most: int,
-        at_once: int,
-        size_of: Callable[[T], int] = lambda _: 1,
-        end: Callable[[], None] = lambda: None,
+        self, worker: WorkerPlan, worker_id: str, pass_on: Callable[[dict[str, Any]], object] = lambda _: None
     ) -> None:
-        self._put_out, self._missing, self._end = put_out, missing, end
-        self._most, self._at_once, self._size_of = most, at_once, size_of
-        self._changed = threading.Condition()
-        self._waiting: deque[T] = deque()
-        self._size = self._left_out = 0
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
+        plan, directory = worker.logs, worker.logs.root / worker.name / f"worker_id={worker_id}"
+        self._lines = LogLines(worker, worker_id)
+        self._pass_on = pass_on
+        self._file = DailyFile(directory, plan.max_bytes, lambda: trim_logs(plan, worker.name)) if plan.files else None
 
-    def add(self, item: T) -> None:
-        """Append an item, or count it if too many wait."""
-        with self._changed:
-            if self._size + self._size_of(item) > self._most:
-                self._left_out += 1
-                return
-            if self._left_out:
-                self._append(self._missing(self._left_out))
-                self._left_out = 0
-            self._append(item)
-
-    def leave_out(self) -> None:
-        """Count an item that cannot be put out."""
-        with self._changed:
-            self._left_out += 1
-
-    @property
-    def waiting(self) -> int:
-        """The size of the items that are not put out yet."""
-        return self._size
+    def write(self, level: str, message: str, *, time: str = "", **fields: Any) -> None:
+        """Append one line, without secrets. Drop a line that the disk refuses, or that JSON cannot represent."""
+        with contextlib.suppress(Exception):
+            line = self._lines(level, message, time=time, **fields)
+            with contextlib.suppress(Exception):
+                self._pass_on(line)  # first, because the disk may hang
+            if self._file is not None:
+                self._file.append(str(line["time"])[: len("2026-11-29")], as_json(line))
 
     def close(self) -> None:
-        """Put out the waiting items, as far as that takes no longer than `CLOSE_LIMIT`. It is safe to repeat this."""
-        with self._changed:
-            self._closed.set()
-            self._changed.notify()
-        self._thread.join(CLOSE_LIMIT)
-
-    def _append(self, item: T) -> None:
-        self._waiting.append(item)
-        self._size += self._size_of(item)
-        self._changed.notify()
-
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._closed.is_set())
-                if not self._waiting:
-                    break
-            while self._waiting:
-                items = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._at_once))]
-                self._put_out(items)
-                with self._changed:
-                    self._size -= sum(map(self._size_of, items))
-            self._closed.wait(GATHERING_SECONDS)
-        self._end()
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
 
 
-class LogThread(Gatherer[LogEntry]):
-    """Formats and writes the lines of a log, so that neither a slow disk nor a long line delays the caller."""
+class QueuedLog(BackgroundLines):
+    """Writes the lines of a log on a thread, so that neither a slow disk nor a long line delays the caller."""
 
     def __init__(self, log: JsonLog) -> None:
-        super().__init__("perago-log", log.write_all, _missing_lines, most=MOST_ENTRIES, at_once=1000, end=log.close)
+        def write(record: logging.LogRecord) -> None:
+            entry = record.__dict__
+            log.write(record.levelname, record.msg, time=timestamp(record.created), **entry["fields"])
+
+        def omission(number: int) -> logging.LogRecord:
+            return _record("WARNING", f"{count(number, 'line')} left out: the disk did not keep up", {})
+
+        super().__init__(write, omission, most=MOST_ENTRIES, end=log.close)
 
     def write(self, level: str, message: str, **fields: Any) -> None:
         """Append one line with the current time."""
-        self.add((timestamp(), level, message, fields))
+        self.handle(_record(level, message, fields))
 
 
-def _missing_lines(number: int) -> LogEntry:
-    return timestamp(), "WARNING", f"{count(number, 'line')} left out: the disk did not keep up", {}
-
-
-def _day(line: Mapping[str, Any]) -> str:
-    return str(line["time"])[: len("2026-11-29")]
+def _record(level: str, message: str, fields: Mapping[str, Any]) -> logging.LogRecord:
+    return logging.makeLogRecord({"levelname": level, "msg": message, "fields": fields})
 
 
 def as_json(line: Mapping[str, Any]) -> str:
-    """A line as one line of JSON.
+    """Return a line as one line of JSON.
 
     Raises:
-        ValueError: it has a number that JSON does not know.
+        ValueError: it contains a number that JSON cannot represent.
     """
     return json_text(line, default=str, allow_nan=False)
 
 
 def trim_logs(plan: LogPlan, name: str) -> int:
-    """Remove log files in the directory `name` that were last written before the retention time. While the others
-    exceed `LogPlan.max_total_bytes`, remove the oldest file of the worker id with the most bytes. So a function that
-    prints much does not remove the log of the supervisor. A process whose file was removed begins a new one. Return the
-    number of removed files."""
+    """Remove old log files in the directory `name`. Return the number of removed files.
+
+    First, remove files that were last written before the retention time. Then, while the remaining files exceed
+    `LogPlan.max_total_bytes`, remove the oldest file of the worker id with the most bytes. So a function that prints
+    much does not displace the log of the supervisor. A process whose file was removed creates a new one.
+    """
     begin, removed = time.time() - plan.retention_days * 86_400, 0
     logs: defaultdict[Path, deque[tuple[Path, int]]] = defaultdict(deque)
     sizes: Counter[Path] = Counter()
@@ -305,25 +219,6 @@ def _log_files(directory: Path) -> Iterator[tuple[Path, os.stat_result]]:
             yield path, path.stat()
 
 
-@functools.cache
-def load_loguru() -> Logger:
-    """Return the logger of a second copy of loguru, which this process uses only for its log. It has no handlers.
-
-    loguru has one logger per process, and in a slot that one belongs to the author's code, which may reconfigure it.
-    """
-    name, known = "perago_loguru", find_spec("loguru")
-    if known is None or known.origin is None:
-        raise ModuleNotFoundError("loguru cannot be found", name="loguru")
-    spec = spec_from_file_location(name, known.origin, submodule_search_locations=known.submodule_search_locations)
-    assert spec is not None  # noqa: S101 - it is a file
-    assert spec.loader is not None  # noqa: S101
-    loguru = sys.modules[name] = module_from_spec(spec)
-    spec.loader.exec_module(loguru)
-    logger: Logger = loguru.logger
-    logger.remove()
-    return logger
-
-
 # ------------------------------------------------------------------------ the supervisor's own log
 
 WARNINGS = (
@@ -346,13 +241,13 @@ _IDS = ("workflow_id", "task_id", "task_name", "reference_name", "iteration", "r
 
 
 def delivery_ids(delivery: Delivery) -> dict[str, Any]:
-    """The ids that every log line about a delivery carries."""
+    """Return the ids that every log line about a delivery has."""
     return {name: getattr(delivery, name) for name in _IDS}
 
 
 def workspace_fields(record: AttemptRecord) -> dict[str, Any]:
-    """Return the log fields about the workspace of an attempt that has ended: verdicts, and the first `LOGGED_FILES`
-    changed files with their sizes in bytes."""
+    """Return the log fields about the workspace of an attempt that has ended: guardrail verdicts, and the first
+    `LOGGED_FILES` changed files with their sizes in bytes."""
     changes = record.changes
     parts = (("added", changes.added), ("changed", changes.changed), ("removed", changes.removed))
     files = [{"kind": kind, "path": file.path, "size": file.size} for kind, part in parts for file in part]
@@ -368,13 +263,14 @@ def workspace_fields(record: AttemptRecord) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def journal(context: ExportContext) -> Iterator[Listener]:
-    """Write the log of the supervisor. With a log format, standard error gets its lines and those of the slots, too."""
+    """Write the log of the supervisor. With a log format, also write its lines and those of the slots to standard
+    error."""
     form = None if context.settings is None else context.settings.log_format
     if form is None:
         with journal_of(context.plan) as listener:
             yield listener
         return
-    writer = LineWriter(sys.stderr, functools.partial(stream_missing, form=form))
+    writer = LineWriter(sys.stderr, functools.partial(stream_omission, form=form))
     try:
         with journal_of(context.plan, functools.partial(write_rendered, writer, form)) as listener:
             yield listener
@@ -384,8 +280,8 @@ def journal(context: ExportContext) -> Iterator[Listener]:
 
 @contextlib.contextmanager
 def journal_of(plan: WorkerPlan, stream: Callable[[Mapping[str, Any]], object] | None = None) -> Iterator[Listener]:
-    """Log each event as one line, with ids. `stream` also gets each line, and the lines that slots forward."""
-    log = LogThread(JsonLog(plan, plan.supervisor_id, stream))
+    """Log each event as one line, with ids. `stream` also gets these lines, and those that slots forward."""
+    log = QueuedLog(JsonLog(plan, plan.supervisor_id, stream or (lambda _: None)))
 
     def listener(event: Event) -> None:
         if isinstance(event, events.Logged) and stream is not None:
@@ -401,7 +297,7 @@ def journal_of(plan: WorkerPlan, stream: Callable[[Mapping[str, Any]], object] |
 
 
 def journalled(event: Event) -> tuple[str, str, dict[str, Any]]:
-    """Level, message and fields of the supervisor's line about `event`."""
+    """Return level, message and fields of the supervisor's line about `event`."""
     return _level(event), describe(event), {"event": type(event).__name__, **_fields(event)}
 
 
@@ -467,11 +363,11 @@ def _ended(event: events.AttemptEnded) -> str:
 
 
 def describe(event: Event) -> str:
-    """Return `event` as one line with ids, without a time. Quoted text can neither break the line nor hide anything."""
-    return one_line(_words(event))
+    """Return `event` as one line with ids, without a time. Quoted text is escaped, so it stays on that line."""
+    return one_line(_event_text(event))
 
 
-def _words(event: Event) -> str:
+def _event_text(event: Event) -> str:
     match event:
         case events.WorkerReady(module, task_name, worker_id, slots, seconds, shared):
             what = count(slots, "slot")
@@ -560,13 +456,15 @@ QUIET = (
 
 
 class PlainLines:
-    """A `Listener` that passes on one line per event of interest, at most one per attempt. Output of functions
-    in watched attempts follows immediately, one line each, with the attempt in front."""
+    """A `Listener` that passes on one line per event that a terminal shows, at most one per attempt.
+
+    In watched attempts, each line of output follows immediately, with the name of the attempt before it.
+    """
 
     def __init__(self, write: Callable[[str], object]) -> None:
         self._write = write
         self._attempts: dict[str, str] = {}
-        """The beginning of the lines of each slot's current attempt."""
+        """The prefix of the lines of each slot's current attempt."""
 
     def __call__(self, event: Event) -> None:
         """Pass on the lines about `event`."""
@@ -583,85 +481,48 @@ class PlainLines:
                 self._write(describe(event))
 
 
-def terminal_missing(number: int) -> str:
-    """Return the line that replaces omitted lines."""
-    return f"{count(number, 'line')} left out: the terminal did not keep up"
-
-
-class LineWriter(Gatherer[bytes]):
-    """Writes lines to the descriptor of `stream`, in its encoding. Any thread can call `write`, which never waits.
-    `missing` makes the line with the number of omitted lines."""
-
-    def __init__(self, stream: TextIO, missing: Callable[[int], str]) -> None:
-        stream.flush()
-        self._descriptor = stream.fileno()
-        self._encoding = stream.encoding or "utf-8"  # a stream that rich stands in for has no encoding
-
-        def missing_line(number: int) -> bytes:
-            return self._encoded(missing(number))
-
-        super().__init__("perago-lines", self._write, missing_line, most=MOST_WAITING, at_once=1, size_of=len)
-
-    def write(self, line: str) -> None:
-        """Append a line, which is given without its end."""
-        self.add(self._encoded(line))
-
-    def _encoded(self, line: str) -> bytes:
-        return f"{line}\n".encode(self._encoding, "backslashreplace")
-
-    def _write(self, items: Sequence[bytes]) -> None:
-        """Write lines to the reader. Without a reader they are dropped, and the worker continues."""
-        data = b"".join(items)
-        while data:
-            try:
-                select.select([], [self._descriptor], [])
-                data = data[os.write(self._descriptor, data) :]
-            except BlockingIOError:  # another writer took the room
-                continue
-            except OSError:
-                return
-
-
-def stream_missing(number: int, form: LogFormat) -> str:
-    """Return the line that replaces omitted lines."""
+def stream_omission(number: int, form: LogFormat) -> str:
+    """Return the line that stands for dropped lines."""
     text = f"[{number:,} lines left out: standard error did not keep up]"
     return rendered({"time": timestamp(), "level": "WARNING", "source": "limit", "message": text}, form)
 
 
 def as_text(line: Mapping[str, Any]) -> str:
-    """Return a line for people: time, level, worker, attempt, and the message. Each line of a long message gets the
-    same beginning."""
+    """Return a line for people: time, level, worker, attempt and message. Each line of a message with several lines
+    gets the same prefix."""
     attempt = f"{line.get('task_name')} {line['task_id']}: " if "task_id" in line and "event" not in line else ""
     front = f"{line.get('time')} {line.get('level')!s:<7} {line.get('worker_id', 'perago')} {attempt}"
     return "\n".join(front + visible(text) for text in str(line.get("message")).rstrip("\n").split("\n"))
 
 
 def rendered(line: Mapping[str, Any], form: LogFormat) -> str:
-    """Return a line in the given form, without its line end.
+    """Return a line in the log format `form`, without a line break at its end.
 
     Raises:
-        ValueError: JSON cannot hold it.
+        ValueError: JSON cannot represent it.
     """
     line = cleaned(line)
     return as_json(line) if form is LogFormat.JSON else as_text(line)
 
 
 def write_rendered(writer: LineWriter, form: LogFormat, line: Mapping[str, Any]) -> None:
-    """Write a line. A line that JSON cannot represent is left out; only a forged line can be one."""
+    """Write a line. Drop one that JSON cannot represent, which only untrusted code can send."""
     try:
         writer.write(rendered(line, form))
     except (ValueError, RecursionError):
-        writer.leave_out()
+        writer.drop()
 
 
 @contextlib.contextmanager
 def printing(context: ExportContext) -> Iterator[Listener | None]:
-    """Print lines for people to standard output while a worker runs, unless its log goes to standard error. Lines that
-    wait at the end are written when the block is left, as far as they are read."""
+    """Print lines for people to standard output while a worker runs, unless its log goes to standard error.
+
+    At the end of the block, waiting lines are written for as long as their reader accepts them.
+    """
     if context.settings is None or context.settings.log_format is not None:
         yield None
         return
-    writer = LineWriter(sys.stdout, terminal_missing)
+    writer = LineWriter(sys.stdout, terminal_omission)
     try:
         yield PlainLines(writer.write)
     finally:

@@ -1,15 +1,15 @@
-"""Polls Conductor while slots are free, gives each delivery to a slot, and hands back what no slot can take.
+"""Poll Conductor while slots are free. Give each delivery to a slot, and hand back deliveries that no slot can take.
 
-Right after work, more work is likely: the queue may not be empty, and the next step of a workflow usually follows
-within milliseconds. So a few quick polls come first. Then there are two ways to wait, and both stay below sixty
-requests a minute:
+Right after an attempt, more work is likely: the queue may not be empty, and the next step of a workflow usually follows
+within milliseconds. So the poller first makes a few quick polls. Then it waits in one of two ways, each with fewer than
+sixty requests a minute:
 
-* **Long polls**, if every task has a free slot: polls of count 1 (a batch poll would wait to fill its count,
-  `docs/dev/servers/conductor.md`, "Fifteen behaviors", point 8). The server checks its queue every 100 ms, so several
-  polls that begin at different times notice a task sooner than one.
-* **Queue depths**, if there are more tasks than free slots: one request for the depths of all queues.
+* **Long polls**, if every task has a free slot. Each poll has count 1, because a batch poll waits until its count is
+  reached (`docs/dev/servers/conductor.md`, "Fifteen behaviors", point 8). The server checks its queue every 100 ms, so
+  several polls that begin at different times get a task sooner than one poll.
+* **Queue depths**, if there are more tasks than free slots. One request reads the depths of all queues.
 
-A poll is only made for slots that are ready, and no two polls are made for the same slot.
+The poller polls for ready slots only, and never twice for the same slot.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ SPREAD_SECONDS = 0.1 / LONG_POLLS
 FIRST_QUICK_DELAYS = (0.005, 0.010, 0.020, 0.040)
 """Seconds before each further quick poll after an empty one."""
 DEPTHS_INTERVAL = 1.25
-"""Average seconds between two requests for all queue depths, which are 48 requests a minute. It is also the longest
-time until a task is noticed."""
+"""Average seconds between two requests for all queue depths, which makes 48 requests a minute. It is also the longest
+time that a task waits in a queue while a slot is free."""
 QUICK_DELAYS = BackOff(FIRST_QUICK_DELAYS[0], DEPTHS_INTERVAL)
 
 DELAYED_QUEUE_DELAYS = BackOff(DEPTHS_INTERVAL, LONG_POLL_SECONDS)
-"""Seconds between polls of a queue without due attempts, for example with delayed retries only."""
+"""Seconds between polls of a queue that has no due attempts, such as one with delayed retries only."""
 
 BACK_OFF = BackOff(1.0, 30.0, jitter=True)
 """The delays between failed requests of one kind."""
@@ -57,17 +57,18 @@ ANSWERS = (AccessDenied, NotFound, Refused)
 
 
 class Poller:
-    """The only place that polls. It belongs to the event loop's thread. An abandoned poll loses its tasks until their
-    response timeout, so each poll is awaited.
+    """Polls for all slots of a worker. All methods run on the event loop's thread.
+
+    Every poll is awaited, because the tasks of an abandoned poll are delivered again only after their response timeout.
 
     Args:
         services: the Conductor to poll, and the host, which may be unable to take work.
-        slots: the destinations of deliveries.
+        slots: the slots that get the deliveries.
     """
 
     def __init__(self, services: Services, slots: SlotPool) -> None:
         self.attempts: set[Attempt] = set()
-        """The attempts of deliveries that slots took, until Conductor has their reports."""
+        """The attempts of deliveries that slots accepted, until Conductor has their reports."""
         self._services = services
         self._plan = services.plan
         self._worker = located(self._plan.supervisor_id)
@@ -86,7 +87,7 @@ class Poller:
         self._wake = asyncio.Event()
 
     def stop(self) -> None:
-        """Stop polling. Open polls are awaited, and their deliveries are handed back."""
+        """Stop polling. Await open polls, and hand back their deliveries."""
         self._stopping.set()
         self._wake.set()
 
@@ -95,14 +96,14 @@ class Poller:
         await self._stopping.wait()
 
     def slots_changed(self) -> None:
-        """Wake up, because a slot or its place has become free."""
+        """Poll soon, because a slot or its place has become free."""
         if self._plan.is_shared:
-            self._cadence.poll_now()  # it was made, or makes place, for work that is known
+            self._cadence.poll_now()  # a queue that has work waits for the slot
         self._wake.set()
 
     @property
     def unreported(self) -> int:
-        """The number of attempts that have left their slot and whose report is not through."""
+        """The number of attempts that have left their slot and whose report Conductor has not accepted."""
         return sum(not attempt.running for attempt in self.attempts)
 
     async def run(self) -> None:
@@ -115,13 +116,13 @@ class Poller:
                     await self._wake.wait()
 
     async def _poll_if_due(self) -> float:
-        """Do the work that is due. Return the seconds until there may be more."""
+        """Make the polls that are due. Return the seconds until the next ones."""
         self._slots.end_idle()
         unreported = self.unreported
         if not self._takes_work or unreported >= self._backlog:
             return math.inf
         free, occupied = self._slots.free(), self._slots.running()
-        # a report on its way keeps the slot for a quick poll: a next step may follow it
+        # The next step of a workflow may follow a pending report, so the slot stays free for a quick poll.
         if not self._cadence.expects_work and not unreported and self._can_wait_for_all(free, occupied):
             return self._start_long_poll(free)
         if not free and not (self._plan.is_shared and occupied.total() < self._plan.slots):
@@ -140,15 +141,15 @@ class Poller:
     # ---------------------------------------------------------------------- quick polls and queue depths
 
     async def _poll_quickly(self, free: dict[str, list[Slot]]) -> None:
-        """Read which tasks have work, distribute the free places, and poll for the tasks that have a slot."""
-        if len(self._tasks) == 1:  # then a poll tells as much
+        """Poll for the tasks that have work and get a slot."""
+        if len(self._tasks) == 1:  # its queue depth would not tell more than a poll
             deliveries = sum([await self._poll(name, slots, 0.0) for name, slots in free.items()])
         else:
             deliveries = await self._poll_by_depth()
         self._cadence.polled(time.monotonic(), has_work=deliveries > 0)
 
     async def _poll_by_depth(self) -> int:
-        """Return the number of received attempts."""
+        """Read the depths of all queues, and poll for the tasks that get a place. Return the number of attempts."""
         names = tuple(self._tasks)
         depths = await self._ask(QUEUE_DEPTHS, lambda: self._services.queue.queue_depths(names))
         if depths is None or not self._takes_work:
@@ -180,15 +181,17 @@ class Poller:
     # ---------------------------------------------------------------------- long polls
 
     def _can_wait_for_all(self, free: dict[str, list[Slot]], occupied: Counter[str]) -> bool:
-        """Whether a long poll for each task is in flight or can be made, so that no queue depths are needed."""
+        """Whether a long poll for each task is in flight or can be made. Then no queue depths are needed."""
         return self._most_long_polls > 0 and all(
             name in free or self._long_polls[name] or occupied[name] >= self._plan.limit_of(task)
             for name, task in self._tasks.items()
         )
 
     def _start_long_poll(self, free: dict[str, list[Slot]]) -> float:
-        """Make the next long poll. A task whose polls fail gets one at a time. Return the seconds until the next
-        poll."""
+        """Make the next long poll. Return the seconds until the one after it.
+
+        A task whose polls fail gets one poll at a time.
+        """
         now = time.monotonic()
         able = [
             name for name in free if self._long_polls[name] < (1 if name in self._failures else self._most_long_polls)
@@ -240,7 +243,7 @@ class Poller:
         return len(deliveries or ())
 
     async def _attend(self, attempt: Attempt) -> None:
-        """Run an attempt. Once Conductor has its result, a workflow may have its next step ready."""
+        """Run an attempt. When Conductor has its result, the next step of the workflow may be in a queue."""
         try:
             await attempt.run()
         finally:
@@ -249,8 +252,8 @@ class Poller:
             self._wake.set()
 
     async def _ask(self, kind: str, request: Callable[[], Any], expected: float = 0.0) -> Any:
-        """Return the answer to a request for work, which takes `expected` seconds if there is no work; None: it
-        failed."""
+        """Return the answer to a request for work; None: the request failed. It takes `expected` seconds if there is no
+        work."""
         begun, loop = time.monotonic(), asyncio.get_running_loop()
         late = loop.call_later(expected + HANGING_AFTER, self._failures.hangs, kind, begun, expected)
         try:
@@ -269,7 +272,7 @@ class Poller:
 
 
 class Cadence:
-    """Decides when to make the next quick poll, or the next request for queue depths. Times are seconds of a monotonic
+    """Decides when to make the next quick poll or the next request for queue depths. Times are seconds of a monotonic
     clock."""
 
     def __init__(self) -> None:
@@ -278,19 +281,19 @@ class Cadence:
 
     @property
     def expects_work(self) -> bool:
-        """Whether work was seen a moment ago, so that more may be waiting."""
+        """Whether there was work recently, so that more may be in the queue."""
         return self._empty <= len(FIRST_QUICK_DELAYS)
 
     def worked(self) -> None:
-        """Record that an attempt was delivered or has finished."""
+        """Record that an attempt was delivered or has ended."""
         self._empty = 0
 
     def poll_now(self) -> None:
-        """Read the queues once more, without expecting more work after that."""
+        """Make the next request immediately, without quick polls after it."""
         self._polled_at = float("-inf")
 
     def polled(self, now: float, *, has_work: bool) -> None:
-        """Record whether reading the queues at `now` found work."""
+        """Record whether a request at `now` returned work."""
         self._polled_at = now
         self._empty = 0 if has_work else self._empty + 1
 
@@ -309,8 +312,8 @@ class Delayed:
 
 
 class DelayedQueues:
-    """Records which queues currently deliver nothing although they are not empty, because their depth includes attempts
-    that are not due (`docs/dev/servers/conductor.md`, "REST surface")."""
+    """The queues that deliver nothing although they are not empty, because their depth includes attempts that are not
+    due (`docs/dev/servers/conductor.md`, "REST surface")."""
 
     def __init__(self) -> None:
         self._queues: dict[str, Delayed] = {}
@@ -351,7 +354,7 @@ class Demand:
 
 def shares(demands: Mapping[str, Demand], free: int) -> dict[str, int]:
     """Return the number of the `free` places that each task gets. Each place goes to the task that occupies the fewest
-    slots; among equals, to the one that has waited longest."""
+    slots. Among several such tasks, it goes to the one that has waited longest."""
     places = dict.fromkeys(demands, 0)
 
     def wants(name: str) -> bool:
@@ -387,14 +390,14 @@ class Outage:
 
 
 class PollFailures:
-    """Backs off each kind of request that fails, and reports once that Conductor is unreachable, or refuses the polls
-    for a task, and once that this has ended.
+    """Backs off each kind of request that fails. Reports each outage once at its begin and once at its end.
 
-    Conductor counts as unreachable as long as any request gets no answer, or everything is refused.
+    In an outage, Conductor is unreachable, or refuses the polls for one task. It counts as unreachable while any
+    request gets no answer, or while it refuses every request.
 
     Args:
-        tasks: the names of the tasks, which are the kinds of requests that are about one task each.
-        emit: takes the events.
+        tasks: the names of the tasks. Polls for one task are one kind of requests.
+        emit: gets the events.
     """
 
     def __init__(self, tasks: Collection[str], emit: Callable[[Event], None]) -> None:
@@ -444,8 +447,8 @@ class PollFailures:
             self._report_ends(now)
 
     def idle(self, kind: str, now: float) -> None:
-        """Record that such a request is no longer needed, so it no longer counts as failing. A refused request still
-        counts."""
+        """Record that such a request is no longer needed, so that it no longer counts as failing, unless it was
+        refused."""
         if kind in self._kinds and not self._kinds[kind].is_refused:
             self.succeeded(kind, now)
 

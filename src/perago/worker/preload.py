@@ -20,11 +20,9 @@ from multiprocessing import forkserver, reduction
 
 import perago.worker.slot_process  # noqa: F401
 from perago.processes import adopt_orphans
-from perago.worker.logs import load_loguru
 from perago.worker.processes import end_descendants
 
 adopt_orphans()
-load_loguru()
 _server = os.getpid()
 _last_slot, _slot_lives = os.pipe()
 os.set_blocking(_slot_lives, False)  # a function may write to any descriptor

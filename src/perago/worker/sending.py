@@ -1,19 +1,35 @@
-"""Parts of exporters that send to a server: they report an outage once, and their end takes a limited time."""
+"""Write lines and send data in the background: no caller waits, an outage is reported once, and the end of a worker
+takes a limited time.
+
+`BackgroundLines` is a queue handler of `logging` with a limit. Its records do not pass through any logger, so no
+setting of `logging` affects them.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
+import queue
+import select
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from logging.handlers import QueueHandler, QueueListener
+from typing import Any, TextIO
 
+from perago.hanging import done_within
 from perago.settings.mask import Mask
-from perago.text import one_line
-from perago.worker.logs import LineWriter, terminal_missing
+from perago.text import count, one_line
 from perago.worker.plan import Notices
+
+MOST_WAITING = 16 * 2**20
+"""Maximum number of bytes that wait for the reader of a stream. Further lines are dropped."""
+CLOSE_LIMIT = 2.0
+"""Seconds that the reader gets for the waiting lines at the end."""
+GATHERING_SECONDS = 0.02
+"""Seconds for which lines gather while more arrive, because waking the thread costs as much as many lines."""
 
 END_LIMIT = 3.0
 """Seconds that the end of a worker can take for unsent data."""
@@ -23,10 +39,135 @@ LONGEST_REASON = 400
 Say = Callable[[str], None]
 
 
+class BackgroundLines(QueueHandler):
+    """Writes records on a thread, in order, so that no caller waits. Any thread can call `handle`.
+
+    Args:
+        write: writes a record, on the thread. This can take any time.
+        omission: makes the record that stands for so many dropped records.
+        most: the largest size of all records that are not written yet. Records that exceed it are dropped and counted.
+            A later record says how many.
+        size_of: returns the size of a record. By default, records are counted.
+        end: is called after the last record.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[logging.LogRecord], object],
+        omission: Callable[[int], logging.LogRecord],
+        *,
+        most: int,
+        size_of: Callable[[logging.LogRecord], int] = lambda _: 1,
+        end: Callable[[], object] = lambda: None,
+    ) -> None:
+        records = queue.SimpleQueue[Any]()
+        super().__init__(records)
+        self._write, self._omission, self._end = write, omission, end
+        self._most, self._size_of = most, size_of
+        self._size_lock = threading.Lock()
+        self._dropped = 0
+        self.waiting: int = 0
+        """The size of the records that are not written yet."""
+        self._listener: _Listener | None = _Listener(records, self._write_record)
+        self._listener.start()
+
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        """Leave the formatting to the thread."""
+        return record
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        """Append a record, or count it if too many wait."""
+        with self._size_lock:
+            if self.waiting + self._size_of(record) > self._most:
+                self._dropped += 1
+                return
+            records = [self._omission(self._dropped), record] if self._dropped else [record]
+            self._dropped = 0
+            self.waiting += sum(map(self._size_of, records))
+        for queued in records:
+            super().enqueue(queued)
+
+    def drop(self) -> None:
+        """Count a record that cannot be written."""
+        with self._size_lock:
+            self._dropped += 1
+
+    def close(self) -> None:
+        """Write the waiting records, as far as that takes no longer than `CLOSE_LIMIT`. It is safe to repeat this."""
+        listener, self._listener = self._listener, None
+
+        def end() -> None:
+            if listener is not None:
+                listener.stop()
+                self._end()
+
+        done_within(CLOSE_LIMIT, "perago-lines-end", [end])
+        super().close()
+
+    def _write_record(self, record: logging.LogRecord) -> None:
+        with suppress(Exception):  # one bad record must not end the thread
+            self._write(record)
+        with self._size_lock:
+            self.waiting -= self._size_of(record)
+
+
+class _Listener(QueueListener):
+    """Calls a function with each record of a queue. Records gather while more arrive."""
+
+    def __init__(self, records: queue.SimpleQueue[Any], write: Callable[[logging.LogRecord], None]) -> None:
+        super().__init__(records)
+        self._records = records
+        self._write = write
+
+    def dequeue(self, block: bool) -> Any:
+        if self._records.empty():
+            time.sleep(GATHERING_SECONDS)
+        return super().dequeue(block)
+
+    def handle(self, record: logging.LogRecord) -> None:
+        self._write(record)
+
+
+class LineWriter(BackgroundLines):
+    """Writes lines to the descriptor of `stream`, in its encoding. Any thread can call `write`, which never waits.
+    `omission` makes the line with the number of dropped lines."""
+
+    def __init__(self, stream: TextIO, omission: Callable[[int], str]) -> None:
+        stream.flush()
+        self._descriptor = stream.fileno()
+        self._encoding = stream.encoding or "utf-8"  # a stream that rich replaces has no encoding
+        super().__init__(
+            self._write_line,
+            lambda number: self._record(omission(number)),
+            most=MOST_WAITING,
+            size_of=lambda record: len(record.msg),
+        )
+
+    def write(self, line: str) -> None:
+        """Append a line, which is given without its end."""
+        self.handle(self._record(line))
+
+    def _record(self, line: str) -> logging.LogRecord:
+        return logging.makeLogRecord({"msg": f"{line}\n".encode(self._encoding, "backslashreplace")})
+
+    def _write_line(self, record: logging.LogRecord) -> None:
+        """Write a line to the reader. Without a reader it is dropped, and the worker continues."""
+        line: bytes = record.msg  # type: ignore[assignment] # encoded, so that its size is known
+        while line:
+            select.select([], [self._descriptor], [])
+            with suppress(BlockingIOError):  # another writer filled the pipe
+                line = line[os.write(self._descriptor, line) :]
+
+
+def terminal_omission(number: int) -> str:
+    """Return the line that stands for dropped lines."""
+    return f"{count(number, 'line')} left out: the terminal did not keep up"
+
+
 @contextmanager
 def warnings_to(notices: Notices) -> Iterator[Say]:
     """Print warnings while a worker runs. Like everything that a worker prints, they do not wait for the reader."""
-    writer = LineWriter(sys.stderr, terminal_missing)
+    writer = LineWriter(sys.stderr, terminal_omission)
     try:
         yield lambda text: writer.write(notices.warning_text(text))
     finally:

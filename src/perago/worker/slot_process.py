@@ -142,7 +142,7 @@ class _SlotMain:
         self._worker_id = worker_id
         self._channel = channel
         self._pid = os.getpid()
-        self._log = JsonLog(plan, worker_id, forward if plan.logs.forward else None)
+        self._log = JsonLog(plan, worker_id, forward if plan.logs.forward else lambda _: None)
         self._budget = LineBudget()
         self._delivery_check = PipeDeliveryCheck(channel)
         self._proofs, self._roots = FenceProofs(SystemClock()), KnownRoots()

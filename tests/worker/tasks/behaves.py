@@ -6,6 +6,7 @@ import base64
 import contextlib
 import ctypes
 import logging
+import logging.config
 import os
 import resource
 import signal
@@ -18,6 +19,7 @@ import urllib.parse
 from collections.abc import Callable
 from pathlib import Path
 
+import loguru
 from pydantic import BaseModel
 
 import perago
@@ -143,6 +145,17 @@ def _prints(params: Params) -> str:
     perago.current().log("from current")
     sys.stdout.write("without an end")
     return "printed"
+
+
+def _reconfigures_logging(params: Params) -> str:
+    loguru.logger.remove()
+    loguru.logger.add(lambda message: print("loguru", message))
+    logging.config.dictConfig({"version": 1})
+    logging.shutdown()
+    logging.setLogRecordFactory(lambda *_, **__: None)  # type: ignore[arg-type]
+    logging.disable(logging.CRITICAL)
+    print("printed")
+    return "reconfigured"
 
 
 def _prints_in_turn(params: Params) -> str:
