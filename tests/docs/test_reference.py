@@ -151,7 +151,7 @@ def printed() -> list[str]:
     """The text between the values of the lines, for each place that makes one."""
     texts = []
     for node in ast.walk(ast.parse(inspect.getsource(logs))):
-        if isinstance(node, ast.FunctionDef) and node.name in ("_words", "_ended", "_handed_back"):
+        if isinstance(node, ast.FunctionDef) and node.name in ("_event_text", "_ended"):
             ends = (returned.value for returned in ast.walk(node) if isinstance(returned, ast.Return))
             texts += ["\n".join(constants(value)) for value in ends if value is not None]
     return [text for text in texts if text]

@@ -33,7 +33,13 @@ from pytest_perago import kinds, options
 from tests.deliveries import make_delivery
 
 ROOT = Path(__file__).resolve().parents[2]
-PUBLIC_MODULES = ("perago", "perago.workflows", "perago.testing", "perago.testing.strategies")
+PUBLIC_MODULES = (
+    "perago",
+    "perago.workflows",
+    "perago.testing",
+    "perago.testing.strategies",
+    "perago.worker.exporters",
+)
 
 
 def everything() -> Iterator[str]:

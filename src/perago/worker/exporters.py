@@ -1,4 +1,8 @@
-"""Exporters report on a worker: pages for probes and scrapes, OpenTelemetry, and states for a service manager."""
+"""Exporters report on a worker: pages for probes and scrapes, OpenTelemetry, and states for a service manager.
+
+An installed package adds one by an entry point of the group `perago.exporters`. `ExporterContext`, `Event` and
+`Listener` are public for it.
+"""
 
 from __future__ import annotations
 
@@ -8,25 +12,52 @@ import itertools
 import json
 import math
 import os
+import queue
 import socket
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from importlib.metadata import EntryPoint, entry_points
 from types import SimpleNamespace
+from typing import Any, Protocol
 
 from perago.failure import Failure
+from perago.hanging import done_within
 from perago.worker import events
 from perago.worker.events import Event, Listener
 from perago.worker.export_settings import SIGNALS
 from perago.worker.health import Health, LakeFSCheck, Verdict
 from perago.worker.lineage import openlineage
-from perago.worker.logs import journal, printing
+from perago.worker.logs import event_lines, journal, printing
 from perago.worker.metrics import Metrics
 from perago.worker.plan import SERVICE_MANAGER, ExportContext
 from perago.worker.presence import presence
-from perago.worker.sending import warnings_to
+from perago.worker.sending import END_LIMIT, Say, warnings_to
 from perago.worker.status_server import Page, Pages, StatusServer, plain_page
+
+__all__ = ["Event", "ExporterContext", "Listener"]
+
+
+class ExporterContext(Protocol):
+    """The worker, for an exporter from another package."""
+
+    @property
+    def worker_id(self) -> str:
+        """The worker id of the supervisor."""
+
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """The tasks that the worker polls for."""
+
+    def log_line(self, event: Event, /) -> Mapping[str, Any] | None:
+        """Return the log line of an event, without secrets, with the fields of docs/workers.md. None: the log has no
+        line about this event."""
+
+    def warn(self, text: str, /) -> None:
+        """Print a warning on standard error. This never waits for the reader."""
+
 
 _FIXES: dict[int | None, str] = {
     errno.EADDRINUSE: "choose another port, or find the process that uses this one: ss -ltnp",
@@ -192,6 +223,88 @@ It yields None if it has nothing to do, and imports heavy packages only if it ha
 worker.
 """
 
+GROUP = "perago.exporters"
+"""The group of entry points that name further exporters."""
+MOST_EVENTS = 1000
+"""Events that wait for an exporter from another package. Further ones are lost."""
+
+
+class InstalledExporter:
+    """A `Listener` that runs an exporter from another package on its own thread, from its import to its end.
+
+    So an exporter that fails or hangs never affects the worker. Its first error ends it, and is reported.
+    """
+
+    def __init__(self, entry: EntryPoint, context: ExportContext, say: Say) -> None:
+        self._entry = entry
+        self._context = context
+        self._say = say
+        self._name = f"the exporter {entry.name} ({entry.value})"
+        self._events: queue.Queue[Event | None] = queue.Queue(MOST_EVENTS)
+        self._lost = 0
+        self._has_failed = False
+        self._thread = threading.Thread(target=self._run, name=f"perago-exporter-{entry.name}", daemon=True)
+        self._thread.start()
+
+    def __call__(self, event: Event) -> None:
+        """Queue an event for the exporter."""
+        if self._has_failed:
+            return
+        try:
+            self._events.put_nowait(event)
+        except queue.Full:
+            self._lost += 1
+            if self._lost == 1:
+                self._say(f"{self._name} is too slow: it loses events, because {MOST_EVENTS:,} wait")
+
+    def end(self) -> None:
+        """Pass on the remaining events, and close the exporter, for a limited time."""
+
+        def finish() -> None:
+            while self._thread.is_alive():
+                with contextlib.suppress(queue.Full):
+                    self._events.put(None, timeout=0.1)
+                    self._thread.join()
+
+        if not done_within(END_LIMIT, "perago-exporter-end", [finish]):
+            self._say(f"{self._name} did not end within {END_LIMIT:g} s")
+        if self._lost:
+            self._say(f"{self._name} lost {self._lost:,} events")
+
+    def _run(self) -> None:
+        try:
+            exporter: Exporter = self._entry.load()
+            with exporter(self._context) as listener:
+                while (event := self._events.get()) is not None:
+                    if listener is not None:
+                        listener(event)
+        except BaseException as error:  # noqa: BLE001 - a module can raise SystemExit, too
+            self._has_failed = True
+            reason = self._context.plan.mask(f"{type(error).__name__}: {error}")
+            self._say(f"{self._name} has failed, and gets no further events: {reason}")
+
+
+@contextlib.contextmanager
+def installed(context: ExportContext) -> Iterator[Listener | None]:
+    """Run the exporters of installed packages (`GROUP`) while a worker runs."""
+    entries = entry_points(group=GROUP) if context.notices is not None else ()
+    if context.notices is None or not entries:
+        yield None
+        return
+    with warnings_to(context.notices) as say:
+        context = replace(context, log_line=event_lines(context.plan), warn=say)
+        exporters = [InstalledExporter(entry, context, say) for entry in entries]
+
+        def listener(event: Event) -> None:
+            for exporter in exporters:
+                exporter(event)
+
+        try:
+            yield listener
+        finally:
+            done_within(2 * END_LIMIT, "perago-exporters-end", [exporter.end for exporter in exporters])
+
+
 EXPORTERS: tuple[Exporter, ...] = (
     journal,
     presence,
@@ -200,6 +313,7 @@ EXPORTERS: tuple[Exporter, ...] = (
     opentelemetry,
     openlineage,
     service_manager,
+    installed,
 )
 """The exporters of every worker. A new exporter is one function and an entry in this list."""
 

@@ -296,6 +296,19 @@ def journal_of(plan: WorkerPlan, stream: Callable[[Mapping[str, Any]], object] |
         log.close()
 
 
+def event_lines(plan: WorkerPlan) -> Callable[[Event], dict[str, Any] | None]:
+    """Return a function that makes the log line of an event, or None for an event that is not logged."""
+    lines = LogLines(plan, plan.supervisor_id)
+
+    def line_of(event: Event) -> dict[str, Any] | None:
+        if isinstance(event, events.UNLOGGED):
+            return None
+        level, message, fields = journalled(event)
+        return lines(level, message, **fields)
+
+    return line_of
+
+
 def journalled(event: Event) -> tuple[str, str, dict[str, Any]]:
     """Return level, message and fields of the supervisor's line about `event`."""
     return _level(event), describe(event), {"event": type(event).__name__, **_fields(event)}

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from perago.driver import Limits
 from perago.failure import Finding, Level
@@ -18,6 +18,7 @@ from perago.ports import Delivery, WorkflowEnd, WorkspaceStore
 from perago.settings import ALL_UPKEEP, Upkeep
 from perago.settings.mask import Mask
 from perago.taskdef.payload import name_problem
+from perago.worker.events import Event
 from perago.worker.health import LakeFSCheck
 
 if TYPE_CHECKING:
@@ -302,6 +303,20 @@ class ExportContext:
     """Reads the end of the run of a workflow after a time. Returns None if it has not ended, or is unknown."""
     lakefs: LakeFSCheck | None = None
     """Checks whether lakeFS answers; None: the tasks do not need lakeFS."""
+    log_line: Callable[[Event], Mapping[str, Any] | None] = lambda _: None
+    """`ExporterContext.log_line`, for exporters of other packages."""
+    warn: Callable[[str], None] = lambda _: None
+    """`ExporterContext.warn`, for exporters of other packages."""
+
+    @property
+    def worker_id(self) -> str:
+        """The worker id of the supervisor."""
+        return self.plan.supervisor_id
+
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """The tasks that the worker polls for."""
+        return tuple(task.name for task in self.plan.tasks)
 
 
 def worker_id(prefix: str, number: int) -> str:
