@@ -100,8 +100,8 @@ def with_attempt(queue: SmallQueue, story: Story, *, lease_check_interval: float
         host = HostCheck(plan, pools.host, events.append, lambda: None)
         spawn = lambda work: running.add(asyncio.create_task(work))  # noqa: E731
         services = Services(plan, queue, SystemClock(), pools, host, events.append, spawn)
-        assignment = Assignment(cast("Slot", slot), delivered)
-        scene = Scene(Attempt(assignment, services, 0.0), assignment, slot, queue, events)
+        assignment = Assignment(delivered, slot.task, slot.worker_id, slot.located)
+        scene = Scene(Attempt(cast("Slot", slot), assignment, services, 0.0), assignment, slot, queue, events)
         life = asyncio.create_task(scene.attempt.run())
         try:
             await asyncio.wait_for(story(scene), 10)

@@ -31,7 +31,7 @@ from perago.driver import Delivered, deliver_report
 from perago.ports import Clock, Delivery, Report, ServiceError, TaskQueue, TaskStatus, Unavailable
 from perago.retry import BackOff
 from perago.text import short
-from perago.worker.channel import DeliveryAnswer, DeliveryQuestion, Finished, LogSoFar, Publishing
+from perago.worker.channel import AskLog, DeliveryAnswer, DeliveryQuestion, Finished, LogSoFar, Publishing
 from perago.worker.events import (
     AttemptEnded,
     AttemptReceived,
@@ -43,7 +43,7 @@ from perago.worker.events import (
 )
 from perago.worker.host import HostCheck, Pools
 from perago.worker.plan import StoreFactory, WorkerPlan
-from perago.worker.slots import Assignment, ProcessEnded
+from perago.worker.slots import Assignment, ProcessEnded, Slot
 from perago.workspace.directory import AttemptDirectory, DirectoryRefused
 
 MAX_INTERVAL = 60.0
@@ -104,8 +104,9 @@ def remember(repositories: dict[str, None], name: str) -> None:
 class Attempt:
     """The supervisor's side of one delivery. It belongs to the event loop's thread."""
 
-    def __init__(self, assignment: Assignment, services: Services, polled_at: float) -> None:
-        """`polled_at`: the time of the poll that brought the delivery, by the clock of `services`."""
+    def __init__(self, slot: Slot, assignment: Assignment, services: Services, polled_at: float) -> None:
+        """`polled_at`: the time of the poll that returned the delivery, by the clock of `services`."""
+        self._slot = slot
         self._assignment = assignment
         self._delivery = assignment.delivery
         self._services = services
@@ -163,7 +164,12 @@ class Attempt:
             self._lease.cancel()
         if self._lost is None and self.running:
             self._lost = reason
-            self._assignment.cancel(reason)
+            self._send_to_slot(AskLog())
+            self._slot.cancel(reason)
+
+    def _send_to_slot(self, message: DeliveryAnswer | AskLog) -> None:
+        if self._assignment.may_send(message):
+            self._slot.send(message)
 
     async def run(self) -> None:
         """Watch over the attempt until it is reported or lost."""
@@ -237,7 +243,7 @@ class Attempt:
         except Exception as error:  # noqa: BLE001 - any error is no answer
             detail = f"{type(error).__name__}: {error}"
             answer = DeliveryAnswer(question.number, error=Unavailable("Conductor", "read the task", detail))
-        self._assignment.answer(answer if self._lost is None else DeliveryAnswer(question.number))
+        self._send_to_slot(answer if self._lost is None else DeliveryAnswer(question.number))
 
     async def _keep_lease(self) -> None:
         """Send heartbeats until one finds the delivery lost. Between them, only check the delivery, once in each
@@ -269,7 +275,7 @@ class Attempt:
                 due = answered_at + interval
                 if answered_at >= self._next_log:
                     self._next_log = answered_at + LOG_INTERVAL
-                    self._assignment.ask_log()
+                    self._send_to_slot(AskLog())
         self.lose("Conductor is no longer waiting for this delivery")
 
     def _beat(self, extend: bool) -> bool:

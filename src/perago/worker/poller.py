@@ -234,8 +234,8 @@ class Poller:
             self._served[name] = time.monotonic()
             free = self._slots.free().get(name)
             assignment = free[0].take(delivery) if self._takes_work and free else None
-            if assignment is not None:
-                attempt = Attempt(assignment, self._services, asked)
+            if free and assignment is not None:
+                attempt = Attempt(free[0], assignment, self._services, asked)
                 self.attempts.add(attempt)
                 self._services.spawn(self._attend(attempt))
             else:

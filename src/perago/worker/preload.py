@@ -18,9 +18,8 @@ import socket
 import warnings
 from multiprocessing import forkserver, reduction
 
-import perago.worker.slot_process  # noqa: F401
 from perago.processes import adopt_orphans
-from perago.worker.processes import end_descendants
+from perago.worker.slot_process import end_descendants
 
 adopt_orphans()
 _server = os.getpid()

@@ -1,4 +1,4 @@
-"""Start and end slot processes: their messages, their status, and processes that functions leave running.
+"""Start and end slot processes: their messages, their status, and the processes that dead slots leave running.
 
 The slot is the reaper of its descendants (`perago.processes`), so it finds and ends them. If it is killed first, the
 fork server becomes their reaper, and the supervisor ends them there (`orphans`). If the supervisor has ended as well,
@@ -14,22 +14,19 @@ import multiprocessing
 import os
 import signal
 import socket
-import threading
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 from perago.processes import Process, descendants, end_processes, is_running, running_processes
-from perago.text import listing
 from perago.worker import channel
 from perago.worker.channel import MOST_BYTES, BadMessage, Deliver, FromSlot, Stop, ToSlot, framed, messages_in
 from perago.worker.fork_server import STARTING_OR_ENDING, Stall, end_fork_server, fate, start_process, warm_up
 from perago.worker.host import Pool
 from perago.worker.plan import WorkerPlan
+from perago.worker.slot_process import slot_main
 
 JOIN_LIMIT = 5.0
 """Seconds to wait for a killed process."""
@@ -261,8 +258,6 @@ class SlotProcess:
 
 def _start(plan: WorkerPlan, worker_id: str, connection: Connection) -> tuple[BaseProcess, int | None]:
     """The process, and the fork server that started it."""
-    from perago.worker.slot_process import slot_main
-
     if plan.start_method == "forkserver":
         warm_up(plan.preload)
     context: Any = multiprocessing.get_context(plan.start_method)
@@ -296,45 +291,6 @@ def describe_exit(exit_code: int | None) -> str:
     return f"the slot's process was killed by {name}{hint}"
 
 
-SETTLE_SECONDS = 0.1
-"""Seconds that an ending thread or process gets."""
-KILL_SECONDS = 2.0
-"""Seconds that a killed process gets, which it needs on a busy machine."""
-
-
-@dataclass(frozen=True, slots=True)
-class Strays:
-    """A description of the threads and processes that the function left; empty if it left nothing. `alive`: some
-    processes still run, and may write to the workspace."""
-
-    description: str = ""
-    alive: bool = False
-
-
-def end_strays(threads_before: set[threading.Thread]) -> Strays:
-    """Kill the processes that the function left, and name them.
-
-    They are killed before the workspace is read, because they could still write to it. Threads cannot be ended, so the
-    process must end with them.
-    """
-    leftovers = []
-    alive = False
-    if not _becomes_true(lambda: not _has_children(), SETTLE_SECONDS):
-        left = _descendants()
-        who = listing([f"{process.name} with pid {process.pid}" for process in left], 5)
-        leftovers.append(f"child processes ({who})" if left else "child processes")
-        alive = not _becomes_true(_ended, KILL_SECONDS)
-    if not _becomes_true(lambda: not _new_threads(threads_before), SETTLE_SECONDS):
-        names = ", ".join(sorted(thread.name for thread in _new_threads(threads_before)))
-        leftovers.append(f"threads ({names})")
-    return Strays(" and ".join(leftovers), alive)
-
-
-def end_descendants() -> None:
-    """Kill every process that descends from this one."""
-    end_processes(_descendants)
-
-
 def orphans(reaper: int) -> list[Process]:
     """Return the processes that dead slots have left to their fork server, the process `reaper`.
 
@@ -348,35 +304,3 @@ def orphans(reaper: int) -> list[Process]:
     children = [process for process in among.values() if process.parent == reaper]
     ours |= {child.pid for child in children if child.session == among[reaper].session}
     return descendants(reaper, among, but=ours)
-
-
-def _ended() -> bool:
-    end_processes(_descendants)
-    return not _has_children()
-
-
-def _descendants() -> list[Process]:
-    return descendants(os.getpid(), running_processes())
-
-
-def _becomes_true(condition: Callable[[], bool], limit: float) -> bool:
-    deadline = time.monotonic() + limit
-    while not condition():
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(0.005)
-    return True
-
-
-def _new_threads(before: set[threading.Thread]) -> set[threading.Thread]:
-    return {thread for thread in threading.enumerate() if thread not in before and thread.is_alive()}
-
-
-def _has_children() -> bool:
-    """Whether a child is alive. Ended children are reaped."""
-    try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-    except ChildProcessError:
-        return False
-    return True

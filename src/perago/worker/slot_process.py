@@ -25,6 +25,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -53,9 +54,18 @@ from perago.driver.runtime import KnownRoots
 from perago.guardrails.evaluation import Finding
 from perago.hanging import HANGS
 from perago.ports import Delivery, Report, TaskStatus, Unavailable, WorkflowRow, WorkspaceStore
-from perago.processes import ENDING, adopt_orphans, release_signals
+from perago.processes import (
+    ENDING,
+    Process,
+    adopt_orphans,
+    descendants,
+    end_processes,
+    release_signals,
+    running_processes,
+)
 from perago.retry import REPEATS
 from perago.taskdef import load_task
+from perago.text import listing
 from perago.worker.attempt_log import (
     SENTENCE_BYTES,
     TRACEBACK_BYTES,
@@ -87,7 +97,6 @@ from perago.worker.channel import (
 from perago.worker.events import MOST_VERDICTS, JudgedRule, Logged, Usage
 from perago.worker.logs import JsonLog, workspace_fields
 from perago.worker.plan import SERVICE_MANAGER, WorkerPlan, located
-from perago.worker.processes import end_descendants, end_strays
 from perago.workspace.directory import AttemptDirectory
 
 REASON_BYTES = 1000
@@ -383,6 +392,77 @@ class _SlotMain:
             self._idle.wait(self._plan.shutdown_grace)
             end_descendants()
         os.killpg(self._pid, signal.SIGKILL)
+
+
+SETTLE_SECONDS = 0.1
+"""Seconds that an ending thread or process gets."""
+KILL_SECONDS = 2.0
+"""Seconds that a killed process gets, which it needs on a busy machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Strays:
+    """A description of the threads and processes that the function left; empty if it left nothing. `alive`: some
+    processes still run, and may write to the workspace."""
+
+    description: str = ""
+    alive: bool = False
+
+
+def end_strays(threads_before: set[threading.Thread]) -> Strays:
+    """Kill the processes that the function left, and name them.
+
+    They are killed before the workspace is read, because they could still write to it. Threads cannot be ended, so the
+    process must end with them.
+    """
+    leftovers = []
+    alive = False
+    if not _becomes_true(lambda: not _has_children(), SETTLE_SECONDS):
+        left = _descendants()
+        who = listing([f"{process.name} with pid {process.pid}" for process in left], 5)
+        leftovers.append(f"child processes ({who})" if left else "child processes")
+        alive = not _becomes_true(_ended, KILL_SECONDS)
+    if not _becomes_true(lambda: not _new_threads(threads_before), SETTLE_SECONDS):
+        names = ", ".join(sorted(thread.name for thread in _new_threads(threads_before)))
+        leftovers.append(f"threads ({names})")
+    return Strays(" and ".join(leftovers), alive)
+
+
+def end_descendants() -> None:
+    """Kill every process that descends from this one."""
+    end_processes(_descendants)
+
+
+def _ended() -> bool:
+    end_processes(_descendants)
+    return not _has_children()
+
+
+def _descendants() -> list[Process]:
+    return descendants(os.getpid(), running_processes())
+
+
+def _becomes_true(condition: Callable[[], bool], limit: float) -> bool:
+    deadline = time.monotonic() + limit
+    while not condition():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.005)
+    return True
+
+
+def _new_threads(before: set[threading.Thread]) -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread not in before and thread.is_alive()}
+
+
+def _has_children() -> bool:
+    """Whether a child is alive. Ended children are reaped."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return False
+    return True
 
 
 ANSWER_LIMIT = 120.0

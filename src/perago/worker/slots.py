@@ -95,18 +95,18 @@ class ProcessEnded:
 
 
 class Assignment:
-    """A delivery that a slot is working on.
+    """A delivery that a slot is working on, and its messages in both directions.
 
     The slot puts the messages about it into `messages`; `Finished` or `ProcessEnded` is the last one. From then on the
-    assignment has ended, and its messages cannot reach the slot's next attempt.
+    assignment has ended, and no message for it may be sent, because it could reach the slot's next attempt.
     """
 
-    def __init__(self, slot: Slot, delivery: Delivery) -> None:
+    def __init__(self, delivery: Delivery, task: TaskPlan, worker_id: str, worker: str) -> None:
+        """`worker`: the worker id with the host and the slot's process."""
         self.delivery = delivery
-        self.task: TaskPlan = slot.task
-        self.worker_id: str = slot.worker_id
-        self.worker: str = slot.located
-        """The worker id with the host and the slot's process."""
+        self.task = task
+        self.worker_id = worker_id
+        self.worker = worker
         self.messages: asyncio.Queue[DeliveryQuestion | Publishing | LogSoFar | Finished | ProcessEnded]
         self.messages = asyncio.Queue()
         self.is_over: bool = False
@@ -115,7 +115,6 @@ class Assignment:
         self.begun: float = time.monotonic()
         self.seconds: float = 0.0
         """Time for which the slot had the delivery, once it has ended."""
-        self._slot = slot
         self._questions = self._waits = self._log_asked = 0
         self._is_called = False
 
@@ -125,23 +124,15 @@ class Assignment:
         self.seconds = time.monotonic() - self.begun
         self.messages.put_nowait(last)
 
-    def answer(self, answer: DeliveryAnswer) -> None:
-        """Send the answer to a delivery question."""
-        if not self.is_over:
-            self._questions -= 1
-            self._slot.send(answer)
-
-    def ask_log(self) -> None:
-        """Ask the process for the new log lines of its attempt."""
-        if not self.is_over:
+    def may_send(self, message: DeliveryAnswer | AskLog) -> bool:
+        """Whether the process may get this message about its attempt now. Counts the messages that it answers."""
+        if self.is_over:
+            return False
+        if isinstance(message, AskLog):
             self._log_asked += 1
-            self._slot.send(AskLog())
-
-    def cancel(self, reason: str) -> None:
-        """Stop the attempt: TERM, grace, KILL. The process is replaced."""
-        if not self.is_over:
-            self.ask_log()
-            self._slot.cancel(reason)
+        else:
+            self._questions -= 1
+        return True
 
     def accepts(self, message: FromSlot) -> bool:
         """Whether the process may send this message about its attempt now. Counts the messages that are limited."""
@@ -266,7 +257,7 @@ class Slot:
 
         An input that is nested too deeply to be sent ends immediately, with its report, and leaves the slot free.
         """
-        assignment = Assignment(self, delivery)
+        assignment = Assignment(delivery, self.task, self.worker_id, self.located)
         try:
             if not self.send(Deliver(delivery)):
                 self._ready = False
@@ -283,7 +274,7 @@ class Slot:
         return self._process is not None and self._process.send(message)
 
     def cancel(self, reason: str) -> None:
-        """Stop the current attempt, and replace the process."""
+        """Stop the current attempt: TERM, grace, KILL. Then replace the process."""
         self._retiring = reason
         self.send(Cancel(reason))
         if self._process is not None:
