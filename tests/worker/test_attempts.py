@@ -311,6 +311,31 @@ def test_no_answer_is_not_a_loss_and_doubt_is_reported_once_per_silence(kind: ty
     with_attempt(queue, story, response_timeout_seconds=0.3)
 
 
+def test_a_heartbeat_that_hangs_is_reported_as_doubt_after_the_response_timeout() -> None:
+    queue, answered = SmallQueue(), threading.Event()
+
+    def hang(operation: str) -> None:
+        if operation == "is_current":
+            answered.wait(60)
+
+    queue.fault = hang
+
+    async def story(scene: Scene) -> None:
+        def doubts() -> list[LeaseDoubtful]:
+            return [event for event in scene.events if isinstance(event, LeaseDoubtful)]
+
+        try:
+            await until(doubts)
+            assert not scene.queue.beats
+            assert [event.reason for event in doubts()] == ["a heartbeat has had no answer for 0 s"]
+        finally:
+            answered.set()
+        await until(lambda: scene.queue.beats)
+        assert len(doubts()) == 1
+
+    with_attempt(queue, story, response_timeout_seconds=0.3)
+
+
 # ------------------------------------------------------------------------------ the time limit
 
 

@@ -123,6 +123,9 @@ class Attempt:
         self._next_log = time.monotonic() + LOG_INTERVAL
         self._logging: asyncio.Task[None] | None = None
         self._beat_began: float | None = None
+        self._beat_problem = ""
+        """The reason why the last heartbeat failed; empty if it was confirmed, or has no answer yet."""
+        self._doubt: asyncio.TimerHandle | None = None
         self._one_at_a_time = threading.Lock()
         """Held by a heartbeat and by a report, because an extension of the lease undoes a report that Conductor accepts
         at the same moment (docs/dev/servers/conductor.md, "Lease extension")."""
@@ -160,8 +163,7 @@ class Attempt:
 
         Once the slot has finished, there is nothing to stop, and the report makes its own delivery check.
         """
-        if self._lease is not None:
-            self._lease.cancel()
+        self._end_lease()
         if self._lost is None and self.running:
             self._lost = reason
             self._send_to_slot(AskLog())
@@ -189,7 +191,7 @@ class Attempt:
             else:
                 await self._report(outcome, outcome.report)
         finally:
-            self._lease.cancel()
+            self._end_lease()
         if self._death is not None:
             root = self._services.plan.workspace_root
             error = await self._services.pools.reports.run(clean_up, root, self._delivery)
@@ -248,35 +250,50 @@ class Attempt:
     async def _keep_lease(self) -> None:
         """Send heartbeats until one finds the delivery lost. Between them, only check the delivery, once in each
         `lease_check_interval` of the plan."""
-        timeout = self._delivery.response_timeout_seconds
-        interval = beat_interval(timeout)
-        pause = look = min(interval, self._services.plan.lease_check_interval)
-        answered_at, in_doubt = time.monotonic(), False
-        due = answered_at + interval
+        interval = beat_interval(self._delivery.response_timeout_seconds)
+        pause = check_interval = min(interval, self._services.plan.lease_check_interval)
+        due = time.monotonic() + interval
+        self._expect_heartbeat()
         current = True
         while current:
             await asyncio.sleep(pause)
             asked, self._beat_began = self._services.clock.now(), time.monotonic()
-            extend = self._beat_began + look > due  # the next one would be too late
+            extend = self._beat_began + check_interval > due  # the next one would be too late
             try:
                 current = await self._services.pools.questions.run(self._beat, extend)
             except Exception as error:  # noqa: BLE001 - any error is no answer
-                pause = max(MIN_PAUSE, look / 4)
-                if not in_doubt and time.monotonic() - answered_at > timeout * DOUBT_MARGIN:
-                    in_doubt = True
-                    self._services.emit(LeaseDoubtful(self._delivery, self._assignment.worker_id, str(error)))
+                pause, self._beat_problem = max(MIN_PAUSE, check_interval / 4), str(error)
                 continue
             finally:
                 self._beat_began = None
+            self._expect_heartbeat()
+            pause = check_interval
             if current:
                 self._proven_at = asked
-            answered_at, in_doubt, pause = time.monotonic(), False, look
             if current and extend:
-                due = answered_at + interval
-                if answered_at >= self._next_log:
-                    self._next_log = answered_at + LOG_INTERVAL
+                due = time.monotonic() + interval
+                if time.monotonic() >= self._next_log:
+                    self._next_log = time.monotonic() + LOG_INTERVAL
                     self._send_to_slot(AskLog())
         self.lose("Conductor is no longer waiting for this delivery")
+
+    def _expect_heartbeat(self) -> None:
+        """Report the delivery as in doubt if no heartbeat is confirmed until Conductor must have given it up. A call
+        that hangs counts like one that fails."""
+        self._beat_problem = ""
+        if self._doubt is not None:
+            self._doubt.cancel()
+        limit = self._delivery.response_timeout_seconds * DOUBT_MARGIN
+        self._doubt = asyncio.get_running_loop().call_later(limit, self._report_doubt)
+
+    def _report_doubt(self) -> None:
+        reason = self._beat_problem or f"a heartbeat has had no answer for {self.beating:.0f} s"
+        self._services.emit(LeaseDoubtful(self._delivery, self._assignment.worker_id, reason))
+
+    def _end_lease(self) -> None:
+        for heartbeats in (self._lease, self._doubt):
+            if heartbeats is not None:
+                heartbeats.cancel()
 
     def _beat(self, extend: bool) -> bool:
         """Return whether the delivery is still current. If so and if asked to, extend its lease. Runs on a thread.
@@ -333,8 +350,7 @@ class Attempt:
     async def _hand_back(self, outcome: Finished, report: Report) -> None:
         """Give the delivery to another host instead of sending a report, which would cost the attempt a retry."""
         services, why = self._services, report.reason
-        if self._lease is not None:
-            self._lease.cancel()
+        self._end_lease()
         error = await services.pools.reports.run(
             hand_back, services.queue, self._delivery, self._redelivery_seconds, self._one_at_a_time
         )
