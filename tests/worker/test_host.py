@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -83,6 +84,43 @@ def test_calls_one_after_the_other_take_one_thread() -> None:
         return threads
 
     assert len(asyncio.run(calls())) < 3
+
+
+def test_threads_without_calls_end_and_start_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def meet(barrier: threading.Barrier) -> None:
+        barrier.wait(LIMIT)
+
+    def threads() -> int:
+        return sum(thread.name == "perago-idle-test" for thread in threading.enumerate())
+
+    async def calls() -> None:
+        pool = Pool("idle-test", 3)
+        for _ in range(2):
+            await asyncio.gather(*(pool.run(meet, barrier) for _ in range(3)))
+            assert threads() == 3
+            while threads():
+                await asyncio.sleep(0.01)
+        pool.close()
+
+    barrier = threading.Barrier(3)
+    monkeypatch.setattr(host, "IDLE_SECONDS", 0.5)
+    asyncio.run(asyncio.wait_for(calls(), LIMIT))
+
+
+def test_calls_that_meet_the_end_of_idle_threads_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def calls() -> int:
+        pool = Pool("test", 3)
+        numbers = [await pool.run(int, number) async for number in pauses()]
+        pool.close()
+        return len(numbers)
+
+    async def pauses() -> AsyncIterator[int]:
+        for number in range(200):
+            await asyncio.sleep(0.001 + number % 5 * 0.0002)  # about as long as a thread waits
+            yield number
+
+    monkeypatch.setattr(host, "IDLE_SECONDS", 0.0015)
+    assert asyncio.run(asyncio.wait_for(calls(), LIMIT)) == 200
 
 
 def test_a_call_that_nothing_waits_for_any_more_is_not_made() -> None:

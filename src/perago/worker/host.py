@@ -13,10 +13,10 @@ import asyncio
 import contextlib
 import functools
 import json
-import queue
 import subprocess
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from typing import Any, ParamSpec, TypeVar
@@ -51,6 +51,9 @@ LONG_POLLS = 4
 MAX_THREADS = 16
 """Maximum number of threads of a pool, for any number of slots. Threads start when they are first needed."""
 
+IDLE_SECONDS = 60.0
+"""Seconds without a call after which a thread ends, so that a peak of concurrent calls leaves no threads behind."""
+
 
 class Pool:
     """A limited number of threads whose results return to the event loop.
@@ -61,9 +64,10 @@ class Pool:
     def __init__(self, name: str, threads: int) -> None:
         self.threads: int = min(threads, MAX_THREADS)
         self._name = name
-        self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
-        self._free = threading.Semaphore(0)
-        """Number of idle threads."""
+        self._changed = threading.Condition()
+        self._calls: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        self._idle = 0
+        """Number of threads that wait for a call."""
         self._started = 0
         self._closed = False
 
@@ -73,22 +77,24 @@ class Pool:
         Raises:
             RuntimeError: no thread can be started, or the pool is closed. Then the function is not called.
         """
-        if self._closed:
-            raise RuntimeError("the pool is closed")
         future: Future[T] = Future()
-        if not self._free.acquire(blocking=False) and self._started < self.threads:
-            self._start()
-        self._calls.put((future, functools.partial(function, *args, **kwargs)))
+        with self._changed:
+            if self._closed:
+                raise RuntimeError("the pool is closed")
+            if len(self._calls) >= self._idle and self._started < self.threads:
+                self._start()
+            self._calls.append((future, functools.partial(function, *args, **kwargs)))
+            self._changed.notify()
         return await asyncio.wrap_future(future)
 
     def close(self) -> None:
         """Start no further call. Running calls end by their own time limits, or with the process."""
-        self._closed = True
-        with contextlib.suppress(queue.Empty):
-            while (waiting := self._calls.get_nowait()) is not None:
-                waiting[0].cancel()
-        for _ in range(self._started):
-            self._calls.put(None)
+        with self._changed:
+            self._closed = True
+            calls, self._calls = self._calls, deque()
+            self._changed.notify_all()
+        for future, _ in calls:
+            future.cancel()
 
     def _start(self) -> None:
         try:
@@ -100,7 +106,7 @@ class Pool:
             self._started += 1
 
     def _work(self) -> None:
-        while (item := self._calls.get()) is not None:
+        while (item := self._next_call()) is not None:
             future, call = item
             if future.set_running_or_notify_cancel():
                 try:
@@ -108,7 +114,17 @@ class Pool:
                 except BaseException as error:  # noqa: BLE001 - for the one who waits
                     future.set_exception(error)
             del future, call, item
-            self._free.release()
+
+    def _next_call(self) -> tuple[Future[Any], Callable[[], Any]] | None:
+        """Wait for a call. Return None if this thread must end."""
+        with self._changed:
+            self._idle += 1
+            self._changed.wait_for(lambda: self._calls or self._closed, IDLE_SECONDS)
+            self._idle -= 1
+            if self._calls:
+                return self._calls.popleft()
+            self._started -= 1
+            return None
 
 
 class Pools:
