@@ -79,7 +79,10 @@ READS: dict[str, tuple[Read, Any]] = {
     "branches": (lambda lakefs, _: lakefs.list_branches("r", ""), page({"id": "main"})),
     "changes": (lambda lakefs, _: lakefs.diff("r", "a", "b"), page(CHANGE)),
     "staged objects": (lambda lakefs, _: lakefs.newest_staged("r", "main"), page(CHANGE)),
-    "objects": (lambda lakefs, _: [entry.size + entry.mtime for entry in lakefs.list_objects("r", "c", "")], page(CHANGE)),
+    "objects": (
+        lambda lakefs, _: [entry.size + entry.mtime for entry in lakefs.list_objects("r", "c", "")],
+        page(CHANGE),
+    ),
     "a workflow": (lambda _, queue: queue.read_workflow(DELIVERY, "w"), {**ENDED, "workflowId": "w"}),
     "deliveries": (lambda _, queue: queue.poll("t", "w", count=1, wait_seconds=0), [POLLED]),
     "the end of a workflow": (lambda _, queue: queue.read_end("w", 3), ENDED),

@@ -311,7 +311,7 @@ def test_no_answer_is_not_a_loss_and_doubt_is_reported_once_per_silence(kind: ty
     with_attempt(queue, story, response_timeout_seconds=0.3)
 
 
-def test_a_heartbeat_that_hangs_is_reported_as_doubt_after_the_response_timeout() -> None:
+def test_a_heartbeat_that_hangs_raises_doubt_after_the_response_timeout() -> None:
     queue, answered = SmallQueue(), threading.Event()
 
     def hang(operation: str) -> None:

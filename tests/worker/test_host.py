@@ -282,9 +282,7 @@ def test_two_workers_with_one_id_are_named(tmp_path: Path) -> None:
         ("../../etc0001@x:1", ("../../etc0001@x:1", "", False)),
     ],
 )
-def test_worker_ids_of_both_forms_are_distinguished_from_those_of_other_sdks(
-    text: str, expected: tuple[str, str, bool]
-) -> None:
+def test_worker_ids_of_both_forms_differ_from_those_of_other_sdks(text: str, expected: tuple[str, str, bool]) -> None:
     assert (*parted_id(text), is_worker_id(text)) == expected
 
 
