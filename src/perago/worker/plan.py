@@ -173,7 +173,7 @@ class DeclaredTask(Protocol):
 
 BRANCH_SWEEP = (sys.executable, "-m", "perago", "gc", "--json", "--")
 """The command that removes leftover branches, with the configuration of the worker."""
-EMBEDDED_LOOK_INTERVAL = 1.0
+EMBEDDED_CHECK_INTERVAL = 1.0
 """Seconds between two checks whether an attempt was canceled, by a worker of `perago dev`. Its Conductor is on this
 machine and has nothing else to do."""
 
@@ -231,7 +231,7 @@ def planned_worker(
         preload=preloaded(settings),
         watch=watch,
     )
-    return replace(plan, look_interval=EMBEDDED_LOOK_INTERVAL) if embedded else plan
+    return replace(plan, lease_check_interval=EMBEDDED_CHECK_INTERVAL) if embedded else plan
 
 
 def selected_limit(module: str, limits: Mapping[str, int | None]) -> int | None:

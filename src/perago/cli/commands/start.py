@@ -165,7 +165,7 @@ def command(
                 limits,
                 tasks,
                 settings,
-                slots=slots,
+                slots=jobs,
                 watch=watch,
                 embedded=embedded,
                 store_factory=open_lakefs,
