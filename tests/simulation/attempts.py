@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -50,8 +50,9 @@ class Attempt:
     mode: str
     taken: int
     """How many calls the world had seen."""
-    chain: tuple[str, ...]
-    """The ids of the attempts that it comes after, and its own."""
+    chain: Mapping[str, int]
+    """The ids of the attempts that it comes after, and its own, with the start time that each row had when this one
+    was taken."""
     record: AttemptRecord | None = None
     killed: bool = False
     ended: int | None = None
@@ -72,6 +73,9 @@ class Attempt:
     """Its function removes the workspace and makes a new one."""
     parent_id: str | None = None
     """The parent of its workflow."""
+    place: tuple[str, ...] = ()
+    """The workflow that was started, and the reference names of the steps down to this one. A sub-workflow that
+    replaces another one has the same place."""
     met_open: bool = False
     """When it read a workflow, another attempt of its family was open."""
     met_others: bool = False
@@ -172,10 +176,12 @@ class Attempt:
             raise Interrupted
 
 
-def chain_of(delivery: Delivery, workflow: WorkflowRow | None) -> tuple[str, ...]:
-    """Return the attempts of which this is a retry, as Conductor has them now, newest first, and itself."""
-    row = workflow.row(delivery.task_id) if workflow is not None else None
-    return (delivery.task_id, *(workflow.retries_of(row) if workflow is not None and row is not None else ()))
+def chain_of(delivery: Delivery, workflow: WorkflowRow) -> dict[str, int]:
+    """Return the start times of this attempt and of those that it retries, as Conductor has them now, newest first."""
+    starts, above = {delivery.task_id: delivery.start_time}, delivery.retried_task_id
+    while above and above not in starts and (row := workflow.row(above)) is not None:
+        starts[above], above = row.start_time, row.retried_task_id
+    return starts
 
 
 def is_confirmation(workflow: WorkflowRow, delivery: Delivery) -> bool:

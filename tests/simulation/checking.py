@@ -73,7 +73,7 @@ class Checking:
         rows = [row for each in self.world.workflows for row in rows_of(self.world, each)]
         counted: set[str] = set()
         for row in rows:
-            if row["status"] == "COMPLETED" and row["taskId"] not in self.world.doubtful:
+            if row["status"] == "COMPLETED":
                 yield from self._completed(row, rows, counted)
         yield from self._stale(rows, counted)
         yield from Ending(self.world, self.by_id).all()
@@ -135,6 +135,8 @@ class Checking:
             yield f"{what}, which is its own"
         if maker.delivery.task_id not in attempt.chain:
             yield f"{what}, which is of an attempt that it does not come after"
+        elif maker.delivery.start_time != attempt.chain[maker.delivery.task_id]:
+            yield f"{what}, which is of a run before"
         if (maker.ref, maker.prefix) != (attempt.ref, attempt.prefix):
             yield f"{what}, which was made from another workspace"
         if maker.delivery.input["params"] != attempt.delivery.input["params"]:
@@ -201,9 +203,10 @@ class Checking:
     def _twice(self) -> Iterator[str]:
         living = [each for each in self.publications if self._in_effect(each) and moves_data(each)]
         seen = [each for each in living if not self._is_in_an_input(each)]
-        for step, number in Counter(each.commit.metadata["perago.step_key"] for each in seen).items():
+        places = (self.by_stamp[stamp_of(each)].place for each in seen if stamp_of(each) in self.by_stamp)
+        for place, number in Counter(places).items():
             if number > 1 and self.is_guarded:
-                yield f"{number} publications of step {step} are in effect"
+                yield f"{number} publications of step {'/'.join(place)} are in effect"
 
     def _sequential(self) -> Iterator[str]:
         """What the branch must hold: the input, what people did, and the changes of publications that are in effect."""
@@ -243,7 +246,9 @@ class Checking:
         if record is None or "perago.task_id" not in record.commit.metadata:
             yield f"{who} reported {commit[:12]}, which is no publication on the branch"
             return
-        if stamp_of(record).split("/")[::2] != [row["taskId"], str(row["startTime"])]:
+        is_late = row["taskId"] in self.world.doubtful
+        stamp_of_row = [row["taskId"], str(row["startTime"])]
+        if stamp_of(record).split("/")[::2] != stamp_of_row and not is_late:
             yield f"{who} reported {name(record)}, which is of another attempt or run"
         adopted: CommitRecord | None = record
         while adopted is not None and adopted.commit.metadata["perago.adopts"]:
@@ -253,11 +258,22 @@ class Checking:
             return
         counted |= {commit, adopted.commit.id}
         for each in (record, adopted):
-            if not self._in_effect(each):
+            if not self._in_effect(each) and not (is_late and not self._is_continued(each)):
                 yield f"{who} reported {name(each)}, which was undone"
         tree = self.world.tree(adopted.commit.id)
         if wrong := {key: tree.get(key) for key, text in maker.plan.items() if tree.get(key) != text}:
             yield f"{who} reported {name(record)}, which has {wrong} and not its changes {maker.plan}"
+
+    def _is_continued(self, record: CommitRecord) -> bool:
+        """Whether an attempt that was taken after `record` was undone got it as its input, and has completed. A late
+        report can name what was undone: Conductor's own gap. The next step refuses it, the last one has none."""
+        undoing = next((place for place, each in enumerate(self.commits) if record.commit.id in supersedes(each)), 0)
+        later = {each.commit.id for each in self.commits[undoing + 1 :]}
+        return any(
+            attempt.completed and attempt.record and attempt.record.published_commit in later
+            for attempt in self.world.attempts
+            if attempt.ref == record.commit.id
+        )
 
     def _is_repeated(self, row: Mapping[str, Any], rows: list[Mapping[str, Any]]) -> bool:
         """Whether the attempt was handed out again after its retry, and repeats what that has reported."""
@@ -268,15 +284,33 @@ class Checking:
     def _stale(self, rows: list[Mapping[str, Any]], counted: set[str]) -> Iterator[str]:
         """Of a workflow that is completed, the branch holds nothing but what Conductor counts."""
         done = [each for each in self.world.workflows if self.world.status(each) == "COMPLETED"]
-        if self.world.doubtful or self._has_gap():
+        if self._has_gap():
             return
         for record in self.publications:
             root = self.world.root_of_workflow(record.commit.metadata["perago.workflow_id"])
             is_left = (
                 root in done and moves_data(record) and self._in_effect(record) and record.commit.id not in counted
             )
-            if is_left and not self._is_followed_by_no_attempt(record) and not self._is_in_an_input(record):
+            if (
+                is_left
+                and not self._is_followed_by_no_attempt(record)
+                and not self._is_in_an_input(record)
+                and not self._is_left_by_a_gap(record)
+            ):
                 yield f"{name(record)} is on the branch, and no completed step of the workflow has reported it"
+
+    def _is_left_by_a_gap(self, record: CommitRecord) -> bool:
+        """A late report has completed the step with another commit. Or the step is optional and has ended: its files
+        count, although Conductor ignores how it ended."""
+        attempt = self.by_stamp.get(stamp_of(record))
+        if attempt is None:
+            return False
+        row = self.world.row(attempt.delivery.workflow_id, attempt.delivery.task_id)
+        is_late = any(
+            other.place == attempt.place and other.delivery.task_id in self.world.doubtful
+            for other in self.world.attempts
+        )
+        return is_late or (row is not None and row.is_optional and not row.is_open)
 
     def _is_in_an_input(self, record: CommitRecord) -> bool:
         """Where a round of a loop is refused (its message says to start from the new head) and retried all the same,

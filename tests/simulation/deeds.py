@@ -260,6 +260,10 @@ class Deeds:
         """An operator ends the workflow and retries it."""
         self._again("retry", event.number, attempt)
 
+    def rerun_child(self, attempt: Attempt, event: Event, _: Send) -> None:
+        """An operator ends the workflow and runs one of its sub-workflows again."""
+        self._again("child-rerun", event.number, attempt)
+
     def _again(self, deed: str, number: int, attempt: Attempt) -> None:
         workflow = self._world.root_workflow(attempt)
         self.terminate(workflow=workflow)
@@ -280,16 +284,36 @@ class Deeds:
         elif deed == "revert":
             self.revert()
         else:
-            world.operations += 1
-            with suppress(ServiceError):
-                if deed == "retry":
-                    conductor.retry_workflow(workflow, resume_sub_workflows=number % 2 == 0)
-                elif deed == "restart":
-                    conductor.restart_workflow(workflow)
-                elif rows := self._rows(workflow):
-                    changed = self._changed(number) if deed == "change" else None
-                    conductor.rerun_workflow(workflow, rows[number % len(rows)], workflow_input=changed)
+            self._recover(deed, number, workflow)
         conductor.sweep()
+
+    def _recover(self, deed: str, number: int, workflow: str) -> None:
+        """Retry, restart or rerun a workflow, or one of its sub-workflows alone, if Conductor can do that."""
+        conductor = self._conductor
+        self._world.operations += 1
+        if deed.startswith("child-"):
+            children = self._children(workflow)
+            if not children:
+                return
+            workflow, number = children[number % len(children)], number // len(children)
+            deed = deed.removeprefix("child-")
+        with suppress(ServiceError):
+            if deed == "retry":
+                conductor.retry_workflow(workflow, resume_sub_workflows=number % 2 == 0)
+            elif deed == "restart":
+                conductor.restart_workflow(workflow)
+            elif rows := self._every_row(workflow) if deed == "rerun-any" else self._rows(workflow):
+                changed = self._changed(number) if deed == "change" else None
+                conductor.rerun_workflow(workflow, rows[number % len(rows)], workflow_input=changed)
+
+    def _children(self, workflow: str) -> list[str]:
+        """Return all sub-workflows of a workflow that there ever were, oldest first."""
+        with self._conductor._locked() as state:
+            names = list(state.workflows)
+        return [name for name in names if name != workflow and self._world.root_of_workflow(name) == workflow]
+
+    def _every_row(self, workflow: str) -> list[str]:
+        return [row["taskId"] for row in self._conductor.workflow(workflow)["tasks"]]
 
     def _changed(self, number: int) -> dict[str, Any]:
         """Another input of the workflow: other params, or the head of the branch, or both."""
@@ -351,4 +375,4 @@ DEEDS: dict[str, Callable[[Deeds, Attempt, Event, Send], object]] = {
         "restart",
         "retry",
     )
-}
+} | {"child-rerun": Deeds.rerun_child}

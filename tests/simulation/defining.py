@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from .world import World
 
 
+_QUIET = {1: ("first",), 2: ("again",), 3: ("again", "later")}
+"""When a step changes nothing, by the number of its run; 3: it or a later one."""
+
+
 def run_function(
     world: World, attempt: Attempt, task: Task, workspace: Path | None, params: BaseModel
 ) -> Returned | Raised:
@@ -40,7 +44,7 @@ def run_function(
         return Raised("failed", str(error))
     key = (world.root_workflow(attempt), attempt.delivery.reference_name)
     world.runs[key] += 1
-    is_quiet = step.quiet == "first" if world.runs[key] == 1 else step.quiet == "again"
+    is_quiet = step.quiet in _QUIET[min(world.runs[key], 3)]
     changes = difference(files, applied(() if is_quiet else step.edits, files, attempt.stamp))
     if attempt.wipes and files:
         shutil.rmtree(workspace)
@@ -101,6 +105,11 @@ def _node(made: Definitions, name: str, node: Node, workspace: Workspace) -> tup
     if node.kind == "subs":
         subs = [_sub(made, f"{name}b{number}", steps, workspace) for number, steps in enumerate(node.branches) if steps]
         return _forked(name, [tasks for tasks, _ in subs])
+    if node.kind == "switch":
+        return _switch(made, name, node.branches[0], workspace)
+    if node.kind == "aside":
+        tasks, _ = _chain(made, name, node.branches[0], workspace)
+        return [{**task, "optional": True} for task in tasks], workspace
     if node.kind == "subloop":
         return _loop(made, name, lambda start: _sub(made, name, node.branches[0], start), workspace)
     return _chain(made, name, node.branches[0], workspace)
@@ -183,6 +192,16 @@ def _loop(made: Definitions, name: str, body: Callable[[Workspace], Made], works
     condition = f"$.{name}loop['iteration'] < {ROUNDS}"
     loop = _system(f"{name}loop", "DO_WHILE", loopCondition=condition, loopOver=[*inner, keep])
     return [begin, loop], variable
+
+
+def _switch(made: Definitions, name: str, steps: tuple[Step, ...], workspace: Workspace) -> Made:
+    """The first mood of a workflow takes the branch, all others take none."""
+    inner, last = _chain(made, name, steps, workspace)
+    begin = _system(f"{name}begin", "SET_VARIABLE", inputParameters={name: workspace})
+    keep = _system(f"{name}keep", "SET_VARIABLE", inputParameters={name: last})
+    choice: dict[str, Any] = {"evaluatorType": "value-param", "expression": "mood", "inputParameters": {"mood": _MOOD}}
+    switch = _system(f"{name}switch", "SWITCH", decisionCases={"0": [*inner, keep]}, defaultCase=[], **choice)
+    return [begin, switch], f"${{workflow.variables.{name}}}"
 
 
 def _system(name: str, kind: str, **fields: Any) -> dict[str, Any]:

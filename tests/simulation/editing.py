@@ -89,11 +89,12 @@ READS = ("a", "d/*")
 MOST_IN_D = 3
 
 
-def _declare(name: str, workspace: WorkspaceSpec) -> Task:
+def _declare(name: str, workspace: WorkspaceSpec, *, retries: int = 10) -> Task:
     def function(workspace: Path, params: Params) -> Result:
         return _never(workspace, params)
 
-    declared = task(name=f"simulation.{name}", owner_email="d@example.com", workspace=workspace, controls=CONTROLS)
+    controls = CONTROLS if retries else TaskControls(retry=RetryPolicy(count=0))
+    declared = task(name=f"simulation.{name}", owner_email="d@example.com", workspace=workspace, controls=controls)
     return cast("Task", get_task(declared(function)))
 
 
@@ -105,8 +106,10 @@ TASKS = {
         "ruled", WorkspaceSpec(on_moved_head="rebase", post=[require_glob("d/**", max_count=MOST_IN_D, min_count=0)])
     ),
     "part": _declare("part", WorkspaceSpec(on_moved_head="rebase", prefix="d")),
+    "frail": _declare("frail", WorkspaceSpec(on_moved_head="rebase"), retries=0),
+    "once": _declare("once", WorkspaceSpec(), retries=0),
 }
-"""By the mode of a step."""
+"""By the mode of a step. Conductor does not retry `frail` and `once`, so one failure ends their workflow."""
 DEPLOYED = {
     **TASKS,
     "fail": _declare("fail", WorkspaceSpec(prefix="p")),

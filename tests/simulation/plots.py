@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from .editing import TASKS, Edit
+from .editing import Edit
 
 Fence = Literal["there", "missing", "off", "altered"]
-Kind = Literal["step", "fork", "loop", "sub", "nest", "dynamic", "rounds", "subs", "subloop"]
+Kind = Literal["step", "fork", "loop", "sub", "nest", "dynamic", "rounds", "subs", "subloop", "switch", "aside"]
+MODES = ("fail", "rebase", "reads", "ruled", "part")
+Quiet = Literal["never", "again", "first", "later"]
 PATHS = ("a", "b", "c", "d/x", "d/y", "d/z", "e", "_m", "A", "d")
 TEXTS = ("", "", "1", "2", "33")
 """Twice the empty text: lakeFS's merge loses files that look like their neighbours."""
@@ -21,11 +23,12 @@ TEXTS = ("", "", "1", "2", "33")
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step: how it meets a moved head, and what it changes. `quiet`: when it changes nothing."""
+    """A step: how it meets a moved head, and what it changes. `quiet`: when it changes nothing, `later` from its third
+    run on."""
 
     mode: str
     edits: tuple[Edit, ...]
-    quiet: Literal["never", "again", "first"] = "never"
+    quiet: Quiet = "never"
 
     def __str__(self) -> str:
         quiet = "" if self.quiet == "never" else f", quiet {self.quiet}"
@@ -36,7 +39,8 @@ class Step:
 class Node:
     """Steps one after the other, or the branches of a fork; in a loop they run `ROUNDS` times. `nest`: the branches
     after the first one are an inner fork. `dynamic`: the fork is made while the workflow runs. `rounds`: a fork in a
-    loop. `subs`: a fork of sub-workflows. `subloop`: a sub-workflow in a loop."""
+    loop. `subs`: a fork of sub-workflows. `subloop`: a sub-workflow in a loop. `switch`: the workflow's mood chooses a
+    branch, and with most moods none. `aside`: optional steps, whose commits the next node does not get."""
 
     kind: Kind
     branches: tuple[tuple[Step, ...], ...]
@@ -88,6 +92,10 @@ class Plot:
     """The attempts share a cache of objects."""
     reruns_families: bool = False
     """An operator may run a workflow again from a task that starts a sub-workflow."""
+    lazy: bool = False
+    """Workers poll seldom and in any order, and attempts take turns at any call."""
+    skew: float = 0.0
+    """Seconds by which the node of Conductor that answers polls is ahead of the others."""
     tried: bool = field(default=True)
     """Whether the server is known to obey the publish fence."""
 
@@ -108,6 +116,8 @@ class Plot:
             ("server untried", not self.tried),
             ("one root", self.shared_root),
             ("one cache", self.cached),
+            ("lazy", self.lazy),
+            (f"polls {self.skew:g} s ahead", bool(self.skew)),
             ("a forgetful server", self.forgetful),
         )
 
@@ -168,6 +178,8 @@ def draw(seed: int) -> Plot:
         return _begun_again(_any(seed), dice)
     if theme < 0.04:
         return _overtaken(_any(seed), dice)
+    if theme > 0.88:
+        return _recovered(_any(seed), dice)
     plot = _written_again(_any(seed), dice) if theme < 0.045 else _any(seed)
     dice = random.Random(f"{seed} attack")
     return _attacked(plot, dice) if dice.random() < 0.25 and not plot.forgetful else plot
@@ -326,6 +338,139 @@ def _written_again(plot: Plot, dice: random.Random) -> Plot:
     return replace(plot, nodes=(Node("step", ((step,),)),), events=(), afterwards=people)
 
 
+def _recovered(plot: Plot, dice: random.Random) -> Plot:
+    """An operator recovers a workflow, while attempts take turns at any call."""
+    is_lazy, skew = dice.random() < 0.8, dice.choice((0.0, 0.0, 0.25, -0.25))
+    few = replace(plot, events=plot.events[: dice.choice((0, 0, 0, 1))], tree=(Edit("put", "z", "1"),), fence="there")
+    calm = replace(few, workflows=1, workers=dice.choice((1, 2, 2, 3)), afterwards=(), lazy=is_lazy, skew=skew)
+    return dice.choices(list(_RECOVERIES), list(_RECOVERIES.values()))[0](calm, dice)
+
+
+def _stamped(path: str, mode: str = "rebase", quiet: Quiet = "never") -> Step:
+    path = path.removeprefix("d/") if mode == "part" else path
+    return Step(mode, (Edit("stamp", path),), quiet)
+
+
+def _quietly(dice: random.Random) -> Quiet:
+    return dice.choice(("never", "never", "again", "later"))
+
+
+def _trouble(dice: random.Random, attempt: int) -> Event:
+    """An attempt fails, or dies before or after it has published."""
+    operation, deed = dice.choice((("function", "fail"), ("function", "kill"), ("report", "kill"), ("merge", "kill")))
+    return Event(attempt, operation, 1, "before", deed)
+
+
+def _operations(dice: random.Random, *more: str) -> tuple[tuple[str, int], ...]:
+    deeds = ("rerun", "rerun", "rerun-any", "restart", "retry", *more)
+    return tuple((dice.choice(deeds), dice.randint(0, 11)) for _ in range(dice.choice((1, 1, 2))))
+
+
+def _after(dice: random.Random) -> tuple[Node, ...]:
+    """Most workflows have a step behind."""
+    last = Node("step", ((_stamped("last", dice.choice(("rebase", "reads")), _quietly(dice)),),))
+    return (last,) if dice.random() < 0.7 else ()
+
+
+def _recover_a_fork(plot: Plot, dice: random.Random) -> Plot:
+    """Branches fail once, or die. An operator runs a row of any of their attempts again, the retried ones too."""
+    modes = dice.sample(("rebase", "reads", "part", "ruled"), dice.choice((2, 2, 3)))
+    branches = tuple((_stamped(f"d/{mode}", mode, _quietly(dice)),) for mode in modes)
+    first = (Node("step", ((_stamped("first", quiet=dice.choice(("never", "again"))),),)),)
+    troubles = tuple(_trouble(dice, attempt) for attempt in range(4) if dice.random() < 0.5)
+    nodes = (*(first if dice.random() < 0.4 else ()), Node("fork", branches), *_after(dice))
+    return replace(plot, nodes=nodes, events=(*troubles, *plot.events), afterwards=_operations(dice))
+
+
+def _recover_before_a_sub_workflow(plot: Plot, dice: random.Random) -> Plot:
+    """A step that may publish nothing comes before sub-workflows and later steps."""
+    quiet: Quiet = dice.choice(("never", "again"))
+    edits = dice.choice(((), (), (Edit("stamp", "first"),)))
+    first = Node("step", ((Step("rebase", edits, quiet),),))
+    family = _family(dice)
+    nodes = (first, replace(family, branches=family.branches[:3]), *_after(dice))
+    return replace(plot, nodes=nodes, afterwards=(("rerun", 0), *_operations(dice, "child-rerun")))
+
+
+def _recover_what_is_shared(plot: Plot, dice: random.Random) -> Plot:
+    """Two workflows write one key the same way, and one of them stops doing so when it is run again."""
+    quiet: Quiet = dice.choice(("again", "later", "later"))
+    step = Step("rebase", (Edit("put", "shared", "1"), Edit("stamp", "own")), quiet)
+    again = (("restart", 0), ("restart", 0), ("rerun", 0))
+    count = dice.choice((1, 2, 3))
+    return replace(
+        plot, nodes=(Node("step", ((replace(step, edits=step.edits[:1]),),)),), workflows=2, afterwards=again[:count]
+    )
+
+
+def _report_late(plot: Plot, dice: random.Random) -> Plot:
+    """A report arrives after an operator has run the workflow again."""
+    number, rows = dice.choice((0, 0, 1)), dice.randint(0, 5)
+    late = Event(number, "report", 1, "before", dice.choice(("rerun", "rerun", "child-rerun", "retry")), rows)
+    kind: Kind = dice.choice(("step", "fork", "sub", "subs"))
+    modes = ("rebase", "reads")
+    steps = [_stamped(f"s{number}", mode, _quietly(dice)) for number, mode in enumerate(modes)]
+    nodes = (Node(kind, tuple((step,) for step in steps[: 2 if kind in FORKS else 1])), *_after(dice))
+    troubles = (_trouble(dice, 1),) if dice.random() < 0.4 else ()
+    return replace(
+        plot, nodes=nodes, events=(*troubles, late, *plot.events), afterwards=_operations(dice)[: dice.choice((0, 1))]
+    )
+
+
+def _recover_children(plot: Plot, dice: random.Random) -> Plot:
+    """Sub-workflows fail and are recovered, by their parents and alone, also those that were replaced."""
+    count = dice.choice((1, 2, 2, 3))
+    more = (_stamped("more", "frail"),) if dice.random() < 0.3 else ()
+    steps = [_stamped(f"s{number}", "frail", _quietly(dice)) for number in range(count)]
+    branches = ((steps[0], *more), *((step,) for step in steps[1:]))
+    first = (Node("step", ((_stamped("first"),),)),) if dice.random() < 0.3 else ()
+    nodes = (*first, Node("subs" if count > 1 else "sub", branches), *_after(dice))
+    troubles = tuple(_trouble(dice, attempt) for attempt in range(5) if dice.random() < 0.6)
+    again = ("retry", dice.choice((0, 1, 1)))
+    children = tuple(
+        (dice.choice(("child-retry", "child-rerun", "child-restart")), dice.randint(0, 11))
+        for _ in range(dice.choice((1, 2)))
+    )
+    return replace(
+        plot,
+        nodes=nodes,
+        events=(*troubles, *plot.events),
+        afterwards=(again, *children, *_operations(dice, "retry")[:1]),
+    )
+
+
+def _recover_a_switch(plot: Plot, dice: random.Random) -> Plot:
+    """A rerun takes another branch of a switch."""
+    first = Node("step", ((Step("rebase", dice.choice(((), (Edit("stamp", "first"),)))),),))
+    nodes = (first, Node("switch", ((_stamped("chosen", dice.choice(("rebase", "fail"))),),)), *_after(dice))
+    return replace(plot, nodes=nodes, afterwards=(("change", dice.choice((1, 2, 4))), *_operations(dice)[:1]))
+
+
+def _recover_an_option(plot: Plot, dice: random.Random) -> Plot:
+    """An optional step fails, or dies after it has published. The workflow goes on."""
+    option = Node("aside", ((_stamped("aside", dice.choice(("frail", "once", "rebase"))),),))
+    last = Node("step", ((_stamped("last", dice.choice(("fail", "rebase"))),),))
+    troubles = (_trouble(dice, 0),)
+    return replace(
+        plot,
+        nodes=(option, last),
+        events=(*troubles, *plot.events),
+        afterwards=_operations(dice)[: dice.choice((0, 1))],
+    )
+
+
+_RECOVERIES: dict[Attack, int] = {
+    _recover_a_fork: 5,
+    _recover_before_a_sub_workflow: 2,
+    _recover_what_is_shared: 1,
+    _report_late: 3,
+    _recover_children: 5,
+    _recover_a_switch: 2,
+    _recover_an_option: 1,
+}
+"""With the weight of each."""
+
+
 def _any(seed: int) -> Plot:
     dice = random.Random(seed)
     calm = dice.random()
@@ -396,7 +541,7 @@ def _steps(dice: random.Random, habit: str, count: int) -> tuple[Step, ...]:
 
 
 def _step(dice: random.Random, habit: str) -> Step:
-    mode = habit if habit == "fail" or dice.random() < 0.6 else dice.choice(list(TASKS))
+    mode = habit if habit == "fail" or dice.random() < 0.6 else dice.choice(MODES)
     mode = "rebase" if mode == "mixed" else mode
     edits = tuple(_edit(dice, mode) for _ in range(dice.choice((0, 1, 1, 1, 2, 2, 3))))
     return Step(mode, edits, dice.choice(("never", "never", "never", "never", "again", "first")))

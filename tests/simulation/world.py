@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -17,13 +17,14 @@ import xxhash
 
 from perago.adapters.lakefs.download import object_id
 from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
+from perago.authoring import Task
 from perago.cache import ObjectCache, Shelf
 from perago.driver import AttemptRuntime, Limits, deliver_report, run_attempt
 from perago.driver.fencing import FenceProofs
 from perago.driver.runtime import KnownRoots
 from perago.embedded.lakefs import commits, references
 from perago.embedded.lakefs.repository import CommitRecord
-from perago.ports import Delivery, DeliveryCheck, ServiceError, TaskRow, Unclear, WorkflowRow, WorkspaceStore
+from perago.ports import Clock, Delivery, DeliveryCheck, ServiceError, TaskRow, Unclear, WorkflowRow, WorkspaceStore
 from perago.settings import PublishFence
 from perago.taskdef import build_task_definition
 from perago.testing.services import InMemoryServices
@@ -53,6 +54,21 @@ _MOST_ATTEMPTS = 120
 _MOST_CALLS = 6_000
 _HAND_BACK_SECONDS = 5
 """The delay of an attempt that waits for another one of its family."""
+
+
+class Skewed:
+    """The clock of a node of Conductor that is ahead of the others."""
+
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        self._clock, self._seconds = clock, seconds
+
+    def now(self) -> float:
+        """Return the time of this node."""
+        return self._clock.now() + self._seconds
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep on the common clock."""
+        self._clock.sleep(seconds)
 
 
 class Endless(Exception):
@@ -91,6 +107,7 @@ class World:
         self.operations = 0
         """Reruns, restarts and retries by an operator."""
         self._roots = KnownRoots()
+        self._dice = random.Random(f"{plot.seed} turns")
         self._has_unrelated = False
         self.cache = ObjectCache(services.workspace_root / "cache", PLENTY)
         self.tasks = TASKS
@@ -190,6 +207,21 @@ class World:
             found = parent
         return found
 
+    def row(self, workflow: str, task_id: str) -> TaskRow | None:
+        """Return Conductor's row of an attempt, or None."""
+        (anybody, *_) = self.attempts
+        found = self.services.conductor.read_workflow(anybody.delivery, workflow)
+        return found.row(task_id) if found is not None else None
+
+    def place_of(self, workflow: str) -> tuple[str, ...]:
+        """Return the workflow that was started, and the reference names of the steps down to a sub-workflow."""
+        row = self.services.conductor.workflow(workflow, include_tasks=False)
+        if not (parent := row.get("parentWorkflowId")):
+            return (workflow,)
+        tasks = self.services.conductor.workflow(parent)["tasks"]
+        names = [task["referenceTaskName"] for task in tasks if task["taskId"] == row.get("parentWorkflowTaskId")]
+        return (*self.place_of(parent), *names)
+
     def tell(self, text: str) -> None:
         """Add a line to what happened."""
         self.lines.append(f"{self.services.clock.now() % 100_000:9.1f} {self.count:4} {text}")
@@ -197,18 +229,21 @@ class World:
     def _take(self) -> bool:
         """Let free workers take deliveries; those that are parked are no longer counted."""
         taken = False
-        for task in TASKS.values():
+        for task in self._polled_tasks():
             busy = sum(attempt.resume_at <= self.count for attempt in self.active)
             free = self.plot.workers - busy
-            if free <= 0:
+            if free <= 0 or (self.plot.lazy and taken):
                 break
-            for delivery in self.services.conductor.poll(task.name, "w0001", count=free, wait_seconds=0):
+            for delivery in self._poll(task.name, 1 if self.plot.lazy else free):
                 if len(self.attempts) >= self._most_attempts:
                     raise Endless(f"{self._most_attempts} attempts, and still one waits")
                 workflow = self.services.conductor.read_workflow(delivery, delivery.workflow_id)
+                if workflow is None:
+                    raise LookupError(f"Conductor has no workflow {delivery.workflow_id}")
                 chain = chain_of(delivery, workflow)
                 attempt = Attempt(len(self.attempts), delivery, BY_NAME[delivery.task_name], self.count, chain)
-                attempt.parent_id = workflow.parent_id if workflow is not None else None
+                attempt.parent_id = workflow.parent_id
+                attempt.place = (*self.place_of(delivery.workflow_id), delivery.reference_name)
                 self.attempts.append(attempt)
                 self.active.append(attempt)
                 where = f"{delivery.reference_name} retry {delivery.retry_count} poll {delivery.poll_count}"
@@ -216,11 +251,30 @@ class World:
                 taken = True
         return taken
 
+    def _polled_tasks(self) -> list[Task]:
+        """Return the tasks that workers poll for now. Those of a lazy world poll seldom, and in any order."""
+        tasks = list(TASKS.values())
+        if self.plot.lazy:
+            self._dice.shuffle(tasks)
+        return [] if self.plot.lazy and self.active and self._dice.random() < 0.5 else tasks
+
+    def _poll(self, task_name: str, count: int) -> Sequence[Delivery]:
+        """Poll, answered by a node of Conductor whose clock differs."""
+        with self.services.conductor._locked() as state:
+            clock = state._clock
+        state._clock = Skewed(clock, self.plot.skew)
+        try:
+            return self.services.conductor.poll(task_name, "w0001", count=count, wait_seconds=0)
+        finally:
+            state._clock = clock
+
     def _move(self) -> bool:
         """Let the attempt whose turn it is move, until it is parked or over."""
         if not self.active:
             return False
         ready = [attempt for attempt in self.active if attempt.resume_at <= self.count]
+        if self.plot.lazy:
+            self._dice.shuffle(ready)
         attempt = ready[0] if ready else min(self.active, key=lambda each: (each.resume_at, each.index))
         attempt.resume_at = 0
         if attempt.calls or attempt.journal:
@@ -369,6 +423,8 @@ class World:
         self.count += 1
         attempt.calls[name] += 1
         self.arrive()
+        if self.plot.lazy and self._dice.random() < 0.15:
+            self.park(attempt, self._dice.choice((1, 3, 8, 20)))
         due = [each for each in self.active if each is not attempt and 0 < each.resume_at <= self.count]
         if due:
             self.park(attempt, 500)
