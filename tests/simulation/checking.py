@@ -238,7 +238,10 @@ class Checking:
             return
         if self._is_repeated(row, rows) or _is_overtaken(row, rows):
             return
+        is_late = row["taskId"] in self.world.doubtful
         if commit == maker.ref:
+            if is_late and not maker.plan:
+                return
             if maker.plan or maker.delivery.identity != (row["taskId"], row["pollCount"], row["startTime"]):
                 yield f"{who} reported its input, but has changed {maker.plan}"
             return
@@ -246,7 +249,6 @@ class Checking:
         if record is None or "perago.task_id" not in record.commit.metadata:
             yield f"{who} reported {commit[:12]}, which is no publication on the branch"
             return
-        is_late = row["taskId"] in self.world.doubtful
         stamp_of_row = [row["taskId"], str(row["startTime"])]
         if stamp_of(record).split("/")[::2] != stamp_of_row and not is_late:
             yield f"{who} reported {name(record)}, which is of another attempt or run"

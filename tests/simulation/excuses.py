@@ -91,7 +91,8 @@ def _is_replaced(world: World, workflow: str) -> bool:
     if not parent:
         return False
     rows = world.services.conductor.workflow(parent)["tasks"]
-    is_named = any(each.get("subWorkflowId") == workflow and not each["retried"] for each in rows)
+    retried = {each.get("retriedTaskId") for each in rows}
+    is_named = any(each.get("subWorkflowId") == workflow and each["taskId"] not in retried for each in rows)
     return not is_named or _is_replaced(world, parent)
 
 

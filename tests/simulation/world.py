@@ -235,7 +235,8 @@ class World:
             if free <= 0 or (self.plot.lazy and taken):
                 break
             for delivery in self._poll(task.name, 1 if self.plot.lazy else free):
-                if len(self.attempts) >= self._most_attempts:
+                waits = sum(each.record is not None and each.record.waits for each in self.attempts)
+                if len(self.attempts) - waits >= self._most_attempts:
                     raise Endless(f"{self._most_attempts} attempts, and still one waits")
                 workflow = self.services.conductor.read_workflow(delivery, delivery.workflow_id)
                 if workflow is None:
