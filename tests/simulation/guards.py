@@ -171,6 +171,7 @@ FIXES: dict[str, Callable[[Patch], None]] = {
 
 UNSEEN = frozenset(
     {
+        "adopted: from the same input ref",
         "undone: of this family",
         "undone: of attempts that were started again",
         "undone: only by the only open attempt",
