@@ -138,6 +138,18 @@ def test_a_workflow_is_run_again_in_full_or_from_a_step(
     assert "\x1b" not in unknown.err
 
 
+def test_an_undo_says_that_nothing_is_left_to_undo(
+    project: Project, embedded: EmbeddedServices, workflow_id: str
+) -> None:
+    waiting = ran(project, embedded, "undo", workflow_id, "--dry-run")
+    assert (waiting.code, waiting.out) == (0, f"open: r of {workflow_id}\nnothing to undo\n")
+    refused = ran(project, embedded, "undo", workflow_id, "--wait", "0").ends(1, "has 1 open attempt: 'r of ")
+    assert f"perago undo {workflow_id} --terminate" in refused.err
+    done = ran(project, embedded, "undo", workflow_id, "--terminate", "--reason", "wrong input", "--json")
+    assert json.loads(done.out) == {"root_id": workflow_id, "branches": [], "open_attempts": [], "done": []}
+    assert embedded.conductor.workflow(workflow_id)["reasonForIncompletion"] == "wrong input"
+
+
 def test_a_rerun_that_would_be_stuck_is_refused(project: Project, embedded: EmbeddedServices, workflow_id: str) -> None:
     definition = flow(*forking("fork", *([simple("busy", name)] for name in "xy")))
     forked = embedded.conductor.start_workflow("w", {}, definition=definition)

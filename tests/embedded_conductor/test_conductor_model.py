@@ -208,7 +208,7 @@ def test_the_end_of_a_workflow_ends_all_that_are_nested_in_it(monkeypatch: pytes
     assert conductor.workflow_ids() == ended
 
 
-def test_nested_workflows_of_others_are_not_delayed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nested_workflows_of_another_origin_are_not_delayed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state, "STARTS_AT_ONCE", 20)
     conductor = OneWorkflow().conductor
     outer = sub_workflow("middle", "m", subWorkflowParam={"name": "middle", "version": 1})

@@ -203,7 +203,7 @@ class Checking:
     def _twice(self) -> Iterator[str]:
         living = [each for each in self.publications if self._in_effect(each) and moves_data(each)]
         seen = [each for each in living if not self._is_in_an_input(each)]
-        places = (self.by_stamp[stamp_of(each)].place for each in seen if stamp_of(each) in self.by_stamp)
+        places = (self.by_stamp[stamp_of(record)].place for record in seen if stamp_of(record) in self.by_stamp)
         for place, number in Counter(places).items():
             if number > 1 and self.is_guarded:
                 yield f"{number} publications of step {'/'.join(place)} are in effect"
@@ -269,8 +269,8 @@ class Checking:
     def _is_continued(self, record: CommitRecord) -> bool:
         """Whether an attempt that was taken after `record` was undone got it as its input, and has completed. A late
         report can name what was undone: Conductor's own gap. The next step refuses it, the last one has none."""
-        undoing = next((place for place, each in enumerate(self.commits) if record.commit.id in supersedes(each)), 0)
-        later = {each.commit.id for each in self.commits[undoing + 1 :]}
+        undoing = next((place for place, above in enumerate(self.commits) if record.commit.id in supersedes(above)), 0)
+        later = {above.commit.id for above in self.commits[undoing + 1 :]}
         return any(
             attempt.completed and attempt.record and attempt.record.published_commit in later
             for attempt in self.world.attempts

@@ -91,8 +91,8 @@ def _is_replaced(world: World, workflow: str) -> bool:
     if not parent:
         return False
     rows = world.services.conductor.workflow(parent)["tasks"]
-    retried = {each.get("retriedTaskId") for each in rows}
-    is_named = any(each.get("subWorkflowId") == workflow and each["taskId"] not in retried for each in rows)
+    retried = {row.get("retriedTaskId") for row in rows}
+    is_named = any(row.get("subWorkflowId") == workflow and row["taskId"] not in retried for row in rows)
     return not is_named or _is_replaced(world, parent)
 
 

@@ -128,7 +128,7 @@ def scan_by_path(patch: Patch) -> None:
 
 def revert_whole_publications(patch: Patch) -> None:
     """Undo a publication together with what it has undone itself."""
-    patch.setattr(Publisher, "_own_changes", lambda _, repository, stale: stale.id)
+    patch.setattr(protocol, "own_changes", lambda stale, read: stale.id)
 
 
 def read_no_removed_paths(patch: Patch) -> None:

@@ -20,7 +20,7 @@ from perago.attempt.state import Base, State, Step
 from perago.driver import delivery as driver_delivery
 from perago.embedded.lakefs import commits
 from perago.embedded.lakefs.trees import Tree
-from perago.ports import Commit, Delivery, Report, WorkflowRow
+from perago.ports import Commit, Delivery, Report
 from perago.workspace import sweep
 
 Next = tuple[State, do.Command | None]
@@ -255,8 +255,8 @@ def adopt_also_what_is_buried(original: Any, state: State) -> Any:
 
 
 @in_place_of(history, "_standing")
-def undo_what_is_foreign(original: Any, state: State, commit: Commit) -> Any:
-    standing = original(state, commit)
+def undo_what_is_foreign(original: Any, state: State, family: Family, commit: Commit) -> Any:
+    standing = original(state, family, commit)
     return history.Standing.STALE if standing is history.Standing.FOREIGN else standing
 
 
@@ -322,7 +322,7 @@ def overlook_retries_of_sub_workflows(patch: pytest.MonkeyPatch) -> None:
 
     def mutated(family: Family, workflow_id: str) -> Place:
         with pytest.MonkeyPatch.context() as inner:
-            inner.setattr(WorkflowRow, "has_retry", lambda *_: False)
+            inner.setattr(Family, "_has_retry", lambda *_: False)
             return place(family, workflow_id)
 
     patch.setattr(Family, "place", mutated)
@@ -352,16 +352,10 @@ def overlook_others(what: str) -> Mutate:
     return mutated
 
 
-def undo_without(what: str) -> Mutate:
-    """What is undone is not compared with `others`, the commits above it, or with what they have `shared`."""
-    nothing: dict[str, Any] = {"others": (), "shared": frozenset()}
-
-    @at(Step.PLANNED, on.StagingBranchCreated)
-    def mutated(original: Any, state: State, event: on.StagingBranchCreated) -> Next:
-        state, command = original(state, event)
-        return state, replace(command, **{what: nothing[what]}) if isinstance(command, do.RevertStale) else command
-
-    return mutated
+@at(Step.PLANNED, on.Reverted)
+def undo_what_others_have_written(original: Any, state: State, event: on.Reverted) -> Next:
+    """What is undone is not compared with the changes of the commits above it."""
+    return original(state, replace(event, others=()))  # type: ignore[no-any-return]
 
 
 def judge_each_commit_alone(patch: pytest.MonkeyPatch) -> None:
@@ -401,8 +395,10 @@ GUARDS: dict[str, Mutate] = {
     "retried attempts undo nothing of their retries": take_retried_attempts_for_others,
     "comparison with the changes of others": overlook_others("conflicts"),
     "post guardrails on both changes together": overlook_others("violations"),
-    "undone: nothing that others have written since": undo_without("others"),
-    "undone: nothing that others have found as they wanted it": undo_without("shared"),
+    "undone: nothing that others have written since": undo_what_others_have_written,
+    "undone: nothing that others have found as they wanted it": lambda patch: patch.setattr(
+        publication, "shared", lambda _: frozenset()
+    ),
     "undone: nothing that a living attempt has adopted": judge_each_commit_alone,
     "adopted: of the run that Conductor knows": take_every_run_for_the_present_one,
     "adopted: predecessor not run again": take_every_run_for_the_present_one,

@@ -210,8 +210,8 @@ class World:
     def row(self, workflow: str, task_id: str) -> TaskRow | None:
         """Return Conductor's row of an attempt, or None."""
         (anybody, *_) = self.attempts
-        found = self.services.conductor.read_workflow(anybody.delivery, workflow)
-        return found.row(task_id) if found is not None else None
+        known = self.services.conductor.read_workflow(anybody.delivery, workflow)
+        return known.row(task_id) if known is not None else None
 
     def place_of(self, workflow: str) -> tuple[str, ...]:
         """Return the workflow that was started, and the reference names of the steps down to a sub-workflow."""
@@ -235,7 +235,7 @@ class World:
             if free <= 0 or (self.plot.lazy and taken):
                 break
             for delivery in self._poll(task.name, 1 if self.plot.lazy else free):
-                waits = sum(each.record is not None and each.record.waits for each in self.attempts)
+                waits = sum(attempt.record is not None and attempt.record.waits for attempt in self.attempts)
                 if len(self.attempts) - waits >= self._most_attempts:
                     raise Endless(f"{self._most_attempts} attempts, and still one waits")
                 workflow = self.services.conductor.read_workflow(delivery, delivery.workflow_id)

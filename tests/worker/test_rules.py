@@ -123,7 +123,7 @@ def test_a_queue_that_delivers_nothing_is_polled_after_growing_delays() -> None:
     assert pauses[-1] == pytest.approx(LONG_POLL_SECONDS, abs=0.02)
 
 
-def test_attempts_that_join_a_delayed_or_empty_queue_are_polled_at_once() -> None:
+def test_attempts_that_join_a_delayed_or_empty_queue_are_polled_now() -> None:
     delayed = DelayedQueues()
     delayed.polled("a", 0.0, depth=3, asked=3, got=1)
     assert delayed.due({"a": 2}, 0.1) == {}

@@ -33,7 +33,7 @@ class Place(Enum):
 
 
 class Evidence(Enum):
-    """What Conductor's rows say about an attempt that has published."""
+    """The evidence of Conductor's rows about an attempt that has published."""
 
     COUNTS = auto()
     """Its row has the start time of the attempt, or is completed and names the commit; and all parents name its

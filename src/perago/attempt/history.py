@@ -73,7 +73,7 @@ def _refuse(state: State, refusal: Refusal, **facts: str) -> Refuse:
 
 
 class Standing(Enum):
-    """What a commit of the range is to this attempt."""
+    """The meaning of a commit of the range for this attempt."""
 
     UNDONE = auto()
     """A publication that another one has undone. It no longer matters who published either."""

@@ -197,9 +197,9 @@ def staged_for(commit: Commit, branch: str) -> Delivery | None:
 
     Return None for any other commit, such as the first one of a staging branch.
     """
-    found = commit.metadata
+    metadata = commit.metadata
     # A server without hooks accepts the challenge, which then is the head of the staging branch.
-    if found.get(PHASE) not in ("staging", "challenge") or found.get(STAGING_BRANCH) != branch:
+    if metadata.get(PHASE) not in ("staging", "challenge") or metadata.get(STAGING_BRANCH) != branch:
         return None
     by, poll_count = origin(commit), number(commit, POLL_COUNT)
     iteration, retry_count = number(commit, ITERATION), number(commit, RETRY_COUNT)
@@ -209,13 +209,13 @@ def staged_for(commit: Commit, branch: str) -> Delivery | None:
         task_id=by.task_id,
         poll_count=poll_count,
         start_time=by.start_time,
-        task_name=found.get(TASK_NAME, ""),
+        task_name=metadata.get(TASK_NAME, ""),
         workflow_id=by.workflow_id,
         workflow_name="",
-        reference_name=found.get(REFERENCE_NAME, ""),
+        reference_name=metadata.get(REFERENCE_NAME, ""),
         iteration=iteration,
         retry_count=retry_count,
-        retried_task_id=found.get(RETRIED_TASK_ID) or None,
+        retried_task_id=metadata.get(RETRIED_TASK_ID) or None,
         retried=False,
         retry_output=None,
         input={},
@@ -309,7 +309,7 @@ def superseded(commit: Commit) -> set[str]:
 def shared(commits: Iterable[Commit]) -> frozenset[str] | None:
     """Return the keys that already had the wanted content when these publications were made. They belong to these
     publications, although no diff shows them. None: there are too many to list, or perago did not write a list."""
-    found = set[str]()
+    shared_keys = set[str]()
     for commit in commits:
         try:
             keys = json.loads(commit.metadata.get(SHARED) or "[]")
@@ -317,8 +317,8 @@ def shared(commits: Iterable[Commit]) -> frozenset[str] | None:
             return None
         if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
             return None
-        found.update(keys)
-    return frozenset(found)
+        shared_keys.update(keys)
+    return frozenset(shared_keys)
 
 
 def is_of_my_workflow(commit: Commit, delivery: Delivery) -> bool:
@@ -333,8 +333,8 @@ def is_in_a_loop(commit: Commit) -> bool:
 
 def is_for_my_input(commit: Commit, state: State) -> bool:
     """Whether `commit` was made from the same workspace and the same params."""
-    found = [commit.metadata.get(key) for key in (INPUT_REF, PREFIX, PARAMS)]
-    return found == [state.ref.ref, state.plan.prefix or "/", state.params_sha256]
+    made_from = [commit.metadata.get(key) for key in (INPUT_REF, PREFIX, PARAMS)]
+    return made_from == [state.ref.ref, state.plan.prefix or "/", state.params_sha256]
 
 
 def is_of_my_step(commit: Commit, delivery: Delivery) -> bool:
@@ -379,8 +379,8 @@ IMPOSSIBLE_HEAD = "0" * 64
 
 def fence_in(objects: Mapping[str, ObjectEntry]) -> FenceState:
     """Return the state of the publish fence in a commit that has these objects."""
-    found = objects.get(FENCE_PATH)
-    return fence_state(found.checksum if found else None)
+    fence = objects.get(FENCE_PATH)
+    return fence_state(fence.checksum if fence else None)
 
 
 def fence_state(checksum: str | None) -> FenceState:

@@ -147,10 +147,10 @@ class FamilyAtRest:
         workflow = self.after.get(workflow_id)
         if workflow is not None:
             return workflow
-        found = self.workflows[workflow_id]
-        if found is None:
+        known = self.workflows[workflow_id]
+        if known is None:
             raise KeyError(workflow_id)
-        return workflow_from(found)
+        return workflow_from(known)
 
     def _kind(self, workflow_id: str, task_id: str) -> str:
         rows = (self.workflows[workflow_id] or {}).get("tasks") or ()

@@ -34,7 +34,7 @@ class Operation:
     done: str
     warnings: tuple[str, ...] = ()
     undone: tuple[str, ...] = ()
-    """What was undone on the branches of the workflow before, in words."""
+    """A text for each branch on which publications were undone before."""
 
 
 @contextmanager

@@ -46,7 +46,7 @@ class PlannedCommit:
 
 @dataclass(frozen=True, slots=True)
 class BranchPlan:
-    """What an operation does on one branch."""
+    """The work of an operation on one branch."""
 
     repository: str
     branch: str
@@ -68,7 +68,7 @@ class BranchPlan:
 
 @dataclass(frozen=True, slots=True)
 class UndoPlan:
-    """What an operation does on all branches of a family."""
+    """The work of an operation on all branches of a family."""
 
     root_id: str
     branches: tuple[BranchPlan, ...]

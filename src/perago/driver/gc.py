@@ -79,13 +79,13 @@ def _read(file: Path) -> _Branches:
     """Return the contents of the file; empty if it cannot be read or is malformed."""
     try:
         with file.open(encoding="utf-8") as opened:
-            found: Any = json.loads(opened.read(_LARGEST))
+            document: Any = json.loads(opened.read(_LARGEST))
         return {
             str(server): {
                 str(repository): {str(branch): (str(head), float(since)) for branch, (head, since) in branches.items()}
                 for repository, branches in repositories.items()
             }
-            for server, repositories in found.items()
+            for server, repositories in document.items()
         }
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return {}
@@ -141,13 +141,13 @@ class Policy:
 def clear_directories(root: Path, policy: Policy) -> Iterator[Leftover]:
     """Remove attempt directories below `root` that no process holds. A directory that a process holds is not a
     leftover."""
-    for found in dead_directories(root):
-        fate, reason = Fate.REMOVED, f"no process holds it; its attempt began {policy.ago(found.began)}"
-        if policy.keeps(found.began):
+    for directory in dead_directories(root):
+        fate, reason = Fate.REMOVED, f"no process holds it; its attempt began {policy.ago(directory.began)}"
+        if policy.keeps(directory.began):
             fate = Fate.KEPT
-        elif not policy.dry_run and (problem := remove_dead(root, found.path)) is not None:
+        elif not policy.dry_run and (problem := remove_dead(root, directory.path)) is not None:
             fate, reason = Fate.FAILED, problem
-        yield Leftover(str(found.path), None, fate, reason, found.size)
+        yield Leftover(str(directory.path), None, fate, reason, directory.size)
 
 
 class BranchClearing:

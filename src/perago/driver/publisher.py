@@ -173,8 +173,8 @@ class Rebase:
         """Compare the changes of others with the task's own changes, and evaluate the post guardrails on both
         together."""
         local = self._local
-        found = self._lakefs.diff(command.repository, command.input_ref, command.built_on)
-        others = {key: size for key, size in found.items() if not is_reserved(key)}
+        changed_keys = self._lakefs.diff(command.repository, command.input_ref, command.built_on)
+        others = {key: size for key, size in changed_keys.items() if not is_reserved(key)}
         put = {upload.key: upload for upload in local.uploads()}
         overlap = find_overlap(
             {key: upload.size for key, upload in put.items()},
@@ -193,7 +193,7 @@ class Rebase:
                 conflicts[key] = "was changed on both sides"
         planned = {*put, *local.deletions()}
         violations = local.check_combined(others, planned) if local.changes and not conflicts else ()
-        return on.OthersCompared(conflicts, frozenset(shared), violations, fence_changed=FENCE_PATH in found)
+        return on.OthersCompared(conflicts, frozenset(shared), violations, fence_changed=FENCE_PATH in changed_keys)
 
     def find_commits(self, command: do.FindCommits) -> on.Event:
         """Find the newest commit that changed each key, among the last ones. It is for a message, so a missing answer
@@ -201,15 +201,15 @@ class Rebase:
         return on.CommitsFound(self._last_changed(command.repository, command.commits, command.keys))
 
     def _last_changed(self, repository: str, commits: Sequence[tuple[str, str]], keys: Sequence[str]) -> dict[str, str]:
-        found: dict[str, str] = {}
+        last_changes: dict[str, str] = {}
         with suppress(ServiceError):
             for commit, parent in commits[:_COMMITS_SEARCHED]:
-                missing = [key for key in keys if key not in found]
+                missing = [key for key in keys if key not in last_changes]
                 if not missing:
                     break
                 changed = self._store.diff(repository, parent, commit)
-                found |= {key: commit for key in missing if key in changed}
-        return found
+                last_changes |= {key: commit for key in missing if key in changed}
+        return last_changes
 
     def read_adopted(self, command: do.ReadAdopted) -> on.Event:
         """Read the staging commit of the publication, and the later changes of its files. The latter are for a remark,
@@ -275,11 +275,11 @@ class Rebase:
             changed: Collection[str] = self._known
             if len(keys) > 1:
                 changed = self._lakefs.diff(repository, before, commit)
-            self._known = {key: found for key, found in self._known.items() if key not in changed}
+            self._known = {key: checksum for key, checksum in self._known.items() if key not in changed}
         self._compared = commit
         if unknown := [key for key in keys if key not in self._known]:
-            found = self._lakefs.stat_objects(repository, commit, unknown)
-            self._known |= {key: found[key].checksum if key in found else None for key in unknown}
+            objects = self._lakefs.stat_objects(repository, commit, unknown)
+            self._known |= {key: objects[key].checksum if key in objects else None for key in unknown}
         return self._known
 
 
@@ -417,10 +417,10 @@ class Publisher:
                 self._store.create_branch(command.repository, command.branch, command.source)
             except Refused as error:
                 try:
-                    found = self._store.get_commit(command.repository, command.branch).id
+                    head = self._store.get_commit(command.repository, command.branch).id
                 except NotFound:
                     raise error from None
-                if found != command.source:
+                if head != command.source:
                     raise
 
         self._lakefs.retry(create)
@@ -505,10 +505,10 @@ class Publisher:
     def verify_staging(self, command: do.VerifyStaging) -> on.Event:
         """Check that the staging commit differs from its base in the planned keys, and in nothing else."""
         planned = self.planned(command)
-        found = self._lakefs.diff(command.repository, command.built_on, command.commit_id)
-        wrong = {key for key in {*found, *planned} if key not in found or key not in planned}
+        differences = self._lakefs.diff(command.repository, command.built_on, command.commit_id)
+        wrong = {key for key in {*differences, *planned} if key not in differences or key not in planned}
         sizes = {key: upload and upload.size for key, upload in planned.items()}
-        wrong |= {key for key, size in sizes.items() if key in found and found[key] != size}
+        wrong |= {key for key, size in sizes.items() if key in differences and differences[key] != size}
         put = {key: upload.checksum for key, upload in planned.items() if upload is not None}
         objects: Mapping[str, ObjectEntry] = {}
         if put and not wrong:
@@ -538,9 +538,9 @@ class Publisher:
 
     def check_publish_fence(self, command: do.CheckPublishFence) -> on.Event:
         """Check whether a commit has the publish fence."""
-        found = self._lakefs.stat_objects(command.repository, command.commit_id, [FENCE_PATH])
-        fence = found.get(FENCE_PATH)
-        return on.PublishFenceSeen(fence_in(found), fence.physical_address if fence else "")
+        objects = self._lakefs.stat_objects(command.repository, command.commit_id, [FENCE_PATH])
+        fence = objects.get(FENCE_PATH)
+        return on.PublishFenceSeen(fence_in(objects), fence.physical_address if fence else "")
 
     def stage_fence(self, command: do.StageFence) -> on.Event:
         """Upload the publish fence."""

@@ -231,7 +231,7 @@ class AttemptRecord:
             ),
         )
         cached = f"{self.from_cache:,} of {count(self.objects, 'object')} from the cache"
-        return (*(words for found, words in (*parts, (self.from_cache, cached)) if found), *self._publication)
+        return (*(text for is_said, text in (*parts, (self.from_cache, cached)) if is_said), *self._publication)
 
     @property
     def _publication(self) -> tuple[str, ...]:
@@ -239,20 +239,20 @@ class AttemptRecord:
             return ("nothing changed",)
         if self.delivery.retry_output is not None:
             return ("did nothing, because its retry has done the work",)
-        found = []
+        remarks = []
         if self.published_commit is not None and self.adopted_commit is not None:
-            found.append(f"adopted {short(self.adopted_commit)} of an earlier attempt{self._changed_since()}")
+            remarks.append(f"adopted {short(self.adopted_commit)} of an earlier attempt{self._changed_since()}")
         if self.rebased_onto is not None:
-            found.append(f"rebased onto {short(self.rebased_onto)}")
+            remarks.append(f"rebased onto {short(self.rebased_onto)}")
         if self.lost_races:
-            found.append(f"lost {count(self.lost_races, 'race')} to others")
+            remarks.append(f"lost {count(self.lost_races, 'race')} to others")
         if self.superseded_commits:
-            found.append(f"undid {count(len(self.superseded_commits), 'stale publication')}")
+            remarks.append(f"undid {count(len(self.superseded_commits), 'stale publication')}")
         if self.brought_fence:
-            found.append("installed the publish fence")
+            remarks.append("installed the publish fence")
         if self.published_commit is not None and self.fence in (FenceState.NOT_ENFORCED, FenceState.ABSENT):
-            found.append(f"publish fence {self.fence}")
-        return tuple(found)
+            remarks.append(f"publish fence {self.fence}")
+        return tuple(remarks)
 
     def _changed_since(self) -> str:
         changed = self.changed_since_adopted

@@ -109,7 +109,7 @@ class Family:
         self.on.rest.note(about, lines)
 
     def drain(self) -> None:
-        """Let workers complete what they are handed, and note that, until nothing more comes."""
+        """Let workers complete what they are handed, and note that, until the queues are empty."""
         while True:
             workflows = self._at_rest()
             tasks = self._polled([row for workflow in workflows for row in workflow["tasks"]])
