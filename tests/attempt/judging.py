@@ -254,6 +254,16 @@ CASES = (
         workflows=own(LIVING),
         state=REBASE,
     ),
+    Case(
+        "rebase: a person has reverted the undoing of a stale publication",
+        (
+            commit("9" * 64, NEWER),
+            replace(LATER_ABOVE, metadata={**LATER_ABOVE.metadata, "perago.supersedes": MERGED}),
+            MINE_BEFORE_A_RERUN,
+        ),
+        built("9" * 64, NEWER, MERGED, among_others=True),
+        state=REBASE,
+    ),
     # Operations, and steps that do not count for Conductor.
     *both("publications that an operator has undone", (undone(LATER), LATER), built(NEWER), workflows=own(OPEN)),
     *both(

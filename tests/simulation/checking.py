@@ -312,14 +312,15 @@ class Checking:
             other.place == attempt.place and other.delivery.task_id in self.world.doubtful
             for other in self.world.attempts
         )
-        return is_late or (row is not None and row.is_optional and not row.is_open)
+        return is_late or (row is not None and row.is_optional and not row.is_open and row.status != "COMPLETED")
 
     def _is_in_an_input(self, record: CommitRecord) -> bool:
         """Where a round of a loop is refused (its message says to start from the new head) and retried all the same,
         Conductor gives it the input of a later round, which has the run before in it already. A person may give the
-        head of the branch to a workflow that is run again. What is above the input ref is all that perago looks at."""
+        head of the branch to a workflow that is run again. A sub-workflow that is run again alone publishes above the
+        later steps of its parent. What is above the input ref is all that perago looks at."""
         is_looped = any(node.kind in LOOPS for node in self.world.plot.nodes)
-        if not is_looped and not self.world.rebased:
+        if not (is_looped or self.world.rebased or self.world.recovered_children):
             return False
         later = self.commits[self.commits.index(record) + 1 :]
         refs = {each.commit.metadata.get("perago.input_ref") for each in later}

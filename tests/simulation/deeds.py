@@ -296,6 +296,7 @@ class Deeds:
             if not children:
                 return
             workflow, number = children[number % len(children)], number // len(children)
+            self._world.recovered_children = True
             deed = deed.removeprefix("child-")
         with suppress(ServiceError):
             if deed == "retry":

@@ -102,6 +102,8 @@ class World:
         """Tasks whose report arrived when the task had been begun again meanwhile: Conductor's own gap."""
         self.disturbed = False
         """Something has put objects on a staging branch."""
+        self.recovered_children = False
+        """A sub-workflow was run again alone."""
         self.rebased = False
         """A workflow was run again with the head of the branch as its input."""
         self.operations = 0

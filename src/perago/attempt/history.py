@@ -8,7 +8,7 @@ rules on one page, "How existing commits are judged".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from enum import Enum, auto
 from itertools import dropwhile, takewhile
@@ -20,7 +20,7 @@ from perago.attempt.family import Evidence, Family, Place
 from perago.attempt.publication import Origin
 from perago.attempt.refusals import Refusal, facts_of
 from perago.attempt.state import Base, State
-from perago.attempt.undoing import UndoneAtHead, undone_at_head
+from perago.attempt.undoing import UndoneAtHead, reverted_by_hand, undone_at_head
 from perago.ports import Commit
 from perago.text import short
 
@@ -124,7 +124,8 @@ def workflow_ids(state: State, read: BranchRead) -> tuple[str, ...]:
     evidence yet, and this attempt's own. If the task does not rebase, a commit by a person decides alone."""
     if not read.reaches_ref:
         return ()
-    undone, mine = _undone_at_head(state), state.plan.delivery.workflow_id
+    reverted = {commit.id for pair in reverted_by_hand(read.since) for commit in pair}
+    undone, mine = _undone_without(state, reverted), state.plan.delivery.workflow_id
     by_operations = _undone_by_operations(read)
     undecided = [
         commit
@@ -237,8 +238,9 @@ def interrupted(state: State) -> list[tuple[Commit, str]]:
     return counting
 
 
-def _undone_at_head(state: State) -> UndoneAtHead:
-    return UndoneAtHead(state.line)
+def _undone_without(state: State, void: Set[str]) -> UndoneAtHead:
+    """Return what is undone at the head if the commits `void` do not count."""
+    return UndoneAtHead(state.line, [commit for commit in state.line if commit.id not in void])
 
 
 def _undone_by_operations(read: BranchRead) -> dict[str, str]:
@@ -363,7 +365,7 @@ def _buried(state: State, own: Commit, newest: Commit) -> Refuse:
 def _undone_input(state: State, stale: Sequence[str]) -> Refuse | None:
     """Refuse if a given ref is undone at the head once this attempt has undone `stale`. A ref of which Conductor has
     forgotten the row is ignored if another given ref is in effect."""
-    undone = _undone_at_head(state)
+    undone = _undone_without(state, set())
     if not any(ref in undone for ref in state.given_refs):
         return None
     range_ids = {commit.id for commit in state.read.since} if state.read else set()
@@ -394,10 +396,14 @@ def standings(state: State) -> Ranged:
     read = state.read
     if read is None or not read.reaches_ref:
         return []
-    undone, decided_by, ranged = _undone_at_head(state), dict[tuple[str, str | None], Standing](), Ranged()
+    family, inputs, undone = Family(state.workflows), _counting_inputs(state), _undone_without(state, set())
+    decided_by, ranged, void = dict[tuple[str, str | None], Standing](), Ranged(), set[str]()
+    for revert, commit in reverted_by_hand(read.since):
+        if commit.id not in undone and _standing(state, family, commit) in _TO_UNDO:
+            void |= {revert.id, commit.id}
+    undone = _undone_without(state, void)
     for operation in (commit for commit in read.since if commit.id in state.plan.revoked):
         undone.undo(operation, set())
-    family, inputs = Family(state.workflows), _counting_inputs(state)
     for place, commit in enumerate(read.since):
         step = commit.metadata.get(publication.STEP_KEY)
         is_undone = commit.id in undone and commit.id not in state.plan.revoked

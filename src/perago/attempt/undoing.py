@@ -6,7 +6,7 @@ of three trees, which can lose files, so its outcome is verified.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence, Set
+from collections.abc import Collection, Iterator, Sequence, Set
 
 from perago.attempt import commands as do
 from perago.attempt import events as on
@@ -70,6 +70,13 @@ def undone_at_head(since: Sequence[Commit]) -> dict[str, str]:
     return UndoneAtHead(since).undone_by
 
 
+def reverted_by_hand(since: Sequence[Commit]) -> Iterator[tuple[Commit, Commit]]:
+    """Yield each commit of a range (newest first) that a person reverted right after it, behind that revert."""
+    for above, commit, below in zip(since, since[1:], since[2:], strict=False):
+        if publication.WORKFLOW_ID not in above.metadata and above.meta_range_id == below.meta_range_id:
+            yield above, commit
+
+
 def undoing(since: Sequence[Commit], stale_ids: Collection[str]) -> tuple[list[do.StalePublication], list[Commit]]:
     """Return the publications whose changes must be undone, and the living commits of the range, whose changes must
     stay. The newest commits come first.
@@ -79,10 +86,9 @@ def undoing(since: Sequence[Commit], stale_ids: Collection[str]) -> tuple[list[d
     commits counts.
     """
     void = set[str]()
-    for above, commit, below in zip(since, since[1:], since[2:], strict=False):
-        is_by_hand = publication.WORKFLOW_ID not in above.metadata
-        if commit.id in stale_ids and is_by_hand and above.meta_range_id == below.meta_range_id:
-            void |= {above.id, commit.id}
+    for revert, commit in reverted_by_hand(since):
+        if commit.id in stale_ids:
+            void |= {revert.id, commit.id}
     counted = [commit for commit in since if commit.id not in void]
     ids, undone = {commit.id for commit in since}, UndoneAtHead(since, counted)
     stale, living = list[do.StalePublication](), list[Commit]()
