@@ -13,7 +13,7 @@ COMPILE = $(BIN)/python -m compileall -q -j 0 src
 REWRITE = env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest --collect-only -qq -p no:cacheprovider >/dev/null 2>&1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test exhaustive soak this-python other-plugins complete-types deploy-files wheels docs screenshots wheel format audit live live-ci mixed-versions conformance conformance-live differential conductor lakefs clean
+.PHONY: help demo test exhaustive soak this-python other-plugins complete-types deploy-files wheels docs screenshots wheel format audit live live-ci chaos mixed-versions conformance conformance-live differential conductor lakefs clean
 
 help:
 	@echo "make demo         run the bundled sample workflow on real data; with its own servers"
@@ -32,6 +32,7 @@ help:
 	@echo "make audit        look up known vulnerabilities of the installed packages (needs the network)"
 	@echo "make live         run the end-to-end suite on the configured Conductor and lakeFS (docs/dev/live.md)"
 	@echo "make live-ci      run it on its own Conductor (needs Maven and JDK 21 or later) and the embedded lakeFS"
+	@echo "make chaos        play rounds of kills, pauses, lost answers, reruns and restarts for CHAOS_MINUTES (default 5)"
 	@echo "make mixed-versions  let workers of this version and of the one before work on the same branches, under kills"
 	@echo "make conductor    start a real Conductor to record from (needs Maven and JDK 21 or later); Ctrl-C ends it"
 	@echo "make lakefs       start the lakeFS binary that LAKEFS_BIN names, to record from; Ctrl-C ends it"
@@ -136,7 +137,11 @@ live: $(VENV)/.installed-dev
 
 live-ci: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.live.conductor_server run -- \
-	  sh -c 'tell="$(BIN)/python -m pytest tests/live -m live -q"; { $$tell -k "not chaos" -n $(LIVE_XDIST) --dist worksteal || { echo "== running the failed tests again: "; $$tell -k "not chaos" --lf; }; } && $$tell -k chaos'
+	  sh -c 'tell="$(BIN)/python -m pytest tests/live -m live -q"; { $$tell -k "not chaos" -n $(LIVE_XDIST) --dist worksteal || { echo "== running the failed tests again: "; $$tell -k "not chaos" --lf; }; }'
+
+# CHAOS_MINUTES says how long, PERAGO_LIVE_CHAOS_SEED and CHAOS_ROUND repeat a round. LAKEFS_BIN names a real lakeFS.
+chaos: $(VENV)/.installed-dev
+	@$(BIN)/python -m tests.live.conductor_server run -- $(BIN)/python -m pytest tests/live -m live -q -k chaos
 
 # The version before is the one that has landed last: the head of the remote, or the commit before this one.
 BEFORE ?= $(shell git rev-parse -q --verify origin/main 2>/dev/null | grep -v "$$(git rev-parse HEAD)" || git rev-parse HEAD~1)
@@ -148,7 +153,7 @@ mixed-versions: $(VENV)/.installed-dev
 	@.venv-before/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall 'build/before[embedded,tables]'
 	@echo "== chaos with workers of this version and of $$(git log -1 --format='%h (%cs)' $(BEFORE))"
 	@$(BIN)/python -m tests.live.conductor_server run -- env PERAGO_LIVE_BEFORE=$(CURDIR)/.venv-before/bin/python \
-	  PERAGO_LIVE_CHAOS_ROUNDS=$(MIXED_ROUNDS) $(BIN)/python -m pytest tests/live -m live -q -k chaos
+	  CHAOS_ROUNDS=$(MIXED_ROUNDS) $(BIN)/python -m pytest tests/live -m live -q -k chaos
 
 conformance: $(VENV)/.installed-dev
 	@echo "== recordings of real servers, and the ports: embedded services"

@@ -15,16 +15,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from subprocess import TimeoutExpired
 
 import psutil
 import pytest
 
-from .commands import Worker
-from .deploying import Deployment, block
+from .commands import Worker, advised, perago
+from .deploying import Deployment
+from .histories import Family
 from .proxy import Cut, Proxy
 from .repositories import Repository
 from .waiting import wait_for
-from .workflows import OVER, Conductor, told
+from .workflows import OVER
 
 VERSIONS = [sys.executable, *filter(None, [os.environ.get("PERAGO_LIVE_BEFORE")])]
 """Interpreters of the workers in turn: with this version and, in `make mixed-versions`, with the one before."""
@@ -154,12 +156,13 @@ SEED = {
     "raw/a.txt": b"a",
     "raw/b.txt": b"b",
     "raw/large.bin": bytes(LARGE),
-    **{f"raw/many/{number:02}.bin": f"{number:02}".encode() * 35_000 for number in range(25)},
+    **{f"raw/many/{number:02}.bin": f"{number:02}".encode() * 35_000 for number in range(5)},
 }
 """What workflows begin with: enough to be killed in a transfer of it."""
 REVIVALS = 12
-RAGE_SECONDS = 6.0
-RECOVERY_SECONDS = 200.0
+STALLED_SECONDS = 60.0
+"""Longer than Conductor needs to hand out again what it has lost (about 35 seconds)."""
+STUCK_SECONDS = 5.0
 CHAOTIC = [
     pytest.mark.live,
     # The embedded lakeFS is in this process. A client that is killed in mid-request leaves it a connection to collect.
@@ -175,37 +178,33 @@ class Run:
     workflow_id: str
     repository: Repository
     ref: str
+    rebases: bool
+    """Whether its tasks publish beside others. Otherwise somebody else's commits end the workflow."""
+    is_line: bool
+    """Whether its steps follow one another."""
     outside: list[str] = field(default_factory=list)
     """Commits that somebody else has made to the branch."""
 
 
 class Chaos:
-    """One round. `journal` tells what was done, in order.
-
-    `forked`: the steps are branches of a fork that rebase, so commits of others end no workflow. None is rerun alone:
-    Conductor then forgets the rows of the branches behind it, and its JOIN waits for them for ever.
-    """
+    """One round. `journal` tells what was done, in order."""
 
     def __init__(
-        self,
-        dice: random.Random,
-        conductor: Conductor,
-        fleet: Fleet,
-        proxies: dict[str, Proxy],
-        runs: list[Run],
-        *,
-        forked: bool = False,
+        self, dice: random.Random, deployment: Deployment, fleet: Fleet, proxies: dict[str, Proxy], run: Run
     ) -> None:
         self._dice = dice
-        self._conductor = conductor
+        self._deployment = deployment
+        self._conductor = deployment.conductor
         self._fleet = fleet
         self._proxies = proxies
-        self._runs = runs
-        self._forked = forked
+        self._run = run
+        self._seen: tuple[tuple[str, str], ...] = ()
+        self._seen_at = 0.0
+        self._began = time.monotonic()
         self.journal: list[str] = []
 
     def rage(self, seconds: float, *, outside: bool) -> None:
-        """Do harm for a while. `outside`: somebody else also commits to the branches."""
+        """Do harm for a while. `outside`: somebody else also commits to the branch."""
         deeds: list[Callable[[], str]] = [
             *[lambda: self._fleet.signal_slot(signal.SIGKILL)] * 4,
             *[lambda: self._fleet.signal_slot(signal.SIGSTOP)] * 4,
@@ -215,48 +214,97 @@ class Chaos:
             *[self._cut] * 5,
             *[self._outage] * 2,
             *[self._give_away] * 2,
-            *[self._end_and_begin_again] * 2,
+            *[self._end_and_operate] * 4,
             *[self._decide] * 2,
             *([self._commit_outside] * 2 if outside else []),
         ]
         start = time.monotonic()
-        while (now := time.monotonic() - start) < seconds:
+        while time.monotonic() - start < seconds:
             self._fleet.resume_due()
-            deed = self._dice.choice(deeds)()
-            self.journal.append(f"{now:5.2f} {deed}")
+            self._note(self._dice.choice(deeds)())
             time.sleep(self._dice.uniform(0.05, 0.5))
 
-    def recover(self, limit: float) -> None:
-        """Put everything in order and see the workflows through: as an operator would, who retries what has failed,
-        unless somebody else's commits stand in the way."""
+    def operate(self) -> None:
+        """An operation, with its harm, on the workflow that has ended."""
+        self._note(self._end_and_operate())
+
+    def recover(self, limit: float) -> Family:
+        """Put everything in order and see the workflow through as an operator would. Return it once nothing of it is
+        open; unless somebody else's commits stand in its way, it has completed."""
         self._fleet.resume()
         self._fleet.bury()
         for proxy in self._proxies.values():
             proxy.disarm()
             proxy.restore()
         self._fleet.add().ready()
-        for run in self._runs:
-            revivals = iter(range(REVIVALS))
-            wait_for(
-                f"the end of workflow {run.workflow_id}",
-                lambda run=run, revivals=revivals: self._see_through(run, revivals),  # type: ignore[misc]
-                limit=limit,
-                context=lambda run=run: told(self._conductor.workflow(run.workflow_id)),  # type: ignore[misc]
-            )
+        revivals = iter(range(REVIVALS))
+        return wait_for(
+            f"the end of workflow {self._run.workflow_id}",
+            lambda: self._see_through(revivals),
+            limit=limit,
+            context=lambda: "\n".join([*self.journal, self._family().told()]),
+        )
 
-    def _see_through(self, run: Run, revivals: Iterator[int]) -> bool:
-        found = self._conductor.workflow(run.workflow_id)
-        if found["status"] == "COMPLETED":
-            return True
-        if found["status"] == "RUNNING":
-            self._conductor.decide(run.workflow_id)
-            return False
-        if run.outside and found["status"] == "FAILED" and not self._forked:
-            return True
+    # ------------------------------------------------------------------------- recovery
+
+    def _family(self) -> Family:
+        return Family(self._conductor, self._run.workflow_id)
+
+    def _see_through(self, revivals: Iterator[int]) -> Family | None:
+        family, root_id = self._family(), self._run.workflow_id
+        status, is_open = family.root["status"], bool(family.open)
+        if not is_open and (status == "COMPLETED" or (self._run.outside and not self._run.rebases and status in OVER)):
+            return family
+        running = [name for name, workflow in family.workflows.items() if workflow["status"] == "RUNNING"]
+        if running and not self._stands_still(family, STALLED_SECONDS if is_open else STUCK_SECONDS):
+            for workflow_id in running:
+                self._conductor.decide(workflow_id)
+            time.sleep(0.3)
+            return None
         if next(revivals, None) is None:
-            raise AssertionError(f"it fails again and again: {told(found)}")
-        self._revive(run)
-        return False
+            raise AssertionError(f"it fails again and again:\n{family.told()}")
+        if running:
+            self._note(f"{'stalled' if is_open else 'stuck'}: {running}")
+            for workflow_id in [root_id, *running]:
+                self._terminate(workflow_id)
+            if is_open:
+                self._command("undo", root_id, "--wait", "20")
+            if status != "COMPLETED":
+                self._command(*(["retry", root_id] if is_open else ["rerun", root_id]))
+        elif commands := advised(family.reasons):
+            for command in commands:
+                self._command(*command)
+        else:
+            self._command(*self._dice.choice([["retry", root_id], ["retry", root_id], ["rerun", root_id]]))
+        self._seen = ()
+        return None
+
+    def _stands_still(self, family: Family, seconds: float) -> bool:
+        """Whether no row has changed its status for so long."""
+        seen, now = tuple((row["taskId"], row["status"]) for row in family.rows), time.monotonic()
+        if seen != self._seen:
+            self._seen, self._seen_at = seen, now
+        return now - self._seen_at > seconds
+
+    def _command(self, *arguments: str) -> str:
+        """Run a command of operators. If it refuses, do what it says."""
+        try:
+            done = perago(self._deployment.environment, *arguments)
+        except TimeoutExpired:
+            return self._note(f"perago {' '.join(arguments)}: no answer")
+        said = (done.stdout + done.stderr).strip()
+        self._note(f"perago {' '.join(arguments)}: {done.returncode} {said}")
+        if done.returncode and (commands := advised(done.stderr)) and commands[0] != arguments[:2]:
+            return self._command(*commands[0])
+        return said
+
+    def _terminate(self, workflow_id: str) -> None:
+        if self._conductor.workflow(workflow_id)["status"] not in OVER:
+            self._conductor.terminate(workflow_id)
+
+    def _note(self, text: str) -> str:
+        self.journal.append(f"{time.monotonic() - self._began:6.2f} {text}")
+        return text
 
     # ---------------------------------------------------------------------------- deeds
 
@@ -274,46 +322,51 @@ class Chaos:
         return f"{name} {'was away' if is_refusing else 'said nothing'} for {seconds:.1f} s"
 
     def _give_away(self) -> str:
-        run = self._dice.choice(self._runs)
-        held = [task for task in self._conductor.tasks(run.workflow_id) if task["status"] == "IN_PROGRESS"]
-        for task in held:
-            self._conductor.redeliver(run.workflow_id, task["taskId"])
-        return f"gave away {[task['taskId'] for task in held]}"
+        held = [row for row in self._family().open if row["status"] == "IN_PROGRESS"]
+        for row in held:
+            with contextlib.suppress(AssertionError):
+                self._conductor.redeliver(row["workflowInstanceId"], row["taskId"])
+        return f"gave away {[row['taskId'] for row in held]}"
 
-    def _end_and_begin_again(self) -> str:
-        run = self._dice.choice(self._runs)
-        if self._conductor.workflow(run.workflow_id)["status"] not in OVER:
-            self._conductor.terminate(run.workflow_id)
-        return self._revive(run)
-
-    def _revive(self, run: Run) -> str:
+    def _end_and_operate(self) -> str:
         """One of the ways in which operators begin again; the server may know better meanwhile."""
-        tasks = self._conductor.tasks(run.workflow_id)
-        if not tasks:
-            return f"nothing has begun: {run.workflow_id}"
-        task = self._dice.choice(tasks)
+        self._terminate(self._run.workflow_id)
+        family = self._family()
+        workflow_id = self._dice.choice(list(family.workflows))
+        rows = family.workflows[workflow_id]["tasks"]
+        if not rows:
+            return f"nothing has begun: {workflow_id}"
+        row, call = self._dice.choice(rows), self._conductor
+        rerun = f"rerun from {row['referenceTaskName']} {row['taskId']}"
         ways: dict[str, Callable[[], object]] = {
-            "retried": lambda: self._conductor.retry(run.workflow_id),
-            "restarted": lambda: self._conductor.restart(run.workflow_id),
+            "retry": lambda: call.retry(workflow_id),
+            "restart": lambda: call.restart(workflow_id),
         }
-        if not self._forked:
-            named = f"rerun from {task['referenceTaskName']} {task['taskId']}"
-            ways[named] = lambda: self._conductor.rerun(run.workflow_id, task["taskId"])
+        if len(VERSIONS) == 1 or self._run.is_line:  # the version before cannot undo in a fork
+            ways[rerun] = lambda: call.rerun(workflow_id, row["taskId"])
+        if len(VERSIONS) == 1:  # nor does it know operations
+            ways |= {
+                "perago retry": lambda: self._command("retry", workflow_id),
+                "perago rerun": lambda: self._command("rerun", workflow_id),
+                f"perago {rerun}": lambda: self._command("rerun", workflow_id, "--from", row["taskId"]),
+                "perago undo": lambda: self._command("undo", workflow_id, "--wait", "5"),
+            }
         way = self._dice.choice(list(ways))
-        with contextlib.suppress(AssertionError):
+        try:
             ways[way]()
-            return f"{way}: {run.workflow_id}"
-        return f"not {way}: {run.workflow_id}"
+        except AssertionError as error:
+            return f"refused: {way} of {workflow_id}: {error}"
+        return f"{way}: {workflow_id}"
 
     def _decide(self) -> str:
-        for run in self._runs:
-            self._conductor.decide(run.workflow_id)
+        with contextlib.suppress(AssertionError):
+            self._conductor.decide(self._run.workflow_id)
         return "decided"
 
     def _commit_outside(self) -> str:
-        run, name = self._dice.choice(self._runs), f"outside/{self._dice.getrandbits(32):08x}.txt"
+        name = f"outside/{self._dice.getrandbits(32):08x}.txt"
         with contextlib.suppress(AssertionError):  # the branch moved under it: lakeFS says so, and nothing is committed
-            run.outside.append(run.repository.commit({name: name.encode()}, f"outside {name}"))
+            self._run.outside.append(self._run.repository.commit({name: name.encode()}, f"outside {name}"))
             return f"committed {name}"
         return f"could not commit {name}"
 
@@ -329,27 +382,6 @@ def chaotic(deploy: Callable[..., Deployment], module: str, proxies: dict[str, P
     )
 
 
-def rage_and_recover(
-    deployment: Deployment,
-    dice: random.Random,
-    proxies: dict[str, Proxy],
-    runs: list[Run],
-    *,
-    outside: bool,
-    forked: bool = False,
-) -> None:
-    """Do harm to these workflows for a while with two workers, see the workflows through, and print what was done."""
-    fleet = Fleet(deployment, dice)
-    for worker in [fleet.add(), fleet.add()]:
-        worker.ready()
-    chaos = Chaos(dice, deployment.conductor, fleet, proxies, runs, forked=forked)
-    chaos.rage(RAGE_SECONDS, outside=outside)
-    print("\n".join(chaos.journal))
-    chaos.recover(RECOVERY_SECONDS)
-    fleet.retire()
-    assert deployment.environment.attempt_directories() == []
-
-
 @contextmanager
 def _away(proxy: Proxy, *, refusing: bool) -> Iterator[None]:
     if refusing:
@@ -360,20 +392,3 @@ def _away(proxy: Proxy, *, refusing: bool) -> Iterator[None]:
         yield
     finally:
         proxy.restore()
-
-
-def payload(repository: Repository, ref: str, dice: random.Random) -> dict[str, object]:
-    """An input for a chain of steps: each leaves a stamp; one of them changes nothing when it is retried."""
-    steps = {
-        name: {
-            "stamp": f"{name}.stamp",
-            "stamp_once": name == "second",
-            "padding": dice.choice([0, LARGE]),
-            "sleep": dice.uniform(0.0, 0.6),
-        }
-        for name in STEPS
-    }
-    return {"workspace": block(repository, ref), **steps}
-
-
-STEPS = ("first", "second", "third")

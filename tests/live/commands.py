@@ -81,6 +81,14 @@ def perago(environment: Environment, *arguments: str, **extra: str) -> subproces
     )
 
 
+def advised(*texts: str) -> list[tuple[str, str]]:
+    """The commands for a workflow that refusals name, each once, in order."""
+    return list(dict.fromkeys(command for text in texts for command in _ADVICE.findall(text)))
+
+
+_ADVICE = re.compile(r"perago (undo|retry|rerun) ([0-9a-f-]{36})")
+
+
 class Worker:
     """`perago start` in a process of its own session. `python` may have another version of perago."""
 

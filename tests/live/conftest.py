@@ -18,7 +18,7 @@ from perago.embedded.lakefs.repository import LakeFSServer as EmbeddedLakeFS
 from .commands import Worker
 from .deploying import Deployment, Gate, deployed
 from .proxy import Proxy, proxied
-from .repositories import LakeFSServer, Repository, created
+from .repositories import LakeFSServer, Repository, created, started
 from .workflows import Conductor
 
 Deploy = Callable[..., Deployment]
@@ -38,10 +38,14 @@ def conductor() -> Iterator[Conductor]:
 
 @pytest.fixture(scope="session")
 def lakefs() -> Iterator[LakeFSServer]:
-    """The real lakeFS if the variables name one, otherwise the embedded one over HTTP."""
+    """The real lakeFS that is configured, or one of the binary `LAKEFS_BIN`, otherwise the embedded one over HTTP."""
     if all(os.environ.get(name) for name in LAKEFS):
         url, key, secret = (os.environ[name] for name in LAKEFS)
         yield LakeFSServer(url, key, secret, real=True)
+        return
+    if program := os.environ.get("LAKEFS_BIN"):
+        with started(program) as server:
+            yield server
         return
     model = EmbeddedLakeFS(SystemClock())
     with serve(lakefs_app(model, access_key_id="live-key", secret_access_key="live-secret")) as url:

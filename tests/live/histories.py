@@ -3,152 +3,155 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from perago.attempt.publication import is_staging_branch
-
-from .chaos import STEPS, Run
-from .repositories import Repository, Stored
+from .repositories import Repository
 from .workflows import Conductor
 
 Commit = Mapping[str, Any]
+Row = Mapping[str, Any]
+STAMPS = "stamps/"
+"""The directory of the files that attempts write: each one of its own, so two publications never hide each other."""
 MD5 = re.compile(r"[0-9a-f]{32}")
 
 
-class Branch:
-    """One branch, from its head to a commit."""
+class Family:
+    """A workflow with its sub-workflows, as Conductor has them now."""
 
-    def __init__(self, repository: Repository, ref: str) -> None:
-        self.repository = repository
-        self.commits = repository.since(ref)
-        self.publications = [commit for commit in self.commits if "perago.task_id" in commit["metadata"]]
-        self.undone = {
-            commit_id for commit in self.publications for commit_id in field(commit, "supersedes").split(",")
-        }
+    def __init__(self, conductor: Conductor, root_id: str) -> None:
+        self.workflows: dict[str, dict[str, Any]] = {}
+        """By id, that of the root first; replaced sub-workflows too."""
+        pending = [root_id]
+        while pending:
+            workflow = self.workflows[pending[0]] = conductor.workflow(pending[0])
+            below = (row.get("subWorkflowId") for row in workflow["tasks"])
+            pending = [*pending[1:], *(child for child in below if child and child not in self.workflows)]
+        self.root = self.workflows[root_id]
 
-    def visible(self) -> Iterator[str]:
-        """Report steps with more than one publication that is not superseded, and publications on an unexpected
-        head."""
-        living = [commit for commit in self.publications if commit["id"] not in self.undone]
-        steps = Counter(field(commit, "step_key") for commit in living if field(commit, "phase") != "fence")
-        yield from (f"{number} publications of {key} are visible" for key, number in steps.items() if number > 1)
-        for commit in self.publications:
-            if commit["parents"][0] != field(commit, "expected_head"):
-                yield f"{commit['id']} is on another head than it was built on"
+    @property
+    def rows(self) -> list[Row]:
+        """The rows of all workflows."""
+        return [row for workflow in self.workflows.values() for row in workflow["tasks"]]
 
-    def kept(self, outside: Sequence[str]) -> Iterator[str]:
-        """Report commits from other clients that are no longer in the history, and files of theirs that were lost."""
-        ids, tree = {commit["id"] for commit in self.commits}, self.repository.tree()
-        for commit in outside:
-            path = self.repository.get(commit)["message"].removeprefix("outside ")
-            if commit not in ids or path not in tree:
-                yield f"the outside commit {commit} or its file {path} is gone"
+    @property
+    def open(self) -> list[Row]:
+        """The attempts that a worker has or can get, and the sub-workflows that are starting."""
+        running = {name for name, workflow in self.workflows.items() if workflow["status"] == "RUNNING"}
+        return [
+            row
+            for row in self.rows
+            if row["status"] in ("SCHEDULED", "IN_PROGRESS") and row["workflowInstanceId"] in running and _is_work(row)
+        ]
+
+    def counted(self, workflow_id: str = "") -> Iterator[Row]:
+        """The completed attempts that Conductor counts: of each step the last, in sub-workflows that a parent names."""
+        rows = self.workflows[workflow_id or self.root["workflowId"]]["tasks"]
+        retried = {row.get("retriedTaskId") for row in rows}
+        for row in rows:
+            if row["status"] != "COMPLETED" or row["taskId"] in retried:
+                continue
+            if child := row.get("subWorkflowId"):
+                yield from self.counted(child)
+            elif "workspace" in row["outputData"] and "result" in row["outputData"]:
+                yield row
+
+    @property
+    def reasons(self) -> str:
+        """Why attempts have failed."""
+        return "\n".join(str(row["reasonForIncompletion"]) for row in self.rows if row.get("reasonForIncompletion"))
+
+    def told(self) -> str:
+        """All rows, for messages."""
+        lines = [f"workflow {name} is {workflow['status']}" for name, workflow in self.workflows.items()]
+        lines += [
+            f"  {row['workflowInstanceId'][:8]} {row['referenceTaskName']} {row['taskId'][:8]} "
+            f"retry {row['retryCount']} polled {row['pollCount']} {row['startTime']}: {row['status']} "
+            f"{row.get('subWorkflowId') or ''}"
+            f"{row['outputData'].get('workspace', {}).get('ref', '')[:12]} {row.get('reasonForIncompletion') or ''}"
+            for row in self.rows
+        ]
+        return "\n".join(lines)
 
 
-class History(Branch):
-    """The branch of a workflow of sequential steps, from its head to its input ref."""
+def _is_work(row: Row) -> bool:
+    return row["taskType"] == row["taskDefName"] or (row["taskType"] == "SUB_WORKFLOW" and not row.get("subWorkflowId"))
 
-    def __init__(self, conductor: Conductor, run: Run) -> None:
-        super().__init__(run.repository, run.ref)
-        self._run = run
-        self._workflow = conductor.workflow(run.workflow_id)
 
-    def violations(self) -> Iterator[str]:
-        """Report every broken promise."""
-        yield from self.visible()
-        for commit in self.publications:
-            yield from self._exact(commit)
-        yield from self._reported()
-        yield from self.kept(self._run.outside)
-        branches = [name for name in self.repository.branches() if name != "main" and not self._is_leftover(name)]
-        if branches:
-            yield f"branches are left: {branches}"
-        if uncommitted := self.repository.uncommitted():
+class History:
+    """The branch of a workflow that has completed, from its head down to the commit that the workflow began with."""
+
+    def __init__(self, family: Family, repository: Repository, ref: str) -> None:
+        self._family = family
+        self._repository = repository
+        self._ref = ref
+        self._commits = repository.since(ref)
+
+    def violations(self, outside: Sequence[str] = ()) -> Iterator[str]:
+        """Every promise that was broken. `outside`: commits that somebody else has made."""
+        yield from self._on_other_heads()
+        yield from self._different_inputs()
+        yield from self._unexpected_tree(outside)
+        if uncommitted := self._repository.uncommitted():
             yield f"uncommitted changes are left: {uncommitted}"
 
-    def _is_leftover(self, branch: str) -> bool:
-        """Whether it is a staging branch of a workflow that commits from another client have ended. No later delivery
-        can publish and then remove it, so `perago gc` does."""
-        return self._workflow["status"] != "COMPLETED" and is_staging_branch(branch)
+    def told(self) -> str:
+        """The commits, newest first, for messages."""
+        return "\n".join(
+            f"  {commit['id'][:12]} {field(commit, 'reference_name')} {field(commit, 'task_id')[:8]} "
+            f"{field(commit, 'start_time')} {field(commit, 'phase')} input {field(commit, 'input_ref')[:12]} "
+            f"adopts {field(commit, 'adopts')[:12]} "
+            f"supersedes {[gone[:12] for gone in field(commit, 'supersedes').split(',')]} {commit['message']}"
+            for commit in self._commits
+        )
 
-    def _exact(self, commit: Commit) -> Iterator[str]:
-        """Report a publication whose tree is not its input with the changes of its recorded result, and a fence commit
-        whose tree differs from its parent's."""
-        tree = self.repository.tree(commit["id"])
-        if field(commit, "phase") == "fence":
-            if tree != self.repository.tree(commit["parents"][0]):
-                yield f"fence commit {commit['id']} changes something"
-            return
-        yield from self._differs(commit["id"], field(commit, "input_ref"), json.loads(field(commit, "result")))
+    def _on_other_heads(self) -> Iterator[str]:
+        for commit in self._commits:
+            if "perago.task_id" in commit["metadata"] and commit["parents"][0] != field(commit, "expected_head"):
+                yield f"{commit['id']} is on another head than it was built on"
 
-    def _differs(self, commit_id: str, ref: str, result: Mapping[str, Any]) -> Iterator[str]:
-        before, after = self.repository.tree(ref), self.repository.tree(commit_id)
-        changed = {path for path in before.keys() | after.keys() if _identity(before, path) != _identity(after, path)}
-        stamps = {path: md5(self.repository.read(path, commit_id)) for path in changed & after.keys()}
-        checksums = [result["stamp_md5"]] if result["stamp"] else []
-        if list(stamps.values()) != checksums or len(changed) != len(checksums):
-            yield f"{commit_id} differs from its input {ref} in {sorted(changed)} ({stamps}), not in {result['stamp']}"
+    def _different_inputs(self) -> Iterator[str]:
+        """The functions found the bytes of their input, all of them and no others."""
+        for row in self._family.counted():
+            ref, seen = row["inputData"]["workspace"]["ref"], row["outputData"]["result"]["seen"]
+            if isinstance(ref, str):
+                found = {path: text if MD5.fullmatch(text) else md5(text.encode()) for path, text in seen.items()}
+                wanted = {path: stored.checksum for path, stored in self._repository.tree(ref).items()}
+                if found != wanted:
+                    yield f"{_named(row)} saw {found}, not its input {wanted}"
 
-    def _saw(self, task_id: str, ref: str, texts: Mapping[str, str]) -> Iterator[str]:
-        """Report a function that read other bytes than those of its input."""
-        actual = {path: text if MD5.fullmatch(text) else md5(text.encode()) for path, text in texts.items()}
-        expected = {path: stored.checksum for path, stored in self.repository.tree(ref).items()}
-        if actual != expected:
-            yield f"task {task_id} saw {actual}, not its input {expected}"
-
-    def _reported(self) -> Iterator[str]:
-        """Report a COMPLETED step whose commit is not its own or its input, or whose tree has other changes than its
-        own."""
-        completed = [task for task in self._workflow["tasks"] if task["status"] == "COMPLETED"]
-        tasks = [task for task in completed if not _repeats_its_retry(task, completed)]
-        known = {commit["id"]: commit for commit in self.publications}
-        for task in tasks:
-            output, ref = task["outputData"], task["inputData"]["workspace"]["ref"]
-            published = output["workspace"]["ref"]
-            yield from self._differs(published, ref, output["result"])
-            yield from self._saw(task["taskId"], ref, output["result"]["seen"])
-            if published == ref:
-                continue
-            if published not in known:
-                yield f"task {task['taskId']} reported {published}, which is not in the history"
-            elif field(known[published], "task_id") != task["taskId"]:
-                yield f"task {task['taskId']} reported {published}, which another task published"
-            elif field(known[published], "start_time") != str(task["startTime"]):
-                yield f"task {task['taskId']} reported {published}, which an earlier run published"
-            elif published in self.undone:
-                yield f"task {task['taskId']} reported {published}, which was undone"
-        if self._workflow["status"] == "COMPLETED":
-            names = [task["referenceTaskName"] for task in tasks]
-            head = tasks[-1]["outputData"]["workspace"]["ref"]
-            if sorted(names) != sorted(STEPS):
-                yield f"the completed steps are {names}"
-            tree = self.repository.tree(self.repository.head())
-            if self.repository.tree(head) != {path: tree[path] for path in tree if not path.startswith("outside/")}:
-                yield "the branch holds something else than the last step reported"
-        elif not self._run.outside:
-            yield f"the workflow is {self._workflow['status']}"
+    def _unexpected_tree(self, outside: Sequence[str]) -> Iterator[str]:
+        """The head has what the workflow began with, what its completed steps reported, and nothing else."""
+        tree = {path: stored.checksum for path, stored in self._repository.tree().items()}
+        expected = {path: stored.checksum for path, stored in self._repository.tree(self._ref).items()}
+        writers = dict[str, str]()
+        for row in self._family.counted():
+            result = row["outputData"]["result"]
+            if result["stamp"]:
+                path = STAMPS + result["stamp"].split()[1]
+                expected[path], writers[path] = result["stamp_md5"], _named(row)
+        for commit in outside:
+            path = self._repository.get(commit)["message"].removeprefix("outside ")
+            expected[path], writers[path] = md5(path.encode()), f"the outside commit {commit}"
+        for path in sorted(expected.keys() | tree.keys()):
+            if path not in tree:
+                yield f"{path} is gone: it is of {writers.get(path, 'the input')}"
+            elif path not in expected:
+                yield f"{path} is on the branch, but no completed step has reported it"
+            elif tree[path] != expected[path]:
+                yield f"{path} has other bytes than {writers.get(path, 'the input')} has reported"
 
 
-def _repeats_its_retry(task: Mapping[str, Any], completed: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether it reported the output of its retry. Conductor delivers an attempt again that was handed back at the time
-    of its timeout."""
-    retries = [retry for retry in completed if retry.get("retriedTaskId") == task["taskId"]]
-    return any(retry["outputData"] == task["outputData"] for retry in retries)
+def _named(row: Row) -> str:
+    return f"{row['referenceTaskName']} (task {row['taskId']} of workflow {row['workflowInstanceId']})"
 
 
 def field(commit: Commit, name: str) -> str:
-    """Return an entry of a publication's metadata."""
-    return str(commit["metadata"][f"perago.{name}"])
+    """An entry of a publication's metadata; empty if it has none."""
+    return str(commit["metadata"].get(f"perago.{name}", ""))
 
 
 def md5(content: bytes) -> str:
     """Return the checksum that lakeFS has for these bytes."""
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
-
-
-def _identity(tree: Mapping[str, Stored], path: str) -> tuple[int, str] | None:
-    return (tree[path].size, tree[path].checksum) if path in tree else None

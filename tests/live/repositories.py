@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import subprocess
+import tempfile
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import urllib3
+
+from .waiting import wait_for
 
 BRANCH = "main"
 
@@ -42,6 +49,46 @@ class Stored:
     checksum: str
     mtime: int
     physical_address: str
+
+
+@contextmanager
+def started(program: str) -> Iterator[LakeFSServer]:
+    """A real lakeFS of this block's own, which the binary `program` runs with a new database."""
+    with tempfile.TemporaryDirectory(prefix="perago-lakefs-") as directory, socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+        probe.close()
+        variables = {
+            "LAKEFS_DATABASE_TYPE": "local",
+            "LAKEFS_DATABASE_LOCAL_PATH": f"{directory}/metadata",
+            "LAKEFS_BLOCKSTORE_TYPE": "local",
+            "LAKEFS_BLOCKSTORE_LOCAL_PATH": f"{directory}/objects",
+            "LAKEFS_AUTH_ENCRYPT_SECRET_KEY": "perago",
+            "LAKEFS_STATS_ENABLED": "false",
+            "LAKEFS_LISTEN_ADDRESS": address,
+            "LAKEFS_INSTALLATION_USER_NAME": "admin",
+            "LAKEFS_INSTALLATION_ACCESS_KEY_ID": "AKIAPERAGO",
+            "LAKEFS_INSTALLATION_SECRET_ACCESS_KEY": "secret",
+        }
+        with (Path(directory) / "log").open("wb") as log:
+            server = subprocess.Popen(
+                [program, "run"], env={**os.environ, **variables}, cwd=directory, stdout=log, stderr=log
+            )
+        try:
+            http = urllib3.PoolManager(retries=False)
+
+            def is_healthy() -> bool:
+                assert server.poll() is None, (Path(directory) / "log").read_text("utf-8", "replace")
+                with suppress(urllib3.exceptions.HTTPError):
+                    return http.request("GET", f"http://{address}/_health", timeout=5).status == 200
+                return False
+
+            wait_for("a lakeFS that answers", is_healthy, limit=120.0)
+            http.clear()
+            yield LakeFSServer(f"http://{address}", "AKIAPERAGO", "secret", real=True)
+        finally:
+            server.terminate()
+            server.wait(60)
 
 
 def created(server: LakeFSServer) -> Repository:

@@ -55,7 +55,8 @@ class Orders(BaseModel):
     append: dict[str, str] = {}
     """Appended to files, which are created if necessary."""
     stamp: str = ""
-    """A file for unique text, which is also in the result."""
+    """A file for something that no other call writes; the result has it, too. A name that ends with `/` is a directory
+    for a file with a name of its own: the last word of the stamp."""
     padding: int = 0
     """Line ends after the stamp."""
     stamp_once: bool = False
@@ -103,8 +104,10 @@ def act(orders: Orders, workspace: Path | None = None) -> Done:
     if workspace is not None:
         _change(workspace, orders)
         if stamp:
-            (workspace / orders.stamp).write_text(stamp + "\n" * orders.padding)
-            stamp_md5 = md5(workspace / orders.stamp)
+            path = workspace / (orders.stamp + stamp.split()[1] if orders.stamp.endswith("/") else orders.stamp)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(stamp + "\n" * orders.padding)
+            stamp_md5 = md5(path)
     _pass_gate(orders, workspace)
     time.sleep(orders.sleep)
     done = Done(pid=os.getpid(), retry_count=current().retry_count, seen=texts, stamp=stamp, stamp_md5=stamp_md5)
