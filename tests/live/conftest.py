@@ -134,5 +134,5 @@ def proxies(conductor_proxy: Proxy, lakefs_proxy: Proxy) -> Iterator[dict[str, P
 
 @pytest.fixture(scope="module")
 def seed() -> int:
-    """The seed of all rounds."""
-    return int(os.environ.get("PERAGO_LIVE_CHAOS_SEED") or secrets.randbelow(10**6))
+    """What all rounds are drawn from."""
+    return int(os.environ.get("CHAOS_SEED") or secrets.randbelow(10**6))

@@ -65,13 +65,13 @@ class Family:
     def told(self) -> str:
         """All rows, for messages."""
         lines = [f"workflow {name} is {workflow['status']}" for name, workflow in self.workflows.items()]
-        lines += [
-            f"  {row['workflowInstanceId'][:8]} {row['referenceTaskName']} {row['taskId'][:8]} "
-            f"retry {row['retryCount']} polled {row['pollCount']} {row['startTime']}: {row['status']} "
-            f"{row.get('subWorkflowId') or ''}"
-            f"{row['outputData'].get('workspace', {}).get('ref', '')[:12]} {row.get('reasonForIncompletion') or ''}"
-            for row in self.rows
-        ]
+        for row in self.rows:
+            ref = row["outputData"].get("workspace", {}).get("ref", "")
+            lines.append(
+                f"  {row['workflowInstanceId'][:8]} {row['referenceTaskName']} {row['taskId'][:8]} "
+                f"retry {row['retryCount']} polled {row['pollCount']} {row['startTime']}: {row['status']} "
+                f"{row.get('subWorkflowId') or ''} {ref[:12]} {row.get('reasonForIncompletion') or ''}".rstrip()
+            )
         return "\n".join(lines)
 
 

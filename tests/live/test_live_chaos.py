@@ -169,7 +169,7 @@ def test_chaos_breaks_no_promise(
         if time.monotonic() > end or number == FIRST + ROUNDS:
             break
         shape, began = shapes[number % len(shapes)], time.monotonic()
-        again = f"PERAGO_LIVE_CHAOS_SEED={seed} CHAOS_ROUND={number}"
+        again = f"CHAOS_SEED={seed} CHAOS_ROUND={number}"
         print(f"== {again}: {shape[1].__name__} of {shape[0]}")
         with repository_of(lakefs) as repository:
             play(deployments[shape[0]], shape, repository, proxies, f"{seed}:{number}")
