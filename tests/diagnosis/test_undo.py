@@ -247,6 +247,46 @@ def test_an_interrupted_rerun_is_refused_by_attempts_and_revoked(
     assert (family.status, family.tree()) == ("COMPLETED", {"a": "x", "b": "x", "c": "x"})
 
 
+@pytest.mark.parametrize("again", ["f0", "f1", None])
+def test_a_workflow_whose_interrupted_rerun_was_revoked_can_be_rerun(
+    family: Family, monkeypatch: pytest.MonkeyPatch, again: str | None
+) -> None:
+    family.start(step("f0"), step("f1", ref="${f0.output.workspace}"), f0=put("a"), f1=put("b"))
+    family.run_all()
+
+    def lose(*_: object) -> None:
+        raise Unclear("Conductor", "rerun", "no answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ConductorWorkflows, "rerun", lose)
+        with pytest.raises(Failure, match="it is unknown whether the steps run again"):
+            operations.rerun(family.servers, family.workflow_id, "f1")
+    assert family.tree() == {"a": "x"}
+    family.undo()
+    assert family.tree() == {"a": "x", "b": "x"}
+    operations.rerun(family.servers, family.workflow_id, again)
+    family.run_all()
+    assert (family.status, family.tree()) == ("COMPLETED", {"a": "x", "b": "x"})
+    assert not family.plan().is_needed
+
+
+def test_undo_leaves_other_workflows_on_the_branch_alone(family: Family) -> None:
+    family.start(step("f0"), f0=put("a"))
+    family.run_all()
+    ended, ref = family.workflow_id, family.ref
+    family.start(step("f0"), step("f1", ref="${f0.output.workspace}"), f0=put("b"), f1=put("c"))
+    family.run("f0")
+    staging = plan_branch(family.workflow_id)
+    head = family.services.lakefs.get_commit("workspace", "main")
+    family.services.lakefs.create_branch("workspace", staging, head.id)
+    family.workflow_id = ended
+    plan = family.undo()
+    assert not plan.is_needed
+    assert [commit.workflow_id for branch in plan.branches for commit in branch.commits] == [ended]
+    assert family.services.lakefs.list_branches("workspace", "perago-") == (staging,)
+    assert family.services.lakefs.history("workspace", "main", until=ref, limit=9)[0] == head
+
+
 def test_undo_waits_for_open_attempts_and_says_what_counts(family: Family) -> None:
     family.start(step("f0"), step("f1", ref="${f0.output.workspace}"), f0=put("a"), f1=put("b"))
     family.run("f0")

@@ -81,9 +81,9 @@ def undoing(since: Sequence[Commit], stale_ids: Collection[str]) -> tuple[list[d
     """Return the publications whose changes must be undone, and the living commits of the range, whose changes must
     stay. The newest commits come first.
 
-    If a stale publication has undone others, these stay undone, with two exceptions. A publication that has undone a
-    part of the input ref is undone in full. If a person reverted a publication right after it, neither of these two
-    commits counts.
+    An operation has no changes of its own, so it is neither. If a stale publication has undone others, these stay
+    undone, with two exceptions. A publication that has undone a part of the input ref is undone in full. If a person
+    reverted a publication right after it, neither of these two commits counts.
     """
     void = set[str]()
     for revert, commit in reverted_by_hand(since):
@@ -98,7 +98,7 @@ def undoing(since: Sequence[Commit], stale_ids: Collection[str]) -> tuple[list[d
         if commit.id in stale_ids:
             is_partial = undone.undo(commit, ids)
             stale.append(do.StalePublication(commit.id, commit.parents, is_partial, above=len(living)))
-        else:
+        elif not publication.is_operation(commit):
             living.append(commit)
     return stale, living
 

@@ -49,6 +49,12 @@ class FamilyAtRest:
         self.after: dict[str, WorkflowRow] = {}
         """The rows of workflows as an operation will change them, which replace those of today."""
         self._read_down(self.root_id)
+        self._own_ids: set[str] = set(self.workflows)
+
+    @property
+    def members(self) -> dict[str, Json | None]:
+        """The workflows of the family itself. Others are read to find out whether they belong to it."""
+        return {workflow_id: self.workflows[workflow_id] for workflow_id in self._own_ids}
 
     def read(self, workflow_id: str) -> None:
         """Read a workflow that a commit names, and its parents, unless they are known."""
@@ -56,6 +62,8 @@ class FamilyAtRest:
         while above and above not in self.workflows:
             workflow = self.workflows[above] = self._workflow(above)
             above = workflow.get("parentWorkflowId") if workflow is not None else None
+        if above in self._own_ids:  # a child that no row names any longer
+            self._own_ids.add(workflow_id)
 
     def rows(self) -> dict[str, WorkflowRow | None]:
         """Return the rows of all workflows, as they will be after the operation."""
@@ -66,12 +74,14 @@ class FamilyAtRest:
 
     def open_rows(self) -> Iterator[OpenRow]:
         """Yield the attempts that are open, and sub-workflows that are starting."""
-        for workflow_id, workflow in self.workflows.items():
-            row_of = workflow_from(workflow) if workflow is not None else None
-            for row in row_of.rows if row_of is not None else ():
+        for workflow_id, workflow in self.members.items():
+            if workflow is None:
+                continue
+            read = workflow_from(workflow)
+            for row in read.rows:
                 is_starting = row.is_sub_workflow and row.sub_workflow_id is None
                 is_attempt = not row.is_sub_workflow and not row.is_operator
-                if row.is_open and (is_attempt or is_starting) and not row_of_retry(row_of, row):
+                if row.is_open and (is_attempt or is_starting) and not read.has_retry(row):
                     yield OpenRow(workflow_id, row.reference_name)
 
     # ----------------------------------------------------------------- the port of an operation
@@ -186,11 +196,6 @@ class FamilyAtRest:
             if NO_SUCH_URL in error.detail or workflow_id not in error.detail:
                 raise
             return None
-
-
-def row_of_retry(workflow: WorkflowRow | None, row: TaskRow) -> bool:
-    """Whether another row of the workflow retries `row`."""
-    return workflow is not None and workflow.has_retry(row)
 
 
 def _reset(row: TaskRow) -> TaskRow:

@@ -202,7 +202,11 @@ def _undone_first(
     if plan.open_attempts:
         ask()
         return (), (f"nothing was undone before, because others of the family run: {open_text(plan)}",)
-    outcomes = undoing.carry_out(plan)
+    try:
+        outcomes = undoing.carry_out(plan)
+    except Failure:
+        undoing.revoke()
+        raise
     try:
         ask()
     except (Refused, NotFound) as error:

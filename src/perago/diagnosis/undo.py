@@ -99,7 +99,7 @@ class Undoing:
             ServiceError: a server did not answer.
         """
         rows = sorted(self.family.open_rows(), key=lambda row: (row.workflow_id, row.reference_name))
-        targets = _targets(self.family.workflows, self.family.root_id)
+        targets = _targets(self.family.members, self.family.root_id)
         branches = [self._plan_of(*target, refs) for target, refs in targets.items()]
         return UndoPlan(
             self.family.root_id,
@@ -110,7 +110,7 @@ class Undoing:
     @property
     def has_branches(self) -> bool:
         """Whether the family works on branches."""
-        return bool(_targets(self.family.workflows, self.family.root_id))
+        return bool(_targets(self.family.members, self.family.root_id))
 
     def carry_out(self, plan: UndoPlan) -> tuple[Undone, ...]:
         """Publish the plan, one commit for each branch.
@@ -201,7 +201,7 @@ class Undoing:
         )
 
     def _is_of_family(self, commit: Commit) -> bool:
-        return commit.metadata.get(publication.WORKFLOW_ID) in self.family.workflows
+        return commit.metadata.get(publication.WORKFLOW_ID) in self.family.members
 
     def _range(self, repository: str, branch: str, refs: Sequence[str]) -> tuple[str, tuple[Commit, ...]] | None:
         """Return the oldest of `refs` on the branch, and the commits above it."""
@@ -230,7 +230,7 @@ class Undoing:
         """Return the staging branches of the family's steps."""
         steps = {
             f"{workflow_id}:{row.get('referenceTaskName')}:{row.get('taskDefName')}"
-            for workflow_id, workflow in self.family.workflows.items()
+            for workflow_id, workflow in self.family.members.items()
             for row in (workflow or {}).get("tasks") or ()
         }
         prefixes = tuple(publication.staging_prefix(step) for step in steps)
