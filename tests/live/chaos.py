@@ -225,8 +225,9 @@ class Chaos:
             time.sleep(self._dice.uniform(0.05, 0.5))
 
     def operate(self) -> None:
-        """An operation, with its harm, on the workflow that has ended."""
-        self._note(self._end_and_operate())
+        """An operation on the workflow that has ended: the first that Conductor accepts."""
+        while self._note(self._end_and_operate()).startswith("refused"):
+            pass
 
     def recover(self, limit: float) -> Family:
         """Put everything in order and see the workflow through as an operator would. Return it once nothing of it is
