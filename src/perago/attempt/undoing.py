@@ -26,7 +26,7 @@ class UndoneAtHead:
     def __init__(self, since: Sequence[Commit], counted: Sequence[Commit] | None = None) -> None:
         """`since`: the commits of the range, newest first. `counted`: those that count; None: all."""
         self._undone = set[str]()
-        self.steps = dict[str, tuple[set[str], set[str]]]()
+        self.steps: dict[str, tuple[set[str], set[str]]] = {}
         """The ids that each commit has added to `_undone`, and removed from it, oldest commit first."""
         places = {commit.id: place for place, commit in enumerate(since)}
         for commit in reversed(since if counted is None else counted):
