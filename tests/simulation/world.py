@@ -51,7 +51,7 @@ UNRELATED: dict[str, Any] = {
 }
 _MOST_ATTEMPTS = 120
 """Two workflows, each begun again, whose forks have two branches that fail eleven times, need 92."""
-_MOST_CALLS = 6_000
+_MOST_CALLS = 20_000
 _HAND_BACK_SECONDS = 5
 """The delay of an attempt that waits for another one of its family."""
 
@@ -102,6 +102,8 @@ class World:
         """Tasks whose report arrived when the task had been begun again meanwhile: Conductor's own gap."""
         self.disturbed = False
         """Something has put objects on a staging branch."""
+        self._is_rescued = False
+        """An operator has ended a workflow in which nothing happened any more."""
         self.recovered_children = False
         """A sub-workflow was run again alone."""
         self.rebased = False
@@ -162,8 +164,12 @@ class World:
                 deed, number = afterwards.pop(0)
                 self._deeds.operate(deed, number, self.workflows[number % len(self.workflows)])
             elif idle > 5:
-                if self._waits():
+                if self._waits() and (self._is_rescued or not self.plot.afterwards):
                     raise Endless("a workflow is not over, and nothing happens any more")
+                if self._waits():  # Conductor does not time out attempts that a rerun has started again
+                    self._is_rescued, idle = True, 0
+                    self._deeds.terminate()
+                    continue
                 if not afterwards:
                     break
                 self._deeds.terminate()
