@@ -248,7 +248,10 @@ class Ending:
 
 
 def has_removed_its_branch(attempt: Attempt) -> bool:
-    """Whether it got no answer to a merge from the staging branch that it made last, and has removed that branch."""
+    """Whether it got no answer to a merge from the staging branch that it made last, and has removed that branch. After
+    the head has moved, the publish fence refuses that merge, and the attempt begins again on another branch."""
+    if len(set(attempt.heads[-2:])) > 1:
+        return False
     made = [number for number, call in enumerate(attempt.journal) if call.operation == "create_branch"]
     since = attempt.journal[made[-1] :] if made else []
     is_open = any(call.operation == "merge" and "Unclear" in call.outcome for call in since)
