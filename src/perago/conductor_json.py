@@ -90,12 +90,12 @@ def _row_from(task: Mapping[str, Any]) -> TaskRow:
         is_sub_workflow=is_sub_workflow,
         sub_workflow_id=str(task["subWorkflowId"]) if task.get("subWorkflowId") else None,
         is_optional=step.get("optional") is True,
-        input_commits=frozenset(_commit_ids(task.get("inputData"))),
+        input_commits=frozenset(commit_ids(task.get("inputData"))),
         published_commit=published if isinstance(published, str) else None,
     )
 
 
-def _commit_ids(payload: Any) -> Iterator[str]:
+def commit_ids(payload: Any) -> Iterator[str]:
     """Yield every commit id in a payload, at any depth."""
     pending = [payload]
     while pending:

@@ -100,11 +100,6 @@ def adopted(commit: Commit) -> str | None:
     return text if _COMMIT_ID.fullmatch(text) else None
 
 
-def is_commit_id(text: str) -> bool:
-    """Whether `text` has the form of a complete commit id."""
-    return _COMMIT_ID.fullmatch(text) is not None
-
-
 def is_identifier(text: str) -> bool:
     """Whether `text` can be the id of a workflow or of a task. A retry could not find the publication of an attempt
     with another id."""

@@ -31,7 +31,7 @@ class OpenRow:
 
 
 class FamilyAtRest:
-    """All workflows of a family. It is a `perago.driver.operation.FamilyCheck`.
+    """All workflows of a family. As a `DeliveryCheck`, it answers for an operation whether it is at rest.
 
     `workflows` has the JSON of each workflow by id; None: Conductor does not have it.
     """

@@ -18,6 +18,7 @@ from perago.attempt import publication
 from perago.attempt.events import BranchRead, WorkspaceRef
 from perago.attempt.history import Standing, interrupted, standings
 from perago.attempt.state import State
+from perago.conductor_json import commit_ids
 from perago.configuration import Servers
 from perago.diagnosis.families import FamilyAtRest, Json
 from perago.driver.operation import Operation, OperationFailed, Undone, plan_of, run_operation
@@ -276,7 +277,7 @@ def _refs_in(inputs: Iterable[Any]) -> dict[tuple[str, str], list[str]]:
     for payload in inputs:
         for block in _blocks(payload):
             refs = targets.setdefault((block["repository"], block["branch"]), [])
-            refs += [ref for ref in _texts(block.get("ref")) if publication.is_commit_id(ref) and ref not in refs]
+            refs += [ref for ref in commit_ids(block.get("ref")) if ref not in refs]
     return targets
 
 
@@ -291,18 +292,6 @@ def _blocks(payload: Any) -> Iterator[Mapping[str, Any]]:
             pending += part.values()
         elif isinstance(part, list):
             pending += part
-
-
-def _texts(payload: Any) -> Iterator[str]:
-    pending = [payload]
-    while pending:
-        part = pending.pop()
-        if isinstance(part, Mapping):
-            pending += part.values()
-        elif isinstance(part, list):
-            pending += part
-        elif isinstance(part, str):
-            yield part
 
 
 def undone_text(plan: UndoPlan, outcomes: Sequence[Undone]) -> tuple[str, ...]:

@@ -81,7 +81,7 @@ class DeliveryQuestions:
         line: dict[str, WorkflowRow | None] = {}
         workflow_id, sent = self._delivery.workflow_id, 0.0
         if command.with_line and not self._roots.has(workflow_id):
-            line = self._read_line(command)
+            line = self._read_up((workflow_id,), command.repetition)
             own = line[workflow_id]
             if own is not None and own.parent_id is None:
                 self._roots.add(workflow_id)
@@ -98,9 +98,6 @@ class DeliveryQuestions:
 
     def _is_late(self, sent: float) -> bool:
         return abs(self._clock.now() - sent) > LATE
-
-    def _read_line(self, command: do.CheckDelivery) -> dict[str, WorkflowRow | None]:
-        return self._read_up((self._delivery.workflow_id,), command.repetition)
 
     def read_workflows(self, command: do.ReadWorkflows) -> on.WorkflowsRead:
         """Read workflows, and the parents of each up to its root, but at most `WORKFLOWS_READ`. A repetition waits

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import perago
 from perago.attempt import commands as do
@@ -32,10 +32,6 @@ STEP = "perago-operation"
 
 class OperationFailed(Exception):
     """Nothing was undone on this branch, for the reason in the text."""
-
-
-class FamilyCheck(DeliveryCheck, Protocol):
-    """Answers for the family of a workflow instead of a delivery: whether it is at rest, and its rows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,13 +106,14 @@ def plan_of(operation: Operation, limits: Limits, now: float) -> Plan:
 
 
 def run_operation(
-    operation: Operation, check: FamilyCheck, store: WorkspaceStore, clock: Clock, limits: Limits, root: Path
+    operation: Operation, check: DeliveryCheck, store: WorkspaceStore, clock: Clock, limits: Limits, root: Path
 ) -> Undone:
     """Undo the publications of a family that do not count, on one branch, in one publication.
 
     Args:
         operation: what to do.
-        check: answers for the family. The operation ends without a publication if it is no longer at rest.
+        check: answers for the family instead of a delivery. The operation ends without a publication if it is not at
+            rest.
         store: lakeFS.
         clock: the source of time.
         limits: the patience with servers, and the strictness about the publish fence.
