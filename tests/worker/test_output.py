@@ -315,11 +315,12 @@ def test_a_log_disk_that_hangs_costs_no_attempt_and_the_worker_stops(tmp_path: P
     now = datetime.now(LOG_ZONE)
     for day in (now, now + timedelta(days=1)):
         os.mkfifo(directory / f"date={day:%Y-%m-%d}.jsonl")  # opening it waits for a reader
+    before = set(threading.enumerate())
     with running(plan, queue) as worker:
         assert result(outcome(queue, queue.put(what="returns"))) == "fine"
         worker.supervisor.stop()
         assert worker.wait_until_down() == 0
-    hanging = [thread for thread in threading.enumerate() if thread.name == "perago-lines-end"]
+    hanging = set(threading.enumerate()) - before
     assert hanging, "the disk does not hang"
     readers = [os.open(path, os.O_RDONLY | os.O_NONBLOCK) for path in directory.iterdir()]
     for thread in hanging:

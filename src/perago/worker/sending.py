@@ -19,7 +19,6 @@ from contextlib import contextmanager, suppress
 from logging.handlers import QueueHandler, QueueListener
 from typing import Any, TextIO
 
-from perago.hanging import done_within
 from perago.settings.mask import Mask
 from perago.text import count, one_line
 from perago.worker.plan import Notices
@@ -62,13 +61,13 @@ class BackgroundLines(QueueHandler):
     ) -> None:
         records = queue.SimpleQueue[Any]()
         super().__init__(records)
-        self._write, self._omission, self._end = write, omission, end
+        self._write, self._omission = write, omission
         self._most, self._size_of = most, size_of
         self._size_lock = threading.Lock()
         self._dropped = 0
         self.waiting: int = 0
         """The size of the records that are not written yet."""
-        self._listener: _Listener | None = _Listener(records, self._write_record)
+        self._listener: _Listener | None = _Listener(records, self._write_record, end)
         self._listener.start()
 
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
@@ -95,13 +94,8 @@ class BackgroundLines(QueueHandler):
     def close(self) -> None:
         """Write the waiting records, as far as that takes no longer than `CLOSE_LIMIT`. It is safe to repeat this."""
         listener, self._listener = self._listener, None
-
-        def end() -> None:
-            if listener is not None:
-                listener.stop()
-                self._end()
-
-        done_within(CLOSE_LIMIT, "perago-lines-end", [end])
+        if listener is not None:
+            listener.close(CLOSE_LIMIT)
         super().close()
 
     def _write_record(self, record: logging.LogRecord) -> None:
@@ -111,13 +105,32 @@ class BackgroundLines(QueueHandler):
             self.waiting -= self._size_of(record)
 
 
+_LAST = logging.makeLogRecord({})
+"""Follows the last record, and asks for the end of the thread."""
+
+
 class _Listener(QueueListener):
     """Calls a function with each record of a queue. Records gather while more arrive."""
 
-    def __init__(self, records: queue.SimpleQueue[Any], write: Callable[[logging.LogRecord], None]) -> None:
+    def __init__(
+        self,
+        records: queue.SimpleQueue[Any],
+        write: Callable[[logging.LogRecord], None],
+        end: Callable[[], object],
+    ) -> None:
         super().__init__(records)
         self._records = records
-        self._write = write
+        self._write, self._end = write, end
+        self._ended = threading.Event()
+
+    def close(self, limit: float) -> None:
+        """Wait at most `limit` seconds until the waiting records are written, then end the thread.
+
+        It starts no thread for this, because `logging` also closes handlers when no thread can be started anymore.
+        """
+        self._records.put(_LAST)
+        self.enqueue_sentinel()
+        self._ended.wait(limit)
 
     def dequeue(self, block: bool) -> Any:
         if self._records.empty():
@@ -125,7 +138,13 @@ class _Listener(QueueListener):
         return super().dequeue(block)
 
     def handle(self, record: logging.LogRecord) -> None:
-        self._write(record)
+        if record is not _LAST:
+            self._write(record)
+            return
+        try:
+            self._end()
+        finally:
+            self._ended.set()
 
 
 class LineWriter(BackgroundLines):
