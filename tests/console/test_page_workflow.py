@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -314,11 +315,17 @@ def test_a_terminated_workflow_is_ending_until_its_function_has_ended(
             spans = [span for title in ("h1", "h4") for span in page.one(title).all("span")]
             return [span.text for span in spans if span.attributes["class"].startswith("status")]
 
+        def wait_for(expected: list[str]) -> None:  # the journal is written in the background
+            until = time.monotonic() + 30
+            while (shown := statuses()) != expected and time.monotonic() < until:
+                time.sleep(0.01)
+            assert shown == expected
+
         listener(AttemptReceived(delivery, "w0001"))
         services.conductor.terminate_workflow(workflow, "by hand")
-        assert statuses() == ["terminated", "ending", "canceled", "ending"]
+        wait_for(["terminated", "ending", "canceled", "ending"])
         listener(AttemptEnded(delivery, "w0001", Ending.LOST, 1.0, "Conductor is no longer waiting for it"))
-        assert statuses() == ["terminated", "canceled"]
+        wait_for(["terminated", "canceled"])
 
 
 def test_a_killed_worker_does_not_leave_a_workflow_ending(services: InMemoryServices, tmp_path: Path) -> None:

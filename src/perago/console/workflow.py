@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, islice
 from operator import itemgetter
@@ -261,21 +261,21 @@ def workflow(source: Source, request: Request) -> PageView:
     places = {task["taskId"]: workspace_ref(task.get("inputData"), source) for task in tasks}
     lines, published = lines_of(source, workflow_id, tasks, filter(None, places.values()), url_of)
     forks = _Forks(grouped(tasks, itemgetter("referenceTaskName")), url_of, published)
-    steps = _Steps(source, events, {task["taskId"]: task for task in tasks}, places, groups.items)
+    ending = {task["taskId"] for task in tasks if is_ending(task, source)}
+    steps = _Steps(source, events, {task["taskId"]: task for task in tasks}, places, groups.items, ending)
     end = workflow.get("endTime") or source.conductor.now()
     reason = workflow.get("reasonForIncompletion") or ""
     failed = [task for task in tasks if task["status"] in _FAILED and task["taskId"] in reason]
     is_open = workflow["status"] in _RUNNING
-    ending = sum(is_ending(task, source) for task in tasks)
     type_, again = _type(source, workflow)
     return PageView(
         f"Workflow {line(workflow['workflowName']).text}",
         crumbs=(link("Workflows", links.OVERVIEW),),
-        live=is_open or ending > 0,
+        live=is_open or bool(ending),
         workflow=workflow,
         type=type_,
         again=again,  # where such a workflow is started; None: not here
-        ending=ending,  # attempts whose functions still run although the workflow has ended
+        ending=len(ending),  # attempts whose functions still run although the workflow has ended
         failed=link(failed[-1]["taskDefName"], links.workflow(workflow_id, failed[-1]["taskId"])) if failed else None,
         reason=block(plain_reason(reason)),
         elapsed=duration(end - workflow["startTime"]),
@@ -462,6 +462,8 @@ class _Steps:
     """The workspaces of their inputs, by task id."""
     groups: Sequence[Sequence[Json]]
     """The attempts of each step that is shown."""
+    ending: Collection[str]
+    """The ids of the canceled attempts whose functions still run."""
 
     def __post_init__(self) -> None:
         shown = [self.places[task["taskId"]] for group in self.groups for task in group]
@@ -525,7 +527,7 @@ class _Steps:
             input=_payload(task, "input"),
             output=_payload(task, "output"),
             history=history_rows([event for event in self.history if event.task_id == task_id]),
-            is_ending=is_ending(task, self.source),
+            is_ending=task_id in self.ending,
         )
 
     def _files(self, published: Sequence[tuple[str, Commit]], trace: DeliveryTrace) -> RowView | None:
