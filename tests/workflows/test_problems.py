@@ -142,6 +142,8 @@ def empty_parts(flow: Any, params: Any) -> None:
         pass
     with flow.switch("choice", params.text):
         pass
+    with flow.switch("otherwise", params.text) as switch, switch.default():
+        flow.step("one", alone, Named, name="a")
 
 
 def two_steps_for_an_item(flow: Any, params: Any) -> None:

@@ -611,6 +611,10 @@ class Flow:
         cases = {key: frame.tasks for key, frame in switch._frames.items() if key is not None}
         if not any(frame.tasks for frame in switch._frames.values()):
             self._writer.report(f"switch {name!r} has no case with a step", "add one")
+        elif not cases:
+            self._writer.report(
+                f"switch {name!r} has only a default", "add a case, or write its steps without a switch"
+            )
         default = switch._frames.get(None)
         task = {
             "type": "SWITCH",
