@@ -274,9 +274,8 @@ ALLOWS = "than the 5 that PERAGO_MAX_WORKSPACE_OBJECTS allows"
         (Limits(max_result_bytes=5), TREE, "PERAGO_MAX_RESULT_BYTES"),
         (Limits(max_workspace_bytes=5), TREE, "PERAGO_MAX_WORKSPACE_BYTES"),
         (Limits(max_workspace_objects=5), dict.fromkeys(["raw/a.csv", *"bcdef"], "x"), f"more objects {ALLOWS}"),
-        (Limits(max_workspace_objects=5), {"a/b/c/d/e/f/g": "x"}, f"more directories {ALLOWS}"),
     ],
-    ids=["result", "bytes", "objects", "directories"],
+    ids=["result", "bytes", "objects"],
 )
 def test_what_is_above_a_limit_is_final(limits: Limits, tree: dict[str, str | bytes | None], words: str) -> None:
     with InMemoryServices(limits=limits) as services:

@@ -202,6 +202,18 @@ def test_directories_of_a_listing_are_counted_once(pages: list[list[str]], direc
     assert bound.objects == len(placed)
 
 
+def test_a_listing_whose_directories_need_too_much_memory_is_refused() -> None:
+    deep = [entry(f"{number:04}/{'d/' * 400}x", size=0) for number in range(10)]
+    bound = ListingBound("", most=10, memory=MEBIBYTE)
+    bound.check(deep[:3])
+    with pytest.raises(
+        LayoutRefused, match=r"first 6 objects .* in 2,406 directories, need more than 1.0 MiB"
+    ) as error:
+        bound.check(deep[3:6])
+    assert error.value.retryable
+    assert MEBIBYTE < layout.usable_memory() <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def test_more_bytes_than_allowed_are_refused_for_good(tree: Path) -> None:
     entries = [entry("a", size=600), entry("b", size=425)]
     placed = plan_layout(entries, "", tree)

@@ -35,7 +35,7 @@ class Limits:
     max_workspace_bytes: int | None = None
     """`PERAGO_MAX_WORKSPACE_BYTES`; None: no limit."""
     max_workspace_objects: int = 10_000_000
-    """`PERAGO_MAX_WORKSPACE_OBJECTS`: of objects below the task's prefix, and of the directories that they need."""
+    """`PERAGO_MAX_WORKSPACE_OBJECTS`: of objects below the task's prefix."""
     history: int = 1000
     """Commits that are looked through between the branch head and the input ref."""
     publish_fence: PublishFence = PublishFence.AUTO

@@ -373,8 +373,8 @@ class Settings(BaseSettings):
     max_workspace_objects: Annotated[int, BeforeValidator(parse_count)] = _variable(
         "Workers", "PERAGO_MAX_WORKSPACE_OBJECTS", 10_000_000, default_text="10,000,000", example="10000000", local=True
     )
-    """Most objects below the task's prefix, and most directories that they need. An attempt needs about 1 KiB of
-    memory for each object."""
+    """Most objects below the task's prefix. Each needs about 1 KiB of memory, and a listing can use half of the
+    memory."""
     # None: a tenth of the free space at the start.
     cache_max_bytes: Annotated[int, BeforeValidator(parse_limit)] | None = _variable(
         "Workers", "PERAGO_CACHE_MAX_BYTES", None, default_text="a tenth of the free space", example="20GiB"

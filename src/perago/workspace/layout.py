@@ -193,15 +193,37 @@ class NoRoom(LayoutRefused):
         return (type(self), (str(self), self.is_passing))
 
 
-class ListingBound:
-    """Counts the objects of a listing, and the directories that they need, while the listing arrives."""
+OBJECT_MEMORY = 1024
+"""Bytes of memory that an attempt needs for each object of a listing, measured."""
+_DIRECTORY_MEMORY = 200
+"""Bytes of memory for a directory of a listing, without its path."""
 
-    def __init__(self, key_prefix: str, most: int) -> None:
-        """`most`: `PERAGO_MAX_WORKSPACE_OBJECTS`."""
+
+def usable_memory() -> int:
+    """Return the bytes of memory that this process can use: those of the machine, or the limit of its container."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):  # of version 2 and 1; "max": there is no limit
+            limits.append(int(Path(path).read_text()))
+    return min(limits)
+
+
+class ListingBound:
+    """Counts the objects of a listing while it arrives, and the memory that they and their directories need.
+
+    Args:
+        key_prefix: the prefix of the keys of the workspace.
+        most: `PERAGO_MAX_WORKSPACE_OBJECTS`.
+        memory: the largest number of bytes; None: half of `usable_memory`.
+    """
+
+    def __init__(self, key_prefix: str, most: int, memory: int | None = None) -> None:
         self._key_prefix = key_prefix
         self._most = most
+        self._memory = usable_memory() // 2 if memory is None else memory
         self.objects: int = 0
         self.directories: int = 0
+        self._directory_bytes = 0
         self._last = ""
         """The directory of the last object."""
 
@@ -209,7 +231,8 @@ class ListingBound:
         """Count the next objects, which are in the order of their keys.
 
         Raises:
-            LayoutRefused: there are too many objects or directories.
+            LayoutRefused: there are too many objects (final), or they need too much memory (retryable, because another
+                host can have more).
         """
         self.objects += len(page)
         for entry in page:
@@ -218,14 +241,22 @@ class ListingBound:
                 known, self._last = f"{self._last}/", above
                 while above and not known.startswith(f"{above}/"):
                     self.directories += 1
+                    self._directory_bytes += _DIRECTORY_MEMORY + len(above)
                     above = above.rpartition("/")[0]
-        for number, what in ((self.objects, "objects"), (self.directories, "directories")):
-            if number > self._most:
-                raise LayoutRefused(
-                    f"The workspace ref has more {what} than the {self._most:,} that PERAGO_MAX_WORKSPACE_OBJECTS "
-                    "allows; nothing was downloaded. Raise the limit, or narrow the task's prefix.",
-                    retryable=False,
-                )
+        if self.objects > self._most:
+            raise LayoutRefused(
+                f"The workspace ref has more objects than the {self._most:,} that PERAGO_MAX_WORKSPACE_OBJECTS "
+                "allows; nothing was downloaded. Raise the limit, or narrow the task's prefix.",
+                retryable=False,
+            )
+        if self.objects * OBJECT_MEMORY + self._directory_bytes > self._memory:
+            raise LayoutRefused(
+                f"The first {count(self.objects, 'object')} of the workspace ref, in "
+                f"{count(self.directories, 'directory', 'directories')}, need more than {size(self._memory)} of "
+                "memory, which is half of what this worker can use; nothing was downloaded. Narrow the task's prefix, "
+                "or run it where there is more memory.",
+                retryable=True,
+            )
 
 
 def plan_layout(
