@@ -32,7 +32,6 @@ DIFFERENCES: dict[tuple[str, str], str] = {
 """`(server, group.name)` to the reason. Such a scenario must differ, or it is taken off this list."""
 
 _ALL = "its answer holds what other scenarios made; what one of them made is noted, not the call"
-_NO_LAKEFS = "there was no lakeFS to record from; the answer follows lakeFS's description of the API"
 
 UNRECORDED: dict[tuple[str, str], str] = {
     ("conductor", "GET /health"): "it is outside of `/api`; `/api/health` is recorded",
@@ -43,17 +42,6 @@ UNRECORDED: dict[tuple[str, str], str] = {
     ("conductor", "GET /api/tasks/queue/polldata/all"): _ALL,
     ("conductor", "GET /api/tasks/search"): _ALL,
     ("conductor", "GET /api/workflow/search"): _ALL,
-    ("lakefs", "GET /_health"): _NO_LAKEFS,
-    ("lakefs", "GET /api/v1/setup_lakefs"): _NO_LAKEFS,
-    ("lakefs", "POST /api/v1/setup_lakefs"): _NO_LAKEFS,
-    ("lakefs", "POST /api/v1/auth/login"): _NO_LAKEFS,
-    ("lakefs", "POST /api/v1/statistics"): _NO_LAKEFS,
-    ("lakefs", "GET /api/v1/repositories/{repository}/branch_protection"): _NO_LAKEFS,
-    ("lakefs", "POST /api/v1/repositories/{repository}/branch_protection"): _NO_LAKEFS,
-    ("lakefs", "DELETE /api/v1/repositories/{repository}/branch_protection"): _NO_LAKEFS,
-    ("lakefs", "GET /api/v1/repositories/{repository}/branch_protection/set_allowed"): _NO_LAKEFS,
-    ("lakefs", "PUT /api/v1/repositories/{repository}/branches/{branch}/staging/backing"): _NO_LAKEFS,
-    ("lakefs", "GET /api/v1/repositories/{repository}/branches/{branch}/objects/stage_allowed"): _NO_LAKEFS,
 }
 """`(server, method and path)` of served routes without a recording to the reason. Record new routes; this list does not
 grow."""

@@ -80,11 +80,13 @@ class Rest:
         headers: Mapping[str, str] | None = None,
         unordered: bool = False,
         show: Collection[str] = (),
+        own: bool = False,
         **parts: str,
     ) -> Answer:
         """Send one request and note it.
 
-        `unordered`: lists in the answer's body are compared as sets. `show`: members that are hidden otherwise.
+        `unordered`: lists in the answer's body are compared as sets. `show`: members that are hidden otherwise. `own`:
+        of a list or map of everything on the server, only what names something of this scenario is noted.
         """
         path = template.format(**{name: urllib.parse.quote(value, safe="") for name, value in parts.items()})
         sent = dict(self.headers) | dict(headers or {})
@@ -95,6 +97,8 @@ class Rest:
         shown = f"?{urllib.parse.urlencode(query, doseq=True)}" if query else ""
         response = self._pool.request(method, self.url + path + shown, body=content, headers=sent)
         answer = Answer.of(response)
+        if own:
+            answer = replace(answer, data=jsonlib.dumps(self._own(answer.json)).encode())
         if self._noting:
             self.exchanges.append(
                 Exchange(
@@ -109,6 +113,13 @@ class Rest:
                 )
             )
         return answer
+
+    def _own(self, listing: Any) -> Any:
+        if isinstance(listing, list):
+            return [row for row in listing if any(name in jsonlib.dumps(row) for name in self.names)]
+        return {
+            key: row for key, row in listing.items() if any(name in f"{key}{jsonlib.dumps(row)}" for name in self.names)
+        }
 
     def get(self, template: str, **options: Any) -> Answer:
         """Send a GET; the options are those of `call`."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -145,7 +146,10 @@ def test_every_served_route_is_recorded_or_listed() -> None:
     for server, (app, root) in apps.items():
         served = [route for route in app.routes if "unserved" not in getattr(route.endpoint, "__name__", "")]
         requests = [found["request"] for each in scenarios(server) for found in load(each) if "request" in found]
-        calls = {(found["operation"].split()[0], root + found["path"].partition("?")[0]) for found in requests}
+        calls = {
+            (found["operation"].split()[0], posixpath.normpath(root + found["path"].partition("?")[0]))
+            for found in requests
+        }
         met = {_name(served, *call) for call in calls}
         unrecorded |= {(server, f"{min(route.methods)} {route.path}") for route in served} - {(server, n) for n in met}
     assert unrecorded == set(UNRECORDED)

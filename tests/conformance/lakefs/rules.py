@@ -32,6 +32,8 @@ RULES = Rules(
         (re.compile(r"\nSchema:\n.*", re.DOTALL), ""),
         (re.compile(r"\b(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d [A-Z][a-z]{2} \d{4} [\d:]{8} GMT"), "<date>"),
         (re.compile(r"\b202\d-\d\d-\d\dT[\d:.]+Z"), "<moment>"),
+        (re.compile(r"(<address \d+>),[\w-]{43}"), r"\1"),  # signed
+        (re.compile(r"alive! [0-9a-f-]{36}"), "alive!"),
         (re.compile(r"(?<!hook )run id '[^']*'"), "run id '<run>'"),
     ),
 )

@@ -134,8 +134,9 @@ async def _no_such_path(request: Request, error: Exception) -> Response:  # noqa
 def _service_routes(server: LakeFSServer, keys: KeyPair) -> list[Route]:
     """Configuration, version, health, the only user and its login, and the statistics, which are dropped."""
 
-    def set_up(_call: Call) -> Response:
+    def set_up(call: Call) -> Response:
         """Refuse, because the server is set up from the start."""
+        call.body(api.Setup)
         raise values.LakeFSError("lakeFS already initialized", status=409)
 
     def log_in(call: Call) -> Json:
@@ -144,6 +145,10 @@ def _service_routes(server: LakeFSServer, keys: KeyPair) -> list[Route]:
         if not hmac.compare_digest(login.basic, keys.basic):
             raise values.LakeFSError("error authenticating request", status=401)
         return {"token": keys.login_token}
+
+    def count(call: Call) -> None:
+        """Check the form of statistics and drop them."""
+        call.body(api.Statistics)
 
     user = {"creation_date": server.started, "email": "", "friendly_name": "", "id": server.committer}
     return routes(
@@ -157,7 +162,7 @@ def _service_routes(server: LakeFSServer, keys: KeyPair) -> list[Route]:
             ("POST", f"{API}/auth/login", log_in),
             ("GET", f"{API}/user", lambda _: {"user": user}),
             ("GET", f"{API}/healthcheck", lambda _: None),
-            ("POST", f"{API}/statistics", lambda _: None),
+            ("POST", f"{API}/statistics", count),
             ("GET", ALIVE, lambda _: PlainTextResponse("alive!")),
         ],
         locked=False,
@@ -222,15 +227,16 @@ def _protection_routes(server: LakeFSServer, root: str) -> list[Route]:
     def add(call: Call) -> None:
         call.repo.protect([*call.repo.protected, call.body(api.ProtectionRule).pattern])
 
-    def remove(call: Call) -> None:
+    def remove(call: Call) -> Response | None:
+        """Remove a pattern. The refusal of an unknown one has no body."""
         pattern, patterns = call.body(api.ProtectionRule).pattern, call.repo.protected
         if pattern not in patterns:
-            raise values.Missing(f"no branches are protected by the pattern {pattern!r}")
+            return Response(status_code=404)
         call.repo.protect([other for other in patterns if other != pattern])
+        return None
 
-    def may_set(call: Call) -> None:
-        """The only user may."""
-        call.repo  # noqa: B018 - an unknown repository is refused
+    def may_set(_call: Call) -> None:
+        """The only user may, even where there is no repository."""
 
     rules, settings = f"{root}/branch_protection", f"{root}/settings/branch_protection"
     table = [

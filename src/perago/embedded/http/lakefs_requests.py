@@ -265,6 +265,26 @@ class Login(Body):
     secret_access_key: str
 
 
+class Setup(Body):
+    """POST of the first user."""
+
+    username: str
+
+
+class StatisticsEvent(Body):
+    """A counted event of `Statistics`."""
+
+    class_: str = Field(alias="class")
+    name: str
+    count: int
+
+
+class Statistics(Body):
+    """POST of statistics."""
+
+    events: list[StatisticsEvent]
+
+
 class MetadataSet(Body):
     """POST of a repository's metadata."""
 
@@ -280,7 +300,7 @@ class MetadataKeys(Body):
 class ProtectionRule(Body):
     """A pattern of protected branches."""
 
-    pattern: str
+    pattern: Annotated[str, Field(min_length=1)]
 
 
 class ProtectionRules(RootModel[list[ProtectionRule]]):
@@ -425,7 +445,7 @@ CONFIG: Json = {
 }
 
 SETUP: Json = {
-    "comm_prefs_missing": False,
+    "comm_prefs_missing": True,
     "login_config": {
         "RBAC": "none",
         "login_cookie_names": ["internal_auth_session"],
