@@ -31,17 +31,6 @@ DIFFERENCES: dict[tuple[str, str], str] = {
 }
 """`(server, group.name)` to the reason. Such a scenario must differ, or it is taken off this list."""
 
-_ALL = "its answer holds what other scenarios made; what one of them made is noted, not the call"
-
-UNRECORDED: dict[tuple[str, str], str] = {
-    ("conductor", "GET /health"): "it is outside of `/api`; `/api/health` is recorded",
-    ("conductor", "GET /api/metadata/taskdefs"): _ALL,
-    ("conductor", "GET /api/metadata/workflow"): _ALL,
-    ("conductor", "GET /api/tasks/queue/all"): _ALL,
-    ("conductor", "GET /api/tasks/queue/all/verbose"): _ALL,
-    ("conductor", "GET /api/tasks/queue/polldata/all"): _ALL,
-    ("conductor", "GET /api/tasks/search"): _ALL,
-    ("conductor", "GET /api/workflow/search"): _ALL,
-}
+UNRECORDED: dict[tuple[str, str], str] = {}
 """`(server, method and path)` of served routes without a recording to the reason. Record new routes; this list does not
 grow."""

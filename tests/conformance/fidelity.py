@@ -138,7 +138,7 @@ def _server(server: str, title: str) -> Iterator[str]:
         yield f"- `{name}`: {reason}"
     yield "\n### Served without a recording\n"
     unrecorded = [f"- `{route}`: {reason}" for (kind, route), reason in sorted(UNRECORDED.items()) if kind == server]
-    yield "\n".join(unrecorded)
+    yield "\n".join(unrecorded or ["None."])
     yield "\n### Random conversations\n"
     yield f"{inspect.cleandoc(MACHINES[server].__doc__ or '')}\n"
     yield SUMMARIES[server]

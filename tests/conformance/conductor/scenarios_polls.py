@@ -145,16 +145,20 @@ def chosen_domains(rest: Rest, case: dict[str, str]) -> None:
     start_registered(rest, task, register_workflow(rest, step(task)), taskToDomain=domains).note_all()
 
 
-ALL = {"all_queues": ("", "the size"), "all_queues_in_detail": ("/verbose", "the queue")}
+ALL = {
+    "all_queues": "/tasks/queue/all",
+    "all_queues_in_detail": "/tasks/queue/all/verbose",
+    "all_polls": "/tasks/queue/polldata/all",
+}
 
 
 @scenario_for_each(ALL)
-def all_that_wait(rest: Rest, case: tuple[str, str]) -> None:
-    """The list of all queues has each type that waits, in detail with its shards."""
-    path, about = case
+def all_types(rest: Rest, path: str) -> None:
+    """The lists of all queues have each type that waits, and that of all polls each that was polled."""
     on = start_steps(rest)
-    found = rest.silent.get(f"/tasks/queue/all{path}").json
-    rest.note(about, found.get(on.task))
+    rest.silent.get("/tasks/poll/{name}", name=on.task, query={"workerid": "w7"})
+    on.start_another()
+    rest.get(path, own=True)
 
 
 @scenario_with(start_steps)

@@ -32,6 +32,19 @@ def a_task_in_progress(on: StartedWorkflow) -> None:
 
 
 @scenario
+def whether_it_lives(rest: Rest) -> None:
+    """The page for load balancers is outside of the API, too."""
+    rest.get("/../health")
+
+
+@scenario_with(start_steps)
+def all_definitions(on: StartedWorkflow) -> None:
+    """The lists of all definitions have what was registered."""
+    on.rest.get("/metadata/taskdefs", own=True)
+    on.rest.get("/metadata/workflow", own=True)
+
+
+@scenario
 def what_there_is_of_nothing(rest: Rest) -> None:
     """Lists of workflows and sizes of queues that nobody has used are empty, and no errors."""
     name = rest.name("nothing")
@@ -96,8 +109,7 @@ def a_page_of_a_search(on: StartedWorkflow) -> None:
     on.run()
     _indexed(on.rest, query, 1)
     for start, size in ((0, 0), (0, 1), (1, 1)):
-        found = _search(on.rest, query, start=start, size=size)
-        on.rest.note(f"start {start}, size {size}", [found["totalHits"], len(found["results"])])
+        on.rest.get("/tasks/search", query={"query": query, "start": start, "size": size})
 
 
 _WORKFLOWS = "/workflow/search"
@@ -129,6 +141,8 @@ def workflows_are_found_by_their_names_and_times(on: StartedWorkflow) -> None:
     """By name, its beginning, correlation id and start; a term that none of them has finds nothing."""
     found = on.read()
     name, started = found["workflowName"], found["startTime"]
+    _indexed(on.rest, f"workflowType='{name}'", 1, _WORKFLOWS)
+    on.rest.get(_WORKFLOWS, query={"query": f"workflowType='{name}'"})
     body = {"name": name, "version": 1, "correlationId": f"of {name}"}
     on.silent.rest.post("/workflow", body)
     _indexed(on.rest, f"workflowType='{name}'", 2, _WORKFLOWS)
