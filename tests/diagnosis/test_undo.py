@@ -204,6 +204,30 @@ def test_a_retry_undoes_what_a_failed_sub_workflow_has_published(family: Family)
     assert not family.plan().is_needed
 
 
+def looping(body: dict[str, Any], *, ref: str) -> list[dict[str, Any]]:
+    """Two rounds of a step that keep the last one only. Each continues the commit of the one before."""
+    keep = operator("SET_VARIABLE", "keep", inputParameters={"workspace": ref})
+    condition, inputs = "$.loop['iteration'] < 2", {"keepLastN": 1}
+    loop = operator("DO_WHILE", "loop", loopCondition=condition, loopOver=[body, keep], inputParameters=inputs)
+    return [operator("SET_VARIABLE", "begin", inputParameters={"workspace": BLOCK}), loop]
+
+
+def test_a_retry_keeps_the_rounds_that_a_loop_has_forgotten(family: Family) -> None:
+    """The failed sub-workflow of the second round starts again. It is not the forgotten one of the first round."""
+    conductor = family.services.conductor
+    output = {"workspace": "${f1.output.workspace}"}
+    conductor.create_workflow_definition(flow(step("f1"), name="child", outputParameters=output))
+    inputs = {"workspace": "${workflow.variables.workspace}", "f1": "${workflow.input.f1}"}
+    sub = operator("SUB_WORKFLOW", "sub", subWorkflowParam={"name": "child"}, inputParameters=inputs)
+    family.start(*looping(sub, ref="${sub.output.workspace}"), f1=put("a"))
+    family.run("f1")
+    family.run("f1", report=TaskStatus.FAILED_WITH_TERMINAL_ERROR)
+    assert (family.status, family.tree()) == ("FAILED", {"a": "x"})
+    assert operations.retry(family.servers, family.workflow_id).undone == ()
+    family.run("f1")
+    assert (family.status, family.tree()) == ("COMPLETED", {"a": "x"})
+
+
 def test_a_refused_rerun_brings_back_what_it_has_undone(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
     family.start(*FORK, f0=put("a"), f1=put("b"), f2=put("c"))
     family.run_all()

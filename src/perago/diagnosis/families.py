@@ -20,6 +20,8 @@ Json = Mapping[str, Any]
 _UNSUCCESSFUL = ("FAILED", "FAILED_WITH_TERMINAL_ERROR", "TIMED_OUT", "CANCELED")
 _RESET = -1
 """The start time of a row that starts again: no attempt has it."""
+_NEW = "new"
+"""The sub-workflow of a row that starts again: none that has published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,4 +201,4 @@ class FamilyAtRest:
 
 
 def _reset(row: TaskRow) -> TaskRow:
-    return replace(row, start_time=_RESET, status="SCHEDULED", poll_count=0, sub_workflow_id=None)
+    return replace(row, start_time=_RESET, status="SCHEDULED", poll_count=0, sub_workflow_id=_NEW)
