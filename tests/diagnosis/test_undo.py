@@ -294,6 +294,35 @@ def test_a_workflow_whose_interrupted_rerun_was_revoked_can_be_rerun(
     assert not family.plan().is_needed
 
 
+def test_a_rerun_of_a_sub_workflow_alone_leads_to_a_rerun_of_everything(family: Family) -> None:
+    """The step after it is revived with an input that the rerun has undone, and no retry gets another one."""
+    conductor = family.services.conductor
+    conductor.register_task_definitions([{**build_task_definition(TASK), "retryCount": 0}])
+    subs, block = list[dict[str, Any]](), BLOCK
+    for name in ("f0", "f1"):
+        output = {"workspace": f"${{{name}.output.workspace}}"}
+        conductor.create_workflow_definition(flow(step(name), name=f"child of {name}", outputParameters=output))
+        inputs = {"workspace": block, name: f"${{workflow.input.{name}}}"}
+        child = {"name": f"child of {name}"}
+        subs.append(operator("SUB_WORKFLOW", f"sub_{name}", subWorkflowParam=child, inputParameters=inputs))
+        block = f"${{sub_{name}.output.workspace}}"
+    family.start(*subs, f0=put("a"), f1=put("b"))
+    conductor.register_task_definitions([{**build_task_definition(TASK), "retryCount": 0}])
+    family.run("f0")
+    family.run("f1", report=TaskStatus.FAILED_WITH_TERMINAL_ERROR)
+
+    operations.rerun(family.servers, family.row("sub_f0")["subWorkflowId"], None)
+    (record,) = family.run("f1")
+    assert record.report is not None
+    assert "is no longer in effect" in str(record.report.reason)
+    assert str(record.report.reason).endswith(f"perago rerun {family.workflow_id}.")
+    assert family.status == "FAILED"
+    operations.rerun(family.servers, family.workflow_id, None)
+    family.run("f0")
+    family.run("f1")
+    assert (family.status, family.tree(), family.in_effect()) == ("COMPLETED", {"a": "x", "b": "x"}, {"f0": 1, "f1": 1})
+
+
 def test_undo_leaves_other_workflows_on_the_branch_alone(family: Family) -> None:
     family.start(step("f0"), f0=put("a"))
     family.run_all()

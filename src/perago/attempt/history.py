@@ -219,9 +219,14 @@ def _interrupted(state: State) -> Refuse | None:
     return _interruption(state, commit, operation)
 
 
-def _interruption(state: State, commit: Commit, operation: str) -> Refuse:
-    root = Family(state.workflows).line(state.plan.delivery.workflow_id)[-1]
-    return _refuse(state, refusals.INTERRUPTED, **facts_of(commit), by=short(operation), root=root)
+def _interruption(state: State, commit: Commit, operation: str, **publisher: str) -> Refuse:
+    facts = facts_of(commit) | publisher
+    return _refuse(state, refusals.INTERRUPTED, **facts, by=short(operation), root=_root(state))
+
+
+def _root(state: State) -> str:
+    """Return the workflow that was started, which operations are about."""
+    return Family(state.workflows).line(state.plan.delivery.workflow_id)[-1]
 
 
 def interrupted(state: State) -> list[tuple[Commit, str]]:
@@ -342,7 +347,7 @@ def _doubtful(state: State, ranged: Ranged) -> Refuse | Wait | None:
     open_row = next(Family(state.workflows).open_rows(delivery.workflow_id, delivery.task_id), None)
     if open_row is None:
         return None
-    facts = {"other": open_row.reference_name, "root": Family(state.workflows).line(delivery.workflow_id)[-1]}
+    facts = {"other": open_row.reference_name, "root": _root(state)}
     return Wait(refusals.UNPROVEN.text(state, **facts_of(unproven), **facts))
 
 
@@ -377,13 +382,20 @@ def _undone_input(state: State, stale: Sequence[str]) -> Refuse | None:
     own = Family(state.workflows).workflow(state.plan.delivery.workflow_id)
     named = {row.published_commit for row in own.rows} if own is not None else set()
     operations = {commit.id for commit in state.line if publication.is_operation(commit)}
+    publishers = {
+        row.published_commit: {"step": row.reference_name, "workflow": workflow.workflow_id}
+        for workflow in filter(None, state.workflows.values())
+        for row in workflow.rows
+        if row.status == "COMPLETED"
+    }
     for ref in lost:
         if ref not in named and len(lost) < len(state.given_refs):
             continue
-        if undone_by.get(ref) in operations:
+        if undone_by.get(ref) in operations and ref in publishers:
             commit = next(commit for commit in state.line if commit.id == ref)
-            return _interruption(state, commit, undone_by[ref])
-        return _refuse(state, refusals.INPUT_UNDONE, input=short(ref), commit=short(undone_by.get(ref, "unknown")))
+            return _interruption(state, commit, undone_by[ref], **publishers[ref])
+        facts = {"input": short(ref), "commit": short(undone_by.get(ref, "unknown"))}
+        return _refuse(state, refusals.INPUT_UNDONE, **facts, root=_root(state))
     return None
 
 

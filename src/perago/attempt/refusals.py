@@ -277,13 +277,13 @@ FORGOTTEN = Refusal(
 INPUT_UNDONE = Refusal(
     "The input commit {input} is no longer in effect on branch {branch} of {repository}: commit {commit} has undone "
     "it. {nothing}The step that published the input was run again after this attempt got its input. Run the workflow "
-    "again from that step: perago rerun WORKFLOW --from STEP.",
+    "again from that step, or all of it: perago rerun {root}.",
     shown="The input commit ... is no longer in effect",
     meaning="the step before this one was run again while its earlier report was on the way, so Conductor passed on "
     "the result that was replaced",
     advice="run the workflow again from the step that published the input",
     terminal=True,
-    example={"input": "aaaaaaaaaaaa", "commit": "dddddddddddd"},
+    example={"input": "aaaaaaaaaaaa", "commit": "dddddddddddd", "root": "w-1"},
 )
 UNREAD_WORKFLOW = Refusal(
     "It is unknown whether workflow {workflow} still counts, and with it what it has published to branch {branch} of "
