@@ -410,4 +410,20 @@ CASES = (
         Refuse("Conductor has forgotten the row"),
         workflows=family(MINE, forgets_rounds=True),
     ),
+    *both(
+        "a sub-workflow that no parent names, whose own rows continue it",
+        (of_workflow("wf-old"),),
+        Refuse("Conductor has forgotten the row"),
+        workflows=family(
+            MINE,
+            forgets_rounds=True,
+            more={
+                "wf-old": workflow_row(
+                    "wf-old",
+                    "root",
+                    [task_row("task-1", 1000), replace(LIVING, task_id="task-11", input_commits=frozenset({MERGED}))],
+                )
+            },
+        ),
+    ),
 )

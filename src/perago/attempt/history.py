@@ -460,10 +460,14 @@ def _can_adopt(state: State, commit: Commit, by: Origin) -> bool:
 
 
 def _counting_inputs(state: State) -> set[str]:
-    """Return the commits that were the input of something that counts: of rows that Conductor has, and of publications
-    with evidence."""
+    """Return the commits that were the input of something that counts: of rows in workflows that their parents name,
+    and of publications with evidence."""
     family, delivery = Family(state.workflows), state.plan.delivery
-    mine = [name for name in state.workflows if family.is_same(name, delivery.workflow_id)]
+    mine = [
+        name
+        for name in state.workflows
+        if family.is_same(name, delivery.workflow_id) and family.place(name) is not Place.REPLACED
+    ]
     counting = (commit for commit in state.read.since if commit.id in state.counted) if state.read else ()
     return family.inputs(mine) | {commit.metadata.get(publication.INPUT_REF, "") for commit in counting}
 
