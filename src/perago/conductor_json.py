@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -63,14 +63,13 @@ def workflow_from(workflow: Mapping[str, Any]) -> WorkflowRow:
     Raises:
         LookupError, TypeError, AttributeError, ValueError: this is not a workflow with tasks.
     """
-    definition, tasks = workflow.get("workflowDefinition") or {}, workflow["tasks"]
-    # A dynamic fork brings loops that the definition does not have.
-    steps = [*definition.get("tasks", []), *(task.get("workflowTask") or {} for task in tasks)]
+    tasks = workflow["tasks"]
+    loops = (task.get("workflowTask") or {} for task in tasks if task.get("taskType") == "DO_WHILE")
     return WorkflowRow(
         str(workflow["workflowId"]),
         workflow.get("parentWorkflowId") or None,
         tuple(_row_from(task) for task in sorted(tasks, key=lambda task: int(task.get("seq") or 0))),
-        any("keepLastN" in (step.get("inputParameters") or {}) for step in every_step(steps)),
+        any("keepLastN" in (loop.get("inputParameters") or {}) for loop in loops),
     )
 
 
@@ -106,17 +105,6 @@ def commit_ids(payload: Any) -> Iterator[str]:
             pending += part
         elif isinstance(part, str) and _COMMIT_ID.fullmatch(part):
             yield str(part)
-
-
-def every_step(steps: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    """Yield workflow tasks, given as JSON, and all tasks inside of them."""
-    pending = list(steps)
-    while pending:
-        step = pending.pop()
-        yield step
-        cases = (step.get("decisionCases") or {}).values()
-        for branch in (*cases, *(step.get("forkTasks") or ()), step.get("defaultCase"), step.get("loopOver")):
-            pending += branch or ()
 
 
 def known_by_its_retry(workflow: Mapping[str, Any], delivery: Delivery) -> Delivery | None:

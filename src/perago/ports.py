@@ -363,8 +363,8 @@ class WorkflowRow:
     """The id of its parent workflow, which never changes."""
     rows: tuple[TaskRow, ...]
     forgets_rounds: bool
-    """Whether a loop of the workflow keeps only its last rounds (`keepLastN`), so that rows of valid rounds are
-    removed."""
+    """Whether the workflow has begun a loop that keeps only its last rounds (`keepLastN`), so that rows of valid rounds
+    are removed."""
 
     def row(self, task_id: str) -> TaskRow | None:
         """Return the row with this id, or None."""

@@ -204,12 +204,12 @@ def test_a_retry_undoes_what_a_failed_sub_workflow_has_published(family: Family)
     assert not family.plan().is_needed
 
 
-def looping(body: dict[str, Any], *, ref: str) -> list[dict[str, Any]]:
+def looping(body: dict[str, Any], *, ref: str, begin: str = BLOCK, name: str = "loop") -> list[dict[str, Any]]:
     """Two rounds of a step that keep the last one only. Each continues the commit of the one before."""
-    keep = operator("SET_VARIABLE", "keep", inputParameters={"workspace": ref})
-    condition, inputs = "$.loop['iteration'] < 2", {"keepLastN": 1}
-    loop = operator("DO_WHILE", "loop", loopCondition=condition, loopOver=[body, keep], inputParameters=inputs)
-    return [operator("SET_VARIABLE", "begin", inputParameters={"workspace": BLOCK}), loop]
+    keep = operator("SET_VARIABLE", f"{name}_keep", inputParameters={"workspace": ref})
+    condition, inputs = f"$.{name}['iteration'] < 2", {"keepLastN": 1}
+    loop = operator("DO_WHILE", name, loopCondition=condition, loopOver=[body, keep], inputParameters=inputs)
+    return [operator("SET_VARIABLE", f"{name}_begin", inputParameters={"workspace": begin}), loop]
 
 
 def test_a_retry_keeps_the_rounds_that_a_loop_has_forgotten(family: Family) -> None:
@@ -226,6 +226,67 @@ def test_a_retry_keeps_the_rounds_that_a_loop_has_forgotten(family: Family) -> N
     assert operations.retry(family.servers, family.workflow_id).undone == ()
     family.run("f1")
     assert (family.status, family.tree()) == ("COMPLETED", {"a": "x"})
+
+
+@pytest.mark.parametrize(("again", "is_first_loop"), [("f0", True), (None, True), (None, False)])
+def test_a_rerun_before_a_loop_that_forgets_rounds_completes(
+    family: Family, again: str | None, is_first_loop: bool
+) -> None:
+    """The rounds of a loop that the rerun begins again are not forgotten ones."""
+    variable, earlier = "${workflow.variables.workspace}", list[dict[str, Any]]()
+    if not is_first_loop:
+        earlier = looping(step("f3", ref=variable), ref="${f3.output.workspace}", name="earlier")
+    family.start(
+        *earlier,
+        step("f0", ref=variable if earlier else BLOCK),
+        *looping(step("f1", ref=variable), ref="${f1.output.workspace}", begin="${f0.output.workspace}"),
+        step("f2", ref=variable),
+        f0=put("a"),
+        f1=put("b"),
+        f2=put("c"),
+        f3=put("d"),
+    )
+    family.run_all()
+    tree = {"a": "x", "b": "x", "c": "x"} | ({} if is_first_loop else {"d": "x"})
+    assert (family.status, family.tree()) == ("COMPLETED", tree)
+    operations.rerun(family.servers, family.workflow_id, again)
+    assert family.tree() == {}
+    family.run_all()
+    assert (family.status, family.tree()) == ("COMPLETED", tree)
+
+
+def test_a_rerun_behind_a_loop_that_forgets_rounds_undoes_a_sub_workflow(family: Family) -> None:
+    """The rerun removes the row of the sub-workflow, which the loop has not forgotten."""
+    variable = "${workflow.variables.workspace}"
+    family.services.conductor.create_workflow_definition(flow(step("f1"), name="child"))
+    inputs = {"workspace": variable, "f1": "${workflow.input.f1}"}
+    sub = operator("SUB_WORKFLOW", "sub", subWorkflowParam={"name": "child"}, inputParameters=inputs)
+    loop = looping(step("f3", ref=variable), ref="${f3.output.workspace}")
+    family.start(*loop, step("f0", ref=variable), sub, f0=put("a"), f1=put("b"), f3=put("d"))
+    for name in ("f3__1", "f3__2", "f0", "f1"):
+        family.run(name)
+    assert (family.status, family.tree()) == ("COMPLETED", {"a": "x", "b": "x", "d": "x"})
+    operations.rerun(family.servers, family.workflow_id, "f0")
+    assert family.tree() == {"d": "x"}
+    family.run("f0")
+    family.run("f1")
+    assert (family.status, family.tree()) == ("COMPLETED", {"a": "x", "b": "x", "d": "x"})
+
+
+def test_a_restart_in_conductor_undoes_the_rounds_of_a_loop_that_has_not_begun(family: Family) -> None:
+    variable = "${workflow.variables.workspace}"
+    family.start(
+        step("f0"),
+        *looping(step("f1", ref=variable), ref="${f1.output.workspace}", begin="${f0.output.workspace}"),
+        f0=put("a"),
+        f1=put("b"),
+    )
+    family.run_all()
+    family.services.conductor.restart_workflow(family.workflow_id)
+    family.run("f0")
+    assert family.tree() == {"a": "x"}
+    family.run_all()
+    assert (family.status, family.tree()) == ("COMPLETED", {"a": "x", "b": "x"})
 
 
 def test_a_refused_rerun_brings_back_what_it_has_undone(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:

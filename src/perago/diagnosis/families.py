@@ -5,7 +5,7 @@ docs/dev/servers/conductor.md, "Forks, `permissive` and their recovery", has the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -105,35 +105,34 @@ class FamilyAtRest:
     def rerun(self, workflow_id: str, task_id: str | None) -> None:
         """Change the rows as a rerun from an attempt does, or from the beginning."""
         workflow = self._known(workflow_id)
-        if task_id is None:
-            self.after[workflow_id] = replace(workflow, rows=())
-        else:
-            place = next(number for number, row in enumerate(workflow.rows) if row.task_id == task_id)
-            first = workflow.rows[place]
-            is_dynamic = self._kind(workflow_id, task_id) == "FORK_JOIN_DYNAMIC"
-            earlier = (
-                row if row.reference_name == first.reference_name or row.status not in _UNSUCCESSFUL else _reset(row)
-                for row in workflow.rows[:place]
-            )
-            rows = (*earlier, *(() if is_dynamic else (replace(_reset(first), start_time=0, published_commit=None),)))
-            self.after[workflow_id] = replace(workflow, rows=rows)
+        place = next((number for number, row in enumerate(workflow.rows) if row.task_id == task_id), 0)
+        first, removed = workflow.rows[place : place + 1], workflow.rows[place + 1 :]
+        if task_id is None or self._kind(workflow_id, task_id) == "FORK_JOIN_DYNAMIC":
+            first, removed = (), (*first, *removed)
+        kept = self._without(workflow_id, (*first, *removed))
+        name = first[0].reference_name if first else None
+        # Unlike the rows that a loop has forgotten, these are known to count no longer.
+        gone = [replace(row, start_time=_RESET, published_commit=None, input_commits=frozenset()) for row in removed]
+        self.after[workflow_id] = replace(
+            kept,
+            rows=(
+                *(
+                    _reset(row) if row.status in _UNSUCCESSFUL and row.reference_name != name else row
+                    for row in kept.rows
+                ),
+                *(replace(_reset(row), start_time=0, published_commit=None) for row in first),
+                *gone,
+                *map(_retry_of, gone),
+            ),
+        )
         self._revive_parents(workflow_id)
 
     def retry(self, workflow_id: str) -> None:
         """Change the rows as a retry of the failed steps does."""
         workflow = self._known(workflow_id)
         newest = {row.reference_name: row for row in workflow.rows}
-        retries = tuple(
-            replace(
-                _reset(row),
-                task_id=f"retry of {row.task_id}",
-                retried_task_id=row.task_id,
-                published_commit=None,
-            )
-            for row in newest.values()
-            if row.status in _UNSUCCESSFUL and not row.is_operator
-        )
-        self.after[workflow_id] = replace(workflow, rows=(*workflow.rows, *retries))
+        failed = (row for row in newest.values() if row.status in _UNSUCCESSFUL and not row.is_operator)
+        self.after[workflow_id] = replace(workflow, rows=(*workflow.rows, *map(_retry_of, failed)))
         self._revive_parents(workflow_id)
 
     def _revive_parents(self, workflow_id: str) -> None:
@@ -163,6 +162,11 @@ class FamilyAtRest:
         if known is None:
             raise KeyError(workflow_id)
         return workflow_from(known)
+
+    def _without(self, workflow_id: str, rows: Iterable[TaskRow]) -> WorkflowRow:
+        workflow, removed = self.workflows[workflow_id] or {}, {row.task_id for row in rows}
+        tasks = [row for row in workflow["tasks"] if row["taskId"] not in removed]
+        return workflow_from({**workflow, "tasks": tasks})
 
     def _kind(self, workflow_id: str, task_id: str) -> str:
         rows = (self.workflows[workflow_id] or {}).get("tasks") or ()
@@ -198,6 +202,10 @@ class FamilyAtRest:
             if NO_SUCH_URL in error.detail or workflow_id not in error.detail:
                 raise
             return None
+
+
+def _retry_of(row: TaskRow) -> TaskRow:
+    return replace(_reset(row), task_id=f"retry of {row.task_id}", retried_task_id=row.task_id, published_commit=None)
 
 
 def _reset(row: TaskRow) -> TaskRow:
