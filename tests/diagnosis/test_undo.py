@@ -297,8 +297,9 @@ def test_a_refused_rerun_brings_back_what_it_has_undone(family: Family, monkeypa
         raise Refused("Conductor", "restart", "not today")
 
     monkeypatch.setattr(ConductorWorkflows, "restart", refuse)
-    with pytest.raises(Failure, match="Conductor refused, so what was undone is back"):
+    with pytest.raises(Failure, match="Conductor refused, so what was undone is back") as refused:
         operations.rerun(family.servers, family.workflow_id, None)
+    assert refused.value.fix.endswith(f"run every step again: perago rerun {family.workflow_id}")
     assert family.tree() == {"a": "x", "b": "x", "c": "x"}
     assert not family.plan().is_needed
     monkeypatch.undo()

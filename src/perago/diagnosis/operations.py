@@ -211,7 +211,8 @@ def _undone_first(
         ask()
     except (Refused, NotFound) as error:
         undoing.revoke()
-        raise Failure(f"Conductor refused, so what was undone is back: {error}") from error
+        fix = f"see what it does: perago show {workflow_id}; or run every step again: perago rerun {workflow_id}"
+        raise Failure(f"Conductor refused, so what was undone is back: {error}", fix) from error
     except ServiceError as error:
         fix = f"see whether the workflow runs (perago show {workflow_id}); then continue or revoke: perago undo"
         raise Failure(f"it is unknown whether the steps run again: {error}", f"{fix} {workflow_id}") from error
