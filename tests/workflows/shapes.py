@@ -63,6 +63,10 @@ SHAPES: Mapping[str, tuple[list[dict[str, Any]], str]] = {
         ],
         "y2",
     ),
+    "one step last": (
+        [step("a"), *fork("fork", [step("x"), last("x2")], [last("y")], on=["x2", "y"]), step("b")],
+        "y",
+    ),
     "dynamic": ([step("a"), *DYNAMIC, step("b")], "y"),
     "dynamic first": ([*DYNAMIC, step("b")], "y"),
     "nested": (

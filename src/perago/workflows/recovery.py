@@ -133,7 +133,16 @@ def _rerun_problem(workflow: Json, row: Json) -> str | None:
     retried = sum(other["referenceTaskName"] == name for other in workflow["tasks"]) > 1
     if place.siblings > 1 or retried or kind in ("DO_WHILE", "FORK"):
         return f"{name} was scheduled after the JOIN of {fork}, which would not run again: {stuck}"
+    if (later := _begun_later(workflow, row, place.fork)) is not None:
+        return f"{later} of {fork} was scheduled after {name}, and a rerun removes its row: {stuck}"
     return None
+
+
+def _begun_later(workflow: Json, row: Json, fork: Json) -> str | None:
+    """Return a step of another branch of a fork whose first attempt was scheduled after `row`."""
+    inside = {place.step["taskReferenceName"] for branch in fork["forkTasks"] for place in _placed(branch, _Place({}))}
+    begun = {other["referenceTaskName"]: int(other["seq"]) for other in reversed(workflow["tasks"])}
+    return next((name for name, seq in begun.items() if name in inside and seq > int(row["seq"])), None)
 
 
 def _not_ended(workflow: Json, done: str) -> Refusal | None:
