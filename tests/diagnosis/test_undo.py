@@ -356,8 +356,10 @@ def test_a_workflow_whose_interrupted_rerun_was_revoked_can_be_rerun(
     assert not family.plan().is_needed
 
 
-def test_a_rerun_of_a_sub_workflow_alone_leads_to_a_rerun_of_everything(family: Family) -> None:
-    """The step after it is revived with an input that the rerun has undone, and no retry gets another one."""
+@pytest.mark.parametrize("passes_on", [False, True])
+def test_a_rerun_of_a_sub_workflow_alone_leads_to_a_rerun_of_everything(family: Family, passes_on: bool) -> None:
+    """The step after it is revived with an input that the rerun has undone, and no retry gets another one. A step that
+    has passed the input on has not published it."""
     conductor = family.services.conductor
     conductor.register_task_definitions([{**build_task_definition(TASK), "retryCount": 0}])
     subs, block = list[dict[str, Any]](), BLOCK
@@ -368,9 +370,14 @@ def test_a_rerun_of_a_sub_workflow_alone_leads_to_a_rerun_of_everything(family: 
         child = {"name": f"child of {name}"}
         subs.append(operator("SUB_WORKFLOW", f"sub_{name}", subWorkflowParam=child, inputParameters=inputs))
         block = f"${{sub_{name}.output.workspace}}"
-    family.start(*subs, f0=put("a"), f1=put("b"))
+        if passes_on and name == "f0":
+            subs.append(step("f2", ref=block))
+            block = "${f2.output.workspace}"
+    family.start(*subs, f0=put("a"), f1=put("b"), f2={})
     conductor.register_task_definitions([{**build_task_definition(TASK), "retryCount": 0}])
-    family.run("f0")
+    between = ["f2"] if passes_on else []
+    for name in ("f0", *between):
+        family.run(name)
     family.run("f1", report=TaskStatus.FAILED_WITH_TERMINAL_ERROR)
 
     operations.rerun(family.servers, family.row("sub_f0")["subWorkflowId"], None)
@@ -380,9 +387,27 @@ def test_a_rerun_of_a_sub_workflow_alone_leads_to_a_rerun_of_everything(family: 
     assert str(record.report.reason).endswith(f"perago rerun {family.workflow_id}.")
     assert family.status == "FAILED"
     operations.rerun(family.servers, family.workflow_id, None)
-    family.run("f0")
-    family.run("f1")
+    for name in ("f0", *between, "f1"):
+        family.run(name)
     assert (family.status, family.tree(), family.in_effect()) == ("COMPLETED", {"a": "x", "b": "x"}, {"f0": 1, "f1": 1})
+
+
+def test_an_interrupted_rerun_of_steps_that_wrote_the_same_bytes_is_revoked(
+    family: Family, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    family.start(*FORK, f0=put("a"), f1={"put": {"a": "x", "b": "x"}}, f2=put("c"))
+    family.run_all()
+
+    def lose(*_: object) -> None:
+        raise Unclear("Conductor", "restart", "no answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ConductorWorkflows, "restart", lose)
+        with pytest.raises(Failure, match="it is unknown whether the steps run again"):
+            operations.rerun(family.servers, family.workflow_id, None)
+    assert family.tree() == {}
+    family.undo()
+    assert (family.status, family.tree()) == ("COMPLETED", {"a": "x", "b": "x", "c": "x"})
 
 
 def test_undo_leaves_other_workflows_on_the_branch_alone(family: Family) -> None:

@@ -85,11 +85,7 @@ def undoing(since: Sequence[Commit], stale_ids: Collection[str]) -> tuple[list[d
     undone, with two exceptions. A publication that has undone a part of the input ref is undone in full. If a person
     reverted a publication right after it, neither of these two commits counts.
     """
-    void = set[str]()
-    for revert, commit in reverted_by_hand(since):
-        if commit.id in stale_ids:
-            void |= {revert.id, commit.id}
-    counted = [commit for commit in since if commit.id not in void]
+    counted = _counted(since, stale_ids)
     ids, undone = {commit.id for commit in since}, UndoneAtHead(since, counted)
     stale, living = list[do.StalePublication](), list[Commit]()
     for commit in counted:
@@ -101,6 +97,14 @@ def undoing(since: Sequence[Commit], stale_ids: Collection[str]) -> tuple[list[d
         elif not publication.is_operation(commit):
             living.append(commit)
     return stale, living
+
+
+def _counted(since: Sequence[Commit], stale_ids: Collection[str]) -> list[Commit]:
+    void = set[str]()
+    for revert, commit in reverted_by_hand(since):
+        if commit.id in stale_ids:
+            void |= {revert.id, commit.id}
+    return [commit for commit in since if commit.id not in void]
 
 
 def own_changes(stale: do.StalePublication, read: on.StaleCommit) -> str | None:
@@ -135,7 +139,8 @@ def verified(state: State, event: on.Reverted) -> frozenset[str] | str:
     than those of the stale publications were reverted, or if a living commit above one has changed a key of it, return
     what is wrong."""
     since = state.read.since if state.read else ()
-    stale_commits, living = undoing(since, state.base.stale if state.base else ())
+    stale_ids = state.base.stale if state.base else ()
+    stale_commits, living = undoing(since, stale_ids)
     own = set[str]().union(*(changes.touched for changes in event.changes))
     wrong = set[str]().union(*(changes.left for changes in event.changes)) | (event.changed - own)
     undone = event.changed & own
@@ -153,6 +158,8 @@ def verified(state: State, event: on.Reverted) -> frozenset[str] | str:
         by_others = wrong & set[str]().union(*theirs)
         keys = named(sorted(by_others or wrong))
         return f"others have changed {keys} since" if by_others else f"reverting them did not restore {keys}"
-    shared = publication.shared(living)
+    # What undoing an operation brings back relies on no file of the head.
+    before = UndoneAtHead(since, _counted(since, stale_ids))
+    shared = publication.shared(commit for commit in living if commit.id not in before)
     held = undone if shared is None else undone & shared
     return frozenset(held - {FENCE_PATH})
