@@ -386,7 +386,7 @@ def _undone_input(state: State, stale: Sequence[str]) -> Refuse | None:
         row.published_commit: {"step": row.reference_name, "workflow": workflow.workflow_id}
         for workflow in filter(None, state.workflows.values())
         for row in workflow.rows
-        if row.status == "COMPLETED"
+        if row.status == "COMPLETED" and row.published_commit not in row.input_commits
     }
     for ref in lost:
         if ref not in named and len(lost) < len(state.given_refs):
