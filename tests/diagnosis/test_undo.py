@@ -305,6 +305,26 @@ def test_a_refused_rerun_brings_back_what_it_has_undone(family: Family, monkeypa
     monkeypatch.undo()
 
 
+def test_a_refused_retry_brings_back_only_what_still_counts(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another operator was faster, and the step has published again."""
+    family.start(step("f0"), f0=put("a"))
+    family.run_all()
+    conductor = family.services.conductor
+    conductor.rerun_workflow(family.workflow_id, family.row("f0")["taskId"])
+    conductor.terminate_workflow(family.workflow_id)
+
+    def be_late(*_: object) -> None:
+        conductor.retry_workflow(family.workflow_id)
+        family.run_all()
+        raise Refused("Conductor", "retry", "it has completed")
+
+    monkeypatch.setattr(ConductorWorkflows, "retry", be_late)
+    with pytest.raises(Failure, match="Conductor refused"):
+        operations.retry(family.servers, family.workflow_id)
+    assert family.status == "COMPLETED"
+    assert not family.plan().is_needed, "two publications of one step would be in effect"
+
+
 def test_an_interrupted_rerun_is_refused_by_attempts_and_revoked(
     family: Family, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ import getpass
 import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from perago.attempt import publication
@@ -89,8 +89,8 @@ class Undoing:
     servers: Servers
     family: FamilyAtRest
     reason: str
-    published: dict[tuple[str, str], str] = field(default_factory=dict)
-    """The commits of the operation, by repository and branch."""
+    has_published: bool = False
+    """Whether the operation has a commit on a branch."""
 
     def plan(self) -> UndoPlan:
         """Return what the operation will do, by the rows as they will be afterwards.
@@ -122,17 +122,15 @@ class Undoing:
         return tuple(self._publish(branch) for branch in plan.branches if branch.is_needed)
 
     def revoke(self) -> None:
-        """Bring back what the operation has undone, because Conductor did not run the steps again.
+        """Bring back what the operation has undone and Conductor counts, because it did not run the steps again.
 
         Raises:
             Failure: a branch could not be changed.
+            ServiceError: a server did not answer.
         """
-        self.family.after.clear()
-        for (repository, branch), commit_id in self.published.items():
-            commit = self.servers.store.get_commit(repository, commit_id)
-            plan = BranchPlan(repository, branch, commit.parents[0], (), revoked=(commit_id,))
-            self._publish(plan)
-        self.published.clear()
+        if self.has_published:
+            self.family = FamilyAtRest(self.servers.workflows, self.family.root_id)
+            self.carry_out(self.plan())
 
     def _publish(self, plan: BranchPlan) -> Undone:
         settings = self.servers.settings
@@ -156,8 +154,7 @@ class Undoing:
             raise Failure(
                 f"nothing was undone on {where}: {error}", f"run it again: perago undo {self.family.root_id}"
             ) from error
-        if undone.commit is not None:
-            self.published[plan.repository, plan.branch] = undone.commit
+        self.has_published |= undone.commit is not None
         return undone
 
     def _plan_of(self, repository: str, branch: str, refs: Sequence[str]) -> BranchPlan | None:
