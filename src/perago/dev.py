@@ -106,7 +106,7 @@ class WorkerChild:
         self._post = post
         held, self._lifeline = os.pipe()
         options = ["start", module, "--jobs", str(slots), "--watch", "--embedded", "--timeout", str(import_limit)]
-        command = [sys.executable, "-m", "perago.cli.parent_watchdog", str(held), *options]
+        command = [sys.executable, "-c", "from perago.cli import watched; watched()", str(held), *options]
         try:
             self._process = subprocess.Popen(
                 command,
