@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from perago.console import links
-from perago.console.preview import COLUMNS, IMAGE_BYTES, ROWS, TEXT_BYTES, image_type
+from perago.console.preview import COLUMNS, IMAGE_BYTES, TEXT_BYTES, image_type
 from perago.testing.services import InMemoryServices
+from perago.workspace.file_types import HEAD_ROWS
 
 from .filled import REPOSITORY
 from .markup import Element
@@ -118,8 +119,8 @@ def test_the_first_rows_of_csv_are_a_table_and_the_text_is_there_too(
 
 def test_a_long_and_wide_table_is_cut_with_a_note(services: InMemoryServices) -> None:
     wide = ",".join(map(str, range(COLUMNS + 5)))
-    page, _ = looked_at(services, "a.csv", "\n".join([wide] * (ROWS + 10)).encode())
-    assert len(page.one("table").rows()) == ROWS
+    page, _ = looked_at(services, "a.csv", "\n".join([wide] * (HEAD_ROWS + 10)).encode())
+    assert len(page.one("table").rows()) == HEAD_ROWS
     assert {len(row) for row in page.one("table").rows()} == {COLUMNS}
     assert "and 5 more columns and more rows" in page.text
 
@@ -144,7 +145,7 @@ def test_the_first_rows_and_columns_of_parquet_are_a_table(services: InMemorySer
     page, _ = looked_at(services, "a.bin", parquet(columns, names))
     rows = page.one("table").rows()
     assert [row[:4] for row in rows[:2]] == [["0", "none", "0", "1"], ["1", "x⟨U+202E⟩y", "0", "1"]]
-    assert (len(rows), len(rows[0])) == (ROWS, COLUMNS)
+    assert (len(rows), len(rows[0])) == (HEAD_ROWS, COLUMNS)
     assert "200 rows, 42 columns" in page.text
     assert "and 1 more columns and more rows" in page.text
 

@@ -20,14 +20,13 @@ from perago.console import links
 from perago.console.source import File, NoSuchPage, Source
 from perago.console.text import Shown, line
 from perago.text import count, size
-from perago.workspace.file_types import DELIMITERS, delimited_rows, suffix_of
+from perago.workspace.file_types import DELIMITERS, HEAD_ROWS, delimited_rows, suffix_of
 
 TEXT_BYTES = 64 * 1024
 """The part of a text or of a CSV file that is read."""
 TABLE_BYTES = 16 * 1024 * 1024
 """The largest Parquet file that is opened, because its metadata are at its end."""
 IMAGE_BYTES = 8 * 1024 * 1024
-ROWS = 50
 COLUMNS = 30
 CELL = 100
 """Characters."""
@@ -125,7 +124,7 @@ def _csv(file: File, text: Shown) -> Table | None:
     lines = text.text.removeprefix("\ufeff").splitlines(keepends=True)
     whole = lines[:-1] if text.note and len(lines) > 1 else lines  # the last line may go on
     try:
-        read = list(itertools.islice(delimited_rows("".join(whole), DELIMITERS[suffix]), ROWS + 2))
+        read = list(itertools.islice(delimited_rows("".join(whole), DELIMITERS[suffix]), HEAD_ROWS + 2))
     except csv.Error:
         return None
     rows = [row for row in read if row]
@@ -142,13 +141,13 @@ def _parquet(source: Source, repository: str, commit_id: str, file: File) -> Pre
     head = _in_a_process(_read(source, repository, commit_id, file, TABLE_BYTES))
     if head is None:
         return Preview(note="A Parquet file that cannot be read here. Download it to look at it.")
-    table = _table(head["columns"], head["rows"], head["total"] > ROWS)
+    table = _table(head["columns"], head["rows"], head["total"] > HEAD_ROWS)
     return Preview(table=table, note=f"{count(head['total'], 'row')}, {count(head['width'], 'column')}")
 
 
 def _in_a_process(data: bytes) -> Any:
-    """Run `parquet_head` on a file. A separate process limits files that crash their reader or fill the memory."""
-    command = [sys.executable, "-I", "-m", "perago.console.parquet_head"]
+    """Return the head of a Parquet file, read in a separate process (`print_parquet_head`)."""
+    command = [sys.executable, "-I", "-m", "perago.workspace.file_types"]
     try:
         done = subprocess.run(command, input=data, capture_output=True, timeout=_SECONDS, check=True, env={})
         return json.loads(done.stdout)
@@ -158,9 +157,9 @@ def _in_a_process(data: bytes) -> Any:
 
 def _table(columns: Sequence[Any], rows: Sequence[Sequence[Any]], more: bool) -> Table:
     width = max(map(len, (columns, *rows)))
-    shown = [[*row, *[None] * (width - len(row))][:COLUMNS] for row in (columns, *rows[:ROWS])]
+    shown = [[*row, *[None] * (width - len(row))][:COLUMNS] for row in (columns, *rows[:HEAD_ROWS])]
     left_out = [f"{width - COLUMNS:,} more columns"] if width > COLUMNS else []
-    left_out += ["more rows"] if more or len(rows) > ROWS else []
+    left_out += ["more rows"] if more or len(rows) > HEAD_ROWS else []
     return Table(
         columns=tuple(line(str(name or ""), CELL) for name in shown[0]),
         rows=tuple(tuple(None if cell is None else line(str(cell), CELL) for cell in row) for row in shown[1:]),

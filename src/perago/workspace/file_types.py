@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import importlib
 import io
 import json
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -88,6 +90,47 @@ def _read_parquet(content: bytes, most_rows: float, most_cells: float) -> TableF
     return TableFile(tuple(table.column_names), rows, tuple(str(field.type) for field in table.schema))
 
 
+# --------------------------------------------------------------------------- the head of a Parquet file
+
+_MEMORY = 2 * 1024**3
+"""Bytes of address space. Loading pyarrow takes about half of them."""
+_SECONDS = 15
+HEAD_ROWS, _COLUMNS, _CELL = 50, 30, 200
+
+
+def print_parquet_head() -> None:
+    """Print the head of the Parquet file on standard input as JSON, in limited memory and time. This is for a separate
+    process, because a file can crash its reader or fill the memory."""
+    import resource  # not on Windows
+
+    for limit, most in ((resource.RLIMIT_AS, _MEMORY), (resource.RLIMIT_CPU, _SECONDS), (resource.RLIMIT_CORE, 0)):
+        with contextlib.suppress(ValueError, OSError):  # macOS has no limit of the address space
+            resource.setrlimit(limit, (most, most))
+    json.dump(_parquet_head(sys.stdin.buffer.read()), sys.stdout)
+
+
+def _parquet_head(data: bytes) -> dict[str, Any]:
+    """Return the names of the columns, the first rows as texts (None: missing), and the numbers of rows and columns."""
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    pa.set_memory_pool(pa.system_memory_pool())
+    file = pyarrow.parquet.ParquetFile(pa.BufferReader(data), pre_buffer=False)
+    names = file.schema_arrow.names
+    shown = names[:_COLUMNS]
+    batches = file.iter_batches(batch_size=HEAD_ROWS, columns=shown, use_threads=False)
+    columns: list[Any] = next((batch.columns[:_COLUMNS] for batch in batches), [])  # by place: two may have one name
+    return {
+        "columns": [name[:_CELL] for name in names[: _COLUMNS + 1]],
+        "rows": [
+            [None if value is None else str(value)[:_CELL] for value in row]
+            for row in zip(*(column.to_pylist() for column in columns), strict=True)
+        ],
+        "total": file.metadata.num_rows,
+        "width": len(names),
+    }
+
+
 # --------------------------------------------------------------------------- content types
 
 
@@ -155,3 +198,7 @@ def content_type_of(path: str) -> str:
     """Return the content type of a file by the last suffix of its name, in any case: a compressed CSV is a gzip."""
     stem, dot, suffix = path.rpartition("/")[2].rpartition(".")
     return _BY_SUFFIX.get(suffix.lower(), UNKNOWN) if stem and dot else UNKNOWN
+
+
+if __name__ == "__main__":
+    print_parquet_head()
