@@ -11,7 +11,7 @@ import pytest
 
 from perago.cli import messages
 from perago.cli.attempt_view import AttemptView, show_line
-from perago.cli.commands import definitions, gc
+from perago.cli.commands import cleanup, definitions
 from perago.cli.commands.dev import DevView
 from perago.cli.commands.history import print_sheet
 from perago.cli.rendering import Column, Renderer, legend
@@ -123,8 +123,8 @@ SHOWN: dict[str, Callable[[pytest.MonkeyPatch, io.StringIO], None]] = {
     "run": lambda _, stream: shows_an_attempt(stream),
     "history": lambda _, stream: shows_a_line(stream),
     "dev": prints(lambda: DevView(["features"], curl=False).line("features", HOSTILE)),
-    "gc, a branch": prints(lambda: gc.print_leftover(Leftover(HOSTILE, HOSTILE, Fate.KEPT, HOSTILE), POLICY)),
-    "gc, a directory": prints(lambda: gc.print_leftover(Leftover(HOSTILE, None, Fate.KEPT, HOSTILE), POLICY)),
+    "gc, a branch": prints(lambda: cleanup.print_leftover(Leftover(HOSTILE, HOSTILE, Fate.KEPT, HOSTILE), POLICY)),
+    "gc, a directory": prints(lambda: cleanup.print_leftover(Leftover(HOSTILE, None, Fate.KEPT, HOSTILE), POLICY)),
     "register": prints(
         lambda: definitions.print_comparison("name", False, [Change("", 1, HOSTILE, Impact.BREAKING, HOSTILE)])
     ),

@@ -68,6 +68,9 @@ GROUPS = {
 
 SHARED = {
     **dict.fromkeys(("init", "add"), "project"),
+    **dict.fromkeys(("check", "config", "doctor"), "checks"),
+    **dict.fromkeys(("send", "input"), "sending"),
+    **dict.fromkeys(("gc", "cache"), "cleanup"),
     **dict.fromkeys(("extract", "workflow", "diff", "register"), "definitions"),
     **dict.fromkeys(("show", "log"), "history"),
     **dict.fromkeys(("terminate", "retry", "rerun", "undo"), "operations"),

@@ -1,20 +1,22 @@
-"""`perago gc`."""
+"""`perago gc` and `perago cache`: remove leftovers, and look after the object cache of this machine."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from itertools import chain
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from perago.cli import messages
-from perago.cli.messages import ExitCode
+from perago.cli.messages import CommandError, ExitCode
 from perago.cli.parameters import Json, argument, option, seconds_of_age
-from perago.cli.rendering import print_json
-from perago.text import one_line
+from perago.cli.rendering import Renderer, print_json
+from perago.failure import Failure
+from perago.text import count, one_line, size
 
 if TYPE_CHECKING:
     from perago.driver.gc import BranchAges, Leftover, Policy
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
 
 _WIDTH = len("would remove")
 
-EXAMPLES = """\b
+EXAMPLES = {
+    "gc": """\b
 Removed, if older than --older-than:
   attempt directories     whose marker no process holds
   staging branches        that are at least an hour old, and for whose
@@ -46,10 +49,22 @@ branch.
 Examples:
   perago gc                                attempt directories of this machine
   perago gc my-data --dry-run              also list branches of a repository
-  perago gc my-data other --older-than 7d"""
+  perago gc my-data other --older-than 7d""",
+    "cache": """\b
+Workers keep the objects that they have fetched or published below the
+workspace root, and copy them from there the next time. The least recently
+used objects make room for new ones. PERAGO_CACHE_MAX_BYTES limits the cache;
+0 switches it off.
+
+\b
+Examples:
+  perago cache
+  perago cache --clear      attempts may run at the same time
+  perago cache --verify     finds a failing disk; attempts may run, too""",
+}
 
 
-def command(
+def gc(
     repositories: Annotated[list[str] | None, argument("REPO", "lakeFS repositories to look for branches in.")] = None,
     dry_run: Annotated[bool, option("--dry-run", "List what would be removed. Remove nothing.")] = False,
     older_than: Annotated[
@@ -136,7 +151,6 @@ def _save(ages: BranchAges) -> None:
 def print_leftover(leftover: Leftover, policy: Policy) -> None:
     """Print one leftover, whether it was removed, and the reason."""
     from perago.driver.gc import Fate
-    from perago.text import size
 
     if leftover.repository is None:
         where = f"{leftover.name} ({size(leftover.size or 0)})"
@@ -150,7 +164,6 @@ def print_leftover(leftover: Leftover, policy: Policy) -> None:
 def print_summary(leftovers: Sequence[Leftover], policy: Policy, repositories: Sequence[str]) -> None:
     """Print the totals."""
     from perago.driver.gc import Fate
-    from perago.text import count, size
 
     cleared = [leftover for leftover in leftovers if leftover.fate is Fate.REMOVED]
     directories = [leftover for leftover in cleared if leftover.repository is None]
@@ -170,3 +183,51 @@ def _fields(leftover: Leftover) -> dict[str, object]:
     else:
         what = {"kind": "branch", "repository": leftover.repository, "branch": leftover.name}
     return {**what, "fate": leftover.fate.value, "reason": leftover.reason}
+
+
+# ------------------------------------------------------------------------------------------------ the object cache
+
+
+def cache(
+    clear: Annotated[bool, option("--clear", "Delete everything in the cache, and its counts.")] = False,
+    verify: Annotated[bool, option("--verify", "Read every object, and delete the damaged ones.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show how full the object cache is and how often it has helped, verify it, or clear it."""
+    if clear and verify:
+        raise CommandError(ExitCode.USAGE, "--clear and --verify exclude each other", "use one of them")
+    from perago import cache as objects
+    from perago.settings import load_settings
+
+    settings = load_settings()
+    root = settings.workspace_root
+    place, verified, limit = root / ".cache", None, settings.cache_max_bytes
+    try:
+        verified = objects.verify(root) if verify else None
+        cached = objects.clear(root) if clear else objects.usage(root)
+        if limit is None and not clear:
+            # Ask for the disk of the root itself, unless no worker has created it yet.
+            limit = objects.default_limit(next(path for path in (root, *root.parents) if path.exists()))
+    except (objects.CacheUnusable, OSError) as error:
+        raise Failure(f"the cache cannot be used: {error}", f"delete {place}") from error
+    held, out = f"{count(cached.entries, 'object')}, {size(cached.size)}", Renderer()
+    if as_json:
+        document = {"path": str(place), "cleared": clear, "limit": limit, **asdict(cached)}
+        print_json(document | ({"verified": asdict(verified)} if verified else {}))
+    elif verified:
+        out.line(str(place))
+        out.line(f"  sound    {count(verified.sound, 'object')}")
+        for name in verified.damaged:
+            out.line(f"  deleted  {name}")
+    elif clear:
+        out.line(f"removed {held} from {place}")
+    else:
+        asked = cached.hits + cached.misses
+        share = f" ({cached.hits / asked:.0%})" if asked else ""
+        out.line(str(place))
+        out.line(f"  holds   {held}")
+        out.line(f"  limit   {size(limit) if limit else 'off'}")
+        out.line(f"  helped  {cached.hits:,} of {count(asked, 'object')}{share}, {size(cached.hit_bytes)}")
+    if verified and verified.damaged:
+        what = f"{count(len(verified.damaged), 'object')} in {place} had damaged bytes"
+        raise Failure(what, "check the disk; the next attempts download these objects again")

@@ -1,4 +1,4 @@
-"""`perago send`."""
+"""`perago send` and `perago input`: start a workflow, or print the input to start one with."""
 
 from __future__ import annotations
 
@@ -14,7 +14,18 @@ import typer
 from perago.cli import messages
 from perago.cli.loading import load_definitions
 from perago.cli.messages import ExitCode
-from perago.cli.parameters import IMPORT_LIMIT, Module, Timeout, checked_branch, option, place_of, read_object
+from perago.cli.parameters import (
+    IMPORT_LIMIT,
+    Module,
+    Repository,
+    Timeout,
+    argument,
+    checked_branch,
+    option,
+    place_of,
+    read_object,
+    read_refs,
+)
 from perago.cli.rendering import Renderer
 from perago.dev import REFERENCE, workflow_definition
 from perago.failure import Failure
@@ -36,7 +47,8 @@ _OPEN_STATUSES = ("RUNNING", "PAUSED")
 _WORKER_WAIT = 5.0
 """Seconds that an attempt waits for a worker before perago mentions it."""
 
-EXAMPLES = """\b
+EXAMPLES = {
+    "send": """\b
 Examples:
   perago send my_tasks.features --branch my-data/main --params '{"min_rows": 1}'
   perago send my_tasks.features --branch my-data/main --params @params.json --follow
@@ -44,10 +56,17 @@ Examples:
   perago send my_tasks.nightly --branch my-data/main --workflow nightly
 
 Prints the id of the workflow, or the result with --follow. Status 0 means that the
-workflow started, or that it completed with --follow."""
+workflow started, or that it completed with --follow.""",
+    "input": """\b
+Examples:
+  perago input my-data main --params '{"feature_set": "a"}'
+  perago input my-data main --params @params.json --compact
+  perago input my-data main --ref @join-output.json
+  jq .defaults config.json | perago input my-data main --params -""",
+}
 
 
-def command(
+def send(
     module: Module,
     params: Annotated[str, option("--params -p JSON|@FILE|-", "The task's parameters, a JSON object.")] = "{}",
     branch: Annotated[str | None, option("--branch -b REPO/BRANCH", "The branch that the task works on.")] = None,
@@ -272,3 +291,56 @@ class FollowView:
     def _write(self, text: str, status: str = "", more: str | None = None) -> None:
         shown = self._out.status(status) if status else ""
         self._out.line(f"{one_line(text)}{shown}{': ' + one_line(more) if more else ''}")
+
+
+# ------------------------------------------------------------------------------------------------ the input of a task
+
+
+def input(  # noqa: A001 - the name of the command
+    repository: Repository,
+    branch: Annotated[str, argument("BRANCH", "A branch of the repository.", callback=checked_branch)],
+    params: Annotated[str, option("--params JSON|@FILE|-", "The parameters: JSON, a file, or standard input.")] = "{}",
+    ref: Annotated[
+        str | None,
+        option(
+            "--ref COMMIT|JSON|@FILE|-",
+            "A commit id instead of the head. Of a list of ids, or of the output of a JOIN, perago takes the "
+            "commit that continues all others.",
+        ),
+    ] = None,
+    compact: Annotated[bool, option("--compact", "Print a single line.")] = False,
+) -> None:
+    """Print the input of a task, ready to start a workflow with.
+
+    The reference is the head of the branch, or the commit of --ref. The input is stale if another client advances the
+    branch before the task has published, so print it right before you use it.
+    """
+    from perago.cli.services import branch_head
+    from perago.taskdef.payload import workspace_block
+
+    task_params = read_object(params)
+    commits = read_refs(ref, repository) if ref is not None else ()
+    head = newest_commit(repository, commits) if commits else branch_head(repository, branch)
+    payload = {"workspace": workspace_block(repository, branch, head), "params": task_params}
+    text = json_text(payload, indent=None if compact else 2)
+    sys.stdout.buffer.write(f"{text}\n".encode())
+
+
+def newest_commit(repository: str, commits: Sequence[str]) -> str:
+    """Return the commit that continues all others, as an attempt finds it. A single commit must exist.
+
+    Raises:
+        Failure: there is no such commit, or lakeFS does not have one of the commits.
+    """
+    from perago.attempt.joins import PAGE, NotOneLine, newest_of
+    from perago.configuration import Servers
+    from perago.ports import NotFound
+
+    with Servers() as servers:
+        try:
+            return newest_of(commits, lambda commit: servers.store.ancestry(repository, commit, limit=PAGE))
+        except NotOneLine as error:
+            raise Failure(str(error)) from error
+        except NotFound as error:
+            message = f"{servers.settings.require_lakefs().shown} does not have all of these commits: {error.detail}"
+            raise Failure(message, "check the repository, the ids and LAKECTL_SERVER_ENDPOINT_URL") from error

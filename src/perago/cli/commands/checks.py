@@ -1,37 +1,63 @@
-"""`perago check`."""
+"""`perago check`, `perago config` and `perago doctor`: check modules, settings, this machine and the servers."""
 
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from perago.cli import messages
 from perago.cli.loading import able_to_run, importing, masked, show_notes, show_problem
 from perago.cli.messages import Colour, CommandError, ExitCode, painted
-from perago.cli.parameters import IMPORT_LIMIT, Json, Modules, Timeout
-from perago.cli.rendering import print_json
+from perago.cli.parameters import IMPORT_LIMIT, Json, Modules, OptionalModules, Timeout, option, place_of
+from perago.cli.rendering import Renderer, print_json, working
 from perago.configuration import namesake, read_configuration
+from perago.failure import Cause, Finding, Level
 from perago.probe import probing
-from perago.text import one_line
+from perago.text import count, one_line
 
 if TYPE_CHECKING:
     from perago.configuration import Configuration
     from perago.probe import Probed, TaskSummary
 
 
-EXAMPLES = """\b
+EXAMPLES = {
+    "check": """\b
 Examples:
   perago check my_tasks.features
   perago check my_tasks.features my_tasks.clean
   perago check --json my_tasks.features | jq .modules[].errors
 
 Exit codes: 0 everything is valid, 3 a module is not valid, 4 the configuration
-is not valid (3 if both)."""
+is not valid (3 if both).""",
+    "config": """\b
+Values come from the environment, then from .env in the current directory.
+Credentials are never shown, only whether they are set.
+
+\b
+Examples:
+  perago config
+  perago config --json""",
+    "doctor": """\b
+ok       as it should be
+untried  cannot be checked without --write
+warning  attempts work, but something should be repaired
+problem  attempts fail, or are not safe
+
+\b
+Examples:
+  perago doctor                         configuration, machine and servers
+  perago doctor my_tasks                and the TaskDefs and queues of tasks
+  perago doctor -b my-data/main         and the permissions on a branch
+  perago doctor -b my-data/main --write   tried with a hidden branch""",
+}
 
 
-def command(modules: Modules, timeout: Timeout = IMPORT_LIMIT, as_json: Json = False) -> None:
+def check(modules: Modules, timeout: Timeout = IMPORT_LIMIT, as_json: Json = False) -> None:
     """Check task modules and the local configuration.
 
     A child process imports each module, and perago validates its declaration: one task, its signature, models,
@@ -155,3 +181,93 @@ def _module(probed: Probed) -> dict[str, Any]:
 
 def _error(code: str, message: str, where: str, fix: str) -> dict[str, Any]:
     return {"code": code, "message": message, "where": where or None, "fix": fix or None}
+
+
+# ------------------------------------------------------------------------------------------------ settings
+
+
+def config(as_json: Json = False) -> None:
+    """Show every setting with its value and its source. perago creates nothing and asks no server."""
+    from perago.settings.variables import settings_in_effect
+
+    configuration = read_configuration()
+    for text in configuration.warnings:
+        messages.warning(text)
+    if configuration.settings is not None:
+        settings = settings_in_effect(configuration.settings)
+        if as_json:
+            print_json([asdict(setting) for setting in settings])
+        else:
+            rows = [
+                (setting.name, one_line(setting.value or "(set, not shown)"), setting.source) for setting in settings
+            ]
+            wide = [max(len(row[column]) for row in rows) for column in (0, 1)]
+            for name, value, source in rows:
+                Renderer().entry(name, [f"{value:{wide[1]}}  {source}".rstrip()], width=wide[0] + 2)
+    if configuration.problems:
+        messages.configuration_errors(configuration.problems)
+        raise CommandError(ExitCode.INVALID_CONFIGURATION)
+
+
+# ------------------------------------------------------------------------------------------------ everything
+
+_COLOURS = {"ok": Colour.GREEN, "untried": Colour.YELLOW, "warning": Colour.YELLOW, "problem": Colour.RED}
+_WIDTH = len("warning") + 2
+
+
+def doctor(
+    modules: OptionalModules = None,
+    branches: Annotated[
+        list[str] | None,
+        option(
+            "--branch -b REPO/BRANCH",
+            "A branch to check. Can be repeated. Default: those that PERAGO_ALLOWED_WORKSPACES names in full.",
+        ),
+    ] = None,
+    write: Annotated[
+        bool, option("--write", "Try a publication on a hidden branch of each REPO, and remove the branch.")
+    ] = False,
+    as_json: Json = False,
+    timeout: Timeout = IMPORT_LIMIT,
+) -> None:
+    """Look for everything that keeps workers from working. Say what is wrong, why it matters and what to do.
+
+    Checks configuration, disks, limits, servers, credentials, clocks, TaskDefs, queues and branches. Changes nothing
+    without --write. Exit code 0: no problem; 3: a module; 4: the configuration; 5: a server; 1: any other problem.
+    """
+    from perago.diagnosis.doctor import Doctor
+
+    places = [place_of(text) for text in branches or ()]
+    with working("checking this machine and the servers") as progress:
+        findings = Doctor(
+            places, write, lambda error: (messages.service_words(error), messages.advice(error)), progress
+        ).examine(modules or (), timeout)
+    code = _exit_code(findings)
+    if as_json:
+        rows = [{key: str(value) for key, value in asdict(finding).items() if key != "cause"} for finding in findings]
+        print_json({"ok": code is ExitCode.OK, "findings": rows})
+    else:
+        out = Renderer()
+        levels = list(Level)  # from the best to the worst
+        for finding in sorted(findings, key=lambda finding: levels.index(finding.level)):
+            lines = [f"{finding.area}: {finding.what}"]
+            lines += [f"{word}: {text}" for word, text in (("why", finding.why), ("next", finding.advice)) if text]
+            label = out.paint(f"{finding.level.value:{_WIDTH}}", _COLOURS[finding.level.value])
+            out.entry(label, map(one_line, lines), width=_WIDTH)
+        counts = Counter(finding.level for finding in findings)
+        problems, warnings = count(counts[Level.PROBLEM], "problem"), count(counts[Level.WARNING], "warning")
+        untried = f"{counts[Level.UNTRIED]:,} untried, " if counts[Level.UNTRIED] else ""
+        out.line(f"{problems}, {warnings}, {untried}{counts[Level.OK]:,} ok")
+    if code is not ExitCode.OK:
+        raise typer.Exit(code)
+
+
+def _exit_code(findings: list[Finding]) -> ExitCode:
+    codes = {
+        Cause.MODULE: ExitCode.INVALID_MODULE,
+        Cause.CONFIGURATION: ExitCode.INVALID_CONFIGURATION,
+        Cause.SERVER: ExitCode.UNREACHABLE,
+        Cause.OTHER: ExitCode.FAILURE,
+    }
+    causes = {finding.cause for finding in findings if finding.level is Level.PROBLEM}
+    return next((code for cause, code in codes.items() if cause in causes), ExitCode.OK)
