@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from perago.adapters.conductor import ConductorWorkflows
-from perago.adapters.conductor.session import NO_SUCH_URL
+from perago.adapters.conductor.queue import unless_missing
 from perago.attempt.history import WORKFLOWS_READ
 from perago.conductor_json import workflow_from
 from perago.failure import Failure
-from perago.ports import Delivery, NotFound, TaskRow, WorkflowRow
+from perago.ports import Delivery, TaskRow, WorkflowRow
 
 Json = Mapping[str, Any]
 _UNSUCCESSFUL = ("FAILED", "FAILED_WITH_TERMINAL_ERROR", "TIMED_OUT", "CANCELED")
@@ -196,12 +196,7 @@ class FamilyAtRest:
             pending += [child for child in children if child not in self.workflows]
 
     def _workflow(self, workflow_id: str) -> Json | None:
-        try:
-            return self._conductor.workflow(workflow_id)
-        except NotFound as error:
-            if NO_SUCH_URL in error.detail or workflow_id not in error.detail:
-                raise
-            return None
+        return unless_missing(workflow_id, self._conductor.workflow)
 
 
 def _retry_of(row: TaskRow) -> TaskRow:

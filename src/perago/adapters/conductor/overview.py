@@ -75,17 +75,14 @@ class WorkflowQuery:
             "correlationId": self.correlation_id,
             "workflowId": self.workflow_id,
         }
-        terms = [f"{field}='{value}'" for field, value in conditions.items() if value is not None and _checked(value)]
+        selected = {field: value for field, value in conditions.items() if value is not None}
+        if not all(_SEARCHABLE.fullmatch(value) and not _OPERATOR.search(value) for value in selected.values()):
+            limits = "quotes, commas, parentheses, backslashes, AND or OR in a value, or 201 characters"
+            raise Refused(SERVICE, "search for this text", f"its language has no {limits}")
+        terms = [f"{field}='{value}'" for field, value in selected.items()]
         terms += [] if self.since is None else [f"startTime>{self.since - 1}"]
         terms += [] if self.until is None else [f"startTime<{self.until}"]
         return " AND ".join(terms)
-
-
-def _checked(value: str) -> bool:
-    if not _SEARCHABLE.fullmatch(value) or _OPERATOR.search(value):
-        detail = "its language has no quotes, commas, parentheses, backslashes, AND or OR in a value, or 201 characters"
-        raise Refused("Conductor", "search for this text", detail)
-    return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from perago.adapters.conductor.session import NO_SUCH_URL, SERVICE, ConductorClient, json_of
 from perago.adapters.http import CallPolicy
@@ -31,6 +31,7 @@ from perago.ports import (
 )
 from perago.settings import ConductorSettings
 
+J = TypeVar("J")
 _NOT_ENDED = ("SCHEDULED", "IN_PROGRESS")
 _OF_WORKERS = ("SIMPLE", "DYNAMIC", "SUB_WORKFLOW")
 _MOST_NESTED = 10
@@ -182,13 +183,13 @@ class ConductorQueue(ConductorClient):
     def is_current(self, delivery: Delivery) -> bool:
         """Whether Conductor still waits for this delivery. A task that no longer exists is not current, because its
         workflow was removed. A 404 of a proxy proves nothing."""
-        task = _unless_missing(delivery.task_id, self.task) or {}
+        task = unless_missing(delivery.task_id, self.task) or {}
         identity = (task.get("taskId"), task.get("pollCount"), task.get("startTime"))
         return task.get("status") == "IN_PROGRESS" and identity == delivery.identity
 
     def read_workflow(self, delivery: Delivery, workflow_id: str) -> WorkflowRow | None:  # noqa: ARG002 - the port's
         """Return Conductor's row of any workflow; None: Conductor itself says that it does not exist."""
-        workflow = _unless_missing(workflow_id, self.workflow)
+        workflow = unless_missing(workflow_id, self.workflow)
         with reading(SERVICE, f"read workflow {workflow_id}", "a workflow with its tasks"):
             return None if workflow is None else workflow_from(workflow)
 
@@ -286,15 +287,12 @@ class ConductorQueue(ConductorClient):
     def _read_if_quick(self, until: float, kind: str, name: str) -> Mapping[str, Any]:
         """Read a workflow, without its tasks, or a task; empty: it was not read in time."""
         operation, left = f"read {kind} {name}", until - time.monotonic()
-        options: dict[str, Any] = {"write": False, "answer_within": left}
-        row: Mapping[str, Any] = {}
+        path, query = ("tasks", None) if kind == "task" else ("workflow", {"includeTasks": "false"})
         with suppress(ServiceError):
-            if left > 0 and kind == "task":
-                row = json_of(operation, self.once(operation, "GET", "tasks", name, **options), dict, "a task")
-            elif left > 0:
-                answer = self.once(operation, "GET", "workflow", name, query={"includeTasks": "false"}, **options)
-                row = json_of(operation, answer, dict, "a workflow")
-        return row
+            if left > 0:
+                answer = self.once(operation, "GET", path, name, query=query, write=False, answer_within=left)
+                return json_of(operation, answer, dict, f"a {kind}")
+        return {}
 
     def read_end(self, workflow_id: str, run_before: int) -> WorkflowEnd | None:
         """Return the end of the run of a workflow after `run_before`; None: it has not ended, or there is no answer in
@@ -324,7 +322,7 @@ class ConductorQueue(ConductorClient):
         self.once(operation, "POST", "tasks", body=to_json(operation, update))
 
 
-def _unless_missing(name: str, read: Callable[[str], Mapping[str, Any]]) -> Mapping[str, Any] | None:
+def unless_missing(name: str, read: Callable[[str], J]) -> J | None:
     """Read the JSON of the object with this id. None: Conductor itself says that it does not exist."""
     try:
         return read(name)
