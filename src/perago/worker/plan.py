@@ -349,22 +349,14 @@ def parted_id(text: str) -> tuple[str, str]:
     return (match["id"], match["host"]) if match is not None and match["id"] else (text, "")
 
 
-@dataclass(frozen=True, slots=True)
-class TooFewFiles:
-    """A limit of open files that is too low, and what to do."""
-
-    what: str
-    advice: str
-
-
-def too_few_files(needed: int) -> TooFewFiles | None:
-    """Return the problem of a limit that is too low for so many open files; None: it is high enough."""
+def too_few_files(needed: int) -> tuple[str, str] | None:
+    """Return the problem of a limit that is too low for so many open files, and what to do; None: it is high enough."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return None
     most = "" if hard == resource.RLIM_INFINITY else f" (at most {hard:,} here)"
     advice = f"ulimit -n {max(4096, needed)}{most}, or LimitNOFILE= of the systemd unit"
-    return TooFewFiles(f"a process may have {soft:,} files open", advice)
+    return f"a process may have {soft:,} files open", advice
 
 
 MIN_OPEN_FILES = 1024
@@ -375,7 +367,8 @@ def check_open_files() -> Iterator[Finding]:
     """Check the limit of open files."""
     if (problem := too_few_files(MIN_OPEN_FILES)) is not None:
         why = "transfers and functions that open many files can fail: too many open files"
-        yield Finding("open files", Level.WARNING, problem.what, why, problem.advice)
+        what, advice = problem
+        yield Finding("open files", Level.WARNING, what, why, advice)
     else:
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         number = "any number of" if soft == resource.RLIM_INFINITY else f"{soft:,}"

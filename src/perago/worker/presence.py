@@ -12,11 +12,11 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import MISSING, asdict, dataclass, replace
-from dataclasses import fields as dataclass_fields
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+
+from pydantic import TypeAdapter
 
 from perago.failure import Finding, Level
 from perago.processes import Process, descendants, running_processes
@@ -174,8 +174,7 @@ def _sweep(directory: int) -> None:
                 os.close(marker)
 
 
-_KINDS: dict[str, Callable[[Any], Any]] = {"str": str, "int": int}
-_FIELDS = dataclass_fields(WorkerHere)
+_MARKER = TypeAdapter(WorkerHere)
 
 
 def workers_here(root: Path) -> tuple[WorkerHere, ...]:
@@ -187,10 +186,9 @@ def _living(root: Path) -> Iterator[WorkerHere]:
     with contextlib.suppress(OSError), Descent(root, root_may_be_symlink=True) as descent:
         directory = descent.enter(DIRECTORY)
         for name in _names(directory):
-            with contextlib.suppress(KeyError, TypeError, ValueError):  # of another version
+            with contextlib.suppress(ValueError):  # of another version
                 if (fields := held_fields(directory, name)) is not None:
-                    known = [field for field in _FIELDS if field.name in fields or field.default is MISSING]
-                    yield WorkerHere(**{field.name: _KINDS[str(field.type)](fields[field.name]) for field in known})
+                    yield _MARKER.validate_python(fields)
 
 
 def dead_workers(root: Path) -> set[str]:

@@ -221,8 +221,9 @@ def _check_open_files(plan: WorkerPlan) -> None:
     from perago.worker.plan import too_few_files
 
     if (problem := too_few_files(plan.open_files)) is not None:
-        what = f"{count(plan.slots, 'slot')} may need {plan.open_files:,} open files, and {problem.what}"
-        raise Failure(what, f"{problem.advice}; or take fewer slots (-j)")
+        what, advice = problem
+        needed = f"{count(plan.slots, 'slot')} may need {plan.open_files:,} open files"
+        raise Failure(f"{needed}, and {what}", f"{advice}; or take fewer slots (-j)")
 
 
 def _warn_of_id(plan: WorkerPlan) -> None:
