@@ -18,7 +18,7 @@ from perago.cli import messages
 from perago.embedded.lakefs import references
 from perago.embedded.services import EmbeddedServices
 from perago.settings import configured_mask
-from perago.worker import lineage
+from perago.worker import lineage, sending
 from perago.worker.events import AttemptReceived
 from perago.worker.export_settings import wants_lineage
 from perago.worker.plan import ExportContext
@@ -245,7 +245,8 @@ def test_a_receiver_that_recovers_is_reported_with_the_dropped_events(site: Site
 
 
 def test_events_that_no_receiver_takes_are_bounded_and_counted(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lineage, "MOST_EVENTS", 5)
+    for module in (lineage, sending):
+        monkeypatch.setattr(module, "MOST_EVENTS", 5)
     said: list[str] = []
     with ScriptedServer(lambda _: Hang()) as receiver:
         monkeypatch.setenv("OPENLINEAGE_URL", receiver.url)

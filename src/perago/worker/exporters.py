@@ -12,9 +12,7 @@ import itertools
 import json
 import math
 import os
-import queue
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
@@ -34,7 +32,7 @@ from perago.worker.logs import event_lines, journal, printing
 from perago.worker.metrics import Metrics
 from perago.worker.plan import SERVICE_MANAGER, ExportContext
 from perago.worker.presence import presence
-from perago.worker.sending import END_LIMIT, Say, warnings_to
+from perago.worker.sending import END_LIMIT, MOST_EVENTS, EventThread, Say, warnings_to
 from perago.worker.status_server import Page, Pages, StatusServer, plain_page
 
 __all__ = ["Event", "ExporterContext", "Listener"]
@@ -225,8 +223,6 @@ worker.
 
 GROUP = "perago.exporters"
 """The group of entry points that name further exporters."""
-MOST_EVENTS = 1000
-"""Events that wait for an exporter from another package. Further ones are lost."""
 
 
 class InstalledExporter:
@@ -240,42 +236,29 @@ class InstalledExporter:
         self._context = context
         self._say = say
         self._name = f"the exporter {entry.name} ({entry.value})"
-        self._events: queue.Queue[Event | None] = queue.Queue(MOST_EVENTS)
         self._lost = 0
         self._has_failed = False
-        self._thread = threading.Thread(target=self._run, name=f"perago-exporter-{entry.name}", daemon=True)
-        self._thread.start()
+        self._thread = EventThread(f"perago-exporter-{entry.name}", self._run)
 
     def __call__(self, event: Event) -> None:
         """Queue an event for the exporter."""
-        if self._has_failed:
-            return
-        try:
-            self._events.put_nowait(event)
-        except queue.Full:
+        if not self._has_failed and not self._thread.put(event):
             self._lost += 1
             if self._lost == 1:
                 self._say(f"{self._name} is too slow: it loses events, because {MOST_EVENTS:,} wait")
 
     def end(self) -> None:
         """Pass on the remaining events, and close the exporter, for a limited time."""
-
-        def finish() -> None:
-            while self._thread.is_alive():
-                with contextlib.suppress(queue.Full):
-                    self._events.put(None, timeout=0.1)
-                    self._thread.join()
-
-        if not done_within(END_LIMIT, "perago-exporter-end", [finish]):
+        if self._thread.end() is not None:
             self._say(f"{self._name} did not end within {END_LIMIT:g} s")
         if self._lost:
             self._say(f"{self._name} lost {self._lost:,} events")
 
-    def _run(self) -> None:
+    def _run(self, queued: Iterator[Event]) -> None:
         try:
             exporter: Exporter = self._entry.load()
             with exporter(self._context) as listener:
-                while (event := self._events.get()) is not None:
+                for event in queued:
                     if listener is not None:
                         listener(event)
         except BaseException as error:  # noqa: BLE001 - a module can raise SystemExit, too

@@ -10,16 +10,14 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
-import queue
-import threading
 import uuid
 from collections.abc import Iterator, Mapping
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import perago
-from perago.hanging import done_within
 from perago.ports import Delivery
 from perago.settings.mask import Mask
 from perago.settings.sources import configured_mask, whole_environment
@@ -29,7 +27,7 @@ from perago.worker.events import Event, Listener
 from perago.worker.export_settings import wants_lineage
 from perago.worker.logs import cleaned, delivery_ids
 from perago.worker.plan import ExportContext, WorkerPlan
-from perago.worker.sending import END_LIMIT, ClientMessages, Say, Watch, warnings_to
+from perago.worker.sending import END_LIMIT, MOST_EVENTS, ClientMessages, EventThread, Say, Watch, warnings_to
 
 if TYPE_CHECKING:
     from openlineage.client import OpenLineageClient
@@ -37,8 +35,6 @@ if TYPE_CHECKING:
 
 NAMESPACE = "perago"
 """The namespace of jobs, unless `OPENLINEAGE_NAMESPACE` names another one."""
-MOST_EVENTS = 1000
-"""Events that wait to be sent. Further ones are lost."""
 SENDS_NOTHING = "OpenLineage sends nothing"
 _MISSING = f"{SENDS_NOTHING}: openlineage cannot be found; pip install openlineage-python"
 _TAGS = ("workflow_id", "task_id", "task_name", "retry_count", "worker_id")
@@ -106,49 +102,37 @@ class LineageSender:
         self._say = say
         self._messages = ClientMessages(plan.mask, "openlineage", "urllib3")
         self._watch = Watch("OpenLineage: the receiver", "events", self._messages, say)
-        self._queue: queue.Queue[tuple[AboutRun, datetime.datetime] | None] = queue.Queue(MOST_EVENTS)
         self._is_open = True
-        self._thread = threading.Thread(target=self._run, name="perago-lineage", daemon=True)
-        self._thread.start()
+        self._thread = EventThread("perago-lineage", self._run)
 
     def __call__(self, event: Event) -> None:
         """Take the start or the end of an attempt to be sent."""
         if not self._is_open or not isinstance(event, AboutRun):
             return
-        try:
-            self._queue.put_nowait((event, datetime.datetime.now(datetime.UTC)))
-        except queue.Full:
+        if not self._thread.put((event, datetime.datetime.now(datetime.UTC))):
             self._watch.lose(1, f"it is too slow, and {MOST_EVENTS:,} events wait")
 
     def end(self) -> None:
         """Send what is left, for a limited time."""
         self._is_open = False
-
-        def finish() -> None:
-            self._queue.put(None)  # waits for a place
-            self._thread.join()
-
-        if done_within(END_LIMIT, "perago-lineage-end", [finish]):
+        unsent = self._thread.end()
+        if unsent is None:
             self._messages.end()
-        else:  # what still sends still logs
-            left = f"{self._queue.qsize():,} further ones were not sent"
-            self._say(f"OpenLineage: the receiver did not accept the last events within {END_LIMIT:g} s; {left}")
+        else:  # the thread still sends, and the client still logs
+            late = f"did not accept the last events within {END_LIMIT:g} s"
+            self._say(f"OpenLineage: the receiver {late}; {unsent:,} further ones were not sent")
 
-    def _run(self) -> None:
+    def _run(self, queued: Iterator[tuple[AboutRun, datetime.datetime]]) -> None:
         try:
             with _with_withheld():
                 client = _client()
         except Exception as error:  # noqa: BLE001 - whatever the client makes of its settings
             self._is_open = False
             self._say(_refused(error, self._messages.mask))
-            client = None
-        runs = RunEvents(self._plan) if client is not None else None
-        while (item := self._queue.get()) is not None:
-            if client is not None and runs is not None:
-                self._send(client, runs, *item)
-
-    def _send(self, client: OpenLineageClient, runs: RunEvents, event: AboutRun, moment: datetime.datetime) -> None:
-        self._watch(lambda: client.emit(runs.of(event, moment)))
+            return
+        runs = RunEvents(self._plan)
+        for event, moment in queued:
+            self._watch(partial(runs.send, client, event, moment))
 
 
 @contextlib.contextmanager
@@ -199,6 +183,10 @@ class RunEvents:
         self._prefixes = {task.name: task.prefix for task in plan.tasks}
         self._producer = f"urn:perago:{perago.__version__}"
         set_producer(self._producer)
+
+    def send(self, client: OpenLineageClient, event: AboutRun, moment: datetime.datetime) -> None:
+        """Send the event for the start or the end of an attempt."""
+        client.emit(self.of(event, moment))
 
     def of(self, event: AboutRun, moment: datetime.datetime) -> RunEvent:
         """Return the event for the start or the end of an attempt."""

@@ -17,8 +17,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from logging.handlers import QueueHandler, QueueListener
-from typing import Any, TextIO
+from typing import Any, Generic, TextIO, TypeVar
 
+from perago.hanging import done_within
 from perago.settings.mask import Mask
 from perago.text import count, one_line
 from perago.worker.plan import Notices
@@ -30,12 +31,15 @@ CLOSE_LIMIT = 2.0
 GATHERING_SECONDS = 0.02
 """Seconds for which lines gather while more arrive, because waking the thread costs as much as many lines."""
 
+MOST_EVENTS = 1000
+"""Events that wait for the thread of an exporter. Further ones are lost."""
 END_LIMIT = 3.0
 """Seconds that the end of a worker can take for unsent data."""
 LONGEST_REASON = 400
 """Characters of the reason in a warning. Clients quote more than an operator wants to read."""
 
 Say = Callable[[str], None]
+T = TypeVar("T")
 
 
 class BackgroundLines(QueueHandler):
@@ -191,6 +195,35 @@ def warnings_to(notices: Notices) -> Iterator[Say]:
         yield lambda text: writer.write(notices.warning_text(text))
     finally:
         writer.close()
+
+
+class EventThread(Generic[T]):
+    """Gives events to `work` on a thread of its own, through a queue of limited size, so that no caller waits."""
+
+    def __init__(self, name: str, work: Callable[[Iterator[T]], object]) -> None:
+        self._name = name
+        self._events: queue.Queue[T | None] = queue.Queue(MOST_EVENTS)
+        self._thread = threading.Thread(target=work, args=(iter(self._events.get, None),), name=name, daemon=True)
+        self._thread.start()
+
+    def put(self, event: T) -> bool:
+        """Queue an event. Return False if too many wait, so that it is lost."""
+        try:
+            self._events.put_nowait(event)
+        except queue.Full:
+            return False
+        return True
+
+    def end(self) -> int | None:
+        """End after the queued events. Return None, or after `END_LIMIT` the number of events that still wait."""
+
+        def finish() -> None:
+            while self._thread.is_alive():
+                with suppress(queue.Full):
+                    self._events.put(None, timeout=0.1)
+                    self._thread.join()
+
+        return None if done_within(END_LIMIT, f"{self._name}-end", [finish]) else self._events.qsize()
 
 
 class ClientMessages(logging.Handler):
