@@ -39,6 +39,7 @@ from perago.guardrails.evaluation import Finding
 from perago.ports import Delivery
 from perago.processes import signals_held
 from perago.settings.mask import Mask
+from perago.worker import events
 from perago.worker.channel import (
     MOST_BYTES,
     ChannelError,
@@ -49,16 +50,6 @@ from perago.worker.channel import (
     SlotChannel,
     Waiting,
     encode,
-)
-from perago.worker.events import (
-    IN_PARTS,
-    AttemptRecorded,
-    FunctionProgress,
-    FunctionSaid,
-    StepStarted,
-    TransferMeter,
-    Transferred,
-    Watched,
 )
 from perago.worker.logs import JsonLog, delivery_ids
 from perago.worker.plan import WorkerPlan
@@ -174,20 +165,20 @@ class AttemptLog(Observer):
         self._progress = ""
         """The last progress that Conductor's task log does not have yet."""
         self._extra: list[str] = []
-        self.meter: TransferMeter = TransferMeter()
+        self.meter: events.TransferMeter = events.TransferMeter()
 
     # ------------------------------------------------------------- the driver's Observer
 
     def step(self, name: str) -> None:
         """Forward the step. Steps are logged with their durations at the end of the attempt."""
-        self._pass_on(StepStarted(self._worker_id, name))
+        self._pass_on(events.StepStarted(self._worker_id, name))
 
     def transferred(self, direction: Direction, objects: int, size: int, total_objects: int, total_size: int) -> None:
         """Sum the bytes, and pass on the progress of the transfer at an interval."""
         self.meter.transferred(direction, size)
         if objects == total_objects or time.monotonic() >= self._next_transfer:
             self._next_transfer = time.monotonic() + TRANSFER_INTERVAL
-            self._pass_on(Transferred(self._worker_id, direction, objects, size, total_objects, total_size))
+            self._pass_on(events.Transferred(self._worker_id, direction, objects, size, total_objects, total_size))
 
     def log(self, text: str) -> None:
         """Log a line from `current().log`."""
@@ -204,7 +195,7 @@ class AttemptLog(Observer):
             self._next_progress = now + PROGRESS_INTERVAL
             self._catch_up()
             self._log.write("INFO", f"progress {done}/{total}", source="progress", **self._ids)
-            self._pass_on(FunctionProgress(self._worker_id, done, total))
+            self._pass_on(events.FunctionProgress(self._worker_id, done, total))
 
     def waiting(self, text: str, is_over: bool) -> None:
         """Report a wait in the log, in Conductor's task log, and at the terminal of the worker. Report its end once,
@@ -235,7 +226,7 @@ class AttemptLog(Observer):
     def recorded(self, record: AttemptRecord) -> None:
         """Forward everything about an attempt that has ended. The slot logs its outcome."""
         for part in in_parts(record) if self._is_watched else ():
-            self._pass_on(AttemptRecorded(self._worker_id, part))
+            self._pass_on(events.AttemptRecorded(self._worker_id, part))
 
     def output(self, text: str) -> None:
         """Log a line that the function or one of its processes printed, without secrets."""
@@ -254,7 +245,7 @@ class AttemptLog(Observer):
         text = cut(self._mask(text), TRACEBACK_BYTES)
         self._log.write("ERROR", text, source="traceback", **self._ids)
         self._extra.append(text)
-        self._pass_on(FunctionSaid(self._worker_id, text))
+        self._pass_on(events.FunctionSaid(self._worker_id, text))
 
     def note(self, level: str, message: str, **fields: Any) -> None:
         """Log a line about the attempt itself. A warning also goes to Conductor's task log."""
@@ -309,9 +300,9 @@ class AttemptLog(Observer):
 
     def _write(self, text: str, level: str, source: str) -> None:
         self._log.write(level, text, source=source, **self._ids)
-        self._pass_on(FunctionSaid(self._worker_id, text))
+        self._pass_on(events.FunctionSaid(self._worker_id, text))
 
-    def _pass_on(self, event: Watched) -> None:
+    def _pass_on(self, event: events.Watched) -> None:
         if self._is_watched:
             self._send(event)
 
@@ -357,7 +348,7 @@ def in_parts(record: AttemptRecord) -> Iterator[AttemptRecord]:
     """Split `record` into records that fit into messages: each has a part of its lists and changed files. Input, output
     and metadata of files are left out, because Conductor's row and lakeFS have them. Very long texts are cut in the
     middle."""
-    items: list[tuple[str, Any]] = [(name, _cut(item)) for name in IN_PARTS for item in getattr(record, name)]
+    items: list[tuple[str, Any]] = [(name, _cut(item)) for name in events.IN_PARTS for item in getattr(record, name)]
     items += [("changed_since_adopted", pair) for pair in record.changed_since_adopted.items()]
     for kind in _CHANGES:
         files = getattr(record.changes, kind)
@@ -378,7 +369,7 @@ def in_parts(record: AttemptRecord) -> Iterator[AttemptRecord]:
 
 def _with(record: AttemptRecord, items: list[tuple[str, Any]]) -> AttemptRecord:
     """Return the record with only these items, each given with the name of its list."""
-    lists: dict[str, list[Any]] = {name: [] for name in (*IN_PARTS, "changed_since_adopted", *_CHANGES)}
+    lists: dict[str, list[Any]] = {name: [] for name in (*events.IN_PARTS, "changed_since_adopted", *_CHANGES)}
     for name, item in items:
         lists[name].append(item)
     changes = Changes(*(tuple(lists.pop(kind)) for kind in _CHANGES))

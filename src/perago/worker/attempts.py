@@ -31,16 +31,8 @@ from perago.driver import Delivered, deliver_report
 from perago.ports import Clock, Delivery, Report, ServiceError, TaskQueue, TaskStatus, Unavailable
 from perago.retry import BackOff
 from perago.text import short
+from perago.worker import events
 from perago.worker.channel import AskLog, DeliveryAnswer, DeliveryQuestion, Finished, LogSoFar, Publishing
-from perago.worker.events import (
-    AttemptEnded,
-    AttemptReceived,
-    CleanUpFailed,
-    Ending,
-    Event,
-    FenceNotEnforced,
-    LeaseDoubtful,
-)
 from perago.worker.host import HostCheck, Pools
 from perago.worker.plan import StoreFactory, WorkerPlan
 from perago.worker.slots import Assignment, ProcessEnded, Slot
@@ -84,7 +76,7 @@ class Services:
     clock: Clock
     pools: Pools
     host: HostCheck
-    emit: Callable[[Event], None]
+    emit: Callable[[events.Event], None]
     spawn: Callable[[Coroutine[Any, Any, None]], None]
     """Runs a coroutine in the background to its end."""
     repositories: dict[str, None] = field(default_factory=dict)
@@ -175,7 +167,7 @@ class Attempt:
 
     async def run(self) -> None:
         """Watch over the attempt until it is reported or lost."""
-        self._services.emit(AttemptReceived(self._delivery, self._assignment.worker_id))
+        self._services.emit(events.AttemptReceived(self._delivery, self._assignment.worker_id))
         self._lease = asyncio.create_task(self._keep_lease())
         timer = self._start_timer()
         try:
@@ -196,7 +188,7 @@ class Attempt:
             root = self._services.plan.workspace_root
             error = await self._services.pools.reports.run(clean_up, root, self._delivery)
             if error is not None:
-                self._services.emit(CleanUpFailed(root, error))
+                self._services.emit(events.CleanUpFailed(root, error))
 
     # ------------------------------------------------------------- while the slot works
 
@@ -288,7 +280,7 @@ class Attempt:
 
     def _report_doubt(self) -> None:
         reason = self._beat_problem or f"a heartbeat has had no answer for {self.beating:.0f} s"
-        self._services.emit(LeaseDoubtful(self._delivery, self._assignment.worker_id, reason))
+        self._services.emit(events.LeaseDoubtful(self._delivery, self._assignment.worker_id, reason))
 
     def _end_lease(self) -> None:
         for heartbeats in (self._lease, self._doubt):
@@ -336,14 +328,14 @@ class Attempt:
         repository = services.plan.repository_of(self._delivery)
         if repository is not None and repository not in services.not_fenced:
             services.not_fenced.add(repository)
-            services.emit(FenceNotEnforced(repository))
+            services.emit(events.FenceNotEnforced(repository))
 
     async def _give_up(self, outcome: Finished) -> None:
         """Send only the rest of the log, which helps to explain the loss."""
         why = self._lost or outcome.lost_reason or "it lost its delivery"
         if self._lost is not None and self._publishing is not None:
             why = f"{why}. {self._publishing.reason_if_killed}"
-        self._end(Ending.LOST, why, outcome)
+        self._end(events.Ending.LOST, why, outcome)
         worker = self._assignment.worker
         await self._log_last(*outcome.log_chunks, f"[{worker} stopped this attempt: {why}]")
 
@@ -354,7 +346,7 @@ class Attempt:
         error = await services.pools.reports.run(
             hand_back, services.queue, self._delivery, self._redelivery_seconds, self._one_at_a_time
         )
-        self._end(Ending.HANDED_BACK if error is None else Ending.UNREPORTED, error or why, outcome)
+        self._end(events.Ending.HANDED_BACK if error is None else events.Ending.UNREPORTED, error or why, outcome)
         worker = self._assignment.worker
         await self._log_last(f"[{worker} handed this attempt back before its function was called: {why}]")
 
@@ -366,15 +358,15 @@ class Attempt:
             sent = await self._services.pools.reports.run(self._send, report, outcome.log_chunks)
         except asyncio.CancelledError:
             why = "the worker was stopped before Conductor answered"
-            self._end(Ending.UNREPORTED, why, outcome, status=report.status)
+            self._end(events.Ending.UNREPORTED, why, outcome, status=report.status)
             raise
         if sent.lost_reason is not None:
-            self._end(Ending.LOST, sent.lost_reason, outcome)
+            self._end(events.Ending.LOST, sent.lost_reason, outcome)
         elif sent.error is not None:
-            self._end(Ending.UNREPORTED, sent.error, outcome, status=report.status)
+            self._end(events.Ending.UNREPORTED, sent.error, outcome, status=report.status)
         else:
             self._end(
-                Ending.REPORTED,
+                events.Ending.REPORTED,
                 report.reason,
                 outcome,
                 status=report.status,
@@ -419,10 +411,10 @@ class Attempt:
             outcome = f"Commit {short(commit_id)} is {where}; {adopts}."
         return Report(TaskStatus.FAILED, reason=fitted(f"{how} while it published.", f" {outcome}"))
 
-    def _end(self, ending: Ending, reason: str | None, outcome: Finished, **more: Any) -> None:
+    def _end(self, ending: events.Ending, reason: str | None, outcome: Finished, **more: Any) -> None:
         about: dict[str, Any] = {"steps": outcome.steps, "usage": outcome.usage, **more}
         assignment = self._assignment
-        ended = AttemptEnded(self._delivery, assignment.worker_id, ending, assignment.seconds, reason, **about)
+        ended = events.AttemptEnded(self._delivery, assignment.worker_id, ending, assignment.seconds, reason, **about)
         self._services.emit(ended)
 
     # ------------------------------------------------------------- Conductor's task log

@@ -24,18 +24,7 @@ from typing import Any, ParamSpec, TypeVar
 from perago.cache import CacheUnusable, give_room, trim
 from perago.retry import RestartDelay
 from perago.settings import Upkeep, whole_environment
-from perago.worker.events import (
-    BranchesSwept,
-    BranchSweepFailed,
-    CacheFailed,
-    CacheTrimmed,
-    CleanUpFailed,
-    DirectoriesSwept,
-    Event,
-    LogsTrimmed,
-    PollingPaused,
-    PollingResumed,
-)
+from perago.worker import events
 from perago.worker.logs import trim_logs
 from perago.worker.plan import WorkerPlan
 from perago.workspace.directory import root_problem, sweep
@@ -158,7 +147,7 @@ LOG_INTERVAL = 3600.0
 
 
 async def run_maintenance(
-    plan: WorkerPlan, pool: Pool, emit: Callable[[Event], None], repositories: Collection[str]
+    plan: WorkerPlan, pool: Pool, emit: Callable[[events.Event], None], repositories: Collection[str]
 ) -> None:
     """Sweep attempt directories and staging branches, trim the cache, and remove old logs at intervals, until canceled.
 
@@ -180,19 +169,21 @@ async def run_maintenance(
     await asyncio.gather(*(keep() for upkeep, keep in sweeps.items() if upkeep in plan.maintenance))
 
 
-async def _keep_swept(plan: WorkerPlan, pool: Pool, emit: Callable[[Event], None]) -> None:
+async def _keep_swept(plan: WorkerPlan, pool: Pool, emit: Callable[[events.Event], None]) -> None:
     while True:
         try:
             swept = await pool.run(sweep, plan.workspace_root)
         except OSError as error:
-            emit(CleanUpFailed(plan.workspace_root, str(error)))
+            emit(events.CleanUpFailed(plan.workspace_root, str(error)))
         else:
             if swept:
-                emit(DirectoriesSwept(tuple(swept)))
+                emit(events.DirectoriesSwept(tuple(swept)))
         await asyncio.sleep(SWEEP_INTERVAL)
 
 
-async def _keep_branches_swept(plan: WorkerPlan, emit: Callable[[Event], None], repositories: Collection[str]) -> None:
+async def _keep_branches_swept(
+    plan: WorkerPlan, emit: Callable[[events.Event], None], repositories: Collection[str]
+) -> None:
     """Sweep branches in a separate process, because the supervisor has no connection to lakeFS."""
     while plan.branch_sweep:
         await asyncio.sleep(SWEEP_INTERVAL)
@@ -204,9 +195,9 @@ async def _keep_branches_swept(plan: WorkerPlan, emit: Callable[[Event], None], 
         except (OSError, ValueError, KeyError, TimeoutError) as error:
             swept, problem = (), str(error)
         if swept:
-            emit(BranchesSwept(swept))
+            emit(events.BranchesSwept(swept))
         if problem:
-            emit(BranchSweepFailed(names, problem))
+            emit(events.BranchSweepFailed(names, problem))
 
 
 async def sweep_branches(command: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
@@ -236,7 +227,7 @@ async def sweep_branches(command: tuple[str, ...]) -> tuple[tuple[str, ...], str
     return tuple(f"{leftover['repository']}/{leftover['branch']}" for leftover in removed), "; ".join(problems)
 
 
-async def _keep_trimmed(plan: WorkerPlan, pool: Pool, emit: Callable[[Event], None]) -> None:
+async def _keep_trimmed(plan: WorkerPlan, pool: Pool, emit: Callable[[events.Event], None]) -> None:
     """Report a problem of the cache only once, because attempts can work without the cache."""
     said = ""
     while plan.cache_bytes is not None:
@@ -252,23 +243,23 @@ async def _keep_trimmed(plan: WorkerPlan, pool: Pool, emit: Callable[[Event], No
                 )
             if problem != said:
                 said = problem
-                emit(CacheFailed(said))
+                emit(events.CacheFailed(said))
         else:
             if trimmed:
-                emit(CacheTrimmed(trimmed))
+                emit(events.CacheTrimmed(trimmed))
         await asyncio.sleep(CACHE_INTERVAL)
 
 
-async def _keep_logs(plan: WorkerPlan, pool: Pool, emit: Callable[[Event], None]) -> None:
+async def _keep_logs(plan: WorkerPlan, pool: Pool, emit: Callable[[events.Event], None]) -> None:
     while True:
         removed = 0
         try:
             for name in {plan.name, *(task.module for task in plan.tasks)}:
                 removed += await pool.run(trim_logs, plan.logs, name)
         except OSError as error:
-            emit(CleanUpFailed(plan.logs.root, str(error)))
+            emit(events.CleanUpFailed(plan.logs.root, str(error)))
         if removed:
-            emit(LogsTrimmed(removed))
+            emit(events.LogsTrimmed(removed))
         await asyncio.sleep(LOG_INTERVAL)
 
 
@@ -290,7 +281,7 @@ class HostCheck:
     """
 
     def __init__(
-        self, plan: WorkerPlan, pool: Pool, emit: Callable[[Event], None], resumed: Callable[[], None]
+        self, plan: WorkerPlan, pool: Pool, emit: Callable[[events.Event], None], resumed: Callable[[], None]
     ) -> None:
         self._plan = plan
         self._pool = pool
@@ -339,14 +330,14 @@ class HostCheck:
         self.problem = problem
         if not self._is_paused:
             self._is_paused, self._since = True, now
-            self._emit(PollingPaused(problem))
+            self._emit(events.PollingPaused(problem))
 
     def _resume(self) -> None:
         now, was_paused = time.monotonic(), self._is_paused
         seconds, self._since = now - self._since, now
         self.problem, self._is_paused = None, False
         if was_paused:
-            self._emit(PollingResumed(seconds))
+            self._emit(events.PollingResumed(seconds))
         self._resumed()
 
     async def _check(self) -> str | None:

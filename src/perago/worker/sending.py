@@ -117,10 +117,7 @@ class _Listener(QueueListener):
     """Calls a function with each record of a queue. Records gather while more arrive."""
 
     def __init__(
-        self,
-        records: queue.SimpleQueue[Any],
-        write: Callable[[logging.LogRecord], None],
-        end: Callable[[], object],
+        self, records: queue.SimpleQueue[Any], write: Callable[[logging.LogRecord], None], end: Callable[[], object]
     ) -> None:
         super().__init__(records)
         self._records = records

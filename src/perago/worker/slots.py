@@ -19,42 +19,7 @@ from typing import Any
 from perago.ports import Delivery, Report, TaskStatus
 from perago.retry import RestartDelay
 from perago.taskdef.payload import TOO_DEEP
-from perago.worker.channel import (
-    MOST_CHUNKS,
-    MOST_REMARKS,
-    MOST_STEPS,
-    AskLog,
-    BadMessage,
-    Calling,
-    Cancel,
-    Deliver,
-    DeliveryAnswer,
-    DeliveryQuestion,
-    Finished,
-    FromSlot,
-    LogSoFar,
-    Publishing,
-    Ready,
-    Repeating,
-    StartFailed,
-    Stop,
-    ToSlot,
-    Waiting,
-)
-from perago.worker.events import (
-    MOST_VERDICTS,
-    CallRepeated,
-    Event,
-    LakeFSBack,
-    Logged,
-    SlotDied,
-    SlotEnded,
-    SlotReady,
-    SlotReplaced,
-    SlotStartFailed,
-    WaitingForLakeFS,
-    Watched,
-)
+from perago.worker import channel, events
 from perago.worker.fork_server import end_fork_server
 from perago.worker.host import Pool
 from perago.worker.plan import TaskPlan, WorkerPlan, located
@@ -107,7 +72,9 @@ class Assignment:
         self.task = task
         self.worker_id = worker_id
         self.worker = worker
-        self.messages: asyncio.Queue[DeliveryQuestion | Publishing | LogSoFar | Finished | ProcessEnded]
+        self.messages: asyncio.Queue[
+            channel.DeliveryQuestion | channel.Publishing | channel.LogSoFar | channel.Finished | ProcessEnded
+        ]
         self.messages = asyncio.Queue()
         self.is_over: bool = False
         self.waiting: set[str] = set()
@@ -118,58 +85,58 @@ class Assignment:
         self._questions = self._waits = self._log_asked = 0
         self._is_called = False
 
-    def end(self, last: Finished | ProcessEnded) -> None:
+    def end(self, last: channel.Finished | ProcessEnded) -> None:
         """Put the last message. Then the slot is free, or has no process."""
         self.is_over = True
         self.seconds = time.monotonic() - self.begun
         self.messages.put_nowait(last)
 
-    def may_send(self, message: DeliveryAnswer | AskLog) -> bool:
+    def may_send(self, message: channel.DeliveryAnswer | channel.AskLog) -> bool:
         """Whether the process may get this message about its attempt now. Counts the messages that it answers."""
         if self.is_over:
             return False
-        if isinstance(message, AskLog):
+        if isinstance(message, channel.AskLog):
             self._log_asked += 1
         else:
             self._questions -= 1
         return True
 
-    def accepts(self, message: FromSlot) -> bool:
+    def accepts(self, message: channel.FromSlot) -> bool:
         """Whether the process may send this message about its attempt now. Counts the messages that are limited."""
-        if isinstance(message, Ready | StartFailed | Watched) or message.identity != self.delivery.identity:
+        if (
+            isinstance(message, channel.Ready | channel.StartFailed | events.Watched)
+            or message.identity != self.delivery.identity
+        ):
             return False
         match message:
-            case DeliveryQuestion():
+            case channel.DeliveryQuestion():
                 self._questions += 1
                 return self._questions <= MOST_QUESTIONS
-            case Calling():
+            case channel.Calling():
                 was_called, self._is_called = self._is_called, True
                 return not was_called
-            case Finished(_, report):
+            case channel.Finished(_, report):
                 if message.hand_back and self._is_called:
                     return False
-                lists = (
-                    *((message.steps, MOST_STEPS), (message.remarks, MOST_REMARKS), (message.log_chunks, MOST_CHUNKS)),
-                    (message.usage.verdicts, MOST_VERDICTS),
+                usage, verdicts = message.usage, message.usage.verdicts
+                is_short = (
+                    len(message.steps) <= channel.MOST_STEPS
+                    and len(message.remarks) <= channel.MOST_REMARKS
+                    and len(message.log_chunks) <= channel.MOST_CHUNKS
+                    and len(verdicts) <= events.MOST_VERDICTS
                 )
-                if any(len(items) > most for items, most in lists):
-                    return False
-                texts = (report and report.reason, message.lost_reason, message.unfit, *message.remarks)
-                texts += tuple(
-                    text
-                    for verdict in message.usage.verdicts
-                    for text in (verdict.phase, verdict.rule, verdict.message)
-                )
-                texts += (message.usage.input_ref, message.usage.failed_step, message.usage.error_type)
-                return all(len(text or "") <= LONGEST_REASON for text in texts)
-            case LogSoFar(_, text):
+                texts = [report and report.reason, message.lost_reason, message.unfit, *message.remarks]
+                texts += [usage.input_ref, usage.failed_step, usage.error_type]
+                texts += [text for row in verdicts for text in (row.phase, row.rule, row.message)]
+                return is_short and all(len(text or "") <= LONGEST_REASON for text in texts)
+            case channel.LogSoFar(_, text):
                 self._log_asked -= 1
                 return self._log_asked >= 0 and len(text) <= LONGEST_LOG
-            case Publishing():
+            case channel.Publishing():
                 return len(message.reason_if_killed) <= LONGEST_REASON
-            case Repeating(_, service):
+            case channel.Repeating(_, service):
                 return len(service) <= LONGEST_SERVICE and len(self.waiting | {service}) <= MOST_SERVICES
-            case Waiting(_, text):
+            case channel.Waiting(_, text):
                 self._waits += 1
                 return self._waits <= MOST_WAITS and len(text) <= LONGEST_REASON
 
@@ -194,7 +161,7 @@ class Slot:
         worker_id: str,
         threads: Pool,
         changed: Callable[[Slot], None],
-        emit: Callable[[Event], None],
+        emit: Callable[[events.Event], None],
         delay: RestartDelay | None = None,
     ) -> None:
         self.task = task
@@ -259,24 +226,24 @@ class Slot:
         """
         assignment = Assignment(delivery, self.task, self.worker_id, self.located)
         try:
-            if not self.send(Deliver(delivery)):
+            if not self.send(channel.Deliver(delivery)):
                 self._ready = False
                 return None
         except RecursionError:
             report = Report(TaskStatus.FAILED_WITH_TERMINAL_ERROR, reason=f"Invalid input: it {TOO_DEEP}")
-            assignment.end(Finished(delivery.identity, report))
+            assignment.end(channel.Finished(delivery.identity, report))
         else:
             self.assignment = assignment
         return assignment
 
-    def send(self, message: ToSlot) -> bool:
+    def send(self, message: channel.ToSlot) -> bool:
         """Send a message. Return False if the process cannot be reached."""
         return self._process is not None and self._process.send(message)
 
     def cancel(self, reason: str) -> None:
         """Stop the current attempt: TERM, grace, KILL. Then replace the process."""
         self._retiring = reason
-        self.send(Cancel(reason))
+        self.send(channel.Cancel(reason))
         if self._process is not None:
             self._process.terminate(self._plan.shutdown_grace)
 
@@ -306,7 +273,7 @@ class Slot:
         process = self._process
         if process is None:
             return
-        if self._ready and self._retiring is None and process.send(Stop()):
+        if self._ready and self._retiring is None and process.send(channel.Stop()):
             asyncio.get_running_loop().call_later(STOP_LIMIT, process.kill)
         else:
             process.kill()
@@ -348,68 +315,68 @@ class Slot:
     def _report_failed_start(self, reason: str) -> float:
         """Return the seconds until the next start."""
         delay = self._delay.after_crash(0.0)
-        self._emit(SlotStartFailed(self.worker_id, reason, self.task.name, delay))
+        self._emit(events.SlotStartFailed(self.worker_id, reason, self.task.name, delay))
         return delay
 
     def _died(self, pid: int, how: str, delivery: Delivery | None = None) -> float:
         reason, self._retiring = self._retiring, None
         if self.closing:
             if self._gives_way:
-                self._emit(SlotEnded(self.worker_id, pid, self._gives_way))
+                self._emit(events.SlotEnded(self.worker_id, pid, self._gives_way))
             return 0.0
         if reason is not None:
-            self._emit(SlotReplaced(self.worker_id, pid, reason, delivery))
+            self._emit(events.SlotReplaced(self.worker_id, pid, reason, delivery))
             return 0.0
         if self._failed_start is not None:
             return self._failed_start
         lived = 0.0 if self._ready_since is None else time.monotonic() - self._ready_since
         delay = self._delay.after_crash(lived)
-        self._emit(SlotDied(self.worker_id, pid, how, delay, delivery))
+        self._emit(events.SlotDied(self.worker_id, pid, how, delay, delivery))
         return delay
 
-    def _on_message(self, message: FromSlot) -> None:
+    def _on_message(self, message: channel.FromSlot) -> None:
         """Handle a message of the process.
 
         Raises:
             BadMessage: the process must not send this message, or not now. No later message can be trusted.
         """
         if not self._expects(message):
-            raise BadMessage(f"an unexpected message ({type(message).__name__})")
+            raise channel.BadMessage(f"an unexpected message ({type(message).__name__})")
         match message:
-            case Ready():
+            case channel.Ready():
                 self.start_failure, self._ready = None, True
                 self.idle_since = self._ready_since = time.monotonic()
-                self._emit(SlotReady(self.worker_id, self._process.pid if self._process else 0, self.task.name))
+                self._emit(events.SlotReady(self.worker_id, self._process.pid if self._process else 0, self.task.name))
                 self._changed(self)
-            case StartFailed(reason):
+            case channel.StartFailed(reason):
                 self._start_failed(reason)
-            case Waiting(_, text, is_over) if self.assignment is not None:
-                event = LakeFSBack if is_over else WaitingForLakeFS
+            case channel.Waiting(_, text, is_over) if self.assignment is not None:
+                event = events.LakeFSBack if is_over else events.WaitingForLakeFS
                 self._emit(event(self.worker_id, text, self.assignment.delivery))
-            case Repeating(_, service, waits) if self.assignment is not None:
+            case channel.Repeating(_, service, waits) if self.assignment is not None:
                 if waits:
                     self.assignment.waiting.add(service)
-                    self._emit(CallRepeated(self.worker_id, service))
+                    self._emit(events.CallRepeated(self.worker_id, service))
                 else:
                     self.assignment.waiting.discard(service)
-            case Finished():
+            case channel.Finished():
                 self._on_finished(message)
-            case DeliveryQuestion() | Publishing() | LogSoFar() if self.assignment is not None:
+            case channel.DeliveryQuestion() | channel.Publishing() | channel.LogSoFar() if self.assignment is not None:
                 self.assignment.messages.put_nowait(message)
-            case Watched():
+            case events.Watched():
                 self._emit(message)
 
-    def _expects(self, message: FromSlot) -> bool:
+    def _expects(self, message: channel.FromSlot) -> bool:
         match message:
-            case Ready() | StartFailed():
+            case channel.Ready() | channel.StartFailed():
                 return not self._ready and self.assignment is None
-            case Logged():
+            case events.Logged():
                 return self._plan.logs.forward
-            case Watched():
+            case events.Watched():
                 return self._plan.watch
         return self.assignment is not None and self.assignment.accepts(message)
 
-    def _on_finished(self, message: Finished) -> None:
+    def _on_finished(self, message: channel.Finished) -> None:
         assignment, self.assignment = self.assignment, None
         self.idle_since = time.monotonic()
         if self._retiring is None:
@@ -439,7 +406,7 @@ class SlotPool:
         plan: WorkerPlan,
         threads: Pool,
         changed: Callable[[Slot], None],
-        emit: Callable[[Event], None],
+        emit: Callable[[events.Event], None],
         ended: Callable[[asyncio.Task[None]], None],
     ) -> None:
         self._plan = plan

@@ -26,18 +26,7 @@ from typing import Any
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.metrics.export import (
-    AggregationTemporality,
-    Gauge,
-    Histogram,
-    HistogramDataPoint,
-    Metric,
-    MetricsData,
-    NumberDataPoint,
-    ResourceMetrics,
-    ScopeMetrics,
-    Sum,
-)
+from opentelemetry.sdk.metrics import export
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
@@ -485,24 +474,24 @@ _UNITS = {"seconds": "s", "bytes": "By"}
 """The units by the last word of a name."""
 
 
-def as_otel(metrics: Metrics, resource: Resource, begin: int) -> MetricsData:
+def as_otel(metrics: Metrics, resource: Resource, begin: int) -> export.MetricsData:
     """Return the current values of `metrics`. `begin`: the time since which they count, in nanoseconds since the
     epoch."""
     scope, now = InstrumentationScope("perago", perago.__version__), time.time_ns()
     metric_points = [
-        Metric(family.name, family.help, _UNITS.get(family.name.rpartition("_")[2], ""), data)
+        export.Metric(family.name, family.help, _UNITS.get(family.name.rpartition("_")[2], ""), data)
         for family, numbers in metrics.collect()
         if (data := _data(family, numbers, begin, now)).data_points
     ]
-    return MetricsData([ResourceMetrics(resource, [ScopeMetrics(scope, metric_points, "")], "")])
+    return export.MetricsData([export.ResourceMetrics(resource, [export.ScopeMetrics(scope, metric_points, "")], "")])
 
 
-def _data(family: Family, numbers: Numbers, begin: int, now: int) -> Sum | Gauge | Histogram:
-    cumulative = AggregationTemporality.CUMULATIVE
+def _data(family: Family, numbers: Numbers, begin: int, now: int) -> export.Sum | export.Gauge | export.Histogram:
+    cumulative = export.AggregationTemporality.CUMULATIVE
     labeled = [(dict(zip(family.labels, values, strict=True)), number) for values, number in numbers.items()]
     if family.kind == "histogram":
         points = [
-            HistogramDataPoint(
+            export.HistogramDataPoint(
                 labels,
                 begin,
                 now,
@@ -515,6 +504,6 @@ def _data(family: Family, numbers: Numbers, begin: int, now: int) -> Sum | Gauge
             )
             for labels, number in labeled
         ]
-        return Histogram(points, cumulative)
-    plain = [NumberDataPoint(labels, begin, now, number.value) for labels, number in labeled]
-    return Sum(plain, cumulative, is_monotonic=True) if family.kind == "counter" else Gauge(plain)
+        return export.Histogram(points, cumulative)
+    plain = [export.NumberDataPoint(labels, begin, now, number.value) for labels, number in labeled]
+    return export.Sum(plain, cumulative, is_monotonic=True) if family.kind == "counter" else export.Gauge(plain)
