@@ -14,16 +14,7 @@ from perago.adapters.conductor import STATUSES, LastPoll, WorkflowQuery
 from perago.console import links
 from perago.console.repositories import repository_row
 from perago.console.source import MAX_QUEUED, Json, NoSuchPage, Source
-from perago.console.text import (
-    PageView,
-    RowView,
-    duration,
-    line,
-    link,
-    moment,
-    paged,
-    readable_json,
-)
+from perago.console.text import PageView, RowView, duration, line, link, moment, paged, readable_json
 from perago.console.workflow import worker_link
 from perago.workflows.picture import Node, nodes_of
 

@@ -33,15 +33,7 @@ from perago.text import listing, quoted
 from perago.workspace.keys import is_utf8
 from perago.workspace.layout import disk_problem
 from perago.workspace.scan import DIRECTORY, Descent, WorkspaceRefused
-from perago.workspace.sweep import (
-    CACHE,
-    MARKER,
-    claim_marker,
-    place_marker,
-    remove_attempt,
-    sweep,
-    unlink_if_there,
-)
+from perago.workspace.sweep import CACHE, MARKER, claim_marker, place_marker, remove_attempt, sweep, unlink_if_there
 
 if TYPE_CHECKING:
     from perago.ports import Delivery

@@ -103,16 +103,14 @@ def _set(text: str) -> str:
                 members += f"{re.escape(low)}-{re.escape(high)}"
         else:
             position += 1
-            members += _escaped_member(low)
+            members += f"\\{low}" if low in _ESCAPED_IN_SETS else low
     if not members:
         return _IN_NAME if negated else "(?!)"
     return f"(?!/)[{'^' if negated else ''}{members}]"
 
 
-def _escaped_member(character: str) -> str:
-    """Characters that have a special meaning inside a set, or may get one in later versions of Python."""
-    return f"\\{character}" if character in r"\]^-[&~|" else character
-
+_ESCAPED_IN_SETS = r"\]^-[&~|"
+"""Characters that have a special meaning inside a set, or may get one in later versions of Python."""
 
 ACTIONS = "_lakefs_actions"
 """The directory of lakeFS hooks, at the root of a repository only. Never part of a workspace."""

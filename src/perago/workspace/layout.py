@@ -260,11 +260,7 @@ class ListingBound:
 
 
 def plan_layout(
-    entries: Sequence[ObjectEntry],
-    key_prefix: str,
-    workspace: Path,
-    *,
-    disk: Disk | None = None,
+    entries: Sequence[ObjectEntry], key_prefix: str, workspace: Path, *, disk: Disk | None = None
 ) -> list[Placement]:
     """Return a placement for every entry. Directory markers and `_lakefs_actions/` get no path.
 

@@ -86,7 +86,7 @@ class Descent:
             OSError: a component is missing, is not a directory, is a symlink, or cannot be opened.
         """
         chain = self._chain
-        while chain and not _is_at_or_below(path, chain[-1][0]):
+        while chain and not f"{path}/".startswith(f"{chain[-1][0]}/"):
             os.close(chain.pop()[1])
         above, descriptor = chain[-1] if chain else ("", self.root)
         if path == above:
@@ -131,10 +131,6 @@ def split(path: str) -> tuple[str, str]:
     """Return the directory of `path` (`""` for the root) and its last component."""
     above, _, name = path.rpartition("/")
     return above, name
-
-
-def _is_at_or_below(path: str, directory: str) -> bool:
-    return path.startswith(directory) and path[len(directory) : len(directory) + 1] in ("", "/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,11 +301,7 @@ class _Scan:
             self.irregular.append(Irregular(path, _KINDS.get(stat.S_IFMT(mode), IrregularKind.DEVICE)))
 
 
-_KINDS = {
-    stat.S_IFLNK: IrregularKind.SYMLINK,
-    stat.S_IFIFO: IrregularKind.FIFO,
-    stat.S_IFSOCK: IrregularKind.SOCKET,
-}
+_KINDS = {stat.S_IFLNK: IrregularKind.SYMLINK, stat.S_IFIFO: IrregularKind.FIFO, stat.S_IFSOCK: IrregularKind.SOCKET}
 """Kinds by the file type of a mode. All others are devices."""
 
 

@@ -19,12 +19,7 @@ from perago.cli.loading import able_to_run, importing, report, withhold_credenti
 from perago.cli.messages import CommandError, ExitCode
 from perago.cli.parameters import IMPORT_LIMIT, Timeout, argument, checked_module, complete, option
 from perago.cli.rendering import Renderer
-from perago.configuration import (
-    Configuration,
-    cache_of,
-    missing_services,
-    read_configuration,
-)
+from perago.configuration import Configuration, cache_of, missing_services, read_configuration
 from perago.failure import Failure
 from perago.hanging import HANGS
 from perago.processes import end_if_told, hand_over
