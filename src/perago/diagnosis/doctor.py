@@ -149,105 +149,109 @@ _NO_CONDUCTOR = "no worker gets work or reports a result"
 _NO_LAKEFS = "no task with a workspace can read or publish"
 
 
-@dataclass(slots=True)
-class Doctor:
-    """Run all checks once.
+def examine(
+    modules: Sequence[str],
+    seconds: float,
+    branches: Sequence[tuple[str, str]],
+    explain: Explain,
+    progress: Callable[[str], None],
+    *,
+    write: bool,
+) -> list[Finding]:
+    """Run all checks once, and return all findings: the machine first, then the servers, then everything that needs
+    them.
 
     Args:
+        modules: task modules and packages, whose TaskDefs and queues are checked.
+        seconds: the limit for the import of one of them.
         branches: repositories and branches; empty: those that `PERAGO_ALLOWED_WORKSPACES` names in full.
-        write: also try a publication on a hidden branch.
         explain: describes what a server did not do, and what to do about it.
         progress: called with the current step.
+        write: also try a publication on a hidden branch.
     """
+    from perago.probe import probing
 
-    branches: Sequence[tuple[str, str]]
-    write: bool
-    explain: Explain
-    progress: Callable[[str], None]
-    _now: float = field(default_factory=time.time)
-
-    def examine(self, modules: Sequence[str], seconds: float) -> list[Finding]:
-        """Return all findings: the machine first, then the servers, then everything that needs them.
-
-        Args:
-            modules: task modules and packages, whose TaskDefs and queues are checked.
-            seconds: the limit for the import of one of them.
-        """
-        from perago.probe import probing
-
-        with contextlib.ExitStack() as stack:
-            results = stack.enter_context(probing(modules, seconds, packages=True)) if modules else list
-            configuration = read_configuration()
-            findings = [*_installed(), *_configured(configuration), *_exporters()]
-            if (settings := configuration.settings) is None:
-                return [*findings, *_modules([*results()])]
-            servers = stack.enter_context(Servers(settings, policy=_POLICY))
-            patient = stack.enter_context(Servers(settings))  # lists of attempts may be long
-            first = [*self._of_machine(settings), *_of_servers(settings, servers, patient)]
-            findings += run_checks(first, self.explain)
-            self.progress("checking task modules")
-            probed = [*results()]
-            findings += _modules(probed)
-            findings += _missing(settings, probed, self.branches)
-            away = {finding.area for finding in findings if finding.cause is Cause.SERVER}
-            declared = [
-                Declared(module.module, module.task.name, module.task.definition) for module in probed if module.task
-            ]
-            self.progress("checking TaskDefs, queues and branches")
-            further: list[Check] = []
-            has_conductor = settings.conductor is not None and "Conductor" not in away
-            if settings.lakefs is not None and "lakeFS" not in away:
-                further += self._of_branches(settings, servers, has_conductor=has_conductor)
-            if has_conductor:
-                further += self._of_tasks(settings, servers, patient, declared if modules else None)
-            return findings + run_checks(further, self.explain)
-
-    def _of_machine(self, settings: Settings) -> list[Check]:
-        root, why = settings.workspace_root, "attempts need this disk"
-        return [
-            Check("disk", why, partial(check_disk, "PERAGO_WORKSPACE_ROOT", root)),
-            Check("disk", "logs need this disk", partial(check_disk, "PERAGO_LOG_ROOT", settings.log_root)),
-            Check("open files", why, check_open_files),
-            Check(
-                "cache", "attempts fetch every object from lakeFS", partial(check_cache, root, settings.cache_max_bytes)
-            ),
-            Check("leftovers", why, partial(check_directories, root, self._now)),
-            Check("workers", why, partial(check_workers, root)),
+    now = time.time()
+    with contextlib.ExitStack() as stack:
+        results = stack.enter_context(probing(modules, seconds, packages=True)) if modules else list
+        configuration = read_configuration()
+        findings = [*_installed(), *_configured(configuration), *_exporters()]
+        if (settings := configuration.settings) is None:
+            return [*findings, *_modules([*results()])]
+        servers = stack.enter_context(Servers(settings, policy=_POLICY))
+        patient = stack.enter_context(Servers(settings))  # lists of attempts may be long
+        first = [*_of_machine(settings, now), *_of_servers(settings, servers, patient)]
+        findings += run_checks(first, explain)
+        progress("checking task modules")
+        probed = [*results()]
+        findings += _modules(probed)
+        findings += _missing(settings, probed, branches)
+        away = {finding.area for finding in findings if finding.cause is Cause.SERVER}
+        declared = [
+            Declared(module.module, module.task.name, module.task.definition) for module in probed if module.task
         ]
+        progress("checking TaskDefs, queues and branches")
+        further: list[Check] = []
+        has_conductor = settings.conductor is not None and "Conductor" not in away
+        if settings.lakefs is not None and "lakeFS" not in away:
+            further += _of_branches(settings, servers, branches, now, write=write, has_conductor=has_conductor)
+        if has_conductor:
+            further += _of_tasks(settings, servers, patient, declared if modules else None, now)
+        return findings + run_checks(further, explain)
 
-    def _of_branches(self, settings: Settings, servers: Servers, *, has_conductor: bool) -> Iterator[Check]:
+
+def _of_machine(settings: Settings, now: float) -> Iterator[Check]:
+    root, why = settings.workspace_root, "attempts need this disk"
+    yield Check("disk", why, partial(check_disk, "PERAGO_WORKSPACE_ROOT", root))
+    yield Check("disk", "logs need this disk", partial(check_disk, "PERAGO_LOG_ROOT", settings.log_root))
+    yield Check("open files", why, check_open_files)
+    cache = partial(check_cache, root, settings.cache_max_bytes)
+    yield Check("cache", "attempts fetch every object from lakeFS", cache)
+    yield Check("leftovers", why, partial(check_directories, root, now))
+    yield Check("workers", why, partial(check_workers, root))
+
+
+def _of_branches(
+    settings: Settings,
+    servers: Servers,
+    branches: Sequence[tuple[str, str]],
+    now: float,
+    *,
+    write: bool,
+    has_conductor: bool,
+) -> Iterator[Check]:
+    if not branches:
         plain = [pattern for pattern in settings.allowed_workspaces or () if not set("*?[") & set(pattern)]
-        named = self.branches or [
-            (repository, name) for repository, _, name in (pattern.partition("/") for pattern in plain)
-        ]
-        limits = limits_of(settings)
-        for repository, name in named:
-            run = partial(
-                check_branch,
-                servers.store,
-                repository,
-                name,
-                is_allowed=limits.allows(repository, name),
-                publish_fence=limits.publish_fence,
-                write=self.write,
-            )
-            yield Check(f"{repository}/{name}", "attempts on this branch fail the same way", run)
-        for repository in dict.fromkeys(repository for repository, _ in named):
-            ages = BranchAges(state_directory() / "gc.json", settings.require_lakefs().endpoint_url)
-            check = servers.queue if has_conductor else None
-            run = partial(check_branches, servers.store, check, ages, repository, self._now)
-            yield Check(repository, "leftover staging branches are not removed", run)
+        branches = [(repository, name) for repository, _, name in (pattern.partition("/") for pattern in plain)]
+    limits = limits_of(settings)
+    for repository, name in branches:
+        run = partial(
+            check_branch,
+            servers.store,
+            repository,
+            name,
+            is_allowed=limits.allows(repository, name),
+            publish_fence=limits.publish_fence,
+            write=write,
+        )
+        yield Check(f"{repository}/{name}", "attempts on this branch fail the same way", run)
+    for repository in dict.fromkeys(repository for repository, _ in branches):
+        ages = BranchAges(state_directory() / "gc.json", settings.require_lakefs().endpoint_url)
+        check = servers.queue if has_conductor else None
+        run = partial(check_branches, servers.store, check, ages, repository, now)
+        yield Check(repository, "leftover staging branches are not removed", run)
 
-    def _of_tasks(
-        self, settings: Settings, servers: Servers, patient: Servers, declared: Sequence[Declared] | None
-    ) -> Iterator[Check]:
-        for task in declared or ():
-            yield Check(task.name, _NO_CONDUCTOR, partial(check_definition, servers.queue, task))
-        if declared != []:
-            why = "forks may fail while an attempt is retried"
-            yield Check("forks", why, partial(check_forks, patient.overview, declared))
-            run = partial(check_queues, patient.overview, settings.workspace_root, declared, self._now)
-            yield Check("queues", _NO_CONDUCTOR, run)
+
+def _of_tasks(
+    settings: Settings, servers: Servers, patient: Servers, declared: Sequence[Declared] | None, now: float
+) -> Iterator[Check]:
+    for task in declared or ():
+        yield Check(task.name, _NO_CONDUCTOR, partial(check_definition, servers.queue, task))
+    if declared != []:
+        why = "forks may fail while an attempt is retried"
+        yield Check("forks", why, partial(check_forks, patient.overview, declared))
+        run = partial(check_queues, patient.overview, settings.workspace_root, declared, now)
+        yield Check("queues", _NO_CONDUCTOR, run)
 
 
 def _of_servers(settings: Settings, servers: Servers, patient: Servers) -> Iterator[Check]:

@@ -172,12 +172,7 @@ def rerun(servers: Servers, workflow_id: str, step: str | None) -> Operation:
 
 
 def _undone_first(
-    servers: Servers,
-    workflow_id: str,
-    reason: str,
-    *,
-    change: Callable[[FamilyAtRest], None],
-    ask: Callable[[], None],
+    servers: Servers, workflow_id: str, reason: str, *, change: Callable[[FamilyAtRest], None], ask: Callable[[], None]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Undo the publications that will not count after an operation, then ask Conductor for it. Return what was undone,
     and warnings.

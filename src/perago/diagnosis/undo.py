@@ -166,40 +166,31 @@ class Undoing:
         for commit in since:
             if (by := publication.origin(commit)) is not None:
                 self.family.read(by.workflow_id)
+        workspace = WorkspaceRef(repository, branch, ref)
+        operation = Operation(
+            name=UNDO, root_id=self.family.root_id, workspace=workspace, reason=self.reason, operator=""
+        )
         state = State(
-            plan_of(self._named(frozenset()), limits_of(self.servers.settings), time.time()),
-            workspace=WorkspaceRef(repository, branch, ref),
+            plan_of(operation, limits_of(self.servers.settings), time.time()),
+            workspace=workspace,
             read=BranchRead(since, reaches_ref=True),
             workflows=self.family.rows(),
         )
         revoked = frozenset(operation for _, operation in interrupted(state))
         state = state.evolve(plan=replace(state.plan, revoked=revoked))
         ranged = standings(state)
-        commits = [_planned(commit, standing) for commit, standing in ranged if self._is_of_family(commit)]
+        members = self.family.members
+        own = [pair for pair in ranged if pair[0].metadata.get(publication.WORKFLOW_ID) in members]
         stale = (commit.id for commit, standing in ranged if standing in (Standing.STALE, Standing.UNPROVEN))
         return BranchPlan(
             repository,
             branch,
             ref,
-            tuple(commits),
+            tuple(_planned(commit, standing) for commit, standing in own),
             tuple(commit_id for commit_id in stale if commit_id not in revoked),
             tuple(revoked),
             self._leftovers(repository),
         )
-
-    def _named(self, revoked: frozenset[str]) -> Operation:
-        workspace = WorkspaceRef("", "", "")
-        return Operation(
-            name=UNDO,
-            root_id=self.family.root_id,
-            workspace=workspace,
-            reason=self.reason,
-            operator="",
-            revoked=revoked,
-        )
-
-    def _is_of_family(self, commit: Commit) -> bool:
-        return commit.metadata.get(publication.WORKFLOW_ID) in self.family.members
 
     def _range(self, repository: str, branch: str, refs: Sequence[str]) -> tuple[str, tuple[Commit, ...]] | None:
         """Return the oldest of `refs` on the branch, and the commits above it."""

@@ -235,13 +235,18 @@ def doctor(
     Checks configuration, disks, limits, servers, credentials, clocks, TaskDefs, queues and branches. Changes nothing
     without --write. Exit code 0: no problem; 3: a module; 4: the configuration; 5: a server; 1: any other problem.
     """
-    from perago.diagnosis.doctor import Doctor
+    from perago.diagnosis.doctor import examine
 
     places = [place_of(text) for text in branches or ()]
     with working("checking this machine and the servers") as progress:
-        findings = Doctor(
-            places, write, lambda error: (messages.service_words(error), messages.advice(error)), progress
-        ).examine(modules or (), timeout)
+        findings = examine(
+            modules or (),
+            timeout,
+            places,
+            lambda error: (messages.service_words(error), messages.advice(error)),
+            progress,
+            write=write,
+        )
     code = _exit_code(findings)
     if as_json:
         rows = [{key: str(value) for key, value in asdict(finding).items() if key != "cause"} for finding in findings]
