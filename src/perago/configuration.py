@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from perago import DISTRIBUTION
 
 if TYPE_CHECKING:
-    from perago.adapters.conductor import ConductorOverview, ConductorQueue, ConductorWorkflows
+    from perago.adapters.conductor import ConductorQueue
+    from perago.adapters.conductor.overview import ConductorOverview, ConductorWorkflows
     from perago.adapters.http import CallPolicy
     from perago.adapters.lakefs import LakeFSBrowser, LakeFSStore
     from perago.cache import ObjectCache
@@ -118,14 +119,14 @@ class Servers:
     @cached_property
     def workflows(self) -> ConductorWorkflows:
         """The workflows and their attempts."""
-        from perago.adapters.conductor import ConductorWorkflows
+        from perago.adapters.conductor.overview import ConductorWorkflows
 
         return self._opened(ConductorWorkflows(self.settings.require_conductor(), **self._options))
 
     @cached_property
     def overview(self) -> ConductorOverview:
         """The queues and the last polls."""
-        from perago.adapters.conductor import ConductorOverview
+        from perago.adapters.conductor.overview import ConductorOverview
 
         return self._opened(ConductorOverview(self.settings.require_conductor(), **self._options))
 

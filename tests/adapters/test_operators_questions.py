@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from perago.adapters.conductor import ConductorOverview, ConductorQueue, ConductorWorkflows
+from perago.adapters.conductor import ConductorQueue
+from perago.adapters.conductor.overview import ConductorOverview, ConductorWorkflows
 from perago.adapters.http import Answer, CallPolicy, ServerAbout
 from perago.adapters.lakefs import LakeFSBrowser, LakeFSStore
 from perago.ports import AccessDenied, NotFound, ServiceError, Unavailable, Unclear

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from perago.adapters.conductor import ConductorOverview, ConductorWorkflows
+from perago.adapters.conductor.overview import ConductorOverview, ConductorWorkflows
 from perago.adapters.http_answers import AnswerTooLargeError, NoAnswerError
 from perago.console import links, source
 from perago.console.app import page_app

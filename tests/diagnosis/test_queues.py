@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from perago.adapters.conductor import ConductorOverview
-from perago.adapters.conductor.overview import MOST_PENDING
+from perago.adapters.conductor.overview import MOST_PENDING, ConductorOverview
 from perago.diagnosis.queues import UNATTENDED_AFTER, TaskTypeStatus, check_queues, read_queues
 from perago.embedded.services import EmbeddedServices
 from perago.failure import Finding, Level

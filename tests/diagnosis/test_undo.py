@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from perago.adapters.conductor import ConductorWorkflows
+from perago.adapters.conductor.overview import ConductorWorkflows
 from perago.configuration import Servers
 from perago.diagnosis import operations
 from perago.diagnosis.undo import UndoPlan, wait_until_at_rest

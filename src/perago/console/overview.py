@@ -10,7 +10,7 @@ from typing import Any
 
 from starlette.requests import Request
 
-from perago.adapters.conductor import STATUSES, LastPoll, WorkflowQuery
+from perago.adapters.conductor.overview import STATUSES, LastPoll, WorkflowQuery
 from perago.console import links
 from perago.console.repositories import repository_row
 from perago.console.source import MAX_QUEUED, Json, NoSuchPage, Source

@@ -10,7 +10,7 @@ from itertools import islice
 
 from starlette.requests import Request
 
-from perago.adapters.conductor import WorkflowQuery, WorkflowSummary
+from perago.adapters.conductor.overview import WorkflowQuery, WorkflowSummary
 from perago.console import links
 from perago.console.repositories import optional
 from perago.console.source import NoSuchPage, Source

@@ -23,7 +23,7 @@ from pydantic import BaseModel, Field, TypeAdapter
 from pydantic.alias_generators import to_camel
 from urllib3.util import parse_url
 
-from perago.adapters.conductor import (
+from perago.adapters.conductor.overview import (
     STATUSES,
     ConductorOverview,
     ConductorWorkflows,

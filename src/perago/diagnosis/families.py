@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from perago.adapters.conductor import ConductorWorkflows
+from perago.adapters.conductor.overview import ConductorWorkflows
 from perago.adapters.conductor.queue import unless_missing
 from perago.attempt.history import WORKFLOWS_READ
 from perago.conductor_json import workflow_from

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from perago.adapters.conductor import ConductorOverview, LastPoll, OpenAttempt
+from perago.adapters.conductor.overview import ConductorOverview, LastPoll, OpenAttempt
 from perago.adapters.http_answers import NoAnswerError
 from perago.failure import Finding, Level
 from perago.hanging import done_within

@@ -27,7 +27,7 @@ from perago.worker.log_reader import AttemptTrace, WorkerLogs
 from perago.worker.plan import is_worker_id, parted_id
 
 if TYPE_CHECKING:
-    from perago.adapters.conductor import ConductorWorkflows
+    from perago.adapters.conductor.overview import ConductorWorkflows
     from perago.adapters.lakefs import LakeFSBrowser, LakeFSStore
     from perago.settings import Settings
 

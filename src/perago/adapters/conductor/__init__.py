@@ -1,25 +1,5 @@
-"""`TaskQueue` on Conductor, and the calls that start workflows and answer operators."""
+"""`TaskQueue` on Conductor. The calls that start workflows and answer operators are in `overview`."""
 
-from perago.adapters.conductor.overview import (
-    OPEN,
-    STATUSES,
-    ConductorOverview,
-    ConductorWorkflows,
-    LastPoll,
-    OpenAttempt,
-    WorkflowQuery,
-    WorkflowSummary,
-)
 from perago.adapters.conductor.queue import ConductorQueue
 
-__all__ = [
-    "OPEN",
-    "STATUSES",
-    "ConductorOverview",
-    "ConductorQueue",
-    "ConductorWorkflows",
-    "LastPoll",
-    "OpenAttempt",
-    "WorkflowQuery",
-    "WorkflowSummary",
-]
+__all__ = ["ConductorQueue"]

@@ -15,7 +15,7 @@ from perago.cli.rendering import Column, Renderer, legend, print_json, working
 from perago.text import ago, count, duration, one_line, plain_reason
 
 if TYPE_CHECKING:
-    from perago.adapters.conductor import WorkflowSummary
+    from perago.adapters.conductor.overview import WorkflowSummary
 
 
 COLUMNS: tuple[Column[WorkflowSummary], ...] = (
@@ -56,7 +56,7 @@ def command(
 
     Conductor's index has a workflow a moment after its start or its end.
     """
-    from perago.adapters.conductor import STATUSES, WorkflowQuery
+    from perago.adapters.conductor.overview import STATUSES, WorkflowQuery
     from perago.adapters.http import COMMAND_POLICY
     from perago.configuration import Servers
     from perago.ports import Refused

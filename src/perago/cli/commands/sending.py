@@ -34,7 +34,7 @@ from perago.text import json_text, one_line, short
 from perago.workflows.picture import task_names
 
 if TYPE_CHECKING:
-    from perago.adapters.conductor import ConductorWorkflows
+    from perago.adapters.conductor.overview import ConductorWorkflows
 
 
 _POLL_INTERVAL = 0.5
