@@ -15,7 +15,7 @@ from perago.text import count, listing, one_line, quoted
 from perago.workflows.recovery import Refusal, attempt_of, permissive_retries, rerun_refusal, retry_refusal, revived_by
 
 if TYPE_CHECKING:
-    from perago.adapters.conductor import ConductorWorkflows
+    from perago.adapters.conductor.overview import ConductorWorkflows
     from perago.configuration import Servers
     from perago.diagnosis.families import FamilyAtRest
     from perago.diagnosis.undo import Undoing
@@ -214,13 +214,13 @@ def _undone_first(
     return undone_text(plan, outcomes), tuple(note for outcome in outcomes for note in outcome.notes)
 
 
-def _about(steps: Sequence[str], words: Callable[[str], str]) -> tuple[str, ...]:
-    return (one_line(words(listing(steps))),) if steps else ()
+def _about(steps: Sequence[str], warning_of: Callable[[str], str]) -> tuple[str, ...]:
+    return (one_line(warning_of(listing(steps))),) if steps else ()
 
 
 def _refused(workflow: Json, done: str, refusal: Refusal) -> Failure:
-    words = f"workflow {workflow['workflowId']} cannot be {done}: {one_line(refusal.problem)}"
-    return Failure(words, one_line(refusal.fix))
+    message = f"workflow {workflow['workflowId']} cannot be {done}: {one_line(refusal.problem)}"
+    return Failure(message, one_line(refusal.fix))
 
 
 def _after(

@@ -89,12 +89,12 @@ def terminate(
         workflows = servers.workflows
         workflow = operations.read_workflow(workflows, workflow_id)
         if not yes and workflow["status"] in ("RUNNING", "PAUSED"):
-            words = f"{one_line(str(workflow['workflowName']))} {workflow_id} is {workflow['status']}"
-            _confirm(f"{words}, {operations.running_steps(workflow)}")
+            state = f"{one_line(str(workflow['workflowName']))} {workflow_id} is {workflow['status']}"
+            _confirm(f"{state}, {operations.running_steps(workflow)}")
         print_operation(operations.terminate(workflows, workflow, reason[:500]), as_json=as_json)
 
 
-def _confirm(words: str) -> None:
+def _confirm(state: str) -> None:
     """Ask on the terminal.
 
     Raises:
@@ -102,7 +102,7 @@ def _confirm(words: str) -> None:
     """
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise CommandError(ExitCode.USAGE, "there is no terminal to ask on, so nothing was terminated", "give --yes")
-    sys.stderr.write(f"{words}\nTerminate it? [y/N] ")
+    sys.stderr.write(f"{state}\nTerminate it? [y/N] ")
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise CommandError(ExitCode.FAILURE, "nothing was terminated")
