@@ -13,7 +13,7 @@ from starlette.datastructures import URL
 from starlette.requests import Request
 
 from perago import text as texts
-from perago.adapters.conductor import OPEN
+from perago.adapters.conductor.overview import OPEN
 from perago.console.source import Page
 
 LINE_LIMIT = 300
@@ -62,38 +62,28 @@ def line(text: str, limit: int = LINE_LIMIT) -> Shown:
 
 
 def readable_json(value: Any) -> Shown:
-    """`value`, which came through JSON, indented. Long strings, long lists and deep nesting are shortened inside, so
-    that one large member does not hide the others."""
-    shortening = _Shortening()
-    shown = block(json.dumps(shortening.of(value, 1), indent=2, ensure_ascii=False))
-    note = "; ".join(part for part in (shown.note, "long members are shortened" if shortening.happened else "") if part)
-    return Shown(shown.text, note)
+    """Return `value`, which came through JSON, indented. Long strings, long lists and deep nesting are shortened
+    inside, so that one large member does not hide the others."""
+    excerpt = _shortened(value, 1)
+    shown = block(json.dumps(excerpt, indent=2, ensure_ascii=False))
+    notes = (shown.note, "long members are shortened" if excerpt != value else "")
+    return Shown(shown.text, "; ".join(filter(None, notes)))
 
 
-class _Shortening:
-    """Walks one value and remembers whether anything was left out."""
-
-    def __init__(self) -> None:
-        self.happened = False
-
-    def of(self, value: Any, depth: int) -> Any:
-        """A copy that is small enough."""
-        if isinstance(value, str) and len(value) > _STRING_LIMIT:
-            return self._left_out(f"{value[:_STRING_LIMIT]}… ({len(value):,} characters)")
-        if not isinstance(value, dict | list):
-            return value
-        if depth > _DEPTH_LIMIT:
-            return self._left_out(f"… (nested deeper than {_DEPTH_LIMIT} levels)")
-        left_out = len(value) - _ITEM_LIMIT
-        if isinstance(value, list):
-            items = [self.of(item, depth + 1) for item in value[:_ITEM_LIMIT]]
-            return [*items, self._left_out(f"… ({left_out:,} more)")] if left_out > 0 else items
-        members = {block(key, LINE_LIMIT).text: self.of(value[key], depth + 1) for key in list(value)[:_ITEM_LIMIT]}
-        return {**members, "…": self._left_out(f"({left_out:,} more)")} if left_out > 0 else members
-
-    def _left_out(self, text: str) -> str:
-        self.happened = True
-        return text
+def _shortened(value: Any, depth: int) -> Any:
+    """Return a copy that is small enough, or the value itself."""
+    if isinstance(value, str) and len(value) > _STRING_LIMIT:
+        return f"{value[:_STRING_LIMIT]}… ({len(value):,} characters)"
+    if not isinstance(value, dict | list):
+        return value
+    if depth > _DEPTH_LIMIT:
+        return f"… (nested deeper than {_DEPTH_LIMIT} levels)"
+    more = f"({len(value) - _ITEM_LIMIT:,} more)" if len(value) > _ITEM_LIMIT else ""
+    if isinstance(value, list):
+        items = [_shortened(item, depth + 1) for item in value[:_ITEM_LIMIT]]
+        return [*items, f"… {more}"] if more else items
+    members = {block(key, LINE_LIMIT).text: _shortened(value[key], depth + 1) for key in list(value)[:_ITEM_LIMIT]}
+    return {**members, "…": more} if more else members
 
 
 def unquoted(text: str) -> str:

@@ -187,13 +187,13 @@ def check_keys(entries: Sequence[ObjectEntry], key_prefix: str, limits: NameLimi
     Reserved keys are left out of a workspace, so they are not problems.
     """
     problems: list[KeyProblem] = []
-    names = _Names(limits.name_max)
+    sound: set[str] = set()
     files: dict[str, str] = {}
     directories: dict[str, str] = {}
     for entry in entries:
         if is_reserved(entry.key):
             continue
-        problem = _problem_of(entry, key_prefix, limits, names)
+        problem = _problem_of(entry, key_prefix, limits, sound)
         if problem is not None:
             problems.append(KeyProblem(entry.key, problem))
             continue
@@ -214,35 +214,19 @@ def find_collisions(paths: Iterable[str], folding: Folding) -> tuple[KeyProblem,
     return (*_files_that_are_directories(files, directories), *_folded(files, directories, folding))
 
 
-class _Names:
-    """Checks the components of paths; those of a directory only once."""
-
-    def __init__(self, name_max: int) -> None:
-        self._name_max = name_max
-        self._good: set[str] = set()
-
-    def problem(self, path: str) -> str | None:
-        above, slash, name = path.rpartition("/")
-        if slash and above not in self._good:
-            for component in above.split("/"):
-                problem = self._of_component(component)
-                if problem is not None:
-                    return problem
-            self._good.add(above)
-        return self._of_component(name)
-
-    def _of_component(self, name: str) -> str | None:
-        if not name:
-            return "contains an empty path component ('//' or a leading '/')"
-        if name in (".", ".."):
-            return f"contains the path component {name!r}"
-        if len(name) * 4 > self._name_max and len(name.encode()) > self._name_max:
-            return f"contains a name longer than the {self._name_max} bytes that the disk allows"
-        return None
+def _name_problem(name: str, name_max: int) -> str | None:
+    """Return the problem of one component of a path."""
+    if not name:
+        return "contains an empty path component ('//' or a leading '/')"
+    if name in (".", ".."):
+        return f"contains the path component {name!r}"
+    if len(name) * 4 > name_max and len(name.encode()) > name_max:
+        return f"contains a name longer than the {name_max} bytes that the disk allows"
+    return None
 
 
-def _problem_of(entry: ObjectEntry, key_prefix: str, limits: NameLimits, names: _Names) -> str | None:
-    """Return the problem of a single key."""
+def _problem_of(entry: ObjectEntry, key_prefix: str, limits: NameLimits, sound: set[str]) -> str | None:
+    """Return the problem of a single key. `sound` has the directories whose names were checked."""
     if not entry.key.startswith(key_prefix):
         return f"lies outside the prefix {key_prefix!r}"
     if "\0" in entry.key:
@@ -260,7 +244,13 @@ def _problem_of(entry: ObjectEntry, key_prefix: str, limits: NameLimits, names: 
         path = path[:-1]
     if len(path) * 4 > limits.path_max and len(path.encode()) > limits.path_max:
         return f"is longer than the {limits.path_max} bytes that the disk allows for a path in this workspace"
-    return names.problem(path)
+    above, slash, name = path.rpartition("/")
+    if slash and above not in sound:
+        for component in above.split("/"):
+            if (problem := _name_problem(component, limits.name_max)) is not None:
+                return problem
+        sound.add(above)
+    return _name_problem(name, limits.name_max)
 
 
 def _note_directories(path: str, key: str, directories: dict[str, str]) -> None:
