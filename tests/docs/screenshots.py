@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
-from perago.cli.commands.demo import MODULES, PLACES
+from perago.cli.commands.local_runs import MODULES, PLACES
 
 from ..cli.conftest import Project, make_project
 from ..cli.dev_command import Dev, ready

@@ -68,6 +68,7 @@ GROUPS = {
 
 SHARED = {
     **dict.fromkeys(("init", "add"), "project"),
+    **dict.fromkeys(("run", "demo"), "local_runs"),
     **dict.fromkeys(("check", "config", "doctor"), "checks"),
     **dict.fromkeys(("send", "input"), "sending"),
     **dict.fromkeys(("gc", "cache"), "cleanup"),
