@@ -15,17 +15,8 @@ import pytest
 
 from perago.driver import SystemClock
 from perago.ports import AccessDenied, Delivery, NotFound, ServiceError, Unavailable, Unclear
-from perago.worker import attempts
+from perago.worker import attempts, channel
 from perago.worker.attempts import Attempt, Services, beat_interval, hand_back
-from perago.worker.channel import (
-    DeliveryAnswer,
-    DeliveryQuestion,
-    Finished,
-    Publishing,
-    SlotChannel,
-    ToSlot,
-    decode,
-)
 from perago.worker.events import AttemptEnded, Ending, Event, LeaseDoubtful
 from perago.worker.host import HostCheck, Pools
 from perago.worker.plan import TaskPlan
@@ -45,10 +36,10 @@ class ListSlot:
     task = TaskPlan(module="m", name="worker.behaves")
 
     def __init__(self) -> None:
-        self.sent: list[ToSlot] = []
+        self.sent: list[channel.ToSlot] = []
         self.canceled: list[str] = []
 
-    def send(self, message: ToSlot) -> bool:
+    def send(self, message: channel.ToSlot) -> bool:
         self.sent.append(message)
         return True
 
@@ -68,13 +59,16 @@ class Scene:
 
     def ask(self, number: int = 7) -> None:
         """Put a delivery question, as the slot does."""
-        question = DeliveryQuestion(number, self.assignment.delivery.identity)
+        question = channel.DeliveryQuestion(number, self.assignment.delivery.identity)
         assert self.assignment.accepts(question)
         self.assignment.messages.put_nowait(question)
 
-    async def answers(self, number: int) -> list[DeliveryAnswer]:
+    async def answers(self, number: int) -> list[channel.DeliveryAnswer]:
         """So many answers, as soon as the slot has them."""
-        while len(answers := [message for message in self.slot.sent if isinstance(message, DeliveryAnswer)]) < number:
+        while (
+            len(answers := [message for message in self.slot.sent if isinstance(message, channel.DeliveryAnswer)])
+            < number
+        ):
             await asyncio.sleep(0.001)
         return answers
 
@@ -106,7 +100,7 @@ def with_attempt(queue: SmallQueue, story: Story, *, lease_check_interval: float
         try:
             await asyncio.wait_for(story(scene), 10)
             if not assignment.is_over:
-                assignment.end(Finished(delivered.identity, None))
+                assignment.end(channel.Finished(delivered.identity, None))
             await asyncio.wait_for(life, 10)
         finally:
             pools.close()
@@ -121,10 +115,10 @@ def with_attempt(queue: SmallQueue, story: Story, *, lease_check_interval: float
 def test_yes_and_no_are_conductors_words() -> None:
     async def story(scene: Scene) -> None:
         scene.ask()
-        assert await scene.answers(1) == [DeliveryAnswer(7, current=True)]
+        assert await scene.answers(1) == [channel.DeliveryAnswer(7, current=True)]
         scene.queue.supersede(scene.assignment.delivery.task_id)
         scene.ask(8)
-        assert (await scene.answers(2))[1] == DeliveryAnswer(8, current=False)
+        assert (await scene.answers(2))[1] == channel.DeliveryAnswer(8, current=False)
 
     with_attempt(SmallQueue(), story)
 
@@ -152,7 +146,7 @@ def test_a_lost_attempt_is_answered_no_even_while_conductor_says_yes() -> None:
     async def story(scene: Scene) -> None:
         scene.attempt.lose("it ran too long")
         scene.ask()
-        assert await scene.answers(1) == [DeliveryAnswer(7, current=False)]
+        assert await scene.answers(1) == [channel.DeliveryAnswer(7, current=False)]
 
     scene = with_attempt(SmallQueue(), story)
     assert scene.slot.canceled == ["it ran too long"]
@@ -187,10 +181,10 @@ def test_nothing_of_an_ended_attempt_reaches_the_next_one_of_its_slot() -> None:
 
 def test_questions_that_are_too_many_or_about_others_are_not_accepted() -> None:
     async def story(scene: Scene) -> None:
-        assert not scene.assignment.accepts(DeliveryQuestion(1, ("task-1", 2, 5)))
-        question = DeliveryQuestion(1, scene.assignment.delivery.identity)
+        assert not scene.assignment.accepts(channel.DeliveryQuestion(1, ("task-1", 2, 5)))
+        question = channel.DeliveryQuestion(1, scene.assignment.delivery.identity)
         assert [scene.assignment.accepts(question) for _ in range(101)] == [True] * 100 + [False]
-        assert not scene.assignment.accepts(Publishing(question.identity, "r", "b", "h", "x" * 2001))
+        assert not scene.assignment.accepts(channel.Publishing(question.identity, "r", "b", "h", "x" * 2001))
 
     with_attempt(SmallQueue(), story)
 
@@ -200,11 +194,11 @@ DELIVERY = make_delivery(task_id="t", start_time=1, task_name="n", workflow_id="
 
 def test_a_slot_without_a_supervisor_holds_nothing_for_current() -> None:
     ours, theirs = Pipe()
-    fence = PipeDeliveryCheck(SlotChannel(theirs))
+    fence = PipeDeliveryCheck(channel.SlotChannel(theirs))
     answers: list[bool] = []
     asking = threading.Thread(target=lambda: answers.append(fence.is_current(DELIVERY)))
     asking.start()
-    assert decode(ours.recv_bytes()) == DeliveryQuestion(1, DELIVERY.identity)
+    assert channel.decode(ours.recv_bytes()) == channel.DeliveryQuestion(1, DELIVERY.identity)
     fence.close()
     asking.join(10)
     assert answers == [False]
@@ -217,7 +211,7 @@ def test_no_answer_in_time_is_not_a_yes(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("perago.worker.slot_process.ANSWER_LIMIT", 0.05)
     ours, theirs = Pipe()
     with ours, theirs, pytest.raises(Unavailable, match="no answer within"):
-        PipeDeliveryCheck(SlotChannel(theirs)).is_current(DELIVERY)
+        PipeDeliveryCheck(channel.SlotChannel(theirs)).is_current(DELIVERY)
 
 
 # ------------------------------------------------------------------------------ heartbeats

@@ -21,6 +21,7 @@ from perago.attempt.state import Step
 from perago.driver import AttemptRecord, StepTime
 from perago.guardrails.evaluation import Finding
 from perago.ports import Report, TaskStatus
+from perago.worker import events
 from perago.worker.attempt_log import in_parts
 from perago.worker.channel import (
     MOST_BYTES,
@@ -42,15 +43,6 @@ from perago.worker.channel import (
     encode_within_limits,
     framed,
     messages_in,
-)
-from perago.worker.events import (
-    AttemptRecorded,
-    FunctionProgress,
-    FunctionSaid,
-    Logged,
-    StepStarted,
-    Transferred,
-    joined,
 )
 from perago.worker.slot_process import PipeDeliveryCheck
 from perago.workspace.changes import ChangedFile, Changes
@@ -93,11 +85,11 @@ MESSAGES: list[FromSlot] = [
         unfit="unfit",
     ),
     Finished(DELIVERY.identity, None, lost_reason="lost"),
-    StepStarted("test0001", "Fetch"),
-    Transferred("test0001", "download", 1, 2, 3, 4),
-    FunctionSaid("test0001", "a line \udcff"),
-    FunctionProgress("test0001", 1, 2),
-    AttemptRecorded("test0001", RECORD),
+    events.StepStarted("test0001", "Fetch"),
+    events.Transferred("test0001", "download", 1, 2, 3, 4),
+    events.FunctionSaid("test0001", "a line \udcff"),
+    events.FunctionProgress("test0001", 1, 2),
+    events.AttemptRecorded("test0001", RECORD),
 ]
 
 
@@ -210,8 +202,8 @@ TEXT = "\1" * 65_536
 @pytest.mark.parametrize(
     "message",
     [
-        FunctionSaid("test0001", TEXT),
-        Logged("test0001", {"message": TEXT, "level": "INFO", "findings": [TEXT] * 9}),
+        events.FunctionSaid("test0001", TEXT),
+        events.Logged("test0001", {"message": TEXT, "level": "INFO", "findings": [TEXT] * 9}),
         LogSoFar(DELIVERY.identity, TEXT),
         Finished(DELIVERY.identity, Report(TaskStatus.FAILED, {}, "why"), log_chunks=(TEXT,) * 40),
     ],
@@ -292,8 +284,8 @@ def test_a_record_of_many_files_travels_in_parts_that_fit() -> None:
     together: AttemptRecord | None = None
     parts = list(in_parts(whole))
     for part in parts:
-        assert len(encode(AttemptRecorded("test0001", part))) <= MOST_BYTES
-        together = joined(together, part)
+        assert len(encode(events.AttemptRecorded("test0001", part))) <= MOST_BYTES
+        together = events.joined(together, part)
     assert together is not None
     assert len(parts) > 4
     assert (together.changes, together.findings, together.steps) == (whole.changes, whole.findings, whole.steps)

@@ -25,19 +25,8 @@ from perago.cache import ObjectCache, trim, usage
 from perago.cache.objects import SEAL_BYTES
 from perago.driver import Limits
 from perago.settings import Upkeep, take_from_environment
-from perago.worker import attempts, host
+from perago.worker import attempts, events, host
 from perago.worker import presence as presence_module
-from perago.worker.events import (
-    BranchesSwept,
-    BranchSweepFailed,
-    CacheFailed,
-    CacheTrimmed,
-    DirectoriesSwept,
-    Ending,
-    Listener,
-    Pulse,
-    WorkerReady,
-)
 from perago.worker.host import Pool, sweep_branches
 from perago.worker.logs import describe
 from perago.worker.plan import ExportContext, is_worker_id, parted_id
@@ -163,7 +152,7 @@ asyncio.run(main())
     assert subprocess.run([sys.executable, "-c", program], timeout=LIMIT, check=False).returncode == 0
 
 
-READY = WorkerReady("my_tasks.features", "features.build", "mytasks0000", 2, 0.1)
+READY = events.WorkerReady("my_tasks.features", "features.build", "mytasks0000", 2, 0.1)
 
 HOLDS = """
 import sys
@@ -179,7 +168,7 @@ with presence(ExportContext(plan=make_plan(Path(sys.argv[1])))) as listener:
 """
 
 
-def present(directory: Path) -> AbstractContextManager[Listener]:
+def present(directory: Path) -> AbstractContextManager[events.Listener]:
     plan = make_plan(directory)
     plan.workspace_root.mkdir(mode=0o700, exist_ok=True)
     return presence(ExportContext(plan=plan))
@@ -241,7 +230,7 @@ def test_a_worker_whose_root_was_removed_is_there_again(tmp_path: Path, monkeypa
         worker(READY)
         shutil.rmtree(root)
         wait_for("the marker", lambda: workers_here(root))
-        worker(Pulse(2, 1, 1, 0, 0.0))
+        worker(events.Pulse(2, 1, 1, 0, 0.0))
         (process,) = wait_for(
             "the busy slot", lambda: [process for process in worker_processes(workers_here(root)) if process.busy]
         )
@@ -314,10 +303,10 @@ def test_surplus_log_files_are_removed_while_the_worker_runs(tmp_path: Path, que
         )  # 4 or 5, as it began earlier or later
 
         def deleted() -> int:
-            return sum(event.objects for event in worker.saw(CacheTrimmed))
+            return sum(event.objects for event in worker.saw(events.CacheTrimmed))
 
         wait_for("its report", lambda: deleted() + usage(plan.workspace_root).entries == 10)
-    assert describe(CacheTrimmed(6)) == "deleted from the cache to keep to its limit: 6 objects"
+    assert describe(events.CacheTrimmed(6)) == "deleted from the cache to keep to its limit: 6 objects"
 
 
 @pytest.mark.parametrize(
@@ -336,10 +325,10 @@ def test_a_cache_that_a_worker_does_not_look_after_stays(
     old = make_delivery(task_id="old", task_name="worker.behaves")
     AttemptDirectory.create(plan.workspace_root, old).close()
     with running(plan, queue) as worker:
-        wait_for("the sweep, which is wanted", lambda: worker.saw(DirectoriesSwept))
+        wait_for("the sweep, which is wanted", lambda: worker.saw(events.DirectoriesSwept))
         queue.put(what="returns")
-        wait_for("an attempt", lambda: worker.ended(Ending.REPORTED))
-        assert not worker.saw(CacheTrimmed)
+        wait_for("an attempt", lambda: worker.ended(events.Ending.REPORTED))
+        assert not worker.saw(events.CacheTrimmed)
     assert usage(plan.workspace_root).entries == 10
 
 
@@ -358,13 +347,13 @@ def test_a_problem_is_reported_once_and_again_when_it_returns(tmp_path: Path, qu
     with pytest.MonkeyPatch.context() as patch, running(plan, queue) as worker:
         patch.setattr(host, "trim", counted)
         wait_for("several looks", lambda: len(looks) > 3)
-        assert len(worker.saw(CacheFailed)) == 1
+        assert len(worker.saw(events.CacheFailed)) == 1
         place.unlink()
         before = len(looks)
         wait_for("a look without trouble", lambda: len(looks) > before + 1)
         place.touch()
-        wait_for("the second word", lambda: len(worker.saw(CacheFailed)) == 2)
-    message = describe(worker.saw(CacheFailed)[0])
+        wait_for("the second word", lambda: len(worker.saw(events.CacheFailed)) == 2)
+    message = describe(worker.saw(events.CacheFailed)[0])
     assert message.startswith(f"warning: the cache is not used: {place} must be the cache's directory")
 
 
@@ -377,7 +366,7 @@ def test_a_disk_that_refuses_the_cache_is_named_with_the_next_step(
     monkeypatch.setattr(host, "trim", full)
     plan = make_plan(tmp_path, cache_bytes=5 * BLOCK)
     with running(plan, queue) as worker:
-        (failed,) = wait_for("the event", lambda: worker.saw(CacheFailed))
+        (failed,) = wait_for("the event", lambda: worker.saw(events.CacheFailed))
     message = f"warning: the cache is not used: {plan.workspace_root / '.cache'}: No space left on device; "
     assert describe(failed) == f"{message}free or repair its disk, or clear it: perago cache --clear"
 
@@ -421,10 +410,10 @@ def test_the_repositories_that_attempts_have_read_are_swept(tmp_path: Path, site
         names = ("--older-than=0s", "../x", "no-such")
         refused = [site.start_on(name, "main", "0" * 64) for name in names]
         site.finish([*site.start(2), *site.start(repository="my-data"), *refused])
-        wait_for("all reports", lambda: len(worker.ended(Ending.REPORTED)) == 6)
+        wait_for("all reports", lambda: len(worker.ended(events.Ending.REPORTED)) == 6)
         both = ("data/old", "my-data/old")
-        wait_for("a sweep of both", lambda: any(event.branches == both for event in worker.saw(BranchesSwept)))
-        assert not worker.saw(BranchSweepFailed)
+        wait_for("a sweep of both", lambda: any(event.branches == both for event in worker.saw(events.BranchesSwept)))
+        assert not worker.saw(events.BranchSweepFailed)
     assert asked.read_text() == "data my-data"
 
 
@@ -449,9 +438,9 @@ def test_a_sweep_that_fails_is_noted_and_tried_again(tmp_path: Path, site: Site)
     command, _ = sweeper(tmp_path, BROKEN)
     with running(site.plan("test", branch_sweep=command), site.conductor) as worker:
         site.finish(site.start())
-        wait_for("two tries", lambda: len(worker.saw(BranchSweepFailed)) >= 2)
+        wait_for("two tries", lambda: len(worker.saw(events.BranchSweepFailed)) >= 2)
     both = "error: lakeFS does not answer; error: nor does Conductor"
-    assert worker.saw(BranchSweepFailed)[0] == BranchSweepFailed(("data",), both)
+    assert worker.saw(events.BranchSweepFailed)[0] == events.BranchSweepFailed(("data",), both)
 
 
 def test_a_sweep_that_takes_too_long_is_given_up(tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -459,7 +448,7 @@ def test_a_sweep_that_takes_too_long_is_given_up(tmp_path: Path, site: Site, mon
     command, _ = sweeper(tmp_path, ENDLESS)
     with running(site.plan("test", branch_sweep=command), site.conductor) as worker:
         site.finish(site.start())
-        wait_for("the end of patience", lambda: worker.saw(BranchSweepFailed))
+        wait_for("the end of patience", lambda: worker.saw(events.BranchSweepFailed))
 
 
 def test_a_sweep_ends_with_its_worker(tmp_path: Path, site: Site) -> None:

@@ -11,18 +11,8 @@ import pytest
 
 from perago.ports import TaskStatus
 from perago.retry import BackOff
+from perago.worker import events
 from perago.worker import slots as slot_pool
-from perago.worker.events import (
-    AttemptReceived,
-    ConductorBack,
-    ConductorUnreachable,
-    HandedBack,
-    SlotDied,
-    SlotEnded,
-    SlotReady,
-    SlotStartFailed,
-    WorkerReady,
-)
 from perago.worker.plan import TaskPlan, WorkerPlan
 
 from .bench import LIMIT, RunningWorker, has_ended, make_plan, outcome, release, result, running, wait_for
@@ -90,7 +80,7 @@ def start_work(queue: SmallQueue, letter: str, file: Path) -> str:
 
 
 def slots_used(worker: RunningWorker) -> set[str]:
-    return {event.worker_id for event in worker.saw(AttemptReceived)}
+    return {event.worker_id for event in worker.saw(events.AttemptReceived)}
 
 
 def shared(tmp_path: Path, *tasks: TaskPlan, slots: int) -> WorkerPlan:
@@ -105,14 +95,14 @@ def test_many_tasks_share_two_slots_that_are_made_when_there_is_work(
 ) -> None:
     tasks = [write(chr(ord("a") + number)) for number in range(4)]
     with running(shared(tmp_path, *tasks, slots=2), queue) as worker:
-        wait_for("a look for each task", lambda: queue.looks > 2 and len(worker.saw(WorkerReady)) == len(tasks))
-        assert [event.task_name for event in worker.saw(WorkerReady)] == [task.name for task in tasks]
-        assert not worker.saw(SlotReady)
+        wait_for("a look for each task", lambda: queue.looks > 2 and len(worker.saw(events.WorkerReady)) == len(tasks))
+        assert [event.task_name for event in worker.saw(events.WorkerReady)] == [task.name for task in tasks]
+        assert not worker.saw(events.SlotReady)
         ids = [put(queue, task.name.removeprefix("many.")) for task in tasks]
         assert [result(outcome(queue, task_id)) for task_id in ids] == [task.name for task in tasks]
     assert slots_used(worker) <= {"test0001", "test0002"}
-    assert not worker.saw(HandedBack)
-    assert {event.reason for event in worker.saw(SlotEnded)} == {"another task needs its place"}
+    assert not worker.saw(events.HandedBack)
+    assert {event.reason for event in worker.saw(events.SlotEnded)} == {"another task needs its place"}
 
 
 def test_a_limit_is_never_exceeded(tmp_path: Path, queue: SmallQueue, write: Write) -> None:
@@ -122,7 +112,7 @@ def test_a_limit_is_never_exceeded(tmp_path: Path, queue: SmallQueue, write: Wri
         assert result(outcome(queue, put(queue, "b"))) == "many.b"
         requests = queue.looks + len(queue.polls)
         wait_for("two further requests", lambda: queue.looks + len(queue.polls) > requests + 2)
-        assert len(worker.saw(AttemptReceived)) == 2
+        assert len(worker.saw(events.AttemptReceived)) == 2
         release(tmp_path / "first")
         release(tmp_path / "second")
         assert result(outcome(queue, first)) == result(outcome(queue, second)) == "many.a"
@@ -133,9 +123,9 @@ def test_tasks_whose_limits_fit_have_their_slots_from_the_start(
 ) -> None:
     tasks = write("a", limit=1), write("b", limit=2)
     with running(shared(tmp_path, *tasks, slots=3), queue) as worker:
-        wait_for("all slots", lambda: len(worker.saw(SlotReady)) == 3)
+        wait_for("all slots", lambda: len(worker.saw(events.SlotReady)) == 3)
         wait_for("a long poll for each", lambda: queue.polls.count((1, 0.5)) >= 3)
-        wait_for("both tasks", lambda: len(worker.saw(WorkerReady)) == 2)
+        wait_for("both tasks", lambda: len(worker.saw(events.WorkerReady)) == 2)
         begun = time.monotonic()
         assert result(outcome(queue, put(queue, "a"))) == "many.a"
         assert result(outcome(queue, put(queue, "b"))) == "many.b"
@@ -149,8 +139,8 @@ def test_idle_shared_slots_end_after_a_while(
     monkeypatch.setattr("perago.worker.poller.LONG_POLLS", 0)
     with running(shared(tmp_path, write("a"), write("b"), slots=2), queue) as worker:
         outcome(queue, put(queue, "a"))
-        wait_for("its end", lambda: worker.saw(SlotEnded))
-        wait_for("its process's end", has_ended(worker.saw(SlotReady)[0].pid))
+        wait_for("its end", lambda: worker.saw(events.SlotEnded))
+        wait_for("its process's end", has_ended(worker.saw(events.SlotReady)[0].pid))
         assert result(outcome(queue, put(queue, "a"))) == "many.a"
 
 
@@ -179,12 +169,12 @@ def test_an_edited_module_does_not_harm_other_tasks_and_is_retried(
     with running(shared(tmp_path, edited, write("b"), slots=1), queue) as worker:
         (tmp_path / f"{edited.module}.py").write_text(text)
         waiting = put(queue, "a")
-        wait_for("the failed start", lambda: worker.saw(SlotStartFailed))
+        wait_for("the failed start", lambda: worker.saw(events.SlotStartFailed))
         assert result(outcome(queue, put(queue, "b"))) == "many.b"
         assert queue.waiting() == [waiting]
         write("a")
         assert result(outcome(queue, waiting)) == "many.a"
-    failed = worker.saw(SlotStartFailed)[0]
+    failed = worker.saw(events.SlotStartFailed)[0]
     assert reason in failed.reason
     assert failed.task_name == "many.a"
 
@@ -198,7 +188,7 @@ def test_a_module_that_is_slow_to_import_delays_no_attempt(tmp_path: Path, queue
         assert queue.waiting() == [waiting]
         gate.touch()
         assert result(outcome(queue, waiting)) == "many.a"
-        assert not worker.saw(SlotDied)
+        assert not worker.saw(events.SlotDied)
 
 
 def test_a_task_that_crashes_leaves_its_place_to_others(tmp_path: Path, queue: SmallQueue, write: Write) -> None:
@@ -206,7 +196,7 @@ def test_a_task_that_crashes_leaves_its_place_to_others(tmp_path: Path, queue: S
         crashed = put(queue, "a", "crash")
         assert outcome(queue, crashed).status is TaskStatus.FAILED
         assert result(outcome(queue, put(queue, "b"), limit=LIMIT)) == "many.b"
-        assert len(worker.saw(SlotDied)) == 1
+        assert len(worker.saw(events.SlotDied)) == 1
 
 
 def test_modules_that_hang_while_they_are_imported_take_turns_with_others(
@@ -218,7 +208,7 @@ def test_modules_that_hang_while_they_are_imported_take_turns_with_others(
     with running(replace(shared(tmp_path, *tasks, slots=1), start_limit=1.0), queue) as worker:
         for letter in "ab":
             put(queue, letter)
-        wait_for("the first failed start", lambda: worker.saw(SlotStartFailed))
+        wait_for("the first failed start", lambda: worker.saw(events.SlotStartFailed))
         assert result(outcome(queue, put(queue, "c"))) == "many.c"
 
 
@@ -228,12 +218,12 @@ def test_polls_that_are_refused_for_one_task_hold_back_no_other(
     queue.refused = {"many.a"}
     with running(shared(tmp_path, write("a"), write("b"), slots=2), queue) as worker:
         put(queue, "a")
-        wait_for("the refusal", lambda: worker.saw(ConductorUnreachable))
+        wait_for("the refusal", lambda: worker.saw(events.ConductorUnreachable))
         assert result(outcome(queue, put(queue, "b"))) == "many.b"
-        assert not worker.saw(ConductorBack)
+        assert not worker.saw(events.ConductorBack)
         queue.refused.clear()
-        wait_for("its end", lambda: worker.saw(ConductorBack))
-    assert [(event.denied, event.task_name) for event in worker.saw(ConductorUnreachable)] == [(True, "many.a")]
+        wait_for("its end", lambda: worker.saw(events.ConductorBack))
+    assert [(event.denied, event.task_name) for event in worker.saw(events.ConductorUnreachable)] == [(True, "many.a")]
 
 
 # --------------------------------------------------------------------------- stopping

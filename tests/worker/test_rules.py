@@ -12,21 +12,7 @@ import pytest
 
 from perago.ports import AccessDenied, TaskStatus, Unavailable
 from perago.retry import HEALTHY_SECONDS, BackOff, RestartDelay
-from perago.worker.events import (
-    AttemptEnded,
-    AttemptReceived,
-    Cancelling,
-    ConductorBack,
-    ConductorUnreachable,
-    Ending,
-    Event,
-    FunctionProgress,
-    FunctionSaid,
-    LakeFSBack,
-    SlotDied,
-    WaitingForLakeFS,
-    WorkerReady,
-)
+from perago.worker import events
 from perago.worker.host import LONG_POLLS
 from perago.worker.logs import PlainLines, journalled
 from perago.worker.plan import worker_id
@@ -163,8 +149,8 @@ def test_free_places_go_to_the_tasks_with_the_fewest_up_to_their_limits() -> Non
 # ----------------------------------------------------------------------------- failures
 
 
-def failing(*tasks: str) -> tuple[PollFailures, list[Event]]:
-    said: list[Event] = []
+def failing(*tasks: str) -> tuple[PollFailures, list[events.Event]]:
+    said: list[events.Event] = []
     return PollFailures(tasks, said.append), said
 
 
@@ -175,9 +161,9 @@ def test_a_problem_is_reported_once_and_its_end_when_no_request_fails() -> None:
     failures.failed("a", AWAY, 100.0)
     failures.succeeded("c", 100.0)
     failures.succeeded("b", 100.0)
-    assert said == [ConductorUnreachable(str(AWAY), denied=False)]
+    assert said == [events.ConductorUnreachable(str(AWAY), denied=False)]
     failures.succeeded("a", 107.0)
-    assert said[1:] == [ConductorBack(107.0)]
+    assert said[1:] == [events.ConductorBack(107.0)]
 
 
 def test_a_poll_that_hangs_is_an_outage_until_a_poll_is_answered() -> None:
@@ -188,20 +174,25 @@ def test_a_poll_that_hangs_is_an_outage_until_a_poll_is_answered() -> None:
     failures.succeeded("a", 140.0)
     failures.succeeded(QUEUE_DEPTHS, 140.0)
     reason = "the poll for a has had no answer for 10 s; it ends after 35 s"
-    assert said == [ConductorUnreachable(reason, denied=False), ConductorBack(40.0)]
+    assert said == [events.ConductorUnreachable(reason, denied=False), events.ConductorBack(40.0)]
 
 
 @pytest.mark.parametrize(
     ("event", "level"),
     [
-        (AttemptEnded(DELIVERY, "p0001", Ending.REPORTED, 1.5, "x", TaskStatus.FAILED), "WARNING"),
-        (AttemptEnded(DELIVERY, "p0001", Ending.REPORTED, 1.5, "x", TaskStatus.FAILED_WITH_TERMINAL_ERROR), "ERROR"),
-        (SlotDied("p0001", 17, "killed", 4.0, DELIVERY), "WARNING"),
-        (WaitingForLakeFS("p0001", "lakeFS does not answer", DELIVERY), "WARNING"),
-        (LakeFSBack("p0001", "lakeFS answers again, after 9 s", DELIVERY), "INFO"),
+        (events.AttemptEnded(DELIVERY, "p0001", events.Ending.REPORTED, 1.5, "x", TaskStatus.FAILED), "WARNING"),
+        (
+            events.AttemptEnded(
+                DELIVERY, "p0001", events.Ending.REPORTED, 1.5, "x", TaskStatus.FAILED_WITH_TERMINAL_ERROR
+            ),
+            "ERROR",
+        ),
+        (events.SlotDied("p0001", 17, "killed", 4.0, DELIVERY), "WARNING"),
+        (events.WaitingForLakeFS("p0001", "lakeFS does not answer", DELIVERY), "WARNING"),
+        (events.LakeFSBack("p0001", "lakeFS answers again, after 9 s", DELIVERY), "INFO"),
     ],
 )
-def test_a_line_about_an_attempt_has_its_level_and_ids(event: Event, level: str) -> None:
+def test_a_line_about_an_attempt_has_its_level_and_ids(event: events.Event, level: str) -> None:
     line_level, _, fields = journalled(event)
     assert (line_level, fields["event"]) == (level, type(event).__name__)
     assert fields["task_id"] == DELIVERY.task_id
@@ -211,9 +202,9 @@ def test_rejected_credentials_and_an_unreachable_server_are_reported_once() -> N
     failures, said = failing("a")
     for time, error in enumerate((AWAY, DENIED, AWAY, DENIED)):
         failures.failed("a", error, 100.0 * time)
-    assert [event.denied for event in said if isinstance(event, ConductorUnreachable)] == [False, True]
+    assert [event.denied for event in said if isinstance(event, events.ConductorUnreachable)] == [False, True]
     failures.succeeded("a", 500.0)
-    assert said[2:] == [ConductorBack(500.0)]
+    assert said[2:] == [events.ConductorBack(500.0)]
 
 
 def test_polls_that_are_refused_for_one_task_are_a_problem_of_that_task() -> None:
@@ -221,21 +212,21 @@ def test_polls_that_are_refused_for_one_task_are_a_problem_of_that_task() -> Non
     failures.failed("a", DENIED, 0.0)
     failures.idle("a", 1.0)  # no work for it, which another worker may have taken
     failures.failed("a", DENIED, 100.0)
-    assert said == [ConductorUnreachable(str(DENIED), denied=True, task_name="a")]
+    assert said == [events.ConductorUnreachable(str(DENIED), denied=True, task_name="a")]
     failures.failed("b", AWAY, 110.0)
     failures.idle("b", 111.0)
-    assert said[1:] == [ConductorUnreachable(str(AWAY), denied=False), ConductorBack(1.0)]
+    assert said[1:] == [events.ConductorUnreachable(str(AWAY), denied=False), events.ConductorBack(1.0)]
     failures.succeeded("a", 120.0)
-    assert said[3:] == [ConductorBack(120.0, "a")]
+    assert said[3:] == [events.ConductorBack(120.0, "a")]
 
 
 def test_polls_that_are_refused_for_every_task_are_a_problem_of_conductor() -> None:
     failures, said = failing("a", "b")
     failures.failed("a", DENIED, 0.0)
     failures.failed("b", DENIED, 1.0)
-    assert said[1:] == [ConductorUnreachable(str(DENIED), denied=True)]
+    assert said[1:] == [events.ConductorUnreachable(str(DENIED), denied=True)]
     failures.succeeded("b", 3.0)
-    assert said[2:] == [ConductorBack(2.0)]
+    assert said[2:] == [events.ConductorBack(2.0)]
 
 
 def test_polls_that_fail_together_count_once_and_kinds_back_off_alone() -> None:
@@ -301,13 +292,13 @@ def test_a_plan_travels_by_pickle_and_numbers_its_supervisor_and_its_slots() -> 
 def test_a_terminal_gets_one_line_per_attempt_with_ids_and_without_values() -> None:
     printed: list[str] = []
     lines = PlainLines(printed.append)
-    lines(WorkerReady("tasks.build", "features.build", "p0000", 2, 0.5))
-    lines(AttemptReceived(DELIVERY, "p0001"))
-    lines(AttemptEnded(DELIVERY, "p0001", Ending.REPORTED, 1.5, None, TaskStatus.COMPLETED, "a" * 64))
-    lines(AttemptEnded(DELIVERY, "p0001", Ending.REPORTED, 1.5, "KeyError: 'x'", TaskStatus.FAILED))
-    lines(AttemptEnded(DELIVERY, "p0001", Ending.LOST, 2.0, "it ran too long"))
-    lines(Cancelling("SIGINT", 1))
-    lines(SlotDied("p0002", 17, "the slot's process ended with exit status 3", 4.0))
+    lines(events.WorkerReady("tasks.build", "features.build", "p0000", 2, 0.5))
+    lines(events.AttemptReceived(DELIVERY, "p0001"))
+    lines(events.AttemptEnded(DELIVERY, "p0001", events.Ending.REPORTED, 1.5, None, TaskStatus.COMPLETED, "a" * 64))
+    lines(events.AttemptEnded(DELIVERY, "p0001", events.Ending.REPORTED, 1.5, "KeyError: 'x'", TaskStatus.FAILED))
+    lines(events.AttemptEnded(DELIVERY, "p0001", events.Ending.LOST, 2.0, "it ran too long"))
+    lines(events.Cancelling("SIGINT", 1))
+    lines(events.SlotDied("p0002", 17, "the slot's process ended with exit status 3", 4.0))
     assert printed == [
         "ready: features.build (tasks.build), 2 slots, polling as p0000, after 500 ms",
         "p0001: completed features.build t1 (retry 2) in 1.5 s, workspace at aaaaaaaaaaaa",
@@ -321,10 +312,10 @@ def test_a_terminal_gets_one_line_per_attempt_with_ids_and_without_values() -> N
 def test_output_of_a_watched_function_names_its_attempt_in_each_line() -> None:
     printed: list[str] = []
     lines = PlainLines(printed.append)
-    lines(AttemptReceived(replace(DELIVERY, task_id="0123456789", retry_count=0), "p0001"))
-    lines(AttemptReceived(DELIVERY, "p0002"))
-    lines(FunctionSaid("p0001", "Traceback (most recent call last):\n  \x1b[2J\nKeyError: 'x'\n"))
-    lines(FunctionProgress("p0002", 1000, 2000))
+    lines(events.AttemptReceived(replace(DELIVERY, task_id="0123456789", retry_count=0), "p0001"))
+    lines(events.AttemptReceived(DELIVERY, "p0002"))
+    lines(events.FunctionSaid("p0001", "Traceback (most recent call last):\n  \x1b[2J\nKeyError: 'x'\n"))
+    lines(events.FunctionProgress("p0002", 1000, 2000))
     assert printed == [
         "features.build 01234567 attempt 1 | Traceback (most recent call last):",
         "features.build 01234567 attempt 1 |   ⟨U+001B⟩[2J",

@@ -17,16 +17,7 @@ import pytest
 from perago.ports import Report, TaskStatus
 from perago.processes import running_processes
 from perago.retry import BackOff
-from perago.worker.channel import (
-    MOST_CHUNKS,
-    MOST_REMARKS,
-    MOST_STEPS,
-    DeliveryQuestion,
-    Finished,
-    FromSlot,
-    Ready,
-    encode,
-)
+from perago.worker import channel
 from perago.worker.events import AttemptReceived, Ending, FunctionSaid, Pulse, SlotDied, SlotReady, SlotReplaced
 from perago.worker.host import MAX_THREADS
 
@@ -102,19 +93,21 @@ CURRENT = ("task-1", 1, 5)
 @pytest.mark.parametrize(
     "message",
     [
-        Ready(),
-        Finished(("task-9", 1, 1), None),
+        channel.Ready(),
+        channel.Finished(("task-9", 1, 1), None),
         FunctionSaid("test0001", "hello"),
-        DeliveryQuestion(1, ("task-9", 1, 1)),
-        Finished(CURRENT, Report(TaskStatus.COMPLETED), steps=(("Fetch", 0.1),) * (MOST_STEPS + 1)),
-        Finished(CURRENT, Report(TaskStatus.COMPLETED), remarks=("",) * (MOST_REMARKS + 1)),
-        Finished(CURRENT, Report(TaskStatus.COMPLETED), log_chunks=("",) * (MOST_CHUNKS + 1)),
-        Finished(CURRENT, Report(TaskStatus.FAILED, reason="its function was called"), hand_back=True),
+        channel.DeliveryQuestion(1, ("task-9", 1, 1)),
+        channel.Finished(CURRENT, Report(TaskStatus.COMPLETED), steps=(("Fetch", 0.1),) * (channel.MOST_STEPS + 1)),
+        channel.Finished(CURRENT, Report(TaskStatus.COMPLETED), remarks=("",) * (channel.MOST_REMARKS + 1)),
+        channel.Finished(CURRENT, Report(TaskStatus.COMPLETED), log_chunks=("",) * (channel.MOST_CHUNKS + 1)),
+        channel.Finished(CURRENT, Report(TaskStatus.FAILED, reason="its function was called"), hand_back=True),
     ],
     ids=lambda message: type(message).__name__,
 )
-def test_an_unexpected_message_ends_its_slot(worker: RunningWorker, queue: SmallQueue, message: FromSlot) -> None:
-    report = outcome(queue, queue.put(what="sends", file=encode(message).decode(), began=5))
+def test_an_unexpected_message_ends_its_slot(
+    worker: RunningWorker, queue: SmallQueue, message: channel.FromSlot
+) -> None:
+    report = outcome(queue, queue.put(what="sends", file=channel.encode(message).decode(), began=5))
     assert report.status is TaskStatus.FAILED
     assert f"an unexpected message ({type(message).__name__})" in str(report.reason)
     assert not queue.handed_back
@@ -131,7 +124,7 @@ def test_many_questions_of_a_slot_are_asked_one_after_the_other(worker: RunningW
             through.wait(LIMIT)
 
     queue.fault = fault
-    questions = b"\n".join(encode(DeliveryQuestion(number, ("task-1", 1, 5))) for number in range(20))
+    questions = b"\n".join(channel.encode(channel.DeliveryQuestion(number, ("task-1", 1, 5))) for number in range(20))
     queue.put(what="sends", file=questions.decode(), began=5)
     wait_for("the first question", lambda: asked)
     pulses = len(worker.saw(Pulse))

@@ -13,22 +13,7 @@ import pytest
 
 from perago.ports import TaskStatus, Unavailable
 from perago.retry import BackOff
-from perago.worker import exporters, host, poller, supervisor
-from perago.worker.events import (
-    AttemptEnded,
-    AttemptReceived,
-    ConductorBack,
-    ConductorUnreachable,
-    DirectoriesSwept,
-    Draining,
-    Ending,
-    Event,
-    HandedBack,
-    Listener,
-    SlotReady,
-    SlotStartFailed,
-    Stopped,
-)
+from perago.worker import events, exporters, host, poller, supervisor
 from perago.worker.plan import ExportContext
 from perago.worker.slot_process import AttemptCancelled, Cancellation
 from perago.worker.supervisor import Supervisor
@@ -64,7 +49,7 @@ def test_a_first_stop_finishes_running_attempts_and_takes_no_more(
     task_id = queue.put(what="waits", file=str(file))
     running_pid(file)
     worker.supervisor.stop()
-    wait_for("the drain", lambda: worker.saw(Draining))
+    wait_for("the drain", lambda: worker.saw(events.Draining))
     later = queue.put(what="returns")
     release(file)
     assert worker.wait_until_down() == 0
@@ -84,10 +69,10 @@ def test_a_stopping_worker_waits_for_the_hand_back_of_its_last_poll(
         wait_for("a long poll", lambda: queue.polls and queue.polls[-1] == (1, LIMIT))
         queue.fault = slow_to_take_back
         worker.supervisor.stop()
-        wait_for("the end of the slot", has_ended(worker.saw(SlotReady)[0].pid))
+        wait_for("the end of the slot", has_ended(worker.saw(events.SlotReady)[0].pid))
         task_id = queue.put(what="returns")
         assert worker.wait_until_down() == 0
-    assert [(event.delivery.task_id, event.error) for event in worker.saw(HandedBack)] == [(task_id, None)]
+    assert [(event.delivery.task_id, event.error) for event in worker.saw(events.HandedBack)] == [(task_id, None)]
     assert (queue.handed_back, queue.pauses) == ([task_id], [0])
     assert not queue.reports
 
@@ -95,10 +80,10 @@ def test_a_stopping_worker_waits_for_the_hand_back_of_its_last_poll(
 def test_an_idle_slot_ends_immediately_while_a_busy_one_finishes(tmp_path: Path, queue: SmallQueue) -> None:
     file = tmp_path / "running"
     with running(make_plan(tmp_path, slots=2), queue) as worker:
-        wait_for("both slots", lambda: len(worker.saw(SlotReady)) == 2)
+        wait_for("both slots", lambda: len(worker.saw(events.SlotReady)) == 2)
         task_id = queue.put(what="waits", file=str(file))
         busy = running_pid(file)
-        idle = next(event.pid for event in worker.saw(SlotReady) if event.pid != busy)
+        idle = next(event.pid for event in worker.saw(events.SlotReady) if event.pid != busy)
         worker.supervisor.stop()
         wait_for("the idle slot's end", has_ended(idle))
         assert task_id not in queue.reports
@@ -117,7 +102,7 @@ def test_a_second_stop_cancels_running_attempts_and_reports_nothing(
     assert worker.wait_until_down() == 128 + signal.SIGINT
     assert file.read_text() == "cleaned up, cancelled=True"
     assert not queue.reports
-    assert "second signal" in str(worker.ended(Ending.LOST)[0].reason)
+    assert "second signal" in str(worker.ended(events.Ending.LOST)[0].reason)
 
 
 def test_a_third_stop_does_not_wait_for_the_grace(queue: SmallQueue, tmp_path: Path) -> None:
@@ -150,7 +135,7 @@ def test_a_worker_that_stops_finishes_attempts_although_conductor_hangs(
         queue.end_polls()
         wait_for("a poll that hangs", hangs.is_set)
         worker.supervisor.stop()
-        wait_for("the drain", lambda: worker.saw(Draining))
+        wait_for("the drain", lambda: worker.saw(events.Draining))
         time.sleep(0.3)  # more than the limit
         release(file)
         assert worker.wait_until_down() == 0
@@ -166,10 +151,10 @@ def test_a_worker_whose_polls_failed_works_again(
     monkeypatch.setattr(poller, "BACK_OFF", BackOff(0.02, 0.05))
     queue.fault = lambda operation: Unavailable("Conductor", "poll", "no") if operation == "poll" else None
     queue.end_polls()
-    wait_for("the failure", lambda: worker.saw(ConductorUnreachable))
+    wait_for("the failure", lambda: worker.saw(events.ConductorUnreachable))
     queue.fault = lambda operation: None
     assert result(outcome(queue, queue.put(what="returns"))) == "fine"
-    assert (len(worker.saw(ConductorUnreachable)), len(worker.saw(ConductorBack))) == (1, 1)
+    assert (len(worker.saw(events.ConductorUnreachable)), len(worker.saw(events.ConductorBack))) == (1, 1)
 
 
 def test_a_slot_is_kept_for_the_next_step_while_a_report_is_on_its_way(
@@ -192,14 +177,14 @@ def test_a_slot_is_kept_for_the_next_step_while_a_report_is_on_its_way(
 def test_a_module_that_cannot_be_imported_ends_the_worker_before_it_polls(tmp_path: Path, queue: SmallQueue) -> None:
     worker = RunningWorker(make_plan(tmp_path, planned(f"{__package__}.tasks.missing"), slots=2), queue)
     assert worker.wait_until_down() == 3
-    assert "missing" in worker.saw(SlotStartFailed)[0].reason
+    assert "missing" in worker.saw(events.SlotStartFailed)[0].reason
     assert not queue.polls
 
 
 def test_a_module_that_hangs_while_it_is_imported_is_given_up(tmp_path: Path, queue: SmallQueue) -> None:
     worker = RunningWorker(make_plan(tmp_path, planned(f"{__package__}.tasks.hangs"), start_limit=0.5), queue)
     assert worker.wait_until_down() == 3
-    assert worker.saw(SlotStartFailed)[0].reason == "the task module was not imported within 0.5 s"
+    assert worker.saw(events.SlotStartFailed)[0].reason == "the task module was not imported within 0.5 s"
 
 
 def test_later_leftovers_of_a_neighbor_are_also_swept(
@@ -214,9 +199,9 @@ def test_later_leftovers_of_a_neighbor_are_also_swept(
         )
         time.sleep(0.3)  # several sweeps
         assert held.path.exists()
-        assert not worker.saw(DirectoriesSwept)
+        assert not worker.saw(events.DirectoriesSwept)
         held.close()
-        swept = wait_for("the sweep", lambda: worker.saw(DirectoriesSwept))
+        swept = wait_for("the sweep", lambda: worker.saw(events.DirectoriesSwept))
     assert swept[0].paths == (held.path,)
 
 
@@ -226,10 +211,10 @@ def test_later_leftovers_of_a_neighbor_are_also_swept(
 def test_a_defect_of_the_supervisor_ends_the_worker_loudly_and_completely(tmp_path: Path, queue: SmallQueue) -> None:
     pids: list[int] = []
 
-    def listener(event: Event) -> None:
-        if isinstance(event, SlotReady):
+    def listener(event: events.Event) -> None:
+        if isinstance(event, events.SlotReady):
             pids.append(event.pid)
-        if isinstance(event, AttemptReceived):
+        if isinstance(event, events.AttemptReceived):
             raise RuntimeError("a defect")
 
     queue.put(what="returns")
@@ -240,20 +225,20 @@ def test_a_defect_of_the_supervisor_ends_the_worker_loudly_and_completely(tmp_pa
 
 
 def test_listeners_get_every_event_in_order(tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch) -> None:
-    heard: list[tuple[str, Event]] = []
+    heard: list[tuple[str, events.Event]] = []
     closed: list[str] = []
 
     @contextlib.contextmanager
-    def counting(context: ExportContext) -> Iterator[Listener]:
+    def counting(context: ExportContext) -> Iterator[events.Listener]:
         """An exporter as somebody would add it: opened with the plan, called with events, closed at the end."""
         yield lambda event: heard.append((context.plan.worker_prefix, event))
         closed.append(context.plan.worker_prefix)
 
     monkeypatch.setattr(exporters, "EXPORTERS", (*exporters.EXPORTERS, counting))
 
-    def second(event: Event) -> None:
+    def second(event: events.Event) -> None:
         heard.append(("second", event))
-        if isinstance(event, AttemptEnded):
+        if isinstance(event, events.AttemptEnded):
             supervised.stop()
 
     plan = make_plan(tmp_path)
@@ -266,7 +251,7 @@ def test_listeners_get_every_event_in_order(tmp_path: Path, queue: SmallQueue, m
     names = ["test", "first", "second"]
     assert [name for name, _ in heard] == names * (len(heard) // 3)
     assert [event for _, event in heard[::3]] == [event for _, event in heard[2::3]]
-    assert isinstance(heard[-1][1], Stopped)
+    assert isinstance(heard[-1][1], events.Stopped)
 
 
 def test_a_worker_that_is_stopped_before_it_runs_takes_nothing(tmp_path: Path, queue: SmallQueue) -> None:
