@@ -39,18 +39,7 @@ from perago.guardrails.evaluation import Finding
 from perago.ports import Delivery
 from perago.processes import signals_held
 from perago.settings.mask import Mask
-from perago.worker import events
-from perago.worker.channel import (
-    MOST_BYTES,
-    ChannelError,
-    FromSlot,
-    LogSoFar,
-    Publishing,
-    Repeating,
-    SlotChannel,
-    Waiting,
-    encode,
-)
+from perago.worker import channel, events
 from perago.worker.logs import JsonLog, delivery_ids
 from perago.worker.plan import WorkerPlan
 from perago.workspace.changes import Changes
@@ -131,7 +120,7 @@ class AttemptLog(Observer):
         log: the slot's file.
         delivery: the delivery whose ids are in the lines.
         budget: the number of lines that the slot may still log.
-        channel: the connection to the supervisor, which writes Conductor's task log.
+        pipe: the connection to the supervisor, which writes Conductor's task log.
         catch_up: reads the output that was written before a line.
     """
 
@@ -142,7 +131,7 @@ class AttemptLog(Observer):
         log: JsonLog,
         delivery: Delivery,
         budget: LineBudget,
-        channel: SlotChannel,
+        pipe: channel.SlotChannel,
         catch_up: Callable[[], None],
     ) -> None:
         self._catch_up = catch_up
@@ -150,7 +139,7 @@ class AttemptLog(Observer):
         self._worker_id = worker_id
         self._log = log
         self._delivery = delivery
-        self._channel = channel
+        self._pipe = pipe
         self._ids = delivery_ids(delivery)
         self._mask = plan.mask
         self._budget = budget
@@ -208,18 +197,18 @@ class AttemptLog(Observer):
         self._log.write("INFO" if is_over else "WARNING", text, source="lakefs", **self._ids)
         with self._lock:
             self._tail.add(text)
-        self._send(Waiting(self._delivery.identity, text, is_over))
+        self._send(channel.Waiting(self._delivery.identity, text, is_over))
 
     def repeating(self, service: str, *, waits: bool) -> None:
         """Report that a call to `service` is about to be repeated, or that none waits for it any longer."""
-        self._send(Repeating(self._delivery.identity, service.removeprefix("the "), waits))
+        self._send(channel.Repeating(self._delivery.identity, service.removeprefix("the "), waits))
 
     def publishing(self, repository: str, branch: str, expected_head: str, reason: str) -> None:
         """Send the supervisor the reason that it must report if this process dies."""
         reason = cut(reason, SENTENCE_BYTES)
-        self._send(Publishing(self._delivery.identity, repository, branch, expected_head, reason))
-        with contextlib.suppress(ChannelError):
-            self._channel.flush()  # it must be out before the merge is
+        self._send(channel.Publishing(self._delivery.identity, repository, branch, expected_head, reason))
+        with contextlib.suppress(channel.ChannelError):
+            self._pipe.flush()  # it must be out before the merge is
 
     # ------------------------------------------------------------------------- the slot
 
@@ -258,7 +247,7 @@ class AttemptLog(Observer):
         """Send the lines that Conductor's task log does not have yet to the supervisor."""
         with self._lock:
             if text := self._take_unsent():
-                self._send(LogSoFar(self._delivery.identity, text))
+                self._send(channel.LogSoFar(self._delivery.identity, text))
 
     def finish(self) -> tuple[str, ...]:
         """End the log: write omitted last lines, and return the entries for Conductor's task log. These are the tail as
@@ -276,9 +265,9 @@ class AttemptLog(Observer):
         texts, self._progress = (self._tail.take(), self._progress), ""
         return "\n".join(filter(None, texts))
 
-    def _send(self, message: FromSlot) -> None:
-        with contextlib.suppress(ChannelError):  # without a supervisor the slot ends, but not here
-            self._channel.send(message)
+    def _send(self, message: channel.FromSlot) -> None:
+        with contextlib.suppress(channel.ChannelError):  # without a supervisor the slot ends, but not here
+            self._pipe.send(message)
 
     def _line(self, text: str, level: str, source: str) -> None:
         text = cut(text, MAX_LINE_BYTES)
@@ -338,7 +327,7 @@ def logging_to(attempt_log: AttemptLog) -> Iterator[None]:
 
 # ---------------------------------------------------------------- records that are passed on
 
-BYTES_OF_A_PART = MOST_BYTES // 2
+BYTES_OF_A_PART = channel.MOST_BYTES // 2
 """Maximum size of the items in a part of a record, as JSON."""
 
 _CHANGES = ("added", "changed", "removed")
@@ -358,7 +347,7 @@ def in_parts(record: AttemptRecord) -> Iterator[AttemptRecord]:
     part: list[tuple[str, Any]] = []
     size = 0
     for item in items:
-        length = len(encode(item))
+        length = len(channel.encode(item))
         if size + length > BYTES_OF_A_PART:
             yield _with(whole, part)
             part, size = [], 0

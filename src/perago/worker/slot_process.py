@@ -66,6 +66,7 @@ from perago.processes import (
 from perago.retry import REPEATS
 from perago.taskdef import load_task
 from perago.text import listing
+from perago.worker import channel
 from perago.worker.attempt_log import (
     SENTENCE_BYTES,
     TRACEBACK_BYTES,
@@ -75,24 +76,6 @@ from perago.worker.attempt_log import (
     cut,
     flush_streams,
     logging_to,
-)
-from perago.worker.channel import (
-    MOST_CHUNKS,
-    MOST_REMARKS,
-    MOST_STEPS,
-    AskLog,
-    Calling,
-    Cancel,
-    ChannelError,
-    Deliver,
-    DeliveryAnswer,
-    DeliveryQuestion,
-    Finished,
-    Ready,
-    SlotChannel,
-    StartFailed,
-    Stop,
-    ToSlot,
 )
 from perago.worker.events import MOST_VERDICTS, JudgedRule, Logged, Usage
 from perago.worker.logs import JsonLog, workspace_fields
@@ -115,15 +98,15 @@ def slot_main(plan: WorkerPlan, worker_id: str, connection: Connection) -> None:
     os.environ["PERAGO_WORKER_ID"] = worker_id
     adopt_orphans()
     _release_fork_server()
-    channel = SlotChannel(connection)
+    pipe = channel.SlotChannel(connection)
     os.set_inheritable(connection.fileno(), False)  # not for what the function starts
-    os.register_at_fork(after_in_child=channel.close)
+    os.register_at_fork(after_in_child=pipe.close)
     logging.getLogger().setLevel(logging.INFO)  # before the task module, which may decide otherwise
     if "PYTHONBREAKPOINT" not in os.environ:
         sys.breakpointhook = functools.partial(_no_breakpoint, plan.tasks[0].module)
     try:
-        _SlotMain(plan, worker_id, channel).run()
-    except ChannelError:
+        _SlotMain(plan, worker_id, pipe).run()
+    except channel.ChannelError:
         os.killpg(os.getpid(), signal.SIGKILL)
 
 
@@ -142,22 +125,22 @@ def _no_breakpoint(module: str, *_: object, **__: object) -> None:
 
 
 class _SlotMain:
-    def __init__(self, plan: WorkerPlan, worker_id: str, channel: SlotChannel) -> None:
+    def __init__(self, plan: WorkerPlan, worker_id: str, pipe: channel.SlotChannel) -> None:
         def forward(line: dict[str, Any]) -> None:
-            channel.send(Logged(worker_id, line))
+            pipe.send(Logged(worker_id, line))
 
         self._plan = plan
         (self._planned,) = plan.tasks
         self._worker_id = worker_id
-        self._channel = channel
+        self._pipe = pipe
         self._pid = os.getpid()
         self._log = JsonLog(plan, worker_id, forward if plan.logs.forward else lambda _: None)
         self._budget = LineBudget()
-        self._delivery_check = PipeDeliveryCheck(channel)
+        self._delivery_check = PipeDeliveryCheck(pipe)
         self._proofs, self._roots = FenceProofs(SystemClock()), KnownRoots()
         self._cancellation = Cancellation()
         self._output = OutputPipe(plan.mask)
-        self._inbox: SimpleQueue[Deliver | Stop] = SimpleQueue()
+        self._inbox: SimpleQueue[channel.Deliver | channel.Stop] = SimpleQueue()
         self._idle = threading.Event()
         self._idle.set()
         self._unfit: str | None = None
@@ -182,16 +165,18 @@ class _SlotMain:
                 store = self._open_store(task)
         except BaseException as error:  # noqa: BLE001 - a module may raise SystemExit, too
             self._log.write("ERROR", cut(traceback.format_exc(), TRACEBACK_BYTES), source="start")
-            self._channel.send_now(StartFailed(cut(self._plan.mask(f"{type(error).__name__}: {error}"), REASON_BYTES)))
+            self._pipe.send_now(
+                channel.StartFailed(cut(self._plan.mask(f"{type(error).__name__}: {error}"), REASON_BYTES))
+            )
             return
         HANGS.report_to(lambda text, is_over: self._log_to_attempt(lambda log: log.waiting(text, is_over)))
-        self._channel.send(Ready())
-        while isinstance(message := self._inbox.get(), Deliver):
+        self._pipe.send(channel.Ready())
+        while isinstance(message := self._inbox.get(), channel.Deliver):
             finished = self._attempt(task, store, message.delivery)
             with self._sending:
                 self._current = None
             self._idle.set()
-            self._channel.send_now(finished)
+            self._pipe.send_now(finished)
             self._remove_directories()
         if store is not None:
             store.close()
@@ -227,14 +212,14 @@ class _SlotMain:
 
     # --------------------------------------------------------------------- one attempt
 
-    def _attempt(self, task: Task, store: WorkspaceStore | None, delivery: Delivery) -> Finished:
+    def _attempt(self, task: Task, store: WorkspaceStore | None, delivery: Delivery) -> channel.Finished:
         attempt_log = self._current = AttemptLog(
-            self._plan, self._worker_id, self._log, delivery, self._budget, self._channel, self._output.catch_up
+            self._plan, self._worker_id, self._log, delivery, self._budget, self._pipe, self._output.catch_up
         )
         self._unfit = None
 
         def call(task: Task, workspace: Path | None, params: BaseModel, current: Current) -> Returned | Raised:
-            self._channel.send_now(Calling(delivery.identity))  # the function can keep back what has not been sent
+            self._pipe.send_now(channel.Calling(delivery.identity))  # the function can keep back what has not been sent
             return self._call(attempt_log, task, workspace, params, current)
 
         try:
@@ -264,36 +249,36 @@ class _SlotMain:
             self._remove_directories()
             reason = fitted(self._plan.mask(f"perago failed: {type(error).__name__}: {error}"))
             report = Report(TaskStatus.FAILED, reason=reason)
-            return Finished(delivery.identity, report, log_chunks=attempt_log.finish(), unfit=reason)
+            return channel.Finished(delivery.identity, report, log_chunks=attempt_log.finish(), unfit=reason)
         if self._unfit is not None or record.report is None:  # the process is about to be ended
             self._remove_directories()
         return self._finished(record, attempt_log)
 
-    def _finished(self, record: AttemptRecord, attempt_log: AttemptLog) -> Finished:
+    def _finished(self, record: AttemptRecord, attempt_log: AttemptLog) -> channel.Finished:
         mask, report = self._plan.mask, record.report
         if report is not None and report.reason is not None:
             report = dataclasses.replace(report, reason=mask(report.reason))
         record = dataclasses.replace(record, report=report, notes=tuple(map(mask, record.notes)))
         for note in record.notes:
             attempt_log.note("WARNING", note)
-        log_chunks = attempt_log.finish()[:MOST_CHUNKS]
+        log_chunks = attempt_log.finish()[: channel.MOST_CHUNKS]
         attempt_log.recorded(record)
         steps, changes = tuple((step.name, step.seconds) for step in record.steps), record.changes
-        first, last = MOST_STEPS // 2, len(steps) - MOST_STEPS // 2
+        first, last = channel.MOST_STEPS // 2, len(steps) - channel.MOST_STEPS // 2
         status = record.report.status.value if record.report else "LOST"
         level, took = "INFO", {name: round(seconds, 4) for name, seconds in steps}
         if status == TaskStatus.FAILED_WITH_TERMINAL_ERROR:
             level = "ERROR"
         fields = {"status": status, "steps": took, **workspace_fields(record)}
         attempt_log.note(level, f"attempt over: {status.lower()}", **fields)
-        return Finished(
+        return channel.Finished(
             record.delivery.identity,
             record.report,
             lost_reason=record.lost_reason,
             published_commit=record.published_commit,
             fence=record.fence,
-            remarks=tuple(cut(remark, SENTENCE_BYTES) for remark in record.remarks[:MOST_REMARKS]),
-            steps=steps if len(steps) <= MOST_STEPS else steps[:first] + steps[last:],
+            remarks=tuple(cut(remark, SENTENCE_BYTES) for remark in record.remarks[: channel.MOST_REMARKS]),
+            steps=steps if len(steps) <= channel.MOST_STEPS else steps[:first] + steps[last:],
             usage=Usage(
                 record.objects,
                 record.from_cache,
@@ -363,21 +348,21 @@ class _SlotMain:
     def _listen(self) -> None:
         while True:
             try:
-                message: ToSlot = self._channel.receive()
-            except ChannelError:
+                message: channel.ToSlot = self._pipe.receive()
+            except channel.ChannelError:
                 self._lose_supervisor()
                 return
             match message:
-                case Deliver():
+                case channel.Deliver():
                     self._idle.clear()
                     self._inbox.put(message)
-                case Stop():
+                case channel.Stop():
                     self._inbox.put(message)
-                case DeliveryAnswer():
+                case channel.DeliveryAnswer():
                     self._delivery_check.answered(message)
-                case AskLog():
+                case channel.AskLog():
                     self._log_to_attempt(AttemptLog.send_new_lines)
-                case Cancel():
+                case channel.Cancel():
                     self._delivery_check.close()
                     self._cancellation.announce()
                     self._cancellation.insist()
@@ -472,12 +457,12 @@ ANSWER_LIMIT = 120.0
 class PipeDeliveryCheck:
     """A `DeliveryCheck`. Once it is closed, no delivery is current."""
 
-    def __init__(self, channel: SlotChannel) -> None:
-        self._channel = channel
+    def __init__(self, pipe: channel.SlotChannel) -> None:
+        self._pipe = pipe
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._closed = False
-        self._waiting: dict[int, Future[DeliveryAnswer]] = {}
+        self._waiting: dict[int, Future[channel.DeliveryAnswer]] = {}
 
     def is_current(self, delivery: Delivery) -> bool:
         """Ask, and wait for the answer.
@@ -499,17 +484,17 @@ class PipeDeliveryCheck:
             raise Unavailable("Conductor", f"read {workflow_id}", "the delivery that asked is lost")
         return answer.row
 
-    def _ask(self, delivery: Delivery, read: str | None) -> DeliveryAnswer:
-        number, answer = next(self._numbers), Future[DeliveryAnswer]()
+    def _ask(self, delivery: Delivery, read: str | None) -> channel.DeliveryAnswer:
+        number, answer = next(self._numbers), Future[channel.DeliveryAnswer]()
         with self._lock:
             if self._closed:
-                return DeliveryAnswer(number)
+                return channel.DeliveryAnswer(number)
             self._waiting[number] = answer
         try:
-            self._channel.send(DeliveryQuestion(number, delivery.identity, read))
+            self._pipe.send(channel.DeliveryQuestion(number, delivery.identity, read))
             reply = answer.result(ANSWER_LIMIT)
-        except ChannelError:
-            return DeliveryAnswer(number)  # without a supervisor no attempt may publish
+        except channel.ChannelError:
+            return channel.DeliveryAnswer(number)  # without a supervisor no attempt may publish
         except FutureTimeoutError:
             raise Unavailable("Conductor", "read the task", f"no answer within {ANSWER_LIMIT:.0f} s") from None
         finally:
@@ -519,7 +504,7 @@ class PipeDeliveryCheck:
             raise reply.error
         return reply
 
-    def answered(self, answer: DeliveryAnswer) -> None:
+    def answered(self, answer: channel.DeliveryAnswer) -> None:
         """Handle an answer, on the listening thread."""
         with self._lock:
             waiting = self._waiting.pop(answer.number, None)
@@ -532,7 +517,7 @@ class PipeDeliveryCheck:
             self._closed = True
             waiting, self._waiting = dict(self._waiting), {}
         for number, future in waiting.items():
-            future.set_result(DeliveryAnswer(number, current=False))
+            future.set_result(channel.DeliveryAnswer(number, current=False))
 
 
 # ------------------------------------------------------------- cancellation
