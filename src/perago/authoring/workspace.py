@@ -12,7 +12,7 @@ import re
 import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import PureWindowsPath
 from types import FunctionType
@@ -171,10 +171,17 @@ class Rule(Guardrail):
     """The base of all kinds of guardrails. A kind is a frozen dataclass.
 
     Such a rule is about the shape of the tree: paths, sizes and numbers, which a listing shows before the download.
-    Rules about the contents of files are `perago.guardrails.evaluation.ContentGuardrail`s.
+    Rules about the contents of files are `perago.guardrails.evaluation.ContentGuardrail`s. The first field of a kind is
+    the path or the pattern of its files.
     """
 
     __slots__ = ()
+
+    @property
+    def label(self) -> str:
+        """The kind, and its first field."""
+        files = next(field.name for field in fields(self))  # type: ignore[arg-type]
+        return f"{str(self).partition('(')[0]}({getattr(self, files)})"
 
     @abstractmethod
     def evaluate(self, tree: Listing) -> Verdict:

@@ -18,10 +18,6 @@ class ForbidGlob(Rule):
     def __str__(self) -> str:
         return f"forbid_glob({self.pattern!r})"
 
-    @property
-    def label(self) -> str:
-        return f"forbid_glob({self.pattern})"
-
     def evaluate(self, tree: Listing) -> Verdict:
         matched = matching(self.pattern, tree)
         return Verdict(len(matched), matched_text(matched) if matched else None)

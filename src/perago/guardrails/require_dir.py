@@ -19,10 +19,6 @@ class RequireDir(Rule):
     def __str__(self) -> str:
         return f"require_dir({self.path!r})"
 
-    @property
-    def label(self) -> str:
-        return f"require_dir({self.path})"
-
     def evaluate(self, tree: Listing) -> Verdict:
         matched = sum(file.startswith(f"{self.path}/") for file in tree.sizes)
         return Verdict(matched, None if matched else "no file below it")

@@ -20,10 +20,6 @@ class RequireFile(Rule):
     def __str__(self) -> str:
         return f"require_file({self.path!r}{written_size(self.min_bytes)})"
 
-    @property
-    def label(self) -> str:
-        return f"require_file({self.path})"
-
     def evaluate(self, tree: Listing) -> Verdict:
         if self.path not in tree.sizes:
             return Verdict(0, "no such file")

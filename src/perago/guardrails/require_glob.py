@@ -22,10 +22,6 @@ class RequireGlob(Rule):
         limit = "" if self.max_count is None else f", max_count={self.max_count}"
         return f"require_glob({self.pattern!r}, min_count={self.min_count}{limit}{written_size(self.min_bytes)})"
 
-    @property
-    def label(self) -> str:
-        return f"require_glob({self.pattern})"
-
     def evaluate(self, tree: Listing) -> Verdict:
         matched = matching(self.pattern, tree)
         too_many = self.max_count is not None and len(matched) > self.max_count

@@ -56,10 +56,6 @@ class RequireTable(ContentGuardrail):
     def brief(self) -> str:
         return f"require_table({self.pattern!r})"
 
-    @property
-    def label(self) -> str:
-        return f"require_table({self.pattern})"
-
     def evaluate(self, tree: Listing) -> Verdict:
         """Judge by the listing whether such a file exists."""
         matched = len(matching(self.pattern, tree))
