@@ -28,8 +28,8 @@ def console_of(
 
     Args:
         services: the services. They report changes, and their end.
-        worker_logs: the directory of the logs of their
-        workers: output, progress, guardrails, changed files and steps.
+        worker_logs: the directory of the logs of their workers, with output, progress, guardrails, changed files and
+            steps.
         samples: initial parameters of forms, by the name of the workflow; read whenever a form is made.
     """
     from pydantic import SecretStr
