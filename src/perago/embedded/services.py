@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from perago.driver import SystemClock
 from perago.embedded.conductor import InMemoryConductor
@@ -21,7 +21,6 @@ from perago.embedded.conductor.model import MAX_WAIT_SECONDS
 from perago.embedded.lakefs import InMemoryLakeFS
 from perago.embedded.lakefs.values import KeyPair
 from perago.failure import Failure
-from perago.ports import Clock
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -44,19 +43,6 @@ def require_embedded(command: str) -> None:
     if missing:
         message = f"perago {command} serves over HTTP, but {' and '.join(missing)} cannot be found"
         raise Failure(message, f"pip install {' '.join(missing)}")
-
-
-class _Conductor(InMemoryConductor):
-    """Never waits longer than its limit, so that the end of a worker does not wait for an open poll."""
-
-    def __init__(self, clock: Clock, longest_poll: float) -> None:
-        super().__init__(clock)
-        self._longest_poll = longest_poll
-
-    def _poll(self, *arguments: Any, wait_seconds: float, **options: Any) -> list[Any]:
-        if wait_seconds <= MAX_WAIT_SECONDS:  # else it is refused
-            wait_seconds = min(wait_seconds, self._longest_poll)
-        return super()._poll(*arguments, wait_seconds=wait_seconds, **options)
 
 
 class EmbeddedServices:
@@ -83,7 +69,8 @@ class EmbeddedServices:
         over_http: bool = True,
     ) -> None:
         self.clock: SystemClock = SystemClock()
-        self.conductor: _Conductor = _Conductor(self.clock, longest_poll)
+        self.conductor: InMemoryConductor = InMemoryConductor(self.clock)
+        self.conductor.longest_poll = longest_poll
         self.lakefs: InMemoryLakeFS = InMemoryLakeFS(self.clock)
         self.keys: KeyPair = KeyPair.random()
         """The credentials that lakeFS accepts. With a state, those of the state."""
@@ -147,7 +134,13 @@ class EmbeddedServices:
             StateError: the state cannot be used.
         """
         with ExitStack() as stack:
-            self._start(stack)
+            stack.callback(self.lakefs.close)
+            if self._state is not None:
+                from perago.embedded.persistence import persisted
+
+                state = persisted(self._state, self.conductor, self.lakefs.server, self.keys, self._on_problem)
+                self.keys = stack.enter_context(state)
+            stack.enter_context(_swept(self.conductor, self._sweep_seconds, self._on_problem))
             if self._over_http:
                 self._serve(stack)
             else:
@@ -161,30 +154,16 @@ class EmbeddedServices:
         self._stack.close()
 
     def _serve(self, stack: ExitStack) -> None:
-        from perago.embedded.http.loopback import bound, serve
+        from perago.embedded.http.loopback import bound, embedded_app, serve
 
         held = self._held or bound(self._port)
         # The page reads the services at this URL, and may be asked for as soon as the server answers.
         self.url = f"http://127.0.0.1:{held.getsockname()[1]}/{self.keys.token}"
-        stack.enter_context(serve(self._app(), held=held))
+        page = None if self._page is None else partial(self._page, self)
+        app = embedded_app(self.conductor, self.lakefs.server, keys=self.keys, changed=self.changed, page=page)
+        stack.enter_context(serve(app, held=held))
         stack.callback(self.conductor.end_waits)
         stack.callback(lambda: [tell() for tell in self._stopping])
-
-    def _app(self) -> ASGIApp:
-        from perago.embedded.http.loopback import embedded_app
-
-        page = None if self._page is None else partial(self._page, self)
-        return embedded_app(self.conductor, self.lakefs.server, keys=self.keys, changed=self.changed, page=page)
-
-    def _start(self, stack: ExitStack) -> None:
-        """Start everything but the server: restore the state, and check for timeouts."""
-        stack.callback(self.lakefs.close)
-        if self._state is not None:
-            from perago.embedded.persistence import persisted
-
-            state = persisted(self._state, self.conductor, self.lakefs.server, self.keys, self._on_problem)
-            self.keys = stack.enter_context(state)
-        stack.enter_context(_swept(self.conductor, self._sweep_seconds, self._on_problem))
 
 
 @contextmanager

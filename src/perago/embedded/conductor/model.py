@@ -69,6 +69,8 @@ class ModelCore:
         rerun, and before a poll, a report or a lease extension stores the row that it has read. It can make other
         calls; it is not called by these."""
         self._state.between_writes = self._let_others_act
+        self.longest_poll: float = MAX_WAIT_SECONDS
+        """Seconds after which a poll ends in any case. The end of a worker need not wait for a longer one."""
         self._reported_changes = 0
         self._waits_ended = False
         self._sweep_seconds = sweep_seconds
@@ -374,7 +376,7 @@ class ConductorModel(ModelCore):
     ) -> list[dict[str, Any]]:
         if wait_seconds > MAX_WAIT_SECONDS:
             raise wire.bad_request("poll tasks", "Long Poll Timeout value cannot be more than 5 seconds")
-        end = self._clock.now() + wait_seconds
+        end = self._clock.now() + min(wait_seconds, self.longest_poll)
         popped: list[str] = []
         queue = queue_name(task_name, domain)
 
