@@ -19,8 +19,9 @@ from perago.authoring import Task
 from perago.authoring.context import Current, with_hooks
 from perago.driver import AttemptRecord, Interrupted
 from perago.embedded.clock import VirtualClock
-from perago.embedded.conductor import InMemoryConductor, Status
-from perago.embedded.conductor.state import State, TaskRow
+from perago.embedded.conductor import InMemoryConductor
+from perago.embedded.conductor.context import timeouts
+from perago.embedded.conductor.state import State
 from perago.embedded.faults import FaultScript
 from perago.ports import Delivery
 from perago.taskdef import build_task_definition
@@ -30,7 +31,6 @@ from perago.testing.tasks import TaskFunction, task_of
 
 WORKER = "test0001"
 _MOST_ATTEMPTS = 1_000
-_LIMITS = ("timeoutSeconds", "responseTimeoutSeconds", "pollTimeoutSeconds", "totalTimeoutSeconds")
 
 
 class VirtualConductor(InMemoryConductor):
@@ -117,20 +117,7 @@ def _timeout_times(state: State) -> Iterator[float]:
             yield (workflow.last_retried_time or workflow.create_time) + seconds * 1000
         for row in workflow.tasks:
             if not row.status.terminal:
-                yield from _row_timeout_times(row)
-
-
-def _row_timeout_times(row: TaskRow) -> Iterator[float]:
-    seconds = {name: row.definition.get(name) or 0 for name in _LIMITS}
-    callback, delay = row.callback_after_seconds, row.start_delay_seconds
-    if seconds["totalTimeoutSeconds"]:
-        yield row.first_scheduled_time + seconds["totalTimeoutSeconds"] * 1000
-    if row.status is Status.SCHEDULED and seconds["pollTimeoutSeconds"]:
-        yield row.scheduled_time + (delay + callback + seconds["pollTimeoutSeconds"]) * 1000
-    if row.status is Status.IN_PROGRESS and seconds["responseTimeoutSeconds"]:
-        yield row.update_time + (callback + seconds["responseTimeoutSeconds"]) * 1000
-    if row.start_time and seconds["timeoutSeconds"]:
-        yield row.start_time + (delay + seconds["timeoutSeconds"]) * 1000
+                yield from (due for _, due in timeouts(row))
 
 
 Kind = Literal["cancel", "time out", "lose"]

@@ -57,43 +57,53 @@ def check_task_timeouts(row: TaskRow, now: int) -> None:
             raise Termination(reason, WorkflowStatus.TIMED_OUT, row)
 
 
+def timeouts(row: TaskRow) -> Iterator[tuple[str, int]]:
+    """Yield each limit that an open attempt can exceed, as the field of its definition, and the time (ms) at which it
+    is exceeded.
+
+    The limit of all attempts together comes first, then those of this attempt, of its poll and of its response.
+    """
+    definition, delay, callback = row.definition, row.start_delay_seconds, row.callback_after_seconds
+    if (total := definition["totalTimeoutSeconds"]) > 0:
+        yield "totalTimeoutSeconds", row.first_scheduled_time + total * 1000
+    if row.start_time > 0 and (seconds := definition["timeoutSeconds"]) > 0:
+        yield "timeoutSeconds", row.start_time + (delay + seconds) * 1000
+    if row.status is Status.SCHEDULED and (poll := definition.get("pollTimeoutSeconds") or 0) > 0:
+        yield "pollTimeoutSeconds", row.scheduled_time + (delay + callback + poll) * 1000
+    if row.status is Status.IN_PROGRESS and (response := definition["responseTimeoutSeconds"]) != 0:
+        yield "responseTimeoutSeconds", row.update_time + (callback + response) * 1000
+
+
 def _passed_timeouts(row: TaskRow, now: int) -> Iterator[str]:
-    """Yield what passed, first for all attempts together, then for this attempt and for its poll."""
-    definition, policy = row.definition, row.definition["timeoutPolicy"]
-    delay = row.start_delay_seconds * 1000
-    seconds, elapsed = definition["totalTimeoutSeconds"], _total_elapsed_seconds(row, now)
-    if 0 < seconds <= elapsed:
-        spent = f"(elapsed {elapsed} seconds across all attempts including retry delays). Timeout policy: {policy}"
-        yield f"Task {row.task_name}/{row.task_id} exceeded total timeout of {seconds} seconds {spent}"
-    seconds, elapsed = definition["timeoutSeconds"], now - (row.start_time + delay)
-    if row.start_time > 0 and 0 < seconds * 1000 <= elapsed:
-        limit = f"Timeout configured as {seconds} seconds. Timeout policy configured to {policy}"
-        yield f"Task timed out after {elapsed // 1000} seconds. {limit}"
-    seconds, elapsed = definition.get("pollTimeoutSeconds") or 0, now - (row.scheduled_time + delay)
-    is_late = seconds > 0 and elapsed >= (seconds + row.callback_after_seconds) * 1000
-    if is_late and row.status is Status.SCHEDULED:
-        limit = f"Poll timeout configured as {seconds} seconds. Timeout policy configured to {policy}"
-        yield f"Task poll timed out after {elapsed // 1000} seconds. {limit}"
-
-
-def _total_elapsed_seconds(row: TaskRow, now: int) -> int:
-    return (now - row.first_scheduled_time) // 1000
+    policy = row.definition["timeoutPolicy"]
+    for field, due in timeouts(row):
+        if now < due:
+            continue
+        seconds = row.definition[field]
+        elapsed, limit = (now - due) // 1000 + seconds, f"configured as {seconds} seconds"
+        if field == "totalTimeoutSeconds":
+            spent = f"(elapsed {elapsed} seconds across all attempts including retry delays). Timeout policy: {policy}"
+            yield f"Task {row.task_name}/{row.task_id} exceeded total timeout of {seconds} seconds {spent}"
+        elif field == "timeoutSeconds":
+            yield f"Task timed out after {elapsed} seconds. Timeout {limit}. Timeout policy configured to {policy}"
+        elif field == "pollTimeoutSeconds":
+            late = f"Task poll timed out after {elapsed + row.callback_after_seconds} seconds"
+            yield f"{late}. Poll timeout {limit}. Timeout policy configured to {policy}"
 
 
 def check_response_timeout(row: TaskRow, now: int) -> None:
     """Change `row` to TIMED_OUT if it is in progress and its response timeout has passed."""
-    seconds = row.definition["responseTimeoutSeconds"]
-    if row.status is not Status.IN_PROGRESS or seconds == 0:
-        return
-    if now - row.update_time >= (seconds + row.callback_after_seconds) * 1000:
+    due = dict(timeouts(row)).get("responseTimeoutSeconds")
+    if due is not None and now >= due:
         which = f"the taskId: {row.task_id} with Task Definition: {row.task_name}"
-        row.status, row.reason = Status.TIMED_OUT, f"responseTimeout: {seconds} exceeded for {which}"
+        row.status = Status.TIMED_OUT
+        row.reason = f"responseTimeout: {row.definition['responseTimeoutSeconds']} exceeded for {which}"
 
 
 def check_total_budget(row: TaskRow, now: int) -> None:
     """Raises `Termination` if a failed attempt must not be retried because the total time of all attempts has
     passed."""
-    seconds, elapsed = row.definition["totalTimeoutSeconds"], _total_elapsed_seconds(row, now)
+    seconds, elapsed = row.definition["totalTimeoutSeconds"], (now - row.first_scheduled_time) // 1000
     if seconds <= 0 or elapsed < seconds:
         return
     spent = f"(elapsed {elapsed} seconds across all attempts). No further retries will be attempted."
