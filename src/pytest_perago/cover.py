@@ -137,11 +137,6 @@ class TaskCover:
         self.ran |= other.ran
         self.has_tests |= other.has_tests
 
-    @classmethod
-    def of_json(cls, values: dict[str, Any]) -> TaskCover:
-        """Read the data of a worker of pytest-xdist."""
-        return TypeAdapter(cls).validate_python(values)
-
 
 @dataclass(slots=True)
 class Coverage:
@@ -218,9 +213,9 @@ def gather(session: pytest.Session) -> None:
     own = [_task_cover(config, task, has_tests=has_tests) for task, has_tests in _tasks(session)]
     if send(config, "tasks", [asdict(task) for task in own]):
         return
-    sent = received(config, "tasks") or []
+    sent = [values for records in received(config, "tasks") or () for values in records or ()]
     tasks: dict[tuple[str, str], TaskCover] = {}
-    for task in (*own, *(TaskCover.of_json(values) for records in sent for values in records or ())):
+    for task in (*own, *TypeAdapter(list[TaskCover]).validate_python(sent)):
         known = tasks.setdefault((task.module, task.task), task)
         if known is not task:
             known.add(task)
@@ -331,13 +326,13 @@ class _Judge:
         """Return the kinds of damage of one file that are noticed."""
         content = self._tree[path]
         self._raised: dict[str, None] = {}
-        noticed = set(self._without([path]))
+        noticed = self._noticing({path: None})
         absent: Absence = "alone" if noticed else "no"
         if not noticed:
             noticed = self._without_similar(path, published)
             absent = "with others" if noticed else "no"
-        empty = self._with(path, b"", "empty") if content else None
-        half = self._with(path, content[: len(content) // 2], "cut off") if len(content) > 1 else None
+        empty = self._noticing({path: b""}, "empty") if content else None
+        half = self._noticing({path: content[: len(content) // 2]}, "cut off") if len(content) > 1 else None
         noticed |= (empty or set()) | (half or set())
         is_empty_noticed, is_half_noticed = (None if verdict is None else bool(verdict) for verdict in (empty, half))
         return FileCover(example, path, absent, is_empty_noticed, is_half_noticed, sorted(noticed), list(self._raised))
@@ -352,27 +347,21 @@ class _Judge:
         for similar in ([other for other in same_suffix if other.parent == file.parent], same_suffix):
             removed: list[str] = []
             for other in map(str, similar[:_MOST_SIMILAR]):
-                if not self._without([*removed, other]):
+                if not self._noticing(dict.fromkeys([*removed, other])):
                     removed.append(other)
-            if removed and (noticed := self._without([*removed, path])):
+            if removed and (noticed := self._noticing(dict.fromkeys([*removed, path]))):
                 return noticed
         return set()
 
-    def _without(self, paths: Sequence[str]) -> set[str]:
-        for path in paths:
-            (self._root / path).unlink()
-        return self._restored(paths)
-
-    def _with(self, path: str, content: bytes, damage: str) -> set[str]:
-        (self._root / path).write_bytes(content)
-        return self._restored([path], damage)
-
-    def _restored(self, paths: Sequence[str], damage: str = "absent") -> set[str]:
-        """Return the rules that the damaged tree violates, and repair the tree. A rule that raises an exception does
-        not count."""
+    def _noticing(self, damaged: Mapping[str, bytes | None], damage: str = "absent") -> set[str]:
+        """Return the rules that the tree with these contents violates, and repair the tree. None removes a file. A rule
+        that raises an exception does not count."""
+        for path, content in damaged.items():
+            file = self._root / path
+            file.unlink() if content is None else file.write_bytes(content)
         tree = scan_tree(self._root)
         findings = evaluate(self._rules, tree.listing, phase=Phase.POST, disk=tree)
-        write_tree(self._root, {path: self._tree[path] for path in paths})
+        write_tree(self._root, {path: self._tree[path] for path in damaged})
         for finding in findings:
             if finding.is_defect:
                 self._raised[f"if {damage}: {finding.message}"] = None
