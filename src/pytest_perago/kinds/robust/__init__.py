@@ -101,10 +101,20 @@ def _check(task: Task, what: str, session: Session) -> None:
     attack = Attack(task, cases, session, notes_of_crashes)
     files, level = what != "params", session.settings.robust_level
     mutants = attack.with_other_files(level) if files else list(attack.with_other_params())
-    opt_outs, baseline = _OptOuts(task, what, session), Baseline.read(task, what, session)
+    baseline = Baseline.read(task, what, session)
+    opted_out: dict[str, str] = {}
+    """The reasons of the lines of `perago_skip` that hid a failure, by the label of the mutation. A line is such as
+    `features.build::robust[files:bom]: reason`."""
 
     def is_accepted(mutant: Mutant, failure: Failure) -> bool:
-        return failure.key in attack.accepted or opt_outs.covers(mutant) or baseline.covers(failure)
+        if failure.key in attack.accepted:
+            return True
+        name = f"robust[{what}:{mutant.label}]"
+        for opt_out in session.opt_outs:
+            if opt_out.covers(task.name, name):
+                opted_out.setdefault(mutant.label, opt_out.reason)
+                return True
+        return baseline.covers(failure)
 
     findings = (attack.search if what == "search" else attack.run)(mutants, is_accepted)
     notes_of_crashes.close()
@@ -114,7 +124,7 @@ def _check(task: Task, what: str, session: Session) -> None:
     notes = [f"{len(baseline.used)} accepted in {baseline.shown}"] if baseline.used else []
     if not attack.tally.stopped and not session.settings.update:
         notes += [f"{baseline.shown} accepts a finding that no longer happens: {key}" for key in baseline.unused]
-    for label, reason in opt_outs.used.items():
+    for label, reason in opted_out.items():
         session.item.user_properties.append((OPT_OUT, f"{label}: {reason}"))
     session.item.user_properties.append((ROBUST, "; ".join([str(attack.tally), *notes])))
     if findings:
@@ -126,24 +136,6 @@ def _sources(task: Task, session: Session) -> list[RunCase | Path]:
     declared = list(declared_cases(task, session))
     is_off = session.settings.run == "off"
     return [*declared, *(() if is_off else recorded_cases(session.settings.cases_dir, task.name))]
-
-
-class _OptOuts:
-    """The lines of `perago_skip` that name a mutation, such as `features.build::robust[files:bom]: reason`."""
-
-    def __init__(self, task: Task, what: str, session: Session) -> None:
-        self._task, self._what, self._opt_outs = task, what, session.opt_outs
-        self.used: dict[str, str] = {}
-        """The reasons of the opt-outs that hid a failure, by the label of the mutation."""
-
-    def covers(self, mutant: Mutant) -> bool:
-        """Whether the mutation of an input is opted out of."""
-        name = f"robust[{self._what}:{mutant.label}]"
-        for opt_out in self._opt_outs:
-            if opt_out.covers(self._task.name, name):
-                self.used.setdefault(mutant.label, opt_out.reason)
-                return True
-        return False
 
 
 class Baseline:
