@@ -10,7 +10,7 @@ import random
 import socket
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -106,20 +106,14 @@ _GLOBBER: Any = getattr(glob, "_StringGlobber", None)
 """A module that keeps its own reference to `os.scandir`, from Python 3.13 on."""
 
 
-class _Entries:
+class _Entries(Iterator[Any], AbstractContextManager["_Entries", None]):
     """The result of `os.scandir`, sorted."""
 
     def __init__(self, entries: list[os.DirEntry[Any]]) -> None:
         self._entries = iter(entries)
 
-    def __iter__(self) -> _Entries:
-        return self
-
     def __next__(self) -> os.DirEntry[Any]:
         return next(self._entries)
-
-    def __enter__(self) -> _Entries:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -141,16 +141,13 @@ def _verdict(session: pytest.Session) -> list[str] | None:
     settings = read_settings(session.config)
     if settings.unused == "ignore":
         return []
-    shared = session_so_far(session.config)
-    return [*(_of_tasks(session.config, shared) if shared else ()), *unused_trees(session, settings)]
-
-
-def _of_tasks(config: pytest.Config, shared: Session) -> Iterator[str]:
-    kinds = set(shared.settings.kinds)
-    if "taskdef" in kinds:
-        yield from unused_snapshots(shared)
-    if {"run", "contract"} & kinds and not named_on_command_line(config):
-        yield from unused_cases(shared)
+    lines = list(unused_trees(session, settings))
+    if shared := session_so_far(session.config):
+        if {"run", "contract"} & set(settings.kinds) and not named_on_command_line(session.config):
+            lines = [*unused_cases(shared), *lines]
+        if "taskdef" in settings.kinds:
+            lines = [*unused_snapshots(shared), *lines]
+    return lines
 
 
 def _is_complete(session: pytest.Session) -> bool:
