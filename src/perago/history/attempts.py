@@ -448,8 +448,10 @@ def differences_to(
     with tempfile.TemporaryDirectory(prefix="perago-then-") as name:
         known = {path: digest for path, digest in published.files.items() if digest is not None}
         then = AttemptResult(attempt.ending, attempt.reason, attempt.result, known, published.removed)
-        files = _past_files(past, with_untouched(now, then, tree), store, Path(name))
-        return differences(replace(then, files=files), now, tree)
+        today = with_untouched(now, then, tree).files
+        differing = {path for path, digest in published.files.items() if _needs_content(path, digest, today.get(path))}
+        contents = past.fetch(store, published.commit, Path(name), differing.__contains__) if differing else {}
+        return differences(replace(then, files={**known, **contents}), now, tree)
 
 
 def result_of(
@@ -479,17 +481,6 @@ def result_of(
         files |= download_files(store, workspace.repository, commit, prefix, directory, chosen=small.__contains__)
     removed = frozenset(file.path for file in changes.removed)
     return AttemptResult(attempt.ending, attempt.reason, attempt.result, files, removed)
-
-
-def _past_files(
-    past: Past, now: AttemptResult, store: WorkspaceStore | None, directory: Path
-) -> dict[str, Content | Digest]:
-    """Return the published files. Those that differ today and are not too large have their contents."""
-    published = past.published
-    differing = {path for path, digest in published.files.items() if _needs_content(path, digest, now.files.get(path))}
-    brought = past.fetch(store, published.commit, directory, differing.__contains__) if differing else {}
-    digests = {path: digest for path, digest in published.files.items() if digest is not None}
-    return {**digests, **brought}
 
 
 def _needs_content(path: str, then: Digest | None, now: Content | Digest | None) -> bool:
@@ -650,12 +641,7 @@ def _sources(directory: Path) -> Iterator[Path]:
 def _declares(tree: ast.Module, task_name: str) -> bool:
     functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
     decorators = (decorator for function in functions for decorator in function.decorator_list)
-    return any(isinstance(decorator, ast.Call) and _name(decorator) == task_name for decorator in decorators)
-
-
-def _name(call: ast.Call) -> str | None:
-    last = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-    values = [keyword.value for keyword in call.keywords if keyword.arg == "name"]
-    if last != "task" or not values or not isinstance(values[0], ast.Constant):
-        return None
-    return str(values[0].value)
+    calls = (decorator for decorator in decorators if isinstance(decorator, ast.Call))
+    named_task = (call for call in calls if ast.unparse(call.func).rpartition(".")[2] == "task")
+    names = (keyword.value for call in named_task for keyword in call.keywords if keyword.arg == "name")
+    return any(isinstance(name, ast.Constant) and name.value == task_name for name in names)
