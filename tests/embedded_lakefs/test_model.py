@@ -14,7 +14,16 @@ from perago.embedded.clock import VirtualClock
 from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.lakefs import ActionNotRun, LakeFSServer, ServerDivergence, commits, objects, references
 from perago.embedded.lakefs.repository import Repository
-from perago.embedded.lakefs.values import SPOOL_THRESHOLD, BlobStore, Conflict, Invalid, KeyPair, ReadOnly, Strategy
+from perago.embedded.lakefs.values import (
+    SPOOL_THRESHOLD,
+    BlobSink,
+    BlobStore,
+    Conflict,
+    Invalid,
+    KeyPair,
+    ReadOnly,
+    Strategy,
+)
 from perago.embedded.persistence import persisted
 
 from ..embedded_saving.completeness import unless_late
@@ -203,7 +212,7 @@ def test_a_path_that_is_not_utf_8_is_refused(server: LakeFSServer) -> None:
 def test_large_objects_live_on_disk_until_the_model_is_closed() -> None:
     blobs = BlobStore()
     data = b"x" * (SPOOL_THRESHOLD + 1)
-    with blobs.sink() as sink:
+    with BlobSink(blobs) as sink:
         for start in range(0, len(data), 100_000):
             sink.write(data[start : start + 100_000])
         blob = sink.finish()
@@ -219,7 +228,7 @@ def test_large_objects_live_on_disk_until_the_model_is_closed() -> None:
 
 def test_a_large_upload_that_breaks_off_leaves_nothing_on_disk() -> None:
     blobs = BlobStore()
-    with blobs.sink() as sink:
+    with BlobSink(blobs) as sink:
         sink.write(b"x" * (SPOOL_THRESHOLD + 1))
     directory = blobs.new_path().parent
     assert list(directory.iterdir()) == []

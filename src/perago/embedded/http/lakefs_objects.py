@@ -23,7 +23,7 @@ from perago.embedded.http import lakefs_requests as api
 from perago.embedded.http.lakefs_requests import Call, Json, Table, routes, run
 from perago.embedded.lakefs import objects
 from perago.embedded.lakefs.repository import LakeFSServer
-from perago.embedded.lakefs.values import Blob, BlobStore, Entry, Invalid, LakeFSError, Page
+from perago.embedded.lakefs.values import Blob, BlobSink, BlobStore, Entry, Invalid, LakeFSError, Page
 
 NOT_IMPLEMENTED = "Not Implemented"
 """The words of the real server about calls that it does not do either."""
@@ -216,7 +216,7 @@ def object_routes(server: LakeFSServer, root: str) -> list[Route]:
 
 async def _body(request: Request, blobs: BlobStore) -> Blob:
     """Return the bytes of a body."""
-    with blobs.sink() as sink:
+    with BlobSink(blobs) as sink:
         async for piece in request.stream():
             if sink.on_disk:
                 await run_in_threadpool(sink.write, piece)

@@ -270,13 +270,8 @@ def _port_error(name: str, description: str, error: values.LakeFSError) -> ports
         return ports.MergeRefused(SERVICE, description, error.message, reason)
     if name == "revert" and isinstance(error, values.Conflict):
         return ports.RevertConflict(SERVICE, description, error.message)
-    if isinstance(error, values.NoChanges):
-        return ports.NothingToCommit(SERVICE, description, error.message)
-    if isinstance(error, values.Missing | values.ImpossibleName):
-        return ports.NotFound(SERVICE, description, error.message)
-    if isinstance(error, values.Forbidden):
-        return ports.Forbidden(SERVICE, description, error.message)
-    return ports.Refused(SERVICE, description, error.message)
+    kind = next((kind for refusal, kind in _PORT_ERRORS.items() if isinstance(error, refusal)), ports.Refused)
+    return kind(SERVICE, description, error.message)
 
 
 _REFUSALS: Mapping[type[values.LakeFSError], ports.MergeRefusal] = {
@@ -286,6 +281,13 @@ _REFUSALS: Mapping[type[values.LakeFSError], ports.MergeRefusal] = {
     values.Dirty: ports.MergeRefusal.DIRTY,
 }
 """Why a merge was refused."""
+
+_PORT_ERRORS: Mapping[type[values.LakeFSError], type[ports.ServiceError]] = {
+    values.NoChanges: ports.NothingToCommit,
+    values.Missing: ports.NotFound,
+    values.ImpossibleName: ports.NotFound,
+    values.Forbidden: ports.Forbidden,
+}
 
 
 # ---------------------------------------------------------------------- bytes and files
@@ -300,7 +302,7 @@ def _read_upload(blobs: values.BlobStore, upload: ports.Upload) -> values.Blob:
         OSError: the file cannot be read.
     """
     with os.fdopen(open_unchanged(upload), "rb") as file:
-        blob = blobs.of_open_file(file)
+        blob = blobs.of_stream(file)
     if (blob.size, blob.checksum) != (upload.size, upload.checksum):
         current = f"{upload.path} has {blob.size} bytes with MD5 {blob.checksum}"
         announced = f"{upload.size} bytes with MD5 {upload.checksum} were announced"

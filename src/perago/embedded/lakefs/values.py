@@ -9,7 +9,6 @@ import hashlib
 import hmac
 import io
 import itertools
-import os
 import secrets
 import shutil
 import tempfile
@@ -231,24 +230,14 @@ class BlobStore:
     def of_file(self, path: Path) -> Blob:
         """Return a copy of a local file."""
         with path.open("rb") as source:
-            return self.of_open_file(source)
-
-    def of_open_file(self, source: BinaryIO) -> Blob:
-        """Return a copy of a file that is open."""
-        if os.fstat(source.fileno()).st_size <= SPOOL_THRESHOLD:
-            return self.of_bytes(source.read())
-        return self.of_stream(source)
+            return self.of_stream(source)
 
     def of_stream(self, source: BinaryIO) -> Blob:
         """Return a copy of everything that `source` still has."""
-        with self.sink() as sink:
+        with BlobSink(self) as sink:
             while piece := source.read(CHUNK):
                 sink.write(piece)
             return sink.finish()
-
-    def sink(self) -> BlobSink:
-        """Return a sink for the pieces of a new blob."""
-        return BlobSink(self)
 
     def new_path(self) -> Path:
         """Return a fresh path in the private directory."""
