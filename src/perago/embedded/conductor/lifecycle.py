@@ -90,15 +90,15 @@ def skip(state: State, workflow: WorkflowRow, reference_name: str) -> None:
         NotImplementedError: a step of a loop, which skips nothing, but can make the real server decide without end.
     """
     if workflow.status is not WorkflowStatus.RUNNING:
-        words = f"is not running so the task referenced by {reference_name} cannot be skipped"
-        raise wire.server_error("skip task", f"The workflow {workflow.workflow_id} {words}")
+        problem = f"is not running so the task referenced by {reference_name} cannot be skipped"
+        raise wire.server_error("skip task", f"The workflow {workflow.workflow_id} {problem}")
     steps = {step["taskReferenceName"]: step for step in every_step(workflow.definition["tasks"])}
     if reference_name not in steps:
-        words = f"does not exist in the WorkflowDefinition {workflow.name}"
-        raise wire.server_error("skip task", f"The task referenced by {reference_name} {words}")
+        problem = f"does not exist in the WorkflowDefinition {workflow.name}"
+        raise wire.server_error("skip task", f"The task referenced by {reference_name} {problem}")
     if any(row.reference_name == reference_name for row in workflow.tasks):
-        words = "has already been processed, cannot be skipped"
-        raise wire.server_error("skip task", f"The task referenced {reference_name} {words}")
+        problem = "has already been processed, cannot be skipped"
+        raise wire.server_error("skip task", f"The task referenced {reference_name} {problem}")
     loops = [step for step in steps.values() if step["type"] == "DO_WHILE"]
     if any(holds(loop, reference_name) for loop in loops):
         raise wire.not_modelled(f"workflow {workflow.name}", f"skipping {reference_name}, which is part of a loop,")
@@ -251,8 +251,12 @@ def rerun(
     Without a task id, the complete workflow starts again. Unsuccessful attempts of other steps that were retried long
     ago are revived, too, and handed out a second time, as on the real server.
     """
-    given = (("taskInput", task_payload), ("workflowInput", workflow_payload))
-    inputs = {what: wire.through_json("rerun workflow", value, what=what) for what, value in given if value is not None}
+    payloads = {"taskInput": task_payload, "workflowInput": workflow_payload}
+    inputs = {
+        field: wire.through_json("rerun workflow", payload, what=field)
+        for field, payload in payloads.items()
+        if payload is not None
+    }
     if not _rerun(state, workflow, task_id, inputs):
         raise wire.bad_request("rerun workflow", f"Task {task_id} not found")
 
@@ -414,7 +418,7 @@ def revive_parents(state: State, workflow: WorkflowRow, what: str) -> None:
     Raises:
         NoSuchEntity: one of them was removed. The changes up to then stay, as on the server.
     """
-    told = ""
+    path = ""
     while workflow.parent_task_id is not None:
         row = state.tasks.get(workflow.parent_task_id)
         parent = state.workflows.get(workflow.parent_id or "")
@@ -422,8 +426,8 @@ def revive_parents(state: State, workflow: WorkflowRow, what: str) -> None:
             return
         row = row.copy()
         _continue(state, row)
-        told = f"{workflow} -> {told}" if told else str(workflow)
-        state.add_log(row.task_id, f"Sub workflow {told} {what}.", state.now())
+        path = f"{workflow} -> {path}" if path else str(workflow)
+        state.add_log(row.task_id, f"Sub workflow {path} {what}.", state.now())
         for other in [other.copy() for other in parent.tasks]:
             _repair(state, other)
         parent.status, parent.reason = WorkflowStatus.RUNNING, None
