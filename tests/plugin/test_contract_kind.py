@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from itertools import filterfalse
 from typing import Any
 
 import jsonschema
@@ -12,7 +13,7 @@ from pydantic import BaseModel
 
 from perago import Example, WorkspaceSpec, require_file
 from perago.authoring import Task
-from perago.taskdef.schema import inline, schema_problem
+from perago.taskdef.schema import inline
 from perago.testing.cases import case_of_example, check_case
 from perago.testing.samples import edges, sample_model
 from perago.testing.tasks import CaseFailed, Cause
@@ -260,47 +261,12 @@ SCHEMAS = {
     "unique": {"type": "array", "uniqueItems": True, "items": {"type": ["integer", "boolean"]}},
     "steps": {"type": "number", "multipleOf": 0.25, "exclusiveMaximum": 1},
 }
-VALUES: tuple[Any, ...] = (
-    *(None, True, 0, 1, 1.0, 0.3, -7, "", "ab", "abcd", [], [1, 1], [1, True], [{}], {}),
-    *({"a": 1}, {"a": "1"}, {"B": 1}, {"a": 1, "b": 2, "c": 3}),
-)
-
-
-def mutants(document: Any) -> Iterator[Any]:
-    """The document with one part replaced, removed or added."""
-    if isinstance(document, dict):
-        for key in document:
-            rest = {name: value for name, value in document.items() if name != key}
-            yield rest
-            replacements: tuple[Any, ...] = (None, "x", 0.5, {}, [1])
-            for value in replacements:
-                yield {**rest, key: value}
-            for part in mutants(document[key]):
-                yield {**document, key: part}
-        yield {**document, "unknown": 1}
-    if isinstance(document, list):
-        yield [*document, "x"]
-        for index, item in enumerate(document):
-            yield from ([*document[:index], part, *document[index + 1 :]] for part in mutants(item))
-
-
-@pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
-def test_the_schema_check_agrees_with_jsonschema(schema: dict[str, Any]) -> None:
-    validator = jsonschema.Draft202012Validator(schema)
-    documents = [*VALUES, *edges(schema)]
-    documents += [mutant for document in edges(schema)[:2] for mutant in mutants(document)]
-    disagreements = [
-        (document, schema_problem(schema, document))
-        for document in documents
-        if validator.is_valid(document) != (schema_problem(schema, document) is None)
-    ]
-    assert disagreements == []
 
 
 @pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
 def test_edges_obey_their_schema(schema: dict[str, Any]) -> None:
     assert edges(schema)
-    assert [value for value in edges(schema) if schema_problem(schema, value) is not None] == []
+    assert list(filterfalse(jsonschema.Draft202012Validator(schema).is_valid, edges(schema))) == []
 
 
 def test_samples_are_deterministic_and_vary_each_field_up_to_its_limits() -> None:
