@@ -154,16 +154,21 @@ class EmbeddedServices:
         self._stack.close()
 
     def _serve(self, stack: ExitStack) -> None:
-        from perago.embedded.http.loopback import bound, embedded_app, serve
+        from perago.embedded.http.loopback import bound, serve
 
         held = self._held or bound(self._port)
         # The page reads the services at this URL, and may be asked for as soon as the server answers.
         self.url = f"http://127.0.0.1:{held.getsockname()[1]}/{self.keys.token}"
-        page = None if self._page is None else partial(self._page, self)
-        app = embedded_app(self.conductor, self.lakefs.server, keys=self.keys, changed=self.changed, page=page)
-        stack.enter_context(serve(app, held=held))
+        stack.enter_context(serve(self._app(), held=held))
         stack.callback(self.conductor.end_waits)
         stack.callback(lambda: [tell() for tell in self._stopping])
+
+    def _app(self) -> ASGIApp:
+        """Return the application of both services, which tests extend."""
+        from perago.embedded.http.loopback import embedded_app
+
+        page = None if self._page is None else partial(self._page, self)
+        return embedded_app(self.conductor, self.lakefs.server, keys=self.keys, changed=self.changed, page=page)
 
 
 @contextmanager
