@@ -25,65 +25,6 @@ def test_advance_refuses_a_step_backward(seconds: float) -> None:
         VirtualClock().advance(seconds)
 
 
-def test_callbacks_run_in_order_of_their_time_and_see_it() -> None:
-    clock = VirtualClock(start=0)
-    calls: list[tuple[str, float]] = []
-    clock.call_at(7, lambda: calls.append(("late", clock.now())))
-    clock.call_at(3, lambda: calls.append(("early", clock.now())))
-    clock.call_at(3, lambda: calls.append(("early, second", clock.now())))
-    clock.call_at(11, lambda: calls.append(("not yet", clock.now())))
-    clock.advance(10)
-    assert calls == [("early", 3), ("early, second", 3), ("late", 7)]
-    assert clock.now() == 10
-
-
-def test_an_overdue_callback_runs_without_turning_time_back() -> None:
-    clock = VirtualClock(start=50)
-    times: list[float] = []
-    clock.call_at(10, lambda: times.append(clock.now()))
-    clock.advance(0)
-    assert times == [50]
-
-
-def test_a_callback_may_schedule_the_next_one() -> None:
-    clock = VirtualClock(start=0)
-    beats: list[float] = []
-
-    def beat() -> None:
-        beats.append(clock.now())
-        clock.call_at(clock.now() + 10, beat)
-
-    clock.call_at(10, beat)
-    clock.sleep(35)
-    assert beats == [10, 20, 30]
-
-
-def test_a_cancelled_callback_does_not_run() -> None:
-    clock = VirtualClock(start=0)
-    calls: list[str] = []
-    timer = clock.call_at(5, lambda: calls.append("ran"))
-    timer.cancel()
-    clock.advance(10)
-    assert calls == []
-
-
-@pytest.mark.parametrize("move", ["sleep", "advance"])
-def test_a_callback_cannot_move_time(move: str) -> None:
-    clock = VirtualClock(start=0)
-    clock.call_at(1, lambda: getattr(clock, move)(1))
-    with pytest.raises(RuntimeError, match="inside a callback"):
-        clock.sleep(2)
-
-
-def test_the_error_of_a_callback_reaches_the_caller_that_moved_time() -> None:
-    clock = VirtualClock(start=0)
-    clock.call_at(1, lambda: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        clock.sleep(2)
-    clock.sleep(2)
-    assert clock.now() == 3
-
-
 def test_threads_that_sleep_at_once_all_wake_after_their_time() -> None:
     clock = VirtualClock(start=0)
     slept = list[float]()

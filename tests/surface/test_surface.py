@@ -194,7 +194,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 from perago.cache.objects import Ledger
 from perago.driver import AttemptRecord
-from perago.embedded.clock import VirtualClock as Base
+from perago.embedded.lakefs.values import BlobSink as Base
 from perago.retry import BackOff
 if TYPE_CHECKING:
     from perago.cache.objects import Shelf
@@ -244,8 +244,8 @@ def test_the_walk_finds_types_everywhere(tmp_path: Path, monkeypatch: pytest.Mon
         ],
         "perago.cache.objects.Shelf": ["perago_leaky.function(one)"],
         "perago.driver.runtime.AttemptRecord": ["perago_leaky.alias"],
-        "perago.embedded.clock.Timer": ["perago_leaky.Public.call_at"],
-        "perago.embedded.clock.VirtualClock": ["perago_leaky.Public (base)"],
+        "perago.embedded.lakefs.values.Blob": ["perago_leaky.Public.finish"],
+        "perago.embedded.lakefs.values.BlobSink": ["perago_leaky.Public (base)", "perago_leaky.Public.__enter__"],
         "perago_leaky.Hidden": ["perago_leaky.Public.field", "perago_leaky.Public.name"],
     }
 
