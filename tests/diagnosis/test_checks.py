@@ -25,7 +25,7 @@ from perago.workflows.registered import check_forks
 from perago.workspace import layout
 from perago.workspace.layout import check_disk
 
-from ..driver.world import Deaf
+from ..driver.world import without_hooks
 
 FINE = Finding("area", Level.OK, "fine")
 
@@ -155,7 +155,7 @@ def test_an_altered_fence_is_a_warning(store: InMemoryLakeFS) -> None:
 
 
 def test_a_server_without_hooks_is_found_by_a_challenge() -> None:
-    with InMemoryLakeFS(VirtualClock(), hooks={FENCE_PATH: Deaf()}) as store:
+    with without_hooks(InMemoryLakeFS(VirtualClock())) as store:
         store.server.create_repository("my-data")
         assert texts(branch(store), Level.PROBLEM) == []
         assert texts(branch(store), Level.UNTRIED)[0].startswith("not tried: staging, committing and merging")

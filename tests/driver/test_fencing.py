@@ -20,7 +20,7 @@ from perago.testing.services import InMemoryServices
 
 from . import tasks
 from .tasks import assert_ended
-from .world import REPOSITORY, Deaf
+from .world import REPOSITORY, without_hooks
 
 TREE = {"raw/a.csv": "1"}
 TREE_OF_EDIT: dict[str, str | bytes | None] = {"raw/a.csv": "x\n1\n", "raw/b.csv": "x\n2\n", "readme": "hello"}
@@ -85,7 +85,7 @@ def test_a_concurrent_commit_is_not_overwritten(store: InMemoryLakeFS, change: o
 
 
 def test_a_server_that_runs_no_hooks_is_found_out(store: InMemoryLakeFS) -> None:
-    with InMemoryLakeFS(VirtualClock(), hooks={FENCE_PATH: Deaf()}) as idle:
+    with without_hooks(InMemoryLakeFS(VirtualClock())) as idle:
         idle.seed("repo", "main", TREE)
         status = install_fence(idle, "repo", "main")
         assert (status.state, status.holds) == (FenceState.NOT_ENFORCED, False)
@@ -100,7 +100,7 @@ def world(policy: PublishFence = PublishFence.AUTO, *, deaf: bool = False) -> It
     """Services whose server has not been tried yet."""
     with InMemoryServices(limits=Limits(publish_fence=policy)) as services:
         if deaf:
-            services.lakefs = InMemoryLakeFS(services.clock, services.faults, hooks={FENCE_PATH: Deaf()})
+            services.lakefs = without_hooks(InMemoryLakeFS(services.clock, services.faults))
         services.clock.advance(PROOF_SECONDS)
         yield services
 

@@ -15,8 +15,8 @@ from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
 from perago.authoring import Task
 from perago.driver import AttemptRecord, AttemptRuntime, deliver_report, run_attempt
 from perago.driver.gc import BranchAges, BranchClearing, Fate, Leftover, Policy
+from perago.embedded.lakefs import InMemoryLakeFS, references
 from perago.embedded.lakefs import commits as model_commits
-from perago.embedded.lakefs import references
 from perago.ports import Commit, Delivery, TaskStatus
 from perago.taskdef import build_task_definition
 from perago.testing.services import InMemoryServices
@@ -119,13 +119,10 @@ class Tried:
         return report is not None and report.status is TaskStatus.COMPLETED
 
 
-class Deaf:
-    """What a server does that has its hooks switched off: it runs none."""
-
-    name, hook = "switched off", "off"
-
-    def refuse(self, event: object) -> str | None:
-        return None
+def without_hooks(store: InMemoryLakeFS) -> InMemoryLakeFS:
+    """The store of a server that has its hooks switched off."""
+    store.server.fence = lambda _: None
+    return store
 
 
 def runtime_of(services: InMemoryServices, **changes: Any) -> AttemptRuntime:

@@ -12,7 +12,7 @@ from perago.attempt.publication import FENCE_PATH
 from perago.embedded.clock import VirtualClock
 from perago.embedded.faults import FaultScript
 from perago.embedded.lakefs import InMemoryLakeFS, objects
-from perago.embedded.lakefs.values import SPOOL_THRESHOLD, MergeEvent, PreMergeHook
+from perago.embedded.lakefs.values import SPOOL_THRESHOLD
 from perago.ports import MergeRefusal, Placement, WorkspaceStore
 from perago.workspace.scan import FileChanging
 
@@ -37,18 +37,9 @@ def test_branches_and_differences_are_complete_for_any_number_of_pages(store: In
 # ----------------------------------------------------------------------- errors
 
 
-class OthersHook:
-    """A pre-merge hook that somebody else installed."""
-
-    name, hook = "approval", "gate"
-
-    def refuse(self, event: MergeEvent) -> str | None:
-        return f"{event.branch} needs an approval"
-
-
 def test_the_refusal_of_another_hook_is_that_of_a_hook(clock: VirtualClock) -> None:
-    hooks: dict[str, PreMergeHook] = {FENCE_PATH: OthersHook()}
-    with InMemoryLakeFS(clock, hooks=hooks) as store:
+    with InMemoryLakeFS(clock) as store:
+        store.server.fence = lambda _: "main needs an approval"
         store.seed("repo", "main", {FENCE_PATH: "theirs"})
         store.create_branch("repo", "staging", store.get_commit("repo", "main").id)
         objects.put_object(store.server.repository("repo"), "staging", "a", b"x")

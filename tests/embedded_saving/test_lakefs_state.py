@@ -130,7 +130,7 @@ def test_every_attribute_is_kept_or_left_out_on_purpose(clock: VirtualClock) -> 
         "runs",
     }
     persisted = {"repositories", "namespaces", "addresses"}
-    how_it_runs = {"blobs", "started", "clock", "committer", "hooks", "lock", "linkable", "journal"}
+    how_it_runs = {"blobs", "started", "clock", "committer", "fence", "lock", "linkable", "journal"}
     assert set(vars(server)) == persisted | how_it_runs
 
 

@@ -16,7 +16,6 @@ import pytest
 from perago.attempt.events import FenceState
 from perago.embedded.faults import FaultScript, Moment
 from perago.embedded.lakefs import InMemoryLakeFS, references
-from perago.embedded.lakefs.values import HeadFence
 from perago.embedded.remote import StoreServer
 from perago.ports import TaskStatus, Unavailable
 from perago.worker import attempts
@@ -58,7 +57,7 @@ def test_a_forked_child_that_returns_as_well_does_not_touch_the_attempt(site: Si
 def test_a_server_that_runs_no_hooks_is_warned_about_once(
     site: Site, worker: RunningWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(HeadFence, "refuse", lambda self, event: None)  # as with `actions.enabled: false`
+    monkeypatch.setattr(site.lakefs.server, "fence", lambda _: None)  # as with `actions.enabled: false`
     for number in range(2):
         site.lakefs.seed("data", "main", {"out/a.csv": f"{number}"})
         done = site.finish_one(site.start_on_head("writes"))

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from perago.attempt.publication import FENCE_PATH
 from perago.embedded.lakefs import values
 from perago.embedded.lakefs.repository import (
     SHOULD_BE_A_COMMIT,
@@ -303,7 +304,7 @@ def merge(
         at=repo.server.clock.now(),
         squashed=theirs.commit.id if squash else None,
     )
-    run_hooks(repo, theirs.tree, values.MergeEvent(branch, source, record.commit))
+    run_hooks(repo, theirs.tree, branch, record.commit)
     repo.move(target, record.commit.id)
     skip_hooks(repo, theirs.tree, "merge", branch, record.commit.id)
     return record
@@ -440,7 +441,7 @@ def _parent_tree(repo: Repository, commit: Commit, number: int) -> Tree:
 # each of its events, with a warning and a run that says `skipped`.
 
 
-def run_hooks(repo: Repository, source: Tree, event: values.MergeEvent) -> None:
+def run_hooks(repo: Repository, source: Tree, branch: str, commit: Commit) -> None:
     """Run the hooks whose action files are in the source tree, and record their runs.
 
     Raises:
@@ -451,22 +452,22 @@ def run_hooks(repo: Repository, source: Tree, event: values.MergeEvent) -> None:
     Warns:
         ActionNotRun: an action file that the model does not know.
     """
-    at = event.commit.created
+    at = commit.created
     run_id = _run_id(repo, at)
-    refusal = f"update branch {event.branch}: pre-merge hook aborted, run id '{run_id}'"
+    refusal = f"update branch {branch}: pre-merge hook aborted, run id '{run_id}'"
     check_actions(source, refusal)
     ran = []
     for number, action in enumerate(_actions(source)):
-        hook = repo.server.hooks.get(action)
-        if hook is not None:
-            refused = hook.refuse(event)
+        if action == FENCE_PATH:
+            refused = repo.server.fence(commit)
             output = "" if refused is None else f"Error: action failed: {refused}\n"
-            ran.append(values.HookRun(f"{number:04d}_0000", hook.name, hook.hook, refused is None, output))
+            name, hook = values.FENCE_NAME, values.FENCE_HOOK
+            ran.append(values.HookRun(f"{number:04d}_0000", name, hook, refused is None, output))
         elif _waits_for(source, action, "pre-merge"):
-            ran.append(_skipped(number, action, "pre-merge", event.branch))
+            ran.append(_skipped(number, action, "pre-merge", branch))
     if not ran:
         return
-    repo.runs[run_id] = values.ActionRun(run_id, event.branch, event.commit.id, "pre-merge", at, tuple(ran))
+    repo.runs[run_id] = values.ActionRun(run_id, branch, commit.id, "pre-merge", at, tuple(ran))
     failed = [hook for hook in ran if not hook.passed]
     if failed:
         raise values.HookAborted(f"{refusal}: {_errors(failed)}")
@@ -481,7 +482,7 @@ def skip_hooks(repo: Repository, tree: Tree, operation: str, branch: str, commit
     Warns:
         ActionNotRun: a real server would run one of the files.
     """
-    unknown = [action for action in _actions(tree) if action not in repo.server.hooks]
+    unknown = [action for action in _actions(tree) if action != FENCE_PATH]
     for event in (f"pre-{operation}", f"post-{operation}"):
         waiting = [action for action in unknown if event != "pre-merge" and _waits_for(tree, action, event)]
         if waiting:

@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from perago.attempt.publication import FENCE_PATH
 from perago.embedded.journal import Journal, Table
 from perago.embedded.lakefs import values
 from perago.embedded.lakefs.trees import EMPTY_TREE, Tree
@@ -491,10 +490,11 @@ NAMESPACE = "local://"
 class LakeFSServer:
     """All repositories of one server. Hold `lock` to use one of them from several threads."""
 
-    def __init__(self, clock: Clock, *, hooks: Mapping[str, values.PreMergeHook] | None = None) -> None:
+    def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.committer = "admin"
-        self.hooks: Mapping[str, values.PreMergeHook] = {FENCE_PATH: values.HeadFence()} if hooks is None else hooks
+        self.fence: Callable[[Commit], str | None] = values.fence_refusal
+        """The hook of the action file at `FENCE_PATH`. No other hook runs."""
         self.started: int = int(clock.now())
         self.blobs: values.BlobStore = values.BlobStore()
         self.lock: threading.RLock = threading.RLock()

@@ -29,14 +29,8 @@ class InMemoryLakeFS:
     `close`, to remove the directory that large objects are spooled to.
     """
 
-    def __init__(
-        self,
-        clock: ports.Clock,
-        faults: FaultScript | None = None,
-        *,
-        hooks: Mapping[str, values.PreMergeHook] | None = None,
-    ) -> None:
-        self.server: LakeFSServer = LakeFSServer(clock, hooks=hooks)
+    def __init__(self, clock: ports.Clock, faults: FaultScript | None = None) -> None:
+        self.server: LakeFSServer = LakeFSServer(clock)
         self.faults: FaultScript = faults or FaultScript()
         self._clock = clock
 

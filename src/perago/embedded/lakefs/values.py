@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import BinaryIO, Generic, Protocol, TypeAlias, TypeVar
+from typing import BinaryIO, Generic, TypeAlias, TypeVar
 
 from perago.attempt.publication import EXPECTED_HEAD
 from perago.ports import FENCE_MARKER, Commit, ObjectEntry
@@ -441,54 +441,18 @@ class MergeBase:
     destination: str
 
 
-@dataclass(frozen=True, slots=True)
-class MergeEvent:
-    """The data that a pre-merge hook sees (`docs/dev/servers/lakefs.md`, "What Lua sees")."""
-
-    branch: str
-    source: str
-    """The source as typed."""
-    commit: Commit
-    """The merge commit in the making; `parents[0]` is the head of the target at merge time."""
+FENCE_NAME, FENCE_HOOK = "perago publish fence", "expected_head"
+"""The names of perago's publish fence and of its hook, as the server's messages have them."""
 
 
-class PreMergeHook(Protocol):
-    """The model of one action file."""
+def fence_refusal(commit: Commit) -> str | None:
+    """Return the text with which perago's publish fence refuses a merge commit, or None to let the merge pass.
 
-    @property
-    def name(self) -> str:
-        """The action's name, as it appears in the server's message."""
-        ...
-
-    @property
-    def hook(self) -> str:
-        """The id of the hook in that action, which appears there, too."""
-        ...
-
-    def refuse(self, event: MergeEvent) -> str | None:
-        """Return the text with which the hook fails, or None to let the merge pass."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class HeadFence:
-    """perago's publish fence: a merge that names an expected head passes only on that head.
-
-    A merge that names none passes, so that people can merge by hand.
+    A merge that names an expected head passes only on that head. One that names none passes, so that people can merge
+    by hand.
     """
-
-    name: str = "perago publish fence"
-    hook: str = "expected_head"
-    marker: str = FENCE_MARKER
-    metadata_key: str = EXPECTED_HEAD
-
-    def refuse(self, event: MergeEvent) -> str | None:
-        """Compare the merge commit's first parent with the head that the publisher built on."""
-        expected = event.commit.metadata.get(self.metadata_key)
-        head = event.commit.parents[0]
-        if expected is None or expected == head:
-            return None
-        return f"{self.marker}: head moved: expected {expected}, found {head}"
+    expected, head = commit.metadata.get(EXPECTED_HEAD), commit.parents[0]
+    return None if expected in (None, head) else f"{FENCE_MARKER}: head moved: expected {expected}, found {head}"
 
 
 @dataclass(frozen=True, slots=True)
