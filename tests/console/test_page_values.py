@@ -11,8 +11,7 @@ from perago.console import links
 from perago.console.repositories import publications
 from perago.console.text import Moment, Shown, block, duration, line, moment, readable_json, tail
 from perago.embedded.clock import VirtualClock
-from perago.embedded.conductor import InMemoryConductor
-from perago.embedded.conductor.wire import PayloadLimits
+from perago.embedded.conductor import InMemoryConductor, state
 from perago.embedded.lakefs import InMemoryLakeFS, commits, objects, references
 from perago.taskdef import build_task_definition
 from perago.testing.services import InMemoryServices
@@ -159,9 +158,10 @@ def test_iterations_of_a_loop_are_steps_of_their_own(services: InMemoryServices,
     ]
 
 
-def test_an_input_in_external_storage_is_reported() -> None:
+def test_an_input_in_external_storage_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "EXTERNAL_BYTES", 1000)
     clock = VirtualClock()
-    conductor = InMemoryConductor(clock, limits=PayloadLimits(external=1000))
+    conductor = InMemoryConductor(clock)
     conductor.register_task_definitions([build_task_definition(task_of(send))])
     define(conductor, "large", simple("message.send", params="${workflow.input.params}"))
     workflow = conductor.start_workflow("large", {"params": {"label": "x" * 2000}})

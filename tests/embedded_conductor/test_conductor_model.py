@@ -328,19 +328,6 @@ def test_jitter_is_added_to_the_delay_and_repeats_with_the_seed() -> None:
     assert waits == _waits_of_ten_retries()
 
 
-def test_with_a_sweep_period_time_outs_fire_at_the_first_call_after_it() -> None:
-    clock = VirtualClock()
-    conductor = InMemoryConductor(clock, sweep_seconds=30)
-    conductor.register_task_definitions([{"name": "t", "responseTimeoutSeconds": 10, "retryDelaySeconds": 0}])
-    conductor.create_workflow_definition({"name": "w", "tasks": [{"name": "t", "taskReferenceName": "a"}]})
-    conductor.start_workflow("w")
-    (delivery,) = conductor.poll("t", "w0001", count=1, wait_seconds=0)
-    clock.advance(20)
-    assert conductor.is_current(delivery), "overdue, but not swept"
-    clock.advance(10)
-    assert not conductor.is_current(delivery)
-
-
 def test_a_parked_task_keeps_its_concurrency_slot() -> None:
     run = OneWorkflow(concurrentExecLimit=1)
     run.clock.advance(1)

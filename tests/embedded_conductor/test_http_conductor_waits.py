@@ -15,6 +15,7 @@ from perago.embedded.conductor import InMemoryConductor, model
 from perago.embedded.faults import FaultScript
 from perago.embedded.http.conductor import POLLS_AT_ONCE, conductor_app
 from perago.embedded.http.loopback import serve
+from perago.embedded.services import _swept
 
 from ..http_answer import Answer
 from .conftest import Http, Served, prepared
@@ -75,7 +76,7 @@ def test_a_waiting_poll_gets_a_delayed_attempt_when_it_is_due(
 def test_a_waiting_poll_gets_attempts_from_a_sweep(
     threads: ThreadPoolExecutor, served: Served, calls: FaultScript
 ) -> None:
-    conductor = prepared(InMemoryConductor(SystemClock(), calls, sweep_seconds=0.2))
+    conductor = prepared(InMemoryConductor(SystemClock(), calls))
     served.app = conductor_app(conductor)
     http = Http(served.url)
     conductor.register_task_definitions(
@@ -83,8 +84,9 @@ def test_a_waiting_poll_gets_attempts_from_a_sweep(
     )
     conductor.start_workflow("w")
     (first,) = conductor.poll_tasks("t")
-    poll = waiting_poll(threads, http, calls)
-    assert seconds_until_done(poll) < SOON
+    with _swept(conductor, 0.2, pytest.fail):
+        poll = waiting_poll(threads, http, calls)
+        assert seconds_until_done(poll) < SOON
     (second,) = poll.result().json
     http.close()
     assert second["retriedTaskId"] == first["taskId"]

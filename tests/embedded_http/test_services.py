@@ -254,7 +254,7 @@ def test_of_two_that_want_one_port_at_the_same_moment_only_one_gets_it() -> None
 
 
 def test_timeouts_fire_without_any_call() -> None:
-    with EmbeddedServices(sweep_seconds=0.05) as services:
+    with EmbeddedServices() as services:
         model = services.conductor
         model.register_task_definitions(
             [{"name": "t", "timeoutSeconds": 1, "responseTimeoutSeconds": 1, "retryCount": 0}]

@@ -430,21 +430,6 @@ def _place(blob: Blob, path: Path) -> None:
 
 # ----------------------------------------------------------------------------- Conductor
 
-NOT_PERSISTED = frozenset(
-    {
-        "http_handler",
-        "limits",
-        "random",
-        "last_polls",
-        "problems",
-        "attention",
-        "between_writes",
-        "journal",
-        "_clock",
-    }
-)
-"""Fields that end with the server: its settings, its random numbers, the last polls, and the work of one call."""
-
 KINDS: Mapping[str, TypeAdapter[Any]] = {
     "task_definitions": TypeAdapter(dict[str, Any]),
     "workflow_definitions": TypeAdapter(dict[int, dict[str, Any]]),
@@ -462,8 +447,8 @@ KINDS: Mapping[str, TypeAdapter[Any]] = {
 class ConductorSource:
     """The state of one Conductor.
 
-    Every attribute of `State` is listed in `KINDS` or in `NOT_PERSISTED`; a test fails if one is in neither. Rows are
-    read back through their own type hints, so a field that is added to a row is kept automatically.
+    `KINDS` has the tables of `State`; a test lists the attributes that are not kept. Rows are read back through their
+    own type hints, so a field that is added to a row is kept automatically.
     """
 
     def __init__(self, model: ModelCore) -> None:

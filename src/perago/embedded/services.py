@@ -10,6 +10,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -45,6 +46,7 @@ def require_embedded(command: str) -> None:
         raise Failure(message, f"pip install {' '.join(missing)}")
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class EmbeddedServices:
     """An in-memory Conductor and lakeFS in real time, served on 127.0.0.1 from entering the context to leaving it.
 
@@ -56,39 +58,28 @@ class EmbeddedServices:
     for.
     """
 
-    def __init__(
-        self,
-        *,
-        port: int = 0,
-        held: socket.socket | None = None,
-        page: Callable[[EmbeddedServices], ASGIApp] | None = None,
-        state: Path | None = None,
-        on_problem: Callable[[str], None] = lambda _: None,
-        longest_poll: float = MAX_WAIT_SECONDS,
-        sweep_seconds: float = SWEEP_SECONDS,
-        over_http: bool = True,
-    ) -> None:
-        self.clock: SystemClock = SystemClock()
+    held: socket.socket | None = None
+    page: Callable[[EmbeddedServices], ASGIApp] | None = None
+    state: Path | None = None
+    on_problem: Callable[[str], None] = lambda _: None
+    longest_poll: float = MAX_WAIT_SECONDS
+    over_http: bool = True
+    clock: SystemClock = field(default_factory=SystemClock, init=False)
+    keys: KeyPair = field(default_factory=KeyPair.random, init=False)
+    """The credentials that lakeFS accepts. With a state, those of the state."""
+    url: str = field(default="", init=False)
+    """The address of the page, the token included; set while the context is entered."""
+    store: StoreServer | None = field(default=None, init=False)
+    """The private socket of lakeFS; set while the context is entered without HTTP."""
+    _stack: ExitStack = field(default_factory=ExitStack, init=False)
+    _changed: list[Callable[[], None]] = field(default_factory=list, init=False)
+    _stopping: list[Callable[[], None]] = field(default_factory=list, init=False)
+
+    def __post_init__(self) -> None:
         self.conductor: InMemoryConductor = InMemoryConductor(self.clock)
-        self.conductor.longest_poll = longest_poll
-        self.lakefs: InMemoryLakeFS = InMemoryLakeFS(self.clock)
-        self.keys: KeyPair = KeyPair.random()
-        """The credentials that lakeFS accepts. With a state, those of the state."""
-        self.url: str = ""
-        """The address of the page, the token included; set while the context is entered."""
-        self.store: StoreServer | None = None
-        """The private socket of lakeFS; set while the context is entered without HTTP."""
-        self._port = port
-        self._held = held
-        self._page = page
-        self._state = state
-        self._on_problem = on_problem
-        self._sweep_seconds = sweep_seconds
-        self._over_http = over_http
-        self._stack = ExitStack()
-        self._changed: list[Callable[[], None]] = []
-        self._stopping: list[Callable[[], None]] = []
+        self.conductor.longest_poll = self.longest_poll
         self.conductor.on_change = self.changed
+        self.lakefs: InMemoryLakeFS = InMemoryLakeFS(self.clock)
 
     @classmethod
     def for_workers(cls, *, over_http: bool = False) -> Self:
@@ -135,13 +126,13 @@ class EmbeddedServices:
         """
         with ExitStack() as stack:
             stack.callback(self.lakefs.close)
-            if self._state is not None:
+            if self.state is not None:
                 from perago.embedded.persistence import persisted
 
-                state = persisted(self._state, self.conductor, self.lakefs.server, self.keys, self._on_problem)
+                state = persisted(self.state, self.conductor, self.lakefs.server, self.keys, self.on_problem)
                 self.keys = stack.enter_context(state)
-            stack.enter_context(_swept(self.conductor, self._sweep_seconds, self._on_problem))
-            if self._over_http:
+            stack.enter_context(_swept(self.conductor, SWEEP_SECONDS, self.on_problem))
+            if self.over_http:
                 self._serve(stack)
             else:
                 from perago.embedded.remote import StoreServer
@@ -156,7 +147,7 @@ class EmbeddedServices:
     def _serve(self, stack: ExitStack) -> None:
         from perago.embedded.http.loopback import bound, serve
 
-        held = self._held or bound(self._port)
+        held = self.held or bound()
         # The page reads the services at this URL, and may be asked for as soon as the server answers.
         self.url = f"http://127.0.0.1:{held.getsockname()[1]}/{self.keys.token}"
         stack.enter_context(serve(self._app(), held=held))
@@ -167,7 +158,7 @@ class EmbeddedServices:
         """Return the application of both services, which tests extend."""
         from perago.embedded.http.loopback import embedded_app
 
-        page = None if self._page is None else partial(self._page, self)
+        page = None if self.page is None else partial(self.page, self)
         return embedded_app(self.conductor, self.lakefs.server, keys=self.keys, changed=self.changed, page=page)
 
 

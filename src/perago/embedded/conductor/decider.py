@@ -94,8 +94,8 @@ def create_workflow(
         variables=wire.copied(own["variables"]),
         origin=None if starter is None else starter.origin or starter.workflow_id,
     )
-    if (size := wire.size_of(workflow.input)) > state.limits.maximum:
-        limit = f"the permissible limit: {state.limits.maximum} bytes"
+    if (size := wire.size_of(workflow.input)) > wire.MAX_BYTES:
+        limit = f"the permissible limit: {wire.MAX_BYTES} bytes"
         detail = f"The payload size: {size} of workflow: {workflow.workflow_id} is greater than {limit}"
         raise wire.server_error(OPERATION, detail)
     state.workflows[workflow.workflow_id] = workflow

@@ -42,8 +42,6 @@ class ModelCore:
         clock: Clock,
         faults: FaultScript | None = None,
         *,
-        limits: wire.PayloadLimits | None = None,
-        sweep_seconds: float | None = None,
         seed: int | None = None,
         http: HttpHandler | None = None,
     ) -> None:
@@ -51,15 +49,13 @@ class ModelCore:
         Args:
             clock: The clock of the server.
             faults: The script of faults of calls.
-            limits: Sizes of payloads.
-            sweep_seconds: The seconds after which a call first checks for timeouts; None: only on request.
             seed: Makes ids and jitter repeatable.
             http: Answers HTTP tasks: gets the request (`uri`, `method`, `headers`, `body`), and returns status and
                 body. It is called under the model's lock.
         """
         self._clock = clock
         self._faults = faults or FaultScript()
-        self._state = State(clock, limits or wire.PayloadLimits(), seed, http)
+        self._state = State(clock, seed, http)
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self.on_change: Callable[[], None] = lambda: None
@@ -73,8 +69,6 @@ class ModelCore:
         """Seconds after which a poll ends in any case. The end of a worker need not wait for a longer one."""
         self._reported_changes = 0
         self._waits_ended = False
-        self._sweep_seconds = sweep_seconds
-        self._swept = clock.now()
 
     def end_waits(self) -> None:
         """Make waiting calls return immediately, and later ones not wait, for a server that is about to stop."""
@@ -96,9 +90,6 @@ class ModelCore:
         if not self._lock.acquire(timeout=LOCK_SECONDS):
             raise Unavailable(wire.SERVICE, "any call", f"the model was busy for {LOCK_SECONDS:g} s")
         try:
-            if self._sweep_seconds is not None and self._clock.now() - self._swept >= self._sweep_seconds:
-                self._swept = self._clock.now()
-                sweep(self._state)
             settle(self._state)
             yield self._state
             settle(self._state)
@@ -144,12 +135,10 @@ class ModelCore:
         return self._waits_ended or self._clock.now() >= end
 
     def _seconds_to_next_event(self, state: State) -> float:
-        """Until a delayed message, an attempt of the server's own or a sweep falls due; infinite without any."""
+        """Until a delayed message or an attempt of the server's own falls due; infinite without any."""
         now = self._clock.now()
         message = state.queue.next_due(state.now())
         due = [time / 1000 - now for time in (*state.timers.values(), *([] if message is None else [message]))]
-        if self._sweep_seconds is not None:
-            due.append(self._swept + self._sweep_seconds - now)
         return min(due, default=math.inf)
 
 
@@ -165,10 +154,9 @@ MAX_PRIORITY = 99
 class ConductorModel(ModelCore):
     """Definitions, workflows, attempts and queues of one server, in memory. It is safe to use from several threads.
 
-    Timeouts fire only when a workflow is decided: by `decide`, by `sweep`, by an update of one of its attempts, or,
-    with `sweep_seconds`, by the first call after each such period. Until then an overdue attempt is in progress and its
-    late result is accepted (`docs/dev/servers/conductor.md`, "Attempt state machine"). `seed` makes ids and jitter
-    repeatable.
+    Timeouts fire only when a workflow is decided: by `decide`, by `sweep`, or by an update of one of its attempts.
+    Until then an overdue attempt is in progress and its late result is accepted (`docs/dev/servers/conductor.md`,
+    "Attempt state machine"). `seed` makes ids and jitter repeatable.
     """
 
     # ---------------------------------------------------------------------- definitions
@@ -358,13 +346,6 @@ class ConductorModel(ModelCore):
         with self._operation("last_polls") as state:
             polls = [poll for poll in state.last_polls.values() if task_name in (None, poll.task_name)]
             return tuple(sorted(polls, key=lambda poll: (poll.task_name, poll.domain or "")))
-
-    def pending(self, task_name: str, *, start: int = 0, limit: int | None = None) -> tuple[dict[str, Any], ...]:
-        """Return the attempts that wait to be polled, including delayed ones, in the order of single polls. With
-        `limit`, return at most so many, from position `start` (from 0)."""
-        with self._operation("pending") as state:
-            waiting = state.queue.waiting(task_name)[start : None if limit is None else start + limit]
-            return tuple(views.task_json(state.tasks[message.task_id], state.now()) for message in waiting)
 
     def history(self, workflow_id: str | None = None) -> tuple[HistoryEntry, ...]:
         """Return the history of the attempts of one workflow, or of all; ignored updates included."""

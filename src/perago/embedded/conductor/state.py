@@ -15,7 +15,7 @@ from enum import StrEnum
 from operator import attrgetter
 from typing import Any
 
-from perago.embedded.conductor.wire import MAX_REASON, PayloadLimits, not_found, size_of
+from perago.embedded.conductor.wire import EXTERNAL_BYTES, MAX_BYTES, MAX_REASON, not_found, size_of
 from perago.embedded.journal import Journal, Table
 from perago.ports import Clock
 
@@ -398,10 +398,7 @@ class LastPoll:
 class State:
     """Definitions, rows, queues, logs and the history of one model."""
 
-    def __init__(
-        self, clock: Clock, limits: PayloadLimits, seed: int | None, http_handler: HttpHandler | None = None
-    ) -> None:
-        self.limits = limits
+    def __init__(self, clock: Clock, seed: int | None, http_handler: HttpHandler | None = None) -> None:
         self.http_handler = http_handler
         self.random: random.Random = random.Random(seed)  # noqa: S311 - ids and jitter, not secrets
         self.journal: Journal = Journal()
@@ -571,12 +568,12 @@ class State:
         """Return a payload as it is stored, and the path of one that is kept elsewhere. Too large a payload fails its
         row."""
         size = size_of(payload)
-        if size > self.limits.maximum:
+        if size > MAX_BYTES:
             row.status = Status.FAILED_WITH_TERMINAL_ERROR
-            limit = f"is greater than the permissible limit: {self.limits.maximum} bytes"
+            limit = f"is greater than the permissible limit: {MAX_BYTES} bytes"
             row.reason = f"The payload size: {size} of task: {row.task_id} in workflow: {row.workflow_id}  {limit}"
             return {}, None
-        return payload, f"{self.new_id()}.json" if size > self.limits.external else None
+        return payload, f"{self.new_id()}.json" if size > EXTERNAL_BYTES else None
 
 
 ACTIVE_MS = 10_000

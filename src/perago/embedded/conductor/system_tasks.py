@@ -13,7 +13,7 @@ from perago.embedded.conductor.context import DecisionContext, SystemTask, Termi
 from perago.embedded.conductor.decider import create_workflow
 from perago.embedded.conductor.expressions import cast_error, resolve
 from perago.embedded.conductor.state import State, Status, Step, TaskRow, WorkflowRow, WorkflowStatus, without_iteration
-from perago.embedded.conductor.wire import bad_request, not_modelled, size_of
+from perago.embedded.conductor.wire import MAX_VARIABLES_BYTES, bad_request, not_modelled, size_of
 from perago.ports import ServiceError
 
 
@@ -149,11 +149,11 @@ class SetVariable(_Immediate):
 
     def run(self, context: DecisionContext, row: TaskRow) -> bool:
         variables = {**context.workflow.variables, **row.input}
-        size, most = size_of(variables), context.state.limits.variables
+        size = size_of(variables)
         row.status = Status.COMPLETED
-        if size > most:
+        if size > MAX_VARIABLES_BYTES:
             row.status = Status.FAILED_WITH_TERMINAL_ERROR
-            limit = f"is greater than the permissible limit: {most // 1024} kilobytes"
+            limit = f"is greater than the permissible limit: {MAX_VARIABLES_BYTES // 1024} kilobytes"
             row.reason = f"The variables payload size: {size} of workflow: {row.workflow_id} {limit}"
             return True
         context.workflow.variables = variables

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -111,16 +110,14 @@ MAX_RESULT_LOGS = 10
 _TOO_MANY_DIGITS = 10**1000
 
 
-@dataclass(frozen=True, slots=True)
-class PayloadLimits:
-    """Limits of one payload, in bytes of its JSON text. The defaults are those of the server."""
+EXTERNAL_BYTES = 3072 * 1024
+"""Bytes of the JSON text above which a payload is kept elsewhere. The row then shows an empty object and a path."""
 
-    external: int = 3072 * 1024
-    """Above: the payload is kept elsewhere and the row shows an empty object and a path."""
-    maximum: int = 10240 * 1024
-    """Above: the task fails for good, a workflow is not started."""
-    variables: int = 256 * 1024
-    """Above: SET_VARIABLE fails."""
+MAX_BYTES = 10240 * 1024
+"""Bytes above which a task fails for good, and a workflow is not started."""
+
+MAX_VARIABLES_BYTES = 256 * 1024
+"""Bytes above which SET_VARIABLE fails."""
 
 
 def _cut(value: Any) -> Any:

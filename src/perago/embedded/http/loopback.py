@@ -92,18 +92,17 @@ def held_port(port: int | None, usual: int, note: Callable[[str], object]) -> It
 
 
 @contextmanager
-def serve(app: Any, *, port: int = 0, held: socket.socket | None = None) -> Iterator[str]:
-    """Serve `app` on 127.0.0.1 while the `with` block runs; gives the base URL. Port 0 takes any free one.
+def serve(app: Any, *, held: socket.socket | None = None) -> Iterator[str]:
+    """Serve `app` on a free port of 127.0.0.1 while the `with` block runs; gives the base URL.
 
     A `held` socket is used, and closed at the end.
 
     Raises:
-        OSError: the port is taken.
         TimeoutError: the server did not start within 20 s.
     """
     import uvicorn
 
-    with held or bound(port) as listener:
+    with held or bound() as listener:
         config = uvicorn.Config(
             app,
             http=_bounded_protocol(),
