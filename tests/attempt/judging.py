@@ -139,6 +139,7 @@ ROUND_BEFORE = publication_of(replace(ELSEWHERE, reference_name="later__2", iter
 OVER_FOREIGN = replace(publication_of(FIRST), parents=(OTHER, STAGED))
 LIVING = task_row("task-9", 9000, reference_name="later")
 RESET = replace(LIVING, start_time=0, status="SCHEDULED")
+UNDONE_INPUT = undone(commit(REF))
 OPEN = task_row("task-8", 8000, reference_name="other")
 """An attempt of a third step, which is running."""
 
@@ -270,6 +271,23 @@ CASES = (
         "an operator has undone nothing",
         (undone(commit("0" * 64)), PREDECESSOR),
         Adopt(PREDECESSOR, undone(commit("0" * 64))),
+    ),
+    *both(
+        "an operation has undone the input, which a row names",
+        (UNDONE_INPUT,),
+        Refuse("Conductor still counts that step"),
+        workflows=own(replace(LIVING, status="COMPLETED", published_commit=REF)),
+    ),
+    *both(
+        "an operation has undone the input, which a parent's row names",
+        (UNDONE_INPUT,),
+        Refuse("Conductor still counts that step"),
+        workflows=family(MINE, replace(LIVING, status="COMPLETED", published_commit=REF)),
+    ),
+    *both(
+        "an operation has undone the input, whose row was removed",
+        (UNDONE_INPUT,),
+        Refuse("again from that step or an earlier one: perago rerun wf-1 --from STEP"),
     ),
     Case(
         "an optional step that has ended after it published",

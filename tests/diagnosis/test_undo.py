@@ -182,6 +182,24 @@ def test_a_rerun_that_takes_another_way_leaves_nothing_of_the_first_one(family: 
     assert (family.status, family.tree()) == ("COMPLETED", {"a": "x", "b": "x"})
 
 
+def test_a_rerun_of_a_loop_with_a_variable_names_a_rerun_that_completes(family: Family) -> None:
+    """Conductor keeps the variable, so the first round gets the ref of the last one, which was undone."""
+    begin = operator("SET_VARIABLE", "begin", inputParameters={"last": BLOCK})
+    keep = operator("SET_VARIABLE", "keep", inputParameters={"last": "${f1.output.workspace}"})
+    rounds = [step("f1", ref="${workflow.variables.last}"), keep]
+    loop = operator("DO_WHILE", "loop", loopCondition="$.loop['iteration'] < 2", loopOver=rounds)
+    family.start(begin, loop, f1=put("b"))
+    family.run_all()
+    operations.rerun(family.servers, family.workflow_id, "loop")
+    (record,) = family.run("f1__1")
+    assert record.report is not None
+    assert f"perago rerun {family.workflow_id} --from STEP" in str(record.report.reason)
+    assert family.status == "FAILED"
+    operations.rerun(family.servers, family.workflow_id, "begin")
+    family.run_all()
+    assert (family.status, family.tree(), family.in_effect()) == ("COMPLETED", {"b": "x"}, {"f1__1": 1})
+
+
 def test_a_retry_undoes_what_a_failed_sub_workflow_has_published(family: Family) -> None:
     conductor = family.services.conductor
     conductor.register_task_definitions([{**build_task_definition(TASK), "retryCount": 0}])

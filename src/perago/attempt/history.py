@@ -379,8 +379,9 @@ def _undone_input(state: State, stale: Sequence[str]) -> Refuse | None:
         if commit.id in stale and commit.id not in undone:
             undone.undo(commit, range_ids)
     lost = [ref for ref in state.given_refs if ref in undone]
-    own = Family(state.workflows).workflow(state.plan.delivery.workflow_id)
-    named = {row.published_commit for row in own.rows} if own is not None else set()
+    family = Family(state.workflows)
+    line = family.line(state.plan.delivery.workflow_id)
+    named = {row.published_commit for workflow in filter(None, map(family.workflow, line)) for row in workflow.rows}
     operations = {commit.id for commit in state.line if publication.is_operation(commit)}
     publishers = {
         row.published_commit: {"step": row.reference_name, "workflow": workflow.workflow_id}

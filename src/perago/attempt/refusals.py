@@ -276,12 +276,12 @@ FORGOTTEN = Refusal(
 )
 INPUT_UNDONE = Refusal(
     "The input commit {input} is no longer in effect on branch {branch} of {repository}: commit {commit} has undone "
-    "it. {nothing}The step that published the input was run again after this attempt got its input. Run the workflow "
-    "again from that step, or all of it: perago rerun {root}.",
+    "it. {nothing}The step that published the input was run again after this attempt got its input, or a rerun has "
+    "removed that step. Run the workflow again from that step or an earlier one, or all of it: perago rerun {root}.",
     shown="The input commit ... is no longer in effect",
-    meaning="the step before this one was run again while its earlier report was on the way, so Conductor passed on "
-    "the result that was replaced",
-    advice="run the workflow again from the step that published the input",
+    meaning="the input was replaced while its report was on the way, or the rerun of a loop began with the variable "
+    "of the last round",
+    advice="run the workflow again from the step that published the input, or from the step before the loop",
     terminal=True,
     example={"input": "aaaaaaaaaaaa", "commit": "dddddddddddd", "root": "w-1"},
 )
