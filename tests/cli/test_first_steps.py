@@ -19,6 +19,7 @@ def test_pytest_mypy_and_the_commands_work_in_the_new_project(project: Project) 
     kinds = "--perago-kinds=contract,guardrail,taskdef,run"
     for tool in (["pytest", "-q", "-W", "error", *QUIET, kinds], ["mypy", "."]):
         made.execute(sys.executable, "-m", *tool).ends(0)
+    assert 'addopts = "-p no:conductor-agents-testing"' in (made.directory / "pyproject.toml").read_text()
     checked = made.run("check", "my_tasks")
     assert (checked.code, checked.err) == (0, "")
     example = made.run("run", "my_tasks.features", "--example", "minimal")
@@ -54,7 +55,8 @@ def test_add_writes_a_task_its_test_and_the_settings_into_a_project(project: Pro
     (here.directory / "src/shop/__init__.py").touch()
     settings = here.directory / "pyproject.toml"
     settings.write_text('[project]\nname = "shop"\n\n[tool.pytest.ini_options]\naddopts = "-q"\n\n[tool.mypy]\n')
-    here.run("add", "shop.sales").ends(0, out="")
+    added = here.run("add", "shop.sales").ends(0, out="")
+    assert "add -p no:conductor-agents-testing to addopts in pyproject.toml" in added.err
     assert settings.read_text() == (
         '[project]\nname = "shop"\n\n[tool.pytest.ini_options]\nperago_modules = ["shop.sales"]\npythonpath = ["src"]\n'
         'addopts = "-q"\n\n[tool.mypy]\n'

@@ -52,6 +52,8 @@ _SECTIONS = {
     "setup.cfg": "[tool:pytest]",
 }
 """By file, in the order in which pytest looks for its settings: the section that has them."""
+_ADDOPTS = "-p no:conductor-agents-testing"
+"""Switches off the pytest plugin of conductor-python, which takes longer to import than pytest."""
 
 
 def init(directory: Annotated[Path, argument("[DIR]", "The directory to write to.")] = Path()) -> None:
@@ -137,7 +139,11 @@ def _name_in_settings(module: str, root: Path) -> None:
     file, is_toml = Path(name), name.endswith(".toml")
     text = file.read_text(encoding="utf-8") if file.exists() else ""
     value = f'["{module}"]' if is_toml else module
-    entries = {"perago_modules": value, "pythonpath": f'["{root}"]' if is_toml else str(root)}
+    entries = {
+        "perago_modules": value,
+        "pythonpath": f'["{root}"]' if is_toml else str(root),
+        "addopts": f'"{_ADDOPTS}"' if is_toml else _ADDOPTS,
+    }
     body = text.partition(f"{section}\n")[2].partition("\n[")[0]
     missing = [f"{key} = {entry}" for key, entry in entries.items() if not re.search(rf"(?m)^{key}\s*=", body)]
     changed = text
@@ -152,6 +158,8 @@ def _name_in_settings(module: str, root: Path) -> None:
     packages = {module[: end.start()] for end in re.finditer(r"\.|$", module)}
     if listed and packages.isdisjoint(re.findall(r"[\w.]+", listed[1])):
         messages.note(f"add {module} to perago_modules in {file}")
+    if re.search(r"(?m)^addopts\s*=", body) and "conductor-agents-testing" not in body:
+        messages.note(f"add {_ADDOPTS} to addopts in {file}, because that plugin slows down each run of pytest")
 
 
 def _is_toml(text: str) -> bool:
