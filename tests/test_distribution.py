@@ -118,6 +118,7 @@ EXTRAS = {
         "opentelemetry-exporter-otlp-proto-http",
         "opentelemetry-sdk",
     },
+    "sdk": {"conductor-python", "httpx", "lakefs"},
     "tables": {"pyarrow"},
     "test": {"pytest"},
 }

@@ -44,7 +44,7 @@ def test_every_call_of_lakefs_is_served_or_named(shared: tuple[LakeFSServer, Htt
         assert b"invalid API endpoint" not in answer.data, name
         if answer.status == 501:
             unserved.add(name)
-            assert f"does not model {name} ({method} /api/v1/" in answer.json["message"]
+            assert answer.json["message"].startswith(f"{name} ({method} /api/v1/")
     assert {"importStart", "prepareGarbageCollectionCommits", "createUser", "getGroupACL", "stsLogin"} <= unserved
 
 
@@ -76,7 +76,7 @@ def test_setup_and_login_need_no_key_and_a_login_gives_a_token(shared: tuple[Lak
 def test_a_parameter_that_would_change_the_meaning_is_501_and_named(http: Http, method: str, path: str) -> None:
     answer = http(method, path, {"message": "m", "paths": []} if method == "POST" else None)
     assert answer.status == 501
-    assert "does not model the parameter" in answer.json["message"]
+    assert re.match(r"the parameter .* is not modelled; use a real lakeFS$", answer.json["message"])
 
 
 # -------------------------------------------------------------------- successes

@@ -35,6 +35,7 @@ from tests.deliveries import make_delivery
 ROOT = Path(__file__).resolve().parents[2]
 PUBLIC_MODULES = (
     "perago",
+    "perago.clients",
     "perago.workflows",
     "perago.testing",
     "perago.testing.strategies",

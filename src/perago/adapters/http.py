@@ -22,14 +22,13 @@ from perago.adapters.http_connections import (
     AddressCheck,
     Connection,
     TlsConnection,
-    ca_bundle,
     pool_manager,
-    proxy_for,
     set_deadline,
 )
 from perago.hanging import HANGS
 from perago.ports import Overloaded, RateLimited, Refused, ServiceError, Unavailable
 from perago.retry import BackOff, Retries, within
+from perago.settings.network import ca_bundle, proxy_for
 
 _DELAYS = BackOff(0.2, 8.0, jitter=True)
 

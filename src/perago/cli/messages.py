@@ -276,7 +276,7 @@ def advice(problem: ServiceError) -> str:
     if isinstance(problem, RateLimited):
         return f"wait, or raise the request limit of the server or of a proxy in front of it: {where}"
     if isinstance(problem, Untrusted):
-        from perago.adapters.http_connections import ca_bundle
+        from perago.settings.network import ca_bundle
 
         trusted = ca_bundle() or "the file that SSL_CERT_FILE or REQUESTS_CA_BUNDLE names"
         return f"check the host and the expiry of its certificate, and that {trusted} has its authority: {where}"

@@ -16,16 +16,20 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from pydantic import SecretStr
+
 from perago.driver import SystemClock
 from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.conductor.model import MAX_WAIT_SECONDS
 from perago.embedded.lakefs import InMemoryLakeFS
 from perago.embedded.lakefs.values import KeyPair
 from perago.failure import Failure
+from perago.settings import ConductorSettings, LakeFSSettings
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
+    from perago.clients import Client, Configuration
     from perago.embedded.remote import StoreServer
 
 SWEEP_SECONDS = 0.5
@@ -106,6 +110,21 @@ class EmbeddedServices:
     def lakefs_url(self) -> str:
         """lakeFS's address."""
         return self.url.removesuffix(f"/{self.keys.token}")
+
+    @property
+    def conductor_configuration(self) -> Configuration:
+        """conductor-python's configuration for the Conductor. It needs the extra `sdk`."""
+        from perago.clients import configuration_of
+
+        return configuration_of(ConductorSettings(self.conductor_url))
+
+    @property
+    def lakefs_client(self) -> Client:
+        """A `lakefs.Client` for the lakeFS. It needs the extra `sdk`."""
+        from perago.clients import client_of
+
+        secret = SecretStr(self.keys.secret_access_key)
+        return client_of(LakeFSSettings(self.lakefs_url, self.keys.access_key_id, secret))
 
     def environment(self) -> Mapping[str, str]:
         """Return the variables that connect perago commands, lakectl and the lakeFS SDK to these services."""

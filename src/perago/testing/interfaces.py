@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from perago.embedded.faults import FaultScript
 from perago.ports import Commit, Delivery
 from perago.testing.outcome import Outcome, Race
 from perago.testing.tasks import TaskFunction
+
+if TYPE_CHECKING:
+    from perago.clients import Client, Configuration
 
 DAY = 86_400.0
 
@@ -238,6 +241,14 @@ class EmbeddedServices(Protocol):
     @property
     def lakefs(self) -> InMemoryLakeFS:
         """The lakeFS in this process."""
+
+    @property
+    def conductor_configuration(self) -> Configuration:
+        """conductor-python's configuration for the Conductor. It needs the extra `sdk`."""
+
+    @property
+    def lakefs_client(self) -> Client:
+        """A `lakefs.Client` for the lakeFS. It needs the extra `sdk`."""
 
     def environment(self) -> Mapping[str, str]:
         """Return the variables that connect perago commands, lakectl and the lakeFS SDK to these services."""

@@ -94,6 +94,8 @@ TOPICS = {
         "fork-and-join": ("how-to/fork-and-join.md", "several tasks that publish to one branch"),
         "test-a-task": ("how-to/test-a-task.md", "which kind of test answers which question"),
         "run-locally": ("how-to/run-locally.md", "one attempt, or a workflow on embedded servers"),
+        "use-the-sdks": ("how-to/use-the-sdks.md", "scripts and notebooks with conductor-python and lakefs"),
+        "test-with-the-sdks": ("how-to/test-with-the-sdks.md", "official clients on embedded servers"),
         "deploy": ("how-to/deploy.md", "Docker, Kubernetes and systemd"),
         "upgrade": ("how-to/upgrade.md", "new versions of perago, without a stop"),
         "on-call": ("how-to/on-call.md", "what to do when an alert fires"),

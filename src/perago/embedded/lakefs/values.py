@@ -113,7 +113,7 @@ class NotModelled(LakeFSError, NotImplementedError):
     status = 501
 
     def __init__(self, call: str) -> None:
-        super().__init__(f"the embedded lakeFS does not model {call}; use a real server for it")
+        super().__init__(f"{call} is not modelled; use a real lakeFS")
         self.call = call
 
     def within(self, context: str) -> LakeFSError:  # noqa: ARG002 - the call has been named already

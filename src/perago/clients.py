@@ -1,0 +1,224 @@
+"""The official clients of Conductor and lakeFS, made from perago's settings. They need the extra `sdk`.
+
+The module of an SDK is imported when one of these functions is called, because both are slow to import.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from perago.settings import ConductorSettings, LakeFSSettings, load_settings
+from perago.settings.network import ca_bundle, proxy_for, tls_context
+
+if TYPE_CHECKING:
+    import httpx
+    from conductor.client.configuration.configuration import Configuration as Configuration
+    from lakefs import Reference as Reference
+    from lakefs.client import Client as Client
+
+__all__ = ["conductor_configuration", "lakefs_client", "published"]
+
+_REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+
+
+def conductor_configuration() -> Configuration:
+    """Return conductor-python's `Configuration` for the configured Conductor. It sends no request.
+
+    The clients of the SDK that are made from it ask for a token with their first call.
+
+    Raises:
+        ImportError: The extra `sdk` is not installed.
+        ConfigurationError: The address of Conductor is not set, or a variable is not valid.
+    """
+    return configuration_of(load_settings().require_conductor())
+
+
+def lakefs_client() -> Client:
+    """Return `lakefs.Client` for the configured lakeFS. It sends no request.
+
+    Raises:
+        ImportError: The extra `sdk` is not installed.
+        ConfigurationError: A variable of lakeFS is not set, or a variable is not valid.
+        ValueError: The certificate bundle is a directory, which lakefs cannot read.
+    """
+    return client_of(load_settings().require_lakefs())
+
+
+def published(output: Mapping[str, Any], *, client: Client | None = None) -> Reference:
+    """Return the published commit in the output of a task or workflow, ready to read.
+
+    Several commits are compared on the server. The result is the one that has all others in its history.
+
+    Args:
+        output: The output, with `workspace`.
+        client: The client that reads the commit; None: `lakefs_client()`.
+
+    Raises:
+        ImportError: The extra `sdk` is not installed.
+        ConfigurationError: A variable of lakeFS is not set.
+        ValueError: The output has no published commit, or none of its commits has all others in its history.
+    """
+    from perago.taskdef.payload import commits_of
+
+    block = output.get("workspace")
+    if not isinstance(block, Mapping) or not isinstance(block.get("repository"), str):
+        raise ValueError(  # noqa: TRY004 - the output is wrong, not the type of the argument
+            "the output has no workspace; give the output of a task or workflow that has one"
+        )
+    problems: list[str] = []
+    commits = commits_of(block.get("ref"), block["repository"], problems)
+    if problems:
+        raise ValueError("; ".join(problems))
+    client = client or lakefs_client()
+    repository = _lakefs("published").Repository(block["repository"], client=client)
+    newest = commits[0]
+    for commit in commits[1:]:
+        if not _has_ancestor(client, repository.id, newest, commit):
+            newest = commit
+    for commit in commits:
+        if not _has_ancestor(client, repository.id, newest, commit):
+            raise ValueError(f"neither {newest[:12]} nor {commit[:12]} has the other one in its history")
+    reference: Reference = repository.commit(newest)
+    return reference
+
+
+def _has_ancestor(client: Client, repository: str, commit: str, ancestor: str) -> bool:
+    if commit == ancestor:
+        return True
+    base = client.sdk_client.refs_api.find_merge_base(repository, commit, ancestor).base_commit_id
+    return bool(base == ancestor)
+
+
+def configuration_of(settings: ConductorSettings) -> Configuration:
+    """Return conductor-python's `Configuration` for these settings."""
+    try:
+        from conductor.client.configuration.configuration import Configuration
+        from conductor.client.configuration.settings.authentication_settings import AuthenticationSettings
+    except ImportError as error:
+        raise _missing("conductor_configuration", "conductor-python", error) from error
+    configuration = Configuration(server_api_url=settings.server_url)
+    configuration.authentication_settings = None  # of the environment, which `settings` has judged already
+    if settings.auth_key is not None and settings.auth_secret is not None:
+        configuration.authentication_settings = AuthenticationSettings(
+            settings.auth_key, settings.auth_secret.get_secret_value()
+        )
+        # An expired token, so that a client of the SDK asks with its first call, not when it is constructed.
+        configuration.AUTH_TOKEN = ""
+        configuration.token_update_time = 0
+    configuration.http_connection = _Connection(settings.server_url)
+    return configuration
+
+
+def client_of(settings: LakeFSSettings) -> Client:
+    """Return `lakefs.Client` for these settings."""
+    lakefs = _lakefs("lakefs_client")
+    url = urlsplit(settings.endpoint_url)
+    variable, _, bundle = ca_bundle().partition("=")
+    if bundle and Path(bundle).is_dir():
+        raise ValueError(f"{variable} names a directory, and lakefs reads only a file of certificates")
+    client: Client = lakefs.Client(
+        host=settings.endpoint_url.removesuffix("/api/v1"),
+        username=settings.access_key_id,
+        password=settings.secret_access_key.get_secret_value(),
+        ssl_ca_cert=bundle or None,
+        proxy=proxy_for(url.scheme, url.hostname or "", url.port),
+    )
+    return client
+
+
+def _lakefs(function: str) -> Any:
+    try:
+        import lakefs
+    except ImportError as error:
+        raise _missing(function, "lakefs", error) from error
+    return lakefs
+
+
+def _missing(function: str, package: str, error: ImportError) -> ImportError:
+    return ImportError(
+        f"perago.clients.{function} needs the package {package}: {error}\n"
+        "  fix: install perago with the extra sdk (perago help install)"
+    )
+
+
+class _Connection:
+    """The HTTP connections of conductor-python, with the certificates and the proxy of the environment.
+
+    After a lost connection the SDK replaces an `httpx.Client` by one without them, so no such error reaches it. Each
+    process opens its own connections, because the SDK forks and pickles its configuration for its workers.
+    """
+
+    is_closed = False
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._lock = threading.Lock()
+        self._opened: tuple[int, httpx.Client] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self._address,))
+
+    def request(self, method: str, url: str, *, headers: Mapping[str, str | None], **options: Any) -> httpx.Response:
+        """Send a request. Only one that is idempotent is repeated after a lost connection."""
+        import httpx
+
+        sent = {name: value for name, value in headers.items() if value is not None}  # of a server without tokens
+        client = self._client()
+        try:
+            return client.request(method, url, headers=sent, **options)
+        except (httpx.ProtocolError, httpx.ReadError, httpx.WriteError) as error:
+            # A poll hands out tasks, so a repeated one would leave them without a worker.
+            if method not in _REPEATABLE or "/tasks/poll/" in url:
+                raise ConnectionError(f"{type(error).__name__}: {error}") from error
+        try:
+            return client.request(method, url, headers=sent, **options)
+        except (httpx.ProtocolError, httpx.ReadError, httpx.WriteError) as error:
+            raise ConnectionError(f"{type(error).__name__}: {error}") from error
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections of this process. The next request opens new ones."""
+        with self._lock:
+            if self._opened is not None and self._opened[0] == os.getpid():
+                self._opened[1].close()
+            self._opened = None
+
+    def _client(self) -> httpx.Client:
+        import httpx
+
+        with self._lock:
+            if self._opened is None or self._opened[0] != os.getpid():
+                url = urlsplit(self._address)
+                client = httpx.Client(
+                    verify=tls_context(),
+                    proxy=proxy_for(url.scheme, url.hostname or "", url.port),
+                    trust_env=False,
+                    timeout=httpx.Timeout(120.0, connect=10.0),
+                    limits=httpx.Limits(max_connections=100, max_keepalive_connections=50, keepalive_expiry=30.0),
+                )
+                self._opened = (os.getpid(), client)
+            return self._opened[1]
+
+
+_TYPES = {
+    "Client": "lakefs.client",
+    "Configuration": "conductor.client.configuration.configuration",
+    "Reference": "lakefs",
+}
+"""Types of the SDKs in signatures, for tools that resolve annotations. The module of each is imported on access."""
+
+if not TYPE_CHECKING:  # type checkers would accept any name
+
+    def __getattr__(name: str) -> object:
+        """Load a type of an SDK on access."""
+        if name not in _TYPES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(_TYPES[name]), name)
