@@ -448,6 +448,20 @@ def test_an_interrupted_rerun_of_steps_that_wrote_the_same_bytes_is_revoked(
     assert (family.status, family.tree()) == ("COMPLETED", {"a": "x", "b": "x", "c": "x"})
 
 
+def test_a_rerun_that_others_prevent_says_so_and_names_no_useless_command(family: Family) -> None:
+    """Another workflow has written the same bytes."""
+    family.start(step("f0"), f0=put("a"))
+    block = {"repository": "workspace", "branch": "main", "ref_type": "commit", "ref": family.ref}
+    family.run("f0")
+    family.services.conductor.start_workflow("family", {"workspace": block, "f0": put("a")})
+    family.run("f0")
+    with pytest.raises(Failure, match="others have published the same bytes") as refused:
+        operations.rerun(family.servers, family.workflow_id, None)
+    assert refused.value.message.endswith("start the workflow from the new head.")
+    assert refused.value.fix == ""
+    assert (family.status, family.tree()) == ("COMPLETED", {"a": "x"})
+
+
 def test_undo_leaves_other_workflows_on_the_branch_alone(family: Family) -> None:
     family.start(step("f0"), f0=put("a"))
     family.run_all()

@@ -150,10 +150,10 @@ class Undoing:
                 operation, self.family, self.servers.store, SystemClock(), limits, settings.workspace_root
             )
         except OperationFailed as error:
-            where = f"branch {plan.branch} of {plan.repository}"
-            raise Failure(
-                f"nothing was undone on {where}: {error}", f"run it again: perago undo {self.family.root_id}"
-            ) from error
+            # A final reason says itself what to do.
+            fix = "" if error.is_final else f"run it again: perago undo {self.family.root_id}"
+            problem = f"nothing was undone on branch {plan.branch} of {plan.repository}: {error}"
+            raise Failure(problem, fix) from error
         self.has_published |= undone.commit is not None
         return undone
 

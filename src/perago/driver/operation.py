@@ -31,7 +31,11 @@ STEP = "perago-operation"
 
 
 class OperationFailed(Exception):
-    """Nothing was undone on this branch, for the reason in the text."""
+    """Nothing was undone on this branch, for the reason in the text. `is_final`: the same would happen again."""
+
+    def __init__(self, reason: str, *, is_final: bool) -> None:
+        super().__init__(reason)
+        self.is_final = is_final
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,9 +157,11 @@ def run_operation(
     finally:
         publisher.rebase.end_turn()
     if state.report is None:
-        raise OperationFailed(f"the workflow or a workflow of its family runs again. {state.open_merge or ''}".strip())
-    if state.report.status is not TaskStatus.COMPLETED:
-        raise OperationFailed(str(state.report.reason))
+        reason = f"the workflow or a workflow of its family runs again. {state.open_merge or ''}".strip()
+        raise OperationFailed(reason, is_final=False)
+    if (status := state.report.status) is not TaskStatus.COMPLETED:
+        is_final = status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
+        raise OperationFailed(str(state.report.reason), is_final=is_final)
     published = state.publication if state.publication != operation.workspace.ref else None
     stale = state.base.stale if state.base is not None and published else ()
     return Undone(published, stale, tuple(notes))
