@@ -147,3 +147,14 @@ def test_a_refusal_about_the_branch_holds_until_the_merge(monkeypatch: pytest.Mo
     assert kinds(commands)[-1] == "RemoveStagingBranches"
     assert state.report is not None
     assert state.report.reason == "Branch main is frozen."
+
+
+@pytest.mark.parametrize("refusal", [refusals.INTERRUPTED, refusals.UNPROVEN, refusals.INPUT_UNDONE])
+def test_the_server_cuts_no_command_off(refusal: Refusal) -> None:
+    """It cuts reasons at 500 characters."""
+    name, workflow_id = "aggregate_customer_features_daily", "4a6c1f0e-8f5d-4c0e-9d0b-2f6a5f4f7c11"
+    state = STATE.evolve(workspace=replace(WORKSPACE, repository=name, branch=name))
+    facts = {"step": name, "other": name, "workflow": workflow_id, "publisher": workflow_id, "root": workflow_id}
+    message = refusal.text(state, **{**refusal.example, **facts})
+    assert message.endswith(f" {workflow_id}.")
+    assert len(message) <= 500

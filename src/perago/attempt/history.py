@@ -384,7 +384,7 @@ def _undone_input(state: State, stale: Sequence[str]) -> Refuse | None:
     named = {row.published_commit for workflow in filter(None, map(family.workflow, line)) for row in workflow.rows}
     operations = {commit.id for commit in state.line if publication.is_operation(commit)}
     publishers = {
-        row.published_commit: {"step": row.reference_name, "workflow": workflow.workflow_id}
+        row.published_commit: row.reference_name
         for workflow in filter(None, state.workflows.values())
         for row in workflow.rows
         if row.status == "COMPLETED" and row.published_commit not in row.input_commits
@@ -394,7 +394,7 @@ def _undone_input(state: State, stale: Sequence[str]) -> Refuse | None:
             continue
         if undone_by.get(ref) in operations and ref in publishers:
             commit = next(commit for commit in state.line if commit.id == ref)
-            return _interruption(state, commit, undone_by[ref], **publishers[ref])
+            return _interruption(state, commit, undone_by[ref], step=publishers[ref])
         facts = {"input": short(ref), "commit": short(undone_by.get(ref, "unknown"))}
         return _refuse(state, refusals.INPUT_UNDONE, **facts, root=_root(state))
     return None

@@ -234,9 +234,9 @@ NEWER_FORMAT = Refusal(
     example={**_COMMIT, "format": "2", "known": "1"},
 )
 INTERRUPTED = Refusal(
-    "Operation {by} has undone commit {commit} of step {step} (workflow {workflow}) on branch {branch} of "
-    "{repository}, and Conductor still counts that step: the operation ended before the step was run again. "
-    "{nothing}Continue or revoke it: perago undo {root}; then: perago retry {root}.",
+    "Operation {by} has undone commit {commit} of step {step} on branch {branch} of {repository}, and Conductor still "
+    "counts that step: the operation ended before the step was run again. {nothing}Continue or revoke it: perago undo "
+    "{root}; then: perago retry {root}.",
     shown="Operation ... has undone commit ... and Conductor still counts that step",
     meaning="`perago rerun` or `perago retry` ended after it undid publications and before it asked Conductor",
     advice="run the `perago undo` that the message names, then `perago retry`",
@@ -254,9 +254,9 @@ REPLACED = Refusal(
     example={"workflow": "w-1"},
 )
 UNPROVEN = Refusal(
-    "Conductor has no evidence that it still counts commit {commit} of step {step} (task {publisher}, workflow "
-    "{workflow}) on branch {branch} of {repository}, and step {other} may replace it but has not. {nothing}End the "
-    "workflow, if it has not ended, and remove what no longer counts: perago undo {root}; then: perago retry {root}.",
+    "Conductor has no evidence that it still counts commit {commit} of step {step} on branch {branch} of "
+    "{repository}, and step {other} may replace it but has not. {nothing}End the workflow, if it has not ended, and "
+    "remove what no longer counts: perago undo {root}; then: perago retry {root}.",
     shown="Conductor has no evidence that it still counts commit ...",
     meaning="a rerun, restart or retry was requested from Conductor directly while steps run side by side. None of "
     "them undoes the work of the others while they run",
