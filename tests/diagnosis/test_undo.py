@@ -291,7 +291,7 @@ def test_a_rerun_behind_a_loop_that_forgets_rounds_undoes_a_sub_workflow(family:
     assert (family.status, family.tree()) == ("COMPLETED", {"a": "x", "b": "x", "d": "x"})
 
 
-def test_a_restart_in_conductor_undoes_the_rounds_of_a_loop_that_has_not_begun(family: Family) -> None:
+def test_a_restart_in_conductor_undoes_all_rounds_of_a_loop(family: Family) -> None:
     variable = "${workflow.variables.workspace}"
     family.start(
         step("f0"),
@@ -395,7 +395,7 @@ def test_a_workflow_whose_interrupted_rerun_was_revoked_can_be_rerun(
 
 
 @pytest.mark.parametrize("passes_on", [False, True])
-def test_a_rerun_of_a_sub_workflow_alone_leads_to_a_rerun_of_everything(family: Family, passes_on: bool) -> None:
+def test_a_rerun_of_a_sub_workflow_alone_leads_to_one_of_everything(family: Family, passes_on: bool) -> None:
     """The step after it is revived with an input that the rerun has undone, and no retry gets another one. A step that
     has passed the input on has not published it."""
     conductor = family.services.conductor
@@ -430,7 +430,7 @@ def test_a_rerun_of_a_sub_workflow_alone_leads_to_a_rerun_of_everything(family: 
     assert (family.status, family.tree(), family.in_effect()) == ("COMPLETED", {"a": "x", "b": "x"}, {"f0": 1, "f1": 1})
 
 
-def test_an_interrupted_rerun_of_steps_that_wrote_the_same_bytes_is_revoked(
+def test_an_interrupted_rerun_of_steps_with_the_same_bytes_is_revoked(
     family: Family, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     family.start(*FORK, f0=put("a"), f1={"put": {"a": "x", "b": "x"}}, f2=put("c"))
@@ -448,7 +448,7 @@ def test_an_interrupted_rerun_of_steps_that_wrote_the_same_bytes_is_revoked(
     assert (family.status, family.tree()) == ("COMPLETED", {"a": "x", "b": "x", "c": "x"})
 
 
-def test_a_rerun_that_others_prevent_says_so_and_names_no_useless_command(family: Family) -> None:
+def test_a_rerun_that_others_prevent_names_no_useless_command(family: Family) -> None:
     """Another workflow has written the same bytes."""
     family.start(step("f0"), f0=put("a"))
     block = {"repository": "workspace", "branch": "main", "ref_type": "commit", "ref": family.ref}

@@ -109,20 +109,20 @@ class FamilyAtRest:
         first, removed = workflow.rows[place : place + 1], workflow.rows[place + 1 :]
         if task_id is None or self._kind(workflow_id, task_id) == "FORK_JOIN_DYNAMIC":
             first, removed = (), (*first, *removed)
-        kept = self._without(workflow_id, (*first, *removed))
+        earlier = self._without(workflow_id, (*first, *removed))
         name = first[0].reference_name if first else None
         # Unlike the rows that a loop has forgotten, these are known to count no longer.
-        gone = [replace(row, start_time=_RESET, published_commit=None, input_commits=frozenset()) for row in removed]
+        void = [replace(row, start_time=_RESET, published_commit=None, input_commits=frozenset()) for row in removed]
         self.after[workflow_id] = replace(
-            kept,
+            earlier,
             rows=(
                 *(
                     _reset(row) if row.status in _UNSUCCESSFUL and row.reference_name != name else row
-                    for row in kept.rows
+                    for row in earlier.rows
                 ),
                 *(replace(_reset(row), start_time=0, published_commit=None) for row in first),
-                *gone,
-                *map(_retry_of, gone),
+                *void,
+                *map(_retry_of, void),
             ),
         )
         self._revive_parents(workflow_id)
