@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -13,7 +14,6 @@ from perago.embedded.lakefs.repository import CommitRecord
 from .attempts import Attempt
 from .editing import MOST_IN_D, READS, difference
 from .ending import Changes, Ending, has_fence, is_whole, moves_data, name, patched, rows_of, stamp_of, supersedes
-from .plots import LOOPS
 from .world import World
 
 
@@ -75,7 +75,7 @@ class Checking:
         for row in rows:
             if row["status"] == "COMPLETED":
                 yield from self._completed(row, rows, counted)
-        yield from self._stale(rows, counted)
+        yield from self._stale(counted)
         yield from Ending(self.world, self.by_id).all()
 
     def _forgotten(self) -> Iterator[str]:
@@ -194,18 +194,26 @@ class Checking:
     # ---------------------------------------------------------------------- all commits together
 
     def _has_gap(self) -> bool:
-        """The gap of docs/dev/protocol.md: without the publish fence, a merge has come on another head, or late."""
-        return not self.is_guarded and (bool(self.world.late) or not all(map(is_whole, self.publications)))
+        """The gap of docs/dev/protocol.md: without the publish fence, a merge has come on another head. lakeFS's merge
+        of three trees can lose files."""
+        return any(map(self._is_overtaken, self.publications))
+
+    def _is_overtaken(self, record: CommitRecord) -> bool:
+        return not self.is_guarded and not is_whole(record)
 
     def _in_effect(self, record: CommitRecord) -> bool:
         return record.commit.id not in self.superseded
 
     def _twice(self) -> Iterator[str]:
-        living = [each for each in self.publications if self._in_effect(each) and moves_data(each)]
-        seen = [each for each in living if not self._is_in_an_input(each)]
-        places = (self.by_stamp[stamp_of(record)].place for record in seen if stamp_of(record) in self.by_stamp)
+        living = [
+            each
+            for each in self.publications
+            if self._in_effect(each) and moves_data(each) and not self._is_overtaken(each)
+        ]
+        makers = [(each, self.by_stamp[stamp_of(each)]) for each in living if stamp_of(each) in self.by_stamp]
+        places = (maker.place for record, maker in makers if not self._is_in_a_later_input(record, maker))
         for place, number in Counter(places).items():
-            if number > 1 and self.is_guarded:
+            if number > 1:
                 yield f"{number} publications of step {'/'.join(place)} are in effect"
 
     def _sequential(self) -> Iterator[str]:
@@ -236,7 +244,7 @@ class Checking:
         if maker is None or maker.plan is None:
             yield f"{who} has the result of no attempt"
             return
-        if self._is_repeated(row, rows) or _is_overtaken(row, rows):
+        if self._is_repeated(row, rows) or _is_replaced_by_a_later_row(row, rows):
             return
         is_late = row["taskId"] in self.world.doubtful
         if commit == maker.ref:
@@ -283,63 +291,102 @@ class Checking:
         is_its_own = found is not None and found.commit.metadata.get("perago.task_id") == row["taskId"]
         return not is_its_own and any(other is not row and other["outputData"] == row["outputData"] for other in rows)
 
-    def _stale(self, rows: list[Mapping[str, Any]], counted: set[str]) -> Iterator[str]:
+    def _stale(self, counted: set[str]) -> Iterator[str]:
         """Of a workflow that is completed, the branch holds nothing but what Conductor counts."""
         done = [each for each in self.world.workflows if self.world.status(each) == "COMPLETED"]
-        if self._has_gap():
-            return
         for record in self.publications:
             root = self.world.root_of_workflow(record.commit.metadata["perago.workflow_id"])
-            is_left = (
-                root in done and moves_data(record) and self._in_effect(record) and record.commit.id not in counted
-            )
             if (
-                is_left
-                and not self._is_followed_by_no_attempt(record)
-                and not self._is_in_an_input(record)
+                root in done
+                and moves_data(record)
+                and self._in_effect(record)
+                and record.commit.id not in counted
                 and not self._is_left_by_a_gap(record)
             ):
                 yield f"{name(record)} is on the branch, and no completed step of the workflow has reported it"
 
     def _is_left_by_a_gap(self, record: CommitRecord) -> bool:
-        """A late report has completed the step with another commit. Or the step is optional and has ended: its files
-        count, although Conductor ignores how it ended."""
-        attempt = self.by_stamp.get(stamp_of(record))
-        if attempt is None:
+        """Whether a gap of docs/dev/protocol.md explains that a completed workflow leaves a publication that no
+        completed row names."""
+        maker = self.by_stamp.get(stamp_of(record))
+        return maker is not None and (
+            self._is_overtaken(record)
+            or self._has_ended_row(record, maker)
+            or self._is_followed_by_no_attempt(record, maker)
+            or self._is_in_a_later_input(record, maker)
+        )
+
+    def _has_ended_row(self, record: CommitRecord, maker: Attempt) -> bool:
+        """Whether the row still has the run that has published, and Conductor does not wait for its report. The row has
+        failed, and Conductor ignores that. Or a late report of an earlier run has completed it with another commit."""
+        row = self.world.row(maker.delivery.workflow_id, maker.delivery.task_id)
+        if row is None or row.is_open or row.start_time != maker.delivery.start_time:
             return False
-        row = self.world.row(attempt.delivery.workflow_id, attempt.delivery.task_id)
-        is_late = any(
-            other.place == attempt.place and other.delivery.task_id in self.world.doubtful
+        if row.status == "COMPLETED":
+            return row.task_id in self.world.doubtful and row.published_commit != record.commit.id
+        return not any(other.delivery.retried_task_id == row.task_id for other in self.world.attempts)
+
+    def _is_followed_by_no_attempt(self, record: CommitRecord, maker: Attempt) -> bool:
+        """Whether no attempt of the workflow was taken and has completed since an operator withdrew a publication, or
+        since it arrived late."""
+        root = maker.place[0]
+        moments = [*filter(None, (self.world.recovered.get(root), self.world.late.get(record.commit.id)))]
+        followers = self.world.attempts[max(moments, default=0) :]
+        return bool(moments) and not any(other.completed and other.place[0] == root for other in followers)
+
+    def _is_in_a_later_input(self, record: CommitRecord, maker: Attempt) -> bool:
+        """Whether a later attempt got an input that has a stale publication in it already. What is above the input ref
+        is all that perago judges."""
+        places = {each.commit.id: place for place, each in enumerate(self.commits)}
+        return any(
+            other.place[0] == maker.place[0]
+            and other.index > maker.index
+            and places.get(other.ref, -1) >= places[record.commit.id]
+            and self._is_given_by_a_gap(other, maker)
             for other in self.world.attempts
         )
-        return is_late or (row is not None and row.is_optional and not row.is_open and row.status != "COMPLETED")
 
-    def _is_in_an_input(self, record: CommitRecord) -> bool:
-        """Where a round of a loop is refused (its message says to start from the new head) and retried all the same,
-        Conductor gives it the input of a later round, which has the run before in it already. A person may give the
-        head of the branch to a workflow that is run again. A sub-workflow that is run again alone publishes above the
-        later steps of its parent. What is above the input ref is all that perago looks at."""
-        is_looped = any(node.kind in LOOPS for node in self.world.plot.nodes)
-        if not (is_looped or self.world.rebased or self.world.recovered_children):
+    def _is_given_by_a_gap(self, attempt: Attempt, stale: Attempt) -> bool:
+        """Whether a person gave an attempt its input; or the variable of a loop has kept it from a round that does not
+        come before the attempt; or a sub-workflow that was run again alone has published it above later steps."""
+        giver = self.by_stamp.get(stamp_of(self.by_id[attempt.ref]))
+        if attempt.ref in self.world.given_heads:
+            return True
+        if giver is None:
             return False
-        later = self.commits[self.commits.index(record) + 1 :]
-        refs = {each.commit.metadata.get("perago.input_ref") for each in later}
-        refs |= {each.record.input_ref for each in self.world.attempts if each.completed and each.record}
-        return any(each.commit.id in refs for each in (record, *later))
-
-    def _is_followed_by_no_attempt(self, record: CommitRecord) -> bool:
-        """The gap of docs/dev/protocol.md: a merge that arrives late, and no attempt of its step completes after it was
-        sent."""
-        if self.world.late.get(record.commit.id) is None:
-            return False
-        step = record.commit.metadata["perago.step_key"]
-        sender = self.by_stamp[stamp_of(record)]
-        return not any(
-            other.completed and other.step_key == step and other.index > sender.index for other in self.world.attempts
-        )
+        if (round_of_giver := _round(giver)) is not None and (own_round := _round(attempt)) is not None:
+            return round_of_giver.node == own_round.node and not round_of_giver.is_before(own_round)
+        begun_again = self.world.recovered_children.get(attempt.place[0])
+        is_alone = begun_again is not None and giver.index >= begun_again and len(giver.place) > 2
+        return is_alone and attempt.place == stale.place
 
 
-def _is_overtaken(row: Mapping[str, Any], rows: list[Mapping[str, Any]]) -> bool:
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """The place of an attempt in a loop."""
+
+    node: str
+    number: int
+    branch: str
+    step: int
+
+    def is_before(self, other: _Round) -> bool:
+        """Whether the other one can get the output of this one. Branches of a fork do not get each other's."""
+        if self.number == other.number:
+            return self.branch == other.branch and self.step < other.step
+        return self.number < other.number
+
+
+def _round(attempt: Attempt) -> _Round | None:
+    """Return the place of an attempt in a loop; None outside of loops."""
+    place = next((name for name in attempt.place[1:] if "__" in name), None)
+    if place is None:
+        return None
+    branch, step = attempt.place[-1].split("__")[0].split("s")
+    return _Round(branch.partition("b")[0], int(place.split("__")[1]), branch, int(step))
+
+
+def _is_replaced_by_a_later_row(row: Mapping[str, Any], rows: list[Mapping[str, Any]]) -> bool:
     """Whether Conductor has begun a long retried attempt again, and a new one of its step after that."""
     key = ("workflowInstanceId", "referenceTaskName", "status")
     return any(other["seq"] > row["seq"] and all(other[each] == row[each] for each in key) for other in rows)

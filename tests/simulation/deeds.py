@@ -289,14 +289,13 @@ class Deeds:
 
     def _recover(self, deed: str, number: int, workflow: str) -> None:
         """Retry, restart or rerun a workflow, or one of its sub-workflows alone, if Conductor can do that."""
-        conductor = self._conductor
-        self._world.operations += 1
-        if deed.startswith("child-"):
+        conductor, world, root = self._conductor, self._world, workflow
+        world.operations += 1
+        if is_child := deed.startswith("child-"):
             children = self._children(workflow)
             if not children:
                 return
             workflow, number = children[number % len(children)], number // len(children)
-            self._world.recovered_children = True
             deed = deed.removeprefix("child-")
         with suppress(ServiceError):
             if deed == "retry":
@@ -306,6 +305,9 @@ class Deeds:
             elif rows := self._every_row(workflow) if deed == "rerun-any" else self._rows(workflow):
                 changed = self._changed(number) if deed == "change" else None
                 conductor.rerun_workflow(workflow, rows[number % len(rows)], workflow_input=changed)
+            world.recovered[root] = len(world.attempts)
+            if is_child:
+                world.recovered_children.setdefault(root, len(world.attempts))
 
     def _children(self, workflow: str) -> list[str]:
         """Return all sub-workflows of a workflow that there ever were, oldest first."""
@@ -319,9 +321,8 @@ class Deeds:
     def _changed(self, number: int) -> dict[str, Any]:
         """Another input of the workflow: other params, or the head of the branch, or both."""
         world = self._world
-        if number % 3 == 0:
-            world.rebased = True
         ref = world.history()[-1].commit.id if number % 3 == 0 else world.ref
+        world.given_heads |= {ref} - {world.ref}
         return world.input_of(ref, mood="0" if number % 3 == 0 and number % 2 else f"{number}")
 
     def _rows(self, workflow: str) -> list[str]:

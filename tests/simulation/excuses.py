@@ -59,7 +59,19 @@ def _met_on_a_path(world: World, attempt: Attempt) -> bool:
     paths = [{edit.path.split("/")[0].casefold() for edit in step.edits} for step in steps]
     is_shared = any(mine & theirs for number, mine in enumerate(paths) for theirs in paths[:number])
     is_looped = any(node.kind in LOOPS for node in world.plot.nodes)
-    return bool(world.outside) or world.plot.workflows > 1 or is_shared or is_looped
+    return bool(world.outside) or world.plot.workflows > 1 or is_shared or is_looped or _has_restored_input(world)
+
+
+def _has_restored_input(world: World) -> bool:
+    """Whether a publication has undone another one that had undone its input, so that it also has the input's files."""
+    superseded = {
+        record.commit.id: record.commit.metadata.get("perago.supersedes", "").split(",") for record in world.history()
+    }
+    return any(
+        record.commit.metadata.get("perago.input_ref", "-") in superseded.get(undone, ())
+        for record in world.history()
+        for undone in superseded[record.commit.id]
+    )
 
 
 def _changed_since(world: World, attempt: Attempt) -> set[str]:

@@ -96,20 +96,24 @@ class World:
         """Until then, Conductor does not name the sub-workflows that run."""
         self.reverted: dict[str, str] = {}
         """Commits of people that revert a publication, with that."""
-        self.late: dict[str, Attempt] = {}
-        """Commits of merges that arrived late, with their senders."""
+        self.late: dict[str, int] = {}
+        """Commits of merges that arrived late, each with the number of attempts that had been taken by then."""
         self.doubtful: set[str] = set()
         """Tasks whose report arrived when the task had been begun again meanwhile: Conductor's own gap."""
         self.disturbed = False
         """Something has put objects on a staging branch."""
         self._is_rescued = False
         """An operator has ended a workflow in which nothing happened any more."""
-        self.recovered_children = False
-        """A sub-workflow was run again alone."""
-        self.rebased = False
-        """A workflow was run again with the head of the branch as its input."""
         self.operations = 0
         """Reruns, restarts and retries by an operator."""
+        self.recovered: dict[str, int] = {}
+        """The workflows that were started and then recovered by an operator, each with the number of attempts that had
+        been taken when this happened last."""
+        self.recovered_children: dict[str, int] = {}
+        """The same for workflows of which a sub-workflow was recovered alone, with the number when this first
+        happened."""
+        self.given_heads: set[str] = set()
+        """Heads of the branch with which an operator has run a workflow again, as its input."""
         self._roots = KnownRoots()
         self._dice = random.Random(f"{plot.seed} turns")
         self._has_unrelated = False
@@ -461,7 +465,7 @@ class World:
         self._held = [held for held in self._held if held not in due]
         for _, attempt, send in due:
             try:
-                self.late[send()] = attempt
+                self.late[send()] = len(self.attempts)
                 self.tell(f"the held merge of #{attempt.index} arrives")
             except ServiceError as error:
                 self.tell(f"the held merge of #{attempt.index} is refused: {type(error).__name__}")
