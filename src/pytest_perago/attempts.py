@@ -288,7 +288,7 @@ class FaultCase(CaseAttempts):
 
         Args:
             conditions: the conditions; None: those of the first call.
-            given: the input; None: that of the first call.
+            inputs: the input; None: that of the first call.
             interruption: the interruption; None: none.
             full_from: as for `Audit`.
             forget: whether its modules forget earlier calls.
