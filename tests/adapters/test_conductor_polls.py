@@ -11,13 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from perago.ports import (
-    UNTIL_ITS_RETRY_ENDS,
-    Unavailable,
-    Unclear,
-    trace_of,
-    workflow_span,
-)
+from perago.ports import UNTIL_ITS_RETRY_ENDS, Unavailable, Unclear, trace_of, workflow_span
 
 from .conductor_script import ACCEPTED, DELIVERY, POLLED, conductor, conductor_error
 from .lakefs_script import QUICK

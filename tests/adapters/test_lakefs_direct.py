@@ -237,10 +237,7 @@ def test_no_log_has_a_signed_address(tmp_path: Path, caplog: pytest.LogCaptureFi
 def test_an_object_that_is_wrong_in_the_store_is_corrupt_on_every_way(tmp_path: Path) -> None:
     wrong = {key: content[::-1] + b"!" for key, content in SOME.items()}
     right = {key: {"checksum": md5(content), "size_bytes": len(content)} for key, content in SOME.items()}
-    with (
-        signing(Signing(wrong, listed=right), Store(wrong)) as (store, _, _),
-        pytest.raises(CorruptTransfer),
-    ):
+    with signing(Signing(wrong, listed=right), Store(wrong)) as (store, _, _), pytest.raises(CorruptTransfer):
         fetch(store, tmp_path / "w")
 
 

@@ -387,10 +387,7 @@ class Limits(Wire):
 def test_a_remainder_that_arrives_as_the_complete_object_has_its_mtime(tmp_path: Path) -> None:
     """A server without ranges sends everything when a broken object is asked for again."""
     policy, limits = CallPolicy(connect=1, answer=1, slowest=len(CONTENT) / 60), Limits()
-    with (
-        ScriptedServer(lambda _: Reply(200, CONTENT)) as server,
-        (tmp_path / "file").open("w+b", buffering=0) as file,
-    ):
+    with ScriptedServer(lambda _: Reply(200, CONTENT)) as server, (tmp_path / "file").open("w+b", buffering=0) as file:
         session = LakeFSSession(LakeFSSettings(server.url, "key", SecretStr(SECRET)), policy, 1)
         arrival = downloading.Arrival(entry_of("large", CONTENT), tmp_path / "unused")
         arrival.file = downloading.Unfinished(file.name, file.fileno())

@@ -9,16 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from perago.ports import (
-    AccessDenied,
-    CorruptTransfer,
-    Forbidden,
-    NotFound,
-    Refused,
-    ServiceError,
-    Unavailable,
-    Upload,
-)
+from perago.ports import AccessDenied, CorruptTransfer, Forbidden, NotFound, Refused, ServiceError, Unavailable, Upload
 from perago.workspace.scan import FileChanging
 
 from ..transfers import to_upload
@@ -129,10 +120,7 @@ def test_a_file_that_shrinks_while_it_is_sent_is_refused(tmp_path: Path) -> None
             store.upload("repo", "staging", [upload])
 
 
-PASSING_HERE: dict[str, Action] = {
-    **PASSING,
-    "not JSON": Reply(201, b"<html>"),
-}
+PASSING_HERE: dict[str, Action] = {**PASSING, "not JSON": Reply(201, b"<html>")}
 
 
 def test_the_staged_files_of_a_failed_upload_are_known(tmp_path: Path) -> None:

@@ -108,9 +108,7 @@ def scene(shared_project: Project, tmp_path_factory: pytest.TempPathFactory) -> 
             scene = Scene(worker, services, disk)
             wait_for("the address", lambda: "/metrics at" in worker.text, LIMIT)
             scene.attempt()
-            scene.scrape_once(
-                lambda scrape: scrape[COMPLETED] == scrape.get(UP) == 1 and scrape[STARTING] == 0,
-            )
+            scene.scrape_once(lambda scrape: scrape[COMPLETED] == scrape.get(UP) == 1 and scrape[STARTING] == 0)
             yield scene
 
 

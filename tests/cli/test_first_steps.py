@@ -76,9 +76,7 @@ def test_add_writes_a_task_its_test_and_the_settings_into_a_project(project: Pro
 
 
 ISLANDS = ("biscoe", "dream", "torgersen")
-COMMIT = re.compile(
-    r"  o (?P<name>\w+) +(?P<id>[0-9a-f]{12})  (?P<words>.*?)(, read (?P<read>[0-9a-f]{12}))?",
-)
+COMMIT = re.compile(r"  o (?P<name>\w+) +(?P<id>[0-9a-f]{12})  (?P<words>.*?)(, read (?P<read>[0-9a-f]{12}))?")
 
 
 def computed() -> float:

@@ -224,10 +224,7 @@ def test_it_clears(project: Project, root: Path) -> None:
 
 def test_it_verifies(project: Project, root: Path) -> None:
     shown = project.run("cache", "--verify").ends(0)
-    assert shown.out.splitlines() == [
-        str(root / ".cache"),
-        "  sound    1 object",
-    ]
+    assert shown.out.splitlines() == [str(root / ".cache"), "  sound    1 object"]
 
 
 def test_damaged_entries_are_named_and_deleted(project: Project, root: Path) -> None:

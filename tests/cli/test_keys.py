@@ -260,9 +260,7 @@ def completed_once(services: GuardedServices, workflow: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "code"),
-    [(401, "EXPIRED_TOKEN"), (403, "INVALID_TOKEN")],
-    ids=["expired", "invalid"],
+    ("status", "code"), [(401, "EXPIRED_TOKEN"), (403, "INVALID_TOKEN")], ids=["expired", "invalid"]
 )
 def test_a_token_that_expires_during_an_attempt_is_renewed(
     project: Project, guarded: GuardedServices, status: int, code: str

@@ -188,8 +188,7 @@ def test_the_payload_names_the_commit_that_continues_those_that_are_given(
 
 
 @pytest.mark.parametrize(
-    ("other", "message"),
-    [(ELSEWHERE, "are not one line of history"), ("0" * 64, "does not have all of these commits")],
+    ("other", "message"), [(ELSEWHERE, "are not one line of history"), ("0" * 64, "does not have all of these commits")]
 )
 def test_commits_that_no_task_can_continue_are_a_failure(
     project: Project, services: Services, other: str, message: str

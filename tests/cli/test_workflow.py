@@ -148,7 +148,7 @@ def test_dev_registers_workflows_and_send_starts_and_follows_them(project: Proje
         assert shown is not None
         arguments = shlex.split(shown[1])
         assert arguments == [
-            *("perago", "send", "flows", "--params", '{"rows":3}', "--workflow", "nightly", "--follow"),
+            *("perago", "send", "flows", "--params", '{"rows":3}', "--workflow", "nightly", "--follow")
         ]
         sent = project.run(*arguments[1:], **dev.variables())
         assert (sent.code, json.loads(sent.out)) == (0, {"total": 3})

@@ -36,9 +36,7 @@ def test_every_link_of_every_page_resolves_to_an_existing_fragment(site: Site, f
             assert not fragment or fragment in ids[target], f"{path} leads to {address}, which is not there"
 
 
-def test_every_page_has_its_landmarks_and_no_external_references(
-    pages: Pages,
-) -> None:
+def test_every_page_has_its_landmarks_and_no_external_references(pages: Pages) -> None:
     for path, answer in pages.items():
         page = answer.page
         for address in addresses(page):

@@ -131,12 +131,7 @@ def test_everything_is_found_by_what_a_person_knows_of_it(site: Site, filled: Fi
 
 
 def test_a_correlation_id_is_found_and_is_a_link_to_its_search(services: InMemoryServices, fresh: Site) -> None:
-    workflow = services.conductor.start_workflow(
-        "w",
-        {},
-        definition=flow(simple("t")),
-        correlation_id="order 17",
-    )
+    workflow = services.conductor.start_workflow("w", {}, definition=flow(simple("t")), correlation_id="order 17")
     assert links.workflow(workflow) in search_results(fresh, "order 17")["Correlation id"]
     hrefs = [anchor.attributes["href"] for anchor in fresh.get(links.workflow(workflow)).main.all("a")]
     assert links.search("order 17") in hrefs

@@ -101,10 +101,7 @@ def test_a_large_image_is_not_shown(services: InMemoryServices) -> None:
 
 @pytest.mark.parametrize(
     ("path", "content"),
-    [
-        ("a.csv", b'\xef\xbb\xbfid,name\r\n1,"x, y"\r\n\r\n2\r\n'),
-        ("a.TSV", b"id\tname\n1\tx, y\n2\n"),
-    ],
+    [("a.csv", b'\xef\xbb\xbfid,name\r\n1,"x, y"\r\n\r\n2\r\n'), ("a.TSV", b"id\tname\n1\tx, y\n2\n")],
     ids=["csv", "tsv"],
 )
 def test_the_first_rows_of_csv_are_a_table_and_the_text_is_there_too(

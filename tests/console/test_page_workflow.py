@@ -59,13 +59,7 @@ def shown_forks(main: Element) -> dict[str, list[list[str]]]:
 
 def test_each_branch_of_a_fork_is_a_lane_that_contains_inner_forks(page: Element) -> None:
     assert shown_forks(page) == {
-        "outer": [
-            ["north"],
-            ["inner_left", "inner_right"],
-            ["inner_left"],
-            ["inner_right"],
-            ["south", "south_again"],
-        ],
+        "outer": [["north"], ["inner_left", "inner_right"], ["inner_left"], ["inner_right"], ["south", "south_again"]],
         "spread": [["east"], ["west"]],
     }
     inner = page.one("li", class_="inner-fork")
@@ -229,8 +223,7 @@ def test_steps_of_a_workers_log_are_shown_with_their_attempt(services: InMemoryS
 
 
 def test_an_attempt_without_a_log_here_shows_its_waiting_and_running_time(
-    services: InMemoryServices,
-    fresh: Site,
+    services: InMemoryServices, fresh: Site
 ) -> None:
     workflow = start(services, {})
     services.clock.advance(10)

@@ -171,8 +171,7 @@ def pointers_of(field: str, old: Any, new: Any) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "pointers", "breaks"),
-    [pytest.param(*values, id=name) for name, *values in CHANGES],
+    ("old", "new", "pointers", "breaks"), [pytest.param(*values, id=name) for name, *values in CHANGES]
 )
 def test_a_change_of_a_schema_is_judged_by_who_depends_on_it(
     old: Any, new: Any, pointers: list[str] | None, breaks: str

@@ -98,8 +98,7 @@ def test_a_wrong_envelope_is_reported_key_by_key(payload: dict[str, Any], proble
 
 
 @pytest.mark.parametrize(
-    "ref",
-    ["main", "", COMMIT[:63], COMMIT + "0", COMMIT.upper(), f"{COMMIT}\n", f" {COMMIT}", "g" * 64, None, 3, True],
+    "ref", ["main", "", COMMIT[:63], COMMIT + "0", COMMIT.upper(), f"{COMMIT}\n", f" {COMMIT}", "g" * 64, None, 3, True]
 )
 def test_a_ref_must_be_a_full_commit_id(ref: object) -> None:
     (problem,) = problems_of(sent(ref=ref), workspace=True)

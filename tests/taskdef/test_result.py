@@ -238,11 +238,7 @@ REFUSED: dict[str, tuple[object, type[BaseModel], str]] = {
         Rules,
         "not a valid Rules: /n: Input should be less than or equal to 5",
     ),
-    "made without its field": (
-        Rules.model_construct(),
-        Rules,
-        "not a valid Rules: /n: Field required",
-    ),
+    "made without its field": (Rules.model_construct(), Rules, "not a valid Rules: /n: Field required"),
     "one way only": (OneWay(when=datetime(2024, 2, 29, tzinfo=UTC)), OneWay, "not a valid OneWay: /when: "),
     "computed field that raises": (Crashing(), Crashing, "cannot be written as JSON: RuntimeError"),
     "serializer that raises": (CrashingSerializer(), CrashingSerializer, "Error calling function `_write`"),

@@ -15,13 +15,7 @@ from perago.driver.attempt import MOST_HAND_BACKS
 from perago.ports import Delivery, Unavailable
 from perago.retry import BackOff
 from perago.worker import attempts, host, poller
-from perago.worker.events import (
-    AttemptReceived,
-    Ending,
-    HandedBack,
-    PollingPaused,
-    PollingResumed,
-)
+from perago.worker.events import AttemptReceived, Ending, HandedBack, PollingPaused, PollingResumed
 from perago.worker.plan import LogPlan, WorkerPlan
 from perago.workspace.layout import RESERVE, free_space, occupied
 

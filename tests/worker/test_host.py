@@ -503,9 +503,7 @@ def test_no_sweep_looks_into_a_repository_that_inputs_may_not_name(tmp_path: Pat
         assert plan.repository_of(make_delivery(input=block)) == expected
 
 
-def test_only_the_process_that_sweeps_has_the_credentials(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_only_the_process_that_sweeps_has_the_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("perago.settings.sources._taken", {})
     monkeypatch.setenv("LAKECTL_TAKEN", "my-data")
     take_from_environment(["LAKECTL_TAKEN"])

@@ -263,10 +263,7 @@ def test_a_new_day_begins_a_new_log_file(tmp_path: Path, monkeypatch: pytest.Mon
         monkeypatch.setattr(logs, "timestamp", lambda text=time_of_line: text)
         log.write("INFO", "one line")
     log.close()
-    assert [path.name for path in log_files(tmp_path, "test0001")] == [
-        "date=2026-11-29.jsonl",
-        "date=2026-11-30.jsonl",
-    ]
+    assert [path.name for path in log_files(tmp_path, "test0001")] == ["date=2026-11-29.jsonl", "date=2026-11-30.jsonl"]
 
 
 def test_a_line_that_cannot_be_written_does_not_end_the_log_of_a_worker(tmp_path: Path) -> None:

@@ -193,10 +193,7 @@ def test_later_leftovers_of_a_neighbor_are_also_swept(
     monkeypatch.setattr(host, "SWEEP_INTERVAL", 0.05)
     plan = make_plan(tmp_path)
     with running(plan, queue) as worker:
-        held = AttemptDirectory.create(
-            plan.workspace_root,
-            make_delivery(task_id="old", task_name="worker.behaves"),
-        )
+        held = AttemptDirectory.create(plan.workspace_root, make_delivery(task_id="old", task_name="worker.behaves"))
         time.sleep(0.3)  # several sweeps
         assert held.path.exists()
         assert not worker.saw(events.DirectoriesSwept)

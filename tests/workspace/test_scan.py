@@ -54,10 +54,7 @@ def test_a_fifo_and_a_socket_are_reported_without_waiting_for_them(tree: Path, m
     monkeypatch.chdir(tree)  # the path of a socket may be short only
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind("plug")
-    assert scan_tree(tree).irregular == (
-        Irregular("pipe", IrregularKind.FIFO),
-        Irregular("plug", IrregularKind.SOCKET),
-    )
+    assert scan_tree(tree).irregular == (Irregular("pipe", IrregularKind.FIFO), Irregular("plug", IrregularKind.SOCKET))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root makes devices")
