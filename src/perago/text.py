@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 LISTED = 10
 """The number of names that a message lists before it says "and n more"."""
@@ -145,20 +147,74 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} days {hours % 24} h"
 
 
-LOG_ZONE = timezone(timedelta(hours=8))
-"""The zone of the log files, and of every view without `--utc`, so that times of one incident can be compared."""
-_zone: tzinfo = LOG_ZONE
+DEFAULT_ZONE = "UTC+08:00"
+_OFFSET = re.compile(r"(?:UTC)?([+-])([0-9]{1,2})(?::?([0-5][0-9]))?")
+_LARGEST_OFFSET = timedelta(hours=14)
+
+
+def parse_zone(text: str) -> tzinfo:
+    """Return the time zone `text`: a name of the IANA list, `UTC`, or an offset such as `UTC+08:00` or `-03:30`.
+
+    Raises:
+        ValueError: the text is invalid. The message has the names of the list that are near.
+    """
+    text = text.strip()
+    if text in ("UTC", "Z"):
+        return UTC
+    if (match := _OFFSET.fullmatch(text)) is not None:
+        sign, hours, minutes = match.groups()
+        offset = timedelta(hours=int(hours), minutes=int(minutes or 0))
+        if offset > _LARGEST_OFFSET:
+            raise ValueError("more than 14 hours from UTC; write an offset such as UTC+08:00")
+        return timezone(-offset if sign == "-" else offset)
+    try:
+        return ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: a directory of the list, such as `Europe`
+        if not (names := available_timezones()):
+            raise ValueError(
+                "not UTC and not an offset, and this machine has no list of time zones; install the package tzdata"
+            ) from None
+        near = listing(_near_zones(text, names)) or "Europe/Berlin, UTC, or an offset such as UTC+08:00"
+        raise ValueError(f"not a time zone of the IANA list; write a name such as {near}") from None
+
+
+def _near_zones(text: str, names: set[str]) -> list[str]:
+    """Return up to three names of zones that resemble `text`, or whose city does."""
+    spellings = {name.lower(): name for name in sorted(names)}
+    spellings |= {name.rpartition("/")[2].lower(): name for name in sorted(names) if "/" in name}
+    near = difflib.get_close_matches(text.lower().replace(" ", "_"), spellings, n=3, cutoff=0.7)
+    return list(dict.fromkeys(spellings[spelling] for spelling in near))
+
+
+_log_zone = parse_zone(DEFAULT_ZONE)
+_utc_views = False
+
+
+def use_zone(text: str) -> None:
+    """Let the log and all views of this process use the valid time zone `text`."""
+    global _log_zone
+    _log_zone = parse_zone(text)
 
 
 def show_utc(enabled: bool) -> None:
-    """Let all views of this process show UTC, if that is wanted."""
-    global _zone
-    _zone = UTC if enabled else LOG_ZONE
+    """Let all views of this process show UTC, if `enabled`."""
+    global _utc_views
+    _utc_views = enabled
+
+
+def log_zone() -> tzinfo:
+    """Return the zone of the log files (`PERAGO_TIME_ZONE`)."""
+    return _log_zone
+
+
+def view_zone() -> tzinfo:
+    """Return the zone of every view: that of the log files, or UTC with `--utc`."""
+    return UTC if _utc_views else _log_zone
 
 
 def zone() -> str:
-    """Return the name of the zone of all views: `UTC+08:00` or `UTC`."""
-    return str(_zone)
+    """Return the name of the zone of all views, such as `UTC+08:00`, `UTC` or `Europe/Berlin`."""
+    return str(view_zone())
 
 
 def at(milliseconds: int, where: tzinfo | None = None) -> datetime:
@@ -167,7 +223,7 @@ def at(milliseconds: int, where: tzinfo | None = None) -> datetime:
     Raises:
         ValueError, OverflowError, OSError: it is in no calendar.
     """
-    return datetime.fromtimestamp(milliseconds / 1000, where or _zone)
+    return datetime.fromtimestamp(milliseconds / 1000, where or view_zone())
 
 
 def clock(milliseconds: int) -> str:
@@ -180,8 +236,23 @@ def clock(milliseconds: int) -> str:
 
 
 def zoned(milliseconds: int) -> str:
-    """Return a time since the epoch with its zone: `2026-11-27 17:30:00 UTC+08:00`."""
-    return f"{clock(milliseconds)} {zone()}"
+    """Return a time since the epoch with its zone: `2026-11-27 17:30:00 UTC+08:00`. A named zone also gets its offset,
+    because it has one hour twice when daylight saving time ends: `2026-10-25 02:30:00+01:00 Europe/Berlin`."""
+    where = view_zone()
+    offset = _offset(milliseconds) if isinstance(where, ZoneInfo) else ""
+    return f"{clock(milliseconds)}{offset} {where}"
+
+
+def time_of_day(milliseconds: int) -> str:
+    """Return the time of day of a time since the epoch, with its offset from UTC: `17:30:00+08:00`."""
+    return f"{clock(milliseconds)[11:19]}{_offset(milliseconds)}"
+
+
+def _offset(milliseconds: int) -> str:
+    try:
+        return at(milliseconds).isoformat(timespec="seconds")[19:]
+    except (ValueError, OverflowError, OSError):
+        return ""
 
 
 def size(number: int) -> str:

@@ -11,6 +11,7 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import perago
 from perago.atomic_file import replace_file
+from perago.settings.sources import read_sources
 from perago.testing.tasks import CaseFailed
-from perago.text import count, duration, visible
+from perago.text import DEFAULT_ZONE, count, duration, use_zone, visible, zoned
 from pytest_perago.collection import CaseItem
 from pytest_perago.cover import Coverage, coverage_of
 from pytest_perago.kinds import KINDS
@@ -204,6 +206,8 @@ _OUTCOME_NOUNS = {"passed": "passed", "failed": "failed", "error": "errors", "sk
 
 def page(run: Run) -> str:
     """Return the complete document."""
+    with suppress(ValueError):  # an invalid setting fails elsewhere, and the report still names its zone
+        use_zone(read_sources().values.get("PERAGO_TIME_ZONE", DEFAULT_ZONE))
     tasks = [task for task in run.coverage.tasks if task.has_tests]
     tasks.sort(key=lambda task: (task.task, task.module))
     results = sorted(run.results.values(), key=lambda result: result.nodeid)
@@ -236,7 +240,7 @@ def page(run: Run) -> str:
             slowest=sorted(results, key=lambda result: -result.seconds)[:_SLOWEST],
             skipped=[result for result in results if result.outcome == "skipped"],
             counts=Counter(result.outcome for result in results),
-            started=time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(run.started)),
+            started=zoned(round(run.started * 1000)),
             versions=f"perago {perago.__version__}, pytest {pytest.__version__}, Python {platform.python_version()}",
         )
     )

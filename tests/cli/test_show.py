@@ -203,9 +203,16 @@ def test_a_line_far_from_the_end_of_a_large_log_is_found(
     (delivery,) = facts["worker_log"]
     assert [line["text"] for line in delivery["lines"]] == ["mine"]
     shown = story.show(project, story.task_id, PERAGO_LOG_ROOT=str(tmp_path / "logs")).out
-    assert "12:00:00 mine" in shown
+    assert "12:00:00+08:00 mine" in shown
     assert f"log file  {directory / 'pid=1__started=x.jsonl'}" in shown
-    assert "04:00:00 mine" in story.show(project, story.task_id, "--utc", PERAGO_LOG_ROOT=str(tmp_path / "logs")).out
+    assert (
+        "04:00:00+00:00 mine" in story.show(project, story.task_id, "--utc", PERAGO_LOG_ROOT=str(tmp_path / "logs")).out
+    )
+    berlin = story.show(
+        project, story.task_id, PERAGO_TIME_ZONE="Europe/Berlin", PERAGO_LOG_ROOT=str(tmp_path / "logs")
+    ).out
+    assert "05:00:00+01:00 mine" in berlin
+    assert " Europe/Berlin after waiting" in berlin
 
 
 # ---------------------------------------------------------------------------------------- `perago log`

@@ -32,6 +32,7 @@ OTHER_VALUES: dict[str, Any] = {
     "log_retention": 1,
     "log_format": LogFormat.JSON,
     "log_files": False,
+    "time_zone": "Europe/Berlin",
     "worker_id_prefix": "other",
     "shutdown_grace": 1.0,
     "publish_fence": PublishFence.REQUIRED,

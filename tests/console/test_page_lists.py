@@ -12,7 +12,7 @@ from perago.console.search import MAX_QUERY_LENGTH
 from perago.embedded.lakefs import references
 from perago.testing.services import InMemoryServices
 from perago.testing.tasks import task_of
-from perago.text import visible
+from perago.text import parse_zone, visible
 
 from ..definitions import flow, simple
 from .filled import REPOSITORY, Filled, send, start
@@ -128,6 +128,18 @@ def test_everything_is_found_by_what_a_person_knows_of_it(site: Site, filled: Fi
         == {}
     )
     assert search_results(site, "") == {}
+
+
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "-11:00"])
+def test_times_are_searched_in_the_zone_that_is_shown(
+    site: Site, filled: Filled, monkeypatch: pytest.MonkeyPatch, zone: str
+) -> None:
+    monkeypatch.setattr("perago.text._utc_views", False)
+    monkeypatch.setattr("perago.text._log_zone", parse_zone(zone))
+    page = site.get(links.workflow(filled.published))
+    started = page.main.facts()["Started"]
+    assert str(parse_zone(zone)) in page.text
+    assert links.workflow(filled.published) in search_results(site, started[:16])["Started at this time"]
 
 
 def test_a_correlation_id_is_found_and_is_a_link_to_its_search(services: InMemoryServices, fresh: Site) -> None:

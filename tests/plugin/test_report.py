@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from perago.text import log_zone
 from pytest_perago.report import Run, page
 from pytest_perago.report import TestResult as Result
 
@@ -152,6 +153,16 @@ def test_a_run_without_tasks_and_one_that_is_stopped_have_a_page(pytester: pytes
     free_module(pytester, "shop.failing", "raise TaskFailed('no')", ["Example(id='bad', params={})"])
     run(pytester, "--perago-modules=shop", "--perago-report=report.html", "-x", "-k", "run or it")
     assert "Incomplete: The run was stopped before its end." in read(pytester).text
+
+
+def test_the_time_of_a_report_has_the_configured_zone(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("perago.text._log_zone", log_zone())  # the report changes it
+    monkeypatch.setenv("PERAGO_TIME_ZONE", "Asia/Kathmandu")
+    pytester.makepyfile("def test_it(): pass")
+    run(pytester, "--perago-report=report.html")
+    assert "+05:45 Asia/Kathmandu" in read(pytester).text
 
 
 def test_what_cannot_be_written_is_reported(pytester: pytest.Pytester) -> None:

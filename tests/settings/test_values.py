@@ -53,6 +53,7 @@ VALID: dict[str, dict[str, object]] = {
     "PERAGO_WORKER_ID_PREFIX": {"features1": "features1", "A": "A", "0": "0"},
     "PERAGO_PUBLISH_FENCE": {policy.value: policy for policy in PublishFence},
     "PERAGO_LOG_FORMAT": {form.value: form for form in LogFormat},
+    "PERAGO_TIME_ZONE": {zone: zone for zone in ("UTC", "Europe/Berlin", "UTC+08:00", "-03:30", "+0530")},
     "PERAGO_LOG_FILES": {"on": True, "off": False},
     "PERAGO_ALLOWED_WORKSPACES": {"audio-*/main, lab/[ab]*": ("audio-*/main", "lab/[ab]*")},
     "PERAGO_MAINTENANCE": {
@@ -105,6 +106,11 @@ INVALID: dict[str, dict[str, tuple[str, ...]]] = {
         "must be auto, required or off.": ("never", "if-installed"),
     },
     "PERAGO_TRANSFER_THREADS": {"must be a whole number from 1 to 256": ("0", "257", "four")},
+    "PERAGO_TIME_ZONE": {
+        "Write a name such as Europe/Berlin": ("Europe/Berlni", "berlin", "europe/berlin"),
+        "not a time zone of the IANA list": ("Moon/Base", "../../etc/passwd", "/etc/localtime", "Europe", "8"),
+        "more than 14 hours from UTC": ("UTC+15:00", "-23:00"),
+    },
     "PERAGO_WORKER_ID": {"must be the name of a pod or up to 200": ("a/b",)},
     "PERAGO_LOG_ROOT": {
         "no such home directory": ("~nobody-of-that-name/logs",),

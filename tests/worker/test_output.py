@@ -21,7 +21,7 @@ import pytest
 
 from perago.ports import TaskStatus
 from perago.settings import LogFormat, Mask
-from perago.text import LOG_ZONE
+from perago.text import log_zone
 from perago.worker import logs
 from perago.worker.attempt_log import (
     LINES_AT_ONCE,
@@ -266,6 +266,18 @@ def test_a_new_day_begins_a_new_log_file(tmp_path: Path, monkeypatch: pytest.Mon
     assert [path.name for path in log_files(tmp_path, "test0001")] == ["date=2026-11-29.jsonl", "date=2026-11-30.jsonl"]
 
 
+def test_lines_and_the_days_in_paths_have_the_configured_zone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("perago.text._log_zone", log_zone())  # the log changes it
+    plan = make_plan(tmp_path, logs=LogPlan(root=tmp_path / "logs", time_zone="Pacific/Kiritimati"))
+    log = JsonLog(plan, "test0001")
+    log.write("INFO", "one line")
+    log.close()
+    (path,) = log_files(tmp_path, "test0001")
+    line = json.loads(path.read_text())
+    assert line["time"].endswith("+14:00")
+    assert path.name == f"date={line['time'][:10]}.jsonl"
+
+
 def test_a_line_that_cannot_be_written_does_not_end_the_log_of_a_worker(tmp_path: Path) -> None:
     thread = QueuedLog(JsonLog(make_plan(tmp_path), "test0001"))
     endless: list[Any] = []
@@ -309,7 +321,7 @@ def test_a_log_disk_that_hangs_costs_no_attempt_and_the_worker_stops(tmp_path: P
     plan = make_plan(tmp_path)
     directory = plan.logs.root / plan.name / f"worker_id={plan.supervisor_id}"
     directory.mkdir(parents=True)
-    now = datetime.now(LOG_ZONE)
+    now = datetime.now(log_zone())
     for day in (now, now + timedelta(days=1)):
         os.mkfifo(directory / f"date={day:%Y-%m-%d}.jsonl")  # opening it waits for a reader
     before = set(threading.enumerate())

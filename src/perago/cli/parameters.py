@@ -149,7 +149,7 @@ def _wrong(message: str, option: str) -> typer.BadParameter:
 
 Json = Annotated[bool, option("--json", "Print one JSON document instead of lines (perago help cli).")]
 Utc = Annotated[
-    bool, option("--utc", "Show times in UTC instead of UTC+08:00, the zone of the logs.", callback=show_utc)
+    bool, option("--utc", "Show times in UTC instead of PERAGO_TIME_ZONE, the zone of the logs.", callback=show_utc)
 ]
 Since = Annotated[str | None, option("--since AGE", "Not older than AGE, such as 12h or 7d.")]
 Repository = Annotated[str, argument("REPO", "A lakeFS repository.")]

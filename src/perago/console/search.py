@@ -17,7 +17,7 @@ from perago.console.source import NoSuchPage, Source
 from perago.console.text import Link, PageView, RowView, line, link
 from perago.console.workflow import worker_link
 from perago.ports import Forbidden, NotFound, Refused
-from perago.text import short
+from perago.text import short, view_zone
 
 MAX_QUERY_LENGTH = 200
 """Maximum length of a search text."""
@@ -70,7 +70,7 @@ def _by_time(source: Source, text: str) -> Found:
     day, hour, minute = match.groups()
     period = timedelta(minutes=1) if minute else timedelta(hours=1) if hour else timedelta(days=1)
     try:
-        begin = datetime.fromisoformat(f"{day} {hour or '00'}:{minute or '00'}").astimezone()
+        begin = datetime.fromisoformat(f"{day} {hour or '00'}:{minute or '00'}").replace(tzinfo=view_zone())
         since, until = round(begin.timestamp() * 1000), round((begin + period).timestamp() * 1000)
     except (ValueError, OverflowError, OSError):  # a number that is in no calendar
         return ()

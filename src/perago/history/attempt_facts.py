@@ -22,7 +22,7 @@ from perago.history.attempts import with_files
 from perago.ports import Commit, NotFound, ServiceError
 from perago.settings import ConfigurationError, load_settings
 from perago.taskdef.payload import commits_of
-from perago.text import LOG_ZONE, at, listing, one_line, quoted
+from perago.text import at, listing, log_zone, one_line, quoted
 from perago.worker.log_reader import AttemptTrace, WorkerLogs
 from perago.worker.plan import is_worker_id, parted_id
 
@@ -212,7 +212,7 @@ def _log_files(root: Path, task: Facts, traces: AttemptTrace) -> list[str]:
     """
     worker, host = parted_id(task["worker_id"] or "")
     slots = {trace.slot for trace in traces.values()} | {worker if is_worker_id(task["worker_id"] or "") else ""}
-    days = {at(milliseconds, LOG_ZONE).date() for milliseconds in (task["started"], task["ended"] or task["updated"])}
+    days = {at(milliseconds, log_zone()).date() for milliseconds in (task["started"], task["ended"] or task["updated"])}
     names = [f"worker_id={slot}/date={day}.jsonl" for slot in sorted(slots - {""}) for day in sorted(days)]
     paths = {path for trace in traces.values() for path in trace.paths}
     paths |= {path for name in names for path in root.glob(f"*/{escape(name)}")}

@@ -37,6 +37,7 @@ from perago.settings.sources import (
     default_workspace_root,
     read_sources,
 )
+from perago.text import DEFAULT_ZONE, parse_zone, use_zone
 
 # ------------------------------------------------------------------------------ single values
 
@@ -187,6 +188,12 @@ def parse_log_format(text: str) -> LogFormat:
         return LogFormat(text)
     except ValueError:
         raise ValueError("must be text or json") from None
+
+
+def parse_time_zone(text: str) -> str:
+    """The text of a valid time zone, without blanks around it."""
+    parse_zone(text)
+    return text.strip()
 
 
 def parse_switch(text: str) -> bool:
@@ -341,6 +348,11 @@ class Settings(BaseSettings):
         "Logs", "PERAGO_LOG_FILES", True, default_text="on", example="off"
     )
     """`on` or `off`: whether `perago start` writes log files. `off` needs a log format."""
+    time_zone: Annotated[str, BeforeValidator(parse_time_zone)] = _variable(
+        "Logs", "PERAGO_TIME_ZONE", DEFAULT_ZONE, default_text=DEFAULT_ZONE, example="Europe/Berlin", local=True
+    )
+    """Zone of all times in logs, commands, console and reports of tests: a name of the IANA list, `UTC`, or an offset
+    such as `UTC+08:00`."""
     # None: `default_worker_id_prefix` of the task module.
     worker_id_prefix: WorkerId | None = _variable(
         "Workers", "PERAGO_WORKER_ID_PREFIX", None, default_text="from the module's name", example="features"
@@ -466,7 +478,8 @@ def _not_set(name: str) -> Problem:
 
 
 def load(*, local: bool = False) -> Settings:
-    """Read and validate the variables, and report all problems together (see `perago.settings.load_settings`)."""
+    """Read and validate the variables, and report all problems together (see `perago.settings.load_settings`). Times of
+    this process are shown in the configured zone from now on."""
     sources = read_sources()
     values = {name: value for name, value in sources.values.items() if name in DECLARED}
     problems, root_problems = [*sources.dotenv.problems], list[Problem]()
@@ -501,6 +514,7 @@ def load(*, local: bool = False) -> Settings:
         if settings is not None:
             problems += [problem for problem in check_roots(settings) if problem.variable not in wrong]
         raise ConfigurationError(problems, warnings)
+    use_zone(settings.time_zone)
     return settings.model_copy(update={"warnings": (*warnings, *_plain_endpoints(settings, sources))})
 
 

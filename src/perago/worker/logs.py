@@ -26,7 +26,7 @@ from perago.authoring.context import metrics_json
 from perago.driver import AttemptRecord
 from perago.ports import Delivery, TaskStatus
 from perago.settings.sources import LogFormat
-from perago.text import LOG_ZONE, count, duration, json_text, listing, one_line, short, visible
+from perago.text import count, duration, json_text, listing, log_zone, one_line, short, use_zone, visible
 from perago.worker import events
 from perago.worker.events import Event, Listener
 from perago.worker.plan import ExportContext, LogPlan, WorkerPlan
@@ -35,7 +35,7 @@ from perago.worker.sending import BackgroundLines, LineWriter, terminal_omission
 
 def timestamp(seconds: float | None = None) -> str:
     """Return the current time, or that of `seconds` since the epoch, as in log lines."""
-    time = datetime.now(LOG_ZONE) if seconds is None else datetime.fromtimestamp(seconds, LOG_ZONE)
+    time = datetime.now(log_zone()) if seconds is None else datetime.fromtimestamp(seconds, log_zone())
     return time.isoformat(timespec="milliseconds")
 
 
@@ -43,6 +43,7 @@ class LogLines:
     """Formats the lines of one process's log: printable, valid JSON, without secrets."""
 
     def __init__(self, worker: WorkerPlan, worker_id: str) -> None:
+        use_zone(worker.logs.time_zone)  # a slot reads no settings
         self._mask = worker.mask
         self._fields = {"module": worker.name, "worker_id": worker_id, "pid": os.getpid()}
 
@@ -98,7 +99,7 @@ class DailyFile:
             path, line = self._directory / f"date={day}.jsonl", f"{text}\n".encode()
             size = self._open(path)
             if size and size + len(line) > self._max_bytes:
-                path.rename(path.with_suffix(f".{datetime.now(LOG_ZONE):%Y-%m-%d_%H-%M-%S_%f}.jsonl"))
+                path.rename(path.with_suffix(f".{datetime.now(log_zone()):%Y-%m-%d_%H-%M-%S_%f}.jsonl"))
                 self._on_rotation()
                 self._open(path)
             line = b"\n" * self._is_torn + line

@@ -18,6 +18,7 @@ from perago.ports import Delivery, WorkflowEnd, WorkspaceStore
 from perago.settings import ALL_UPKEEP, Upkeep
 from perago.settings.mask import Mask
 from perago.taskdef.payload import name_problem
+from perago.text import DEFAULT_ZONE
 from perago.worker.events import Event
 from perago.worker.health import LakeFSCheck
 
@@ -48,6 +49,8 @@ class LogPlan:
     """Whether there are files at all."""
     forward: bool = False
     """Slots also pass each of their lines on to the supervisor (`events.Logged`)."""
+    time_zone: str = DEFAULT_ZONE
+    """The zone of the times in lines and of the days in paths (`text.parse_zone`)."""
 
     @property
     def max_total_bytes(self) -> int:
@@ -249,7 +252,12 @@ def environment_of(task: DeclaredTask) -> dict[str, str]:
 
 def logs_of(settings: Settings) -> LogPlan:
     """Plan the place and the form of the logs of a worker."""
-    return LogPlan(root=settings.log_root, max_bytes=settings.log_file_max_size, retention_days=settings.log_retention)
+    return LogPlan(
+        root=settings.log_root,
+        max_bytes=settings.log_file_max_size,
+        retention_days=settings.log_retention,
+        time_zone=settings.time_zone,
+    )
 
 
 def limits_of(settings: Settings) -> Limits:

@@ -13,7 +13,7 @@ from perago.cli import messages
 from perago.cli.messages import Colour
 from perago.cli.parameters import Branch, Json, Repository, Since, Utc, argument, option, seconds_of_age
 from perago.cli.rendering import Renderer, in_batches, print_json, working
-from perago.text import age, ago, clock, duration, lines_of, one_line, plain_reason, short, zoned
+from perago.text import age, ago, duration, lines_of, one_line, plain_reason, short, time_of_day, zoned
 
 if TYPE_CHECKING:
     from perago.ports import Commit
@@ -182,7 +182,7 @@ def _print_log(facts: Facts, log_lines: int | None, out: Renderer) -> None:
         slow = [one_line(f"{name} {duration(seconds)}") for name, seconds in delivery["steps"].items() if seconds >= 1]
         out.entry("slow", [", ".join(slow)] if slow else [])
     lines = [
-        f"{clock(line['time'])[11:19]} {text}"
+        f"{time_of_day(line['time'])} {text}"
         for delivery in deliveries
         for line in delivery["lines"]
         for text in line["text"].splitlines()
