@@ -33,7 +33,7 @@ EXPECTED: dict[str, set[str]] = {
     "conductor_outage": {"PeragoConductorDown"},
     "lakefs_outage": {"PeragoLakeFSDown", "PeragoAttemptsWaiting", "PeragoAttemptTooLong"},
     "lakefs_without_objects": {"PeragoAttemptsWaiting", "PeragoAttemptTooLong"},
-    "rejected_credentials": {"PeragoAttemptsWaiting", "PeragoAttemptTooLong"},
+    "rejected_credentials": {"PeragoCredentialsRejected", "PeragoAttemptsWaiting", "PeragoAttemptTooLong"},
     "full_disk": {"PeragoDiskFull"},
     "failing_function": set(),
 }
@@ -97,6 +97,7 @@ def firing(breakage: str, minute: int, alerts: set[str], directory: Path) -> sub
     [
         *((breakage, BROKEN - 5, alerts) for breakage, alerts in EXPECTED.items()),
         *((breakage, 10, alerts) for breakage, alerts in SOON.items()),
+        ("rejected_credentials", 2, {"PeragoCredentialsRejected"}),
         ("killed", 12, {"PeragoNoWorker", "PeragoTaskWithoutWorker"}),
         ("frozen", 12, {"PeragoNoWorker", "PeragoWorkerDown", "PeragoTaskWithoutWorker"}),
     ],

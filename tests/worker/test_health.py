@@ -19,13 +19,13 @@ from types import SimpleNamespace
 import pytest
 
 from perago.embedded.services import EmbeddedServices
-from perago.ports import Unavailable
+from perago.ports import TaskStatus, Unavailable
 from perago.settings import Mask
 from perago.worker import events, status_server
 from perago.worker import supervisor as supervision
 from perago.worker.events import Pulse, WorkerReady
 from perago.worker.exporters import service_manager
-from perago.worker.health import BEAT_LIMIT, Health
+from perago.worker.health import BEAT_LIMIT, REJECTED, Health
 from perago.worker.plan import ExportContext
 from perago.worker.status_server import Page, StatusServer
 
@@ -98,6 +98,15 @@ def test_repeated_calls_are_a_warning_and_bad_credentials_a_problem() -> None:
     for slot in texts:
         health(events.LakeFSBack(slot, "over"))
     assert (health.ready().problems, health.ready().warnings) == ((), ())
+
+
+def test_rejected_credentials_outlive_their_attempt_until_a_publication_succeeds() -> None:
+    delivery = SimpleNamespace(input={"workspace": {}})
+    rejection = f"{REJECTED} (401)"
+    health = health_after(FINE, READY, events.WaitingForLakeFS("w0001", rejection))
+    for status, problems in ((TaskStatus.FAILED, (rejection,)), (TaskStatus.COMPLETED, ())):
+        health(events.AttemptEnded(delivery, "w0001", events.Ending.REPORTED, 120.0, status=status))  # type: ignore[arg-type]
+        assert health.ready().problems == problems
 
 
 def test_a_loop_that_hangs_is_not_alive(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,7 @@ from perago.worker.events import (
     Usage,
 )
 from perago.worker.exporters import metrics_page
+from perago.worker.health import REJECTED
 from perago.worker.metrics import FAMILIES, Metrics
 from perago.worker.status_server import StatusServer
 from tests.deliveries import make_delivery
@@ -47,6 +48,8 @@ DELIVERY = make_delivery(task_id="t1", start_time=0, task_name=ODD, workflow_id=
 FAILED_START = SlotStartFailed("p1", "no such module", ODD, 1.0)
 PULSE = Pulse(4, 1, 2, 3, 0.0, {ODD: 7.0}, {"the block store": 2}, {"logs": 5})
 AWAY = events.ConductorUnreachable("x", denied=False)
+DENIED = events.ConductorUnreachable("401", denied=True)
+REJECTION = events.WaitingForLakeFS("w0001", f"{REJECTED}: 401")
 REFUSED = events.ConductorUnreachable("x", denied=True, task_name=ODD)
 
 
@@ -144,6 +147,12 @@ def test_invalid_numbers_are_not_counted(number: Any) -> None:
         ((PULSE, AWAY), ("perago_conductor_up",), 0),
         ((PULSE, AWAY, PULSE, events.ConductorBack(1.0)), ("perago_conductor_up",), 1),
         ((PULSE, REFUSED), ("perago_conductor_up",), 1),
+        ((DENIED,), ("perago_credentials_rejected", "Conductor"), 1),
+        ((AWAY,), ("perago_credentials_rejected", "Conductor"), 0),
+        ((DENIED, events.ConductorBack(1.0)), ("perago_credentials_rejected", "Conductor"), 0),
+        ((REJECTION, ended(status=TaskStatus.FAILED)), ("perago_credentials_rejected", "lakeFS"), 1),
+        ((events.WaitingForLakeFS("w0001", "no route"),), ("perago_credentials_rejected", "lakeFS"), 0),
+        ((REJECTION, events.LakeFSBack("w0001", "")), ("perago_credentials_rejected", "lakeFS"), 0),
         ((PULSE,), ("perago_oldest_attempt_seconds", ODD), 7),
         ((PULSE, Pulse(4, 4, 0, 0, 0.0)), ("perago_oldest_attempt_seconds", ODD), 0),
         ((PULSE,), ("perago_attempts_waiting", "block store"), 2),

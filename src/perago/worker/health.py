@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from perago.ports import TaskStatus
 from perago.settings.mask import Mask
 from perago.text import one_line
 from perago.worker import events
@@ -53,9 +54,12 @@ class Health:
         between tasks."""
         self._waiting: dict[str, str] = {}
         """The calls to lakeFS that attempts repeat, by slot."""
+        self._lakefs_rejection = ""
 
     def __call__(self, event: Event) -> None:
         """Update the state from `event`. Values that other threads read are replaced, never changed."""
+        if (rejection := lakefs_rejection(event)) is not None:
+            self._lakefs_rejection = rejection
         match event:
             case events.Pulse():
                 self._pulsed_at, self._pulse = time.monotonic(), event
@@ -107,10 +111,9 @@ class Health:
         problems += [f"slots for {task} cannot start: {why}" for task, why in sorted(self._failing.items())]
         problems += [problem for problem in (self._conductor, self._host, *more) if problem is not None]
         warnings = [f"Conductor refuses polls for {task}: {why}" for task, why in sorted(self._refused.items())]
-        # All attempts have the same credentials, which only slots know.
-        denied = [text for text in self._waiting.values() if text.startswith(REJECTED)]
-        problems += denied[:1]
-        warnings += [f"{slot}: {text}" for slot, text in sorted(self._waiting.items()) if text not in denied]
+        problems += [self._lakefs_rejection] * bool(self._lakefs_rejection)
+        waiting = sorted(self._waiting.items())
+        warnings += [f"{slot}: {text}" for slot, text in waiting if not text.startswith(REJECTED)]
         return Verdict(self._state, self._shown(problems), self._shown(warnings))
 
     def _shown(self, texts: Iterable[str]) -> tuple[str, ...]:
@@ -128,6 +131,21 @@ CHECK_INTERVAL = 15.0
 """Seconds between two checks whether lakeFS answers."""
 REJECTED = "lakeFS does not accept the credentials"
 """Begins the text of a call that attempts repeat because of their credentials."""
+
+
+def lakefs_rejection(event: Event) -> str | None:
+    """Return the text if `event` shows that lakeFS rejects the credentials, which all attempts share; empty if it
+    accepts them; None if the event shows neither. A rejection outlives its attempt, which soon gives up."""
+    match event:
+        case events.WaitingForLakeFS(text=text) if text.startswith(REJECTED):
+            return text
+        case events.LakeFSBack():
+            return ""
+        case events.AttemptEnded(delivery=delivery, status=TaskStatus.COMPLETED) if "workspace" in delivery.input:
+            return ""
+    return None
+
+
 LEAVE_LIMIT = 0.5
 """Seconds that a check gets at the end of the worker. A check that takes longer ends with the process."""
 

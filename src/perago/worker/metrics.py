@@ -23,6 +23,7 @@ from perago.ports import TaskStatus
 from perago.retry import REPEATS
 from perago.worker import events
 from perago.worker.events import Event
+from perago.worker.health import lakefs_rejection
 
 OTHER = "other"
 STEPS = frozenset(command.__name__ for command in COMMANDS)
@@ -123,6 +124,12 @@ FAMILIES = (
         "gauge",
     ),
     Family(
+        "perago_credentials_rejected",
+        "1 from the rejection of the credentials until a call with them succeeds.",
+        "gauge",
+        ("service",),
+    ),
+    Family(
         "perago_free_bytes",
         "Free bytes on the disk of the workspace root (workspaces) and of the log root (logs).",
         "gauge",
@@ -169,6 +176,8 @@ class Metrics:
             self._set(name, to=0)
         for task in self._tasks:
             self._begin_at_zero(task)
+        for service in ("Conductor", "lakeFS"):
+            self._set("perago_credentials_rejected", service, to=0)
         for service in SERVICES:
             self._add("perago_call_repeats", service, by=0)
             self._set("perago_attempts_waiting", service, to=0)
@@ -203,6 +212,8 @@ class Metrics:
 
     def __call__(self, event: Event) -> None:
         """Count `event`."""
+        if (rejection := lakefs_rejection(event)) is not None:
+            self._set("perago_credentials_rejected", "lakeFS", to=bool(rejection))
         match event:
             case events.SlotStartFailed(task_name=task):
                 self._not_starting.add(task)
@@ -231,6 +242,8 @@ class Metrics:
                 fails = isinstance(event, events.ConductorUnreachable)
                 if task == events.ALL_TASKS:
                     self._set("perago_conductor_up", to=not fails)
+                    denied = isinstance(event, events.ConductorUnreachable) and event.denied
+                    self._set("perago_credentials_rejected", "Conductor", to=denied)
                 else:
                     self._set("perago_polls_refused", self._task(task), to=fails)
             case events.PollingPaused() | events.PollingResumed():
