@@ -150,7 +150,7 @@ def test_the_pulse_of_a_worker_has_its_slots_and_open_heartbeats(
         last = wait_for("its end", lambda: pulse(1, 1))
         assert (last.slots, last.free, last.busy, last.unreported, dict(last.waiting)) == (2, 1, 1, 0, {})
         assert last.ages["worker.behaves"] > 0
-        assert set(last.free_bytes) == {"workspaces", "logs"}
+        assert set(last.free_bytes) == set(last.disk_bytes) == {"workspaces", "logs"}
         release(file)
 
 

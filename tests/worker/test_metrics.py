@@ -46,7 +46,7 @@ DELIVERY = make_delivery(task_id="t1", start_time=0, task_name=ODD, workflow_id=
 
 
 FAILED_START = SlotStartFailed("p1", "no such module", ODD, 1.0)
-PULSE = Pulse(4, 1, 2, 3, 0.0, {ODD: 7.0}, {"the block store": 2}, {"logs": 5})
+PULSE = Pulse(4, 1, 2, 3, 0.0, {ODD: 7.0}, {"the block store": 2}, {"logs": 5}, {"logs": 9})
 AWAY = events.ConductorUnreachable("x", denied=False)
 DENIED = events.ConductorUnreachable("401", denied=True)
 REJECTION = events.WaitingForLakeFS("w0001", f"{REJECTED}: 401")
@@ -158,6 +158,7 @@ def test_invalid_numbers_are_not_counted(number: Any) -> None:
         ((PULSE,), ("perago_attempts_waiting", "block store"), 2),
         ((PULSE, Pulse(4, 4, 0, 0, 0.0)), ("perago_attempts_waiting", "block store"), 0),
         ((PULSE,), ("perago_free_bytes", "logs"), 5),
+        ((PULSE,), ("perago_disk_bytes", "logs"), 9),
         ((events.CallRepeated("w0001", "lakeFS"),), ("perago_call_repeats_total", "lakeFS"), 1),
         ((REFUSED,), ("perago_polls_refused", ODD), 1),
         ((REFUSED, events.ConductorBack(1.0, ODD)), ("perago_polls_refused", ODD), 0),

@@ -445,6 +445,8 @@ class Pulse(Event):
     """Attempts that repeat a call, by the service that does not answer."""
     free_bytes: Mapping[str, int] = field(default_factory=dict)
     """Free bytes for workspaces and for logs, as far as they could be read."""
+    disk_bytes: Mapping[str, int] = field(default_factory=dict)
+    """Sizes of the same disks in bytes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from perago.worker import events
 from perago.worker.logs import trim_logs
 from perago.worker.plan import WorkerPlan
 from perago.workspace.directory import root_problem, sweep
-from perago.workspace.layout import RESERVE, disk_problem, existing, free_space
+from perago.workspace.layout import RESERVE, FreeSpace, disk_problem, existing, free_space
 from perago.workspace.sweep import CACHE
 
 P = ParamSpec("P")
@@ -287,7 +287,7 @@ class HostCheck:
         self._pool = pool
         self._emit = emit
         self._resumed = resumed
-        self._call: asyncio.Future[tuple[str | None, dict[str, int]]] | None = None
+        self._call: asyncio.Future[tuple[str | None, dict[str, FreeSpace]]] | None = None
         self._delay = RestartDelay()
         self._retry_at = 0.0
         self._since = time.monotonic()
@@ -296,8 +296,8 @@ class HostCheck:
         self._hurry = asyncio.Event()
         self.problem: str | None = "its disks have not been checked yet"
         """The reason why the host takes no work, or None."""
-        self.free_bytes: Mapping[str, int] = {}
-        """Free bytes of the root of workspaces and of that of logs, at the last check."""
+        self.disks: Mapping[str, FreeSpace] = {}
+        """The disks of the root of workspaces and of that of logs, at the last check."""
 
     async def run(self) -> None:
         """Check the host until canceled: every `CHECK_INTERVAL`, and after growing delays while it takes no work."""
@@ -350,17 +350,17 @@ class HostCheck:
         call, self._call = self._call, None
         if (error := call.exception()) is not None:
             return f"the roots cannot be checked: {type(error).__name__}: {error}"
-        problem, self.free_bytes = call.result()
+        problem, self.disks = call.result()
         return problem
 
 
-def _roots(plan: WorkerPlan) -> tuple[str | None, dict[str, int]]:
-    problem, free = roots_problem(plan), dict[str, int]()
+def _roots(plan: WorkerPlan) -> tuple[str | None, dict[str, FreeSpace]]:
+    problem, disks = roots_problem(plan), dict[str, FreeSpace]()
     roots = {"workspaces": plan.workspace_root, **({"logs": plan.logs.root} if plan.logs.files else {})}
     for name, root in roots.items():
         with contextlib.suppress(OSError):
-            free[name] = free_space(existing(root)).size
-    return problem, free
+            disks[name] = free_space(existing(root))
+    return problem, disks
 
 
 def roots_problem(plan: WorkerPlan) -> str | None:

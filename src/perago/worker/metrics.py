@@ -135,6 +135,7 @@ FAMILIES = (
         "gauge",
         ("root",),
     ),
+    Family("perago_disk_bytes", "Size of the disk of each root, in bytes.", "gauge", ("root",)),
     Family("perago_polls_refused", "1 while Conductor refuses the polls for this task only.", "gauge", ("task",)),
     Family("perago_polling_paused", "1 while the worker takes no work because of a full or read-only disk.", "gauge"),
     Family("perago_draining", "1 after the worker was asked to stop.", "gauge"),
@@ -264,6 +265,8 @@ class Metrics:
             self._set("perago_attempts_waiting", service, to=attempts)
         for root, free in pulse.free_bytes.items():
             self._set("perago_free_bytes", root, to=free)
+        for root, total in pulse.disk_bytes.items():
+            self._set("perago_disk_bytes", root, to=total)
 
     def _ended(self, event: events.AttemptEnded) -> None:
         task, usage = self._task(event.delivery.task_name), event.usage

@@ -179,7 +179,9 @@ class Supervisor:
                 ages[attempt.task_name] = max(attempt.seconds, ages.get(attempt.task_name, 0.0))
             waiting = Counter(service for attempt in attempts for service in attempt.waits_for)
             state = (self._plan.slots, free, busy, self._poller.unreported, beating)
-            self._emit(Pulse(*state, ages, waiting, self._host.free_bytes))
+            free_bytes = {root: disk.size for root, disk in self._host.disks.items()}
+            disk_bytes = {root: disk.total for root, disk in self._host.disks.items()}
+            self._emit(Pulse(*state, ages, waiting, free_bytes, disk_bytes))
             await asyncio.sleep(PULSE_INTERVAL)
 
     # ----------------------------------------------------------------------- stopping
