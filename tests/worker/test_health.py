@@ -100,7 +100,7 @@ def test_repeated_calls_are_a_warning_and_bad_credentials_a_problem() -> None:
     assert (health.ready().problems, health.ready().warnings) == ((), ())
 
 
-def test_rejected_credentials_outlive_their_attempt_until_a_publication_succeeds() -> None:
+def test_rejected_credentials_outlive_their_attempt_until_a_success() -> None:
     delivery = SimpleNamespace(input={"workspace": {}})
     rejection = f"{REJECTED} (401)"
     health = health_after(FINE, READY, events.WaitingForLakeFS("w0001", rejection))
