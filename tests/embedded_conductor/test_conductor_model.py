@@ -285,11 +285,34 @@ def test_a_hostile_script_is_ended_and_the_next_one_runs(monkeypatch: pytest.Mon
     assert scripts.javascript("$.a + 1", {"a": 1}) == 2
 
 
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        (".a.b", 'Cannot index number with string "b"'),
+        (".x | tonumber", 'For input string: "abc"'),
+        ("nobodys", "Function nobodys/0 does not exist"),
+        (".a | $y", "Undefined variable: $y"),
+    ],
+)
+def test_errors_of_jq_are_worded_as_on_the_server(conductor: InMemoryConductor, program: str, reason: str) -> None:
+    workflow = run(conductor, system_task("JSON_JQ_TRANSFORM", "j", queryExpression=program, x="abc", a=1))
+    assert workflow["tasks"][0]["reasonForIncompletion"] == reason
+
+
 def test_http_is_answered_by_the_handler_or_fails() -> None:
     request = system_task("HTTP", "h", http_request={"uri": "http://x/y", "method": "GET"})
     answered = run(InMemoryConductor(VirtualClock(), http=lambda sent: (200, {"at": sent["uri"]})), request)
     assert answered["output"]["response"]["body"] == {"at": "http://x/y"}
     assert "http=..." in run(InMemoryConductor(VirtualClock()), request)["reasonForIncompletion"]
+
+
+@pytest.mark.parametrize("name", ["forkTaskName", "forkTaskType"])
+def test_a_forked_request_that_fails_is_not_repeated(name: str) -> None:
+    inputs = {name: "HTTP", "forkTaskInputs": [{"uri": "http://x/y", "method": "GET"}]}
+    conductor = InMemoryConductor(VirtualClock(), http=lambda _: (500, {}))
+    workflow = run(conductor, operator("FORK_JOIN_DYNAMIC", "fork", inputParameters=inputs), join())
+    assert workflow["status"] == "FAILED"
+    assert [row["status"] for row in workflow["tasks"]] == ["COMPLETED", "FAILED", "CANCELED"]
 
 
 def test_a_workflow_that_cannot_be_decided_stops_no_sweep(conductor: InMemoryConductor) -> None:

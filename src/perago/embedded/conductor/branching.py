@@ -19,6 +19,7 @@ from perago.embedded.conductor.decider import task_definition
 from perago.embedded.conductor.definitions import UNMODELLED, parse_dynamic_steps, refuse_unmodelled_fields
 from perago.embedded.conductor.expressions import cast_error, java_text
 from perago.embedded.conductor.state import (
+    OPERATORS,
     State,
     Status,
     Step,
@@ -202,7 +203,10 @@ class DynamicFork(SystemTask):
         if context.latest(step["taskReferenceName"]) is not None:
             steps = []
         for inner in every_step(steps):
-            inner.setdefault("taskDefinition", task_definition(context.state, inner))
+            definition = task_definition(context.state, inner)
+            if inner["name"] in OPERATORS:  # a step without a type that names an operator is not repeated
+                definition["retryCount"] = context.state.task_definitions.get(inner["name"], {}).get("retryCount", 0)
+            inner.setdefault("taskDefinition", definition)
         branches = [context.rows_for(inner, retry_count) for inner in steps]
         joins = context.rows_for(join, retry_count)
         for row in joins:

@@ -104,10 +104,23 @@ def _evaluate(module: str, source: str, visible: Mapping[str, Any]) -> Any:
     return answer["value"]
 
 
+_JQ_WORDINGS = [
+    (re.compile(r"( with number) \(.*\)$"), r"\1"),
+    (re.compile(r'^(Cannot index \w+ with string) \((".*")\)$'), r"\1 \2"),
+    (re.compile(r"^jq: error: (\w+/\d+) is not defined at .*"), r"Function \1 does not exist"),
+    (re.compile(r"^jq: error: (\$\w+) is not defined at .*"), r"Undefined variable: \1"),
+    (re.compile(r'^string \((".*")\) cannot be parsed as a number$'), r"For input string: \1"),
+]
+"""Errors of jq, and their words on the server."""
+
+
 def _reworded(module: str, text: str) -> str:
     """Word an error as the server's engine does, but for errors of syntax."""
     if module == "jq":
-        return re.sub(r"( with number) \(.*\)$", r"\1", text.partition("\n")[0])
+        first, *_ = text.split("\n")
+        for pattern, wording in _JQ_WORDINGS:
+            first = pattern.sub(wording, first)
+        return first
     if "interrupted" in text:
         return TOO_SLOW
     message, _, where = text.partition("\n")
