@@ -76,6 +76,7 @@ def _sub() -> list[dict[str, Any]]:
 
 
 SHAPES: dict[str, Callable[[], list[dict[str, Any]]]] = {
+    "line": lambda: [_workflow("main", _step("a", _INPUT), _step("last", "${a.output.workspace.ref}"))],
     "fork": _fork,
     "sub": _sub,
     "shared": lambda: [_workflow("main", _step("a", _INPUT))],
