@@ -70,8 +70,8 @@ def _fork() -> list[dict[str, Any]]:
 
 def _sub() -> list[dict[str, Any]]:
     child = _workflow("child", _step("a", _INPUT), outputParameters={"workspace": "${a.output.workspace}"})
-    given = {"workspace": {"ref": _INPUT}}
-    sub = _system("sub", "SUB_WORKFLOW", subWorkflowParam={"name": "child", "version": 1}, inputParameters=given)
+    inputs = {"workspace": {"ref": _INPUT}}
+    sub = _system("sub", "SUB_WORKFLOW", subWorkflowParam={"name": "child", "version": 1}, inputParameters=inputs)
     return [child, _workflow("main", sub, _step("last", "${sub.output.workspace.ref}"))]
 
 
