@@ -19,7 +19,7 @@ from perago.embedded.clock import VirtualClock
 from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.conductor.state import TaskRow
 from perago.embedded.lakefs import InMemoryLakeFS
-from perago.testing.tree_files import fast_directory
+from perago.trees import fast_directory
 from perago.worker.plan import WorkerPlan
 
 SETTLE, IDLE = 30.0, 60.0

@@ -76,7 +76,7 @@ def pytest_pycollect_makeitem(
     collector: pytest.Module | pytest.Class, name: str, obj: object
 ) -> pytest.Collector | None:
     """Collect what `perago.testing.task_tests` returned."""
-    selection = options.loaded("tasks")
+    selection = options.loaded("testing.tasks")
     if selection is None or not isinstance(obj, selection.TaskTests):
         return None
     from pytest_perago.collection import TaskTestsCollector
@@ -121,12 +121,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Keep what the attempts of a test have tried."""
-    outcomes = options.loaded("outcome")
+    outcomes = options.loaded("testing.outcome")
     with outcomes.logging_attempts() if outcomes is not None else nullcontext() as log:
         try:
             return (yield)
         finally:
-            outcomes = options.loaded("outcome")
+            outcomes = options.loaded("testing.outcome")
             if outcomes is not None:
                 tried = options.record_of(item.config).tried
                 for operation in (
@@ -138,13 +138,13 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:  # noqa: ARG001 - the name that pytest wants
     """Forget the outcomes of the previous run if pytest-rerunfailures runs a test again."""
-    if outcomes := options.loaded("outcome"):
+    if outcomes := options.loaded("testing.outcome"):
         outcomes.attempt_log().outcomes.clear()
 
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
     """Show the differences between a published tree and the expected one, by file."""
-    differences = options.loaded("differences")
+    differences = options.loaded("trees.differences")
     if differences is None or op != "==":
         return None
     explained: list[str] | None = differences.explain(left, right)
@@ -157,7 +157,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show the attempts of a failed test. Generated tests do that themselves."""
     report = yield
-    outcomes = options.loaded("outcome")
+    outcomes = options.loaded("testing.outcome")
     if report.failed and call.when == "call" and outcomes is not None and item.get_closest_marker("perago") is None:
         report.sections += [(f"perago: {outcome.title}", str(outcome)) for outcome in outcomes.attempt_log().outcomes]
     return report

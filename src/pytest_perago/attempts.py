@@ -34,10 +34,9 @@ from perago.guardrails.evaluation import Finding, Phase, check_tree, evaluate
 from perago.ports import TaskStatus
 from perago.taskdef import load_task
 from perago.taskdef.payload import InvalidResult, dump_result
-from perago.testing.cases import InvalidCase, RunCase, read_tree
 from perago.testing.services import InMemoryServices, call_and_note
-from perago.testing.tasks import CaseFailed, Cause
-from perago.testing.tree_files import build, fast_directory, write_tree
+from perago.trees import build, fast_directory, write_tree
+from perago.trees.cases import CaseFailed, Cause, InvalidCase, RunCase, read_tree
 from perago.workspace.keys import View
 from perago.workspace.scan import scan_tree
 from pytest_perago.clock import REPLACED_LIBRARIES

@@ -16,7 +16,8 @@ import pytest
 
 from perago.authoring import Task
 from perago.taskdef.loading import FoundModule
-from perago.testing.tasks import CaseFailed, TaskTests
+from perago.testing.tasks import TaskTests
+from perago.trees.cases import CaseFailed
 from pytest_perago.kinds import KINDS
 from pytest_perago.observation import remove_created
 from pytest_perago.options import (

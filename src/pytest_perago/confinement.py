@@ -39,7 +39,7 @@ import pydantic
 import pytest
 
 import perago
-from perago.testing.tasks import CaseFailed, Cause
+from perago.trees.cases import CaseFailed, Cause
 
 if TYPE_CHECKING:
     from perago.processes import Process

@@ -27,12 +27,11 @@ from perago.authoring.workspace import Guardrail
 from perago.driver import Raised, Returned
 from perago.guardrails.evaluation import Phase, evaluate
 from perago.ports import TaskStatus
-from perago.testing.cases import RunCase
 from perago.testing.constraints import violations_of
-from perago.testing.differences import rendered
-from perago.testing.tasks import CaseFailed
-from perago.testing.tree_files import fast_directory, write_tree
 from perago.text import json_text
+from perago.trees import fast_directory, write_tree
+from perago.trees.cases import CaseFailed, RunCase
+from perago.trees.differences import rendered
 from perago.workspace.file_types import DELIMITERS, PARQUET, suffix_of
 from perago.workspace.keys import View
 from perago.workspace.scan import scan_tree

@@ -461,9 +461,9 @@ def refuse_other_perago() -> None:
 
 
 def loaded(module: str) -> Any:
-    """Return a module of `perago.testing` if it has been imported, otherwise None. So a session that does not use
+    """Return a module of `perago` if it has been imported, otherwise None. So a session that does not use
     perago pays nothing."""
-    return sys.modules.get(f"perago.testing.{module}")
+    return sys.modules.get(f"perago.{module}")
 
 
 def send(config: pytest.Config, key: str, value: object) -> bool:

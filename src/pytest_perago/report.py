@@ -22,8 +22,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 import perago
 from perago.atomic_file import replace_file
 from perago.settings.sources import read_sources
-from perago.testing.tasks import CaseFailed
 from perago.text import DEFAULT_ZONE, count, duration, use_zone, visible, zoned
+from perago.trees.cases import CaseFailed
 from pytest_perago.collection import CaseItem
 from pytest_perago.cover import Coverage, coverage_of
 from pytest_perago.kinds import KINDS
@@ -181,7 +181,7 @@ def _test_facts(item: pytest.Item) -> dict[str, Any] | None:
         return {"kind": kind, "label": label.removesuffix("]"), "tasks": tasks}
     if not any(name.startswith("perago_") for name in getattr(item, "fixturenames", ())):
         return None
-    outcomes = loaded("outcome")
+    outcomes = loaded("testing.outcome")
     log = outcomes.attempt_log() if outcomes is not None else None
     recent = {outcome.delivery.task_name for outcome in log.outcomes} if log else set()
     tasks = sorted(recent | {name for _, name, *_ in log.tried} if log else recent)  # a race keeps only its trials

@@ -19,8 +19,8 @@ from perago.authoring import Example, Task, TaskDefinitionError
 from perago.guardrails.function_guardrail import FunctionGuardrail
 from perago.taskdef import load_task
 from perago.taskdef.loading import FoundModule, NoTask, add_import_roots, find_modules
-from perago.testing.cases import RunCase
-from perago.testing.tasks import CaseFailed, Cause, provided_params
+from perago.testing.tasks import provided_params
+from perago.trees.cases import CaseFailed, Cause, RunCase
 from pytest_perago.confinement import LastResort, OpenText, Stuck, Watch, formatted_stack, user_traceback
 from pytest_perago.kinds import KINDS
 from pytest_perago.options import (

@@ -26,10 +26,9 @@ from perago.authoring.task import get_task
 from perago.taskdef import build_task_definition, canonical_json
 from perago.taskdef.compatibility import Change, Impact, classify
 from perago.taskdef.schema import same_json
-from perago.testing.cases import Record, RunCase, read_recorded_case, write_outcome
-from perago.testing.differences import AttemptResult, Content, differences, rendered
-from perago.testing.tasks import CaseFailed, Cause
 from perago.text import shortened, strict_json
+from perago.trees.cases import CaseFailed, Cause, Record, RunCase, read_recorded_case, write_outcome
+from perago.trees.differences import AttemptResult, Content, differences, rendered
 from perago.workspace.keys import compile_glob
 from pytest_perago.options import SNAPSHOT, TREE_OWNER, Settings, read_settings, rerun_command
 from pytest_perago.session import Case, Session, printable

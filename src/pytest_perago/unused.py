@@ -25,8 +25,8 @@ from typing import Any
 import pytest
 
 from perago.taskdef.loading import find_modules
-from perago.testing.cases import WORKFLOW
 from perago.text import shortened
+from perago.trees.cases import WORKFLOW
 from pytest_perago.cover import TaskCover, coverage_of, gather
 from pytest_perago.options import (
     SNAPSHOT,

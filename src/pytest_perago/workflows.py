@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perago.taskdef import canonical_json
-from perago.testing.cases import WORKFLOW, read_tree, recorded_cases
-from perago.testing.differences import AttemptResult
-from perago.testing.tasks import CaseFailed, Cause
 from perago.text import count
+from perago.trees.cases import WORKFLOW, CaseFailed, Cause, read_tree, recorded_cases
+from perago.trees.differences import AttemptResult
 from pytest_perago.kinds.run import location_of, read_case
 from pytest_perago.options import Settings
 from pytest_perago.session import Case, Location, Session, printable

@@ -22,9 +22,10 @@ from perago.guardrails.require_glob import RequireGlob
 from perago.testing.constraints import Undecided, recipe_of, too_large, violations_of
 from perago.testing.near_trees import ANY_DISK, corner_trees
 from perago.testing.oracle import Verdict, concerns, holds, judge_tree
-from perago.testing.tasks import CaseFailed, task_of
-from perago.testing.tree_files import Tree, build, sizes_of
+from perago.testing.tasks import task_of
 from perago.testing.trees import satisfying_trees, smallest_tree, violating_tree
+from perago.trees import Tree, build, sizes_of
+from perago.trees.cases import CaseFailed
 from perago.workspace.scan import scan_tree
 from pytest_perago.kinds.fuzz import check_phase
 from pytest_perago.kinds.guardrail import cases_guardrail

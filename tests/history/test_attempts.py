@@ -11,7 +11,7 @@ from perago.failure import Failure
 from perago.history.attempts import Choice, differences_to, look_up, module_of, published_on, search_task_ids
 from perago.history.replay import Kind, State, Verdict, by_file_and_column
 from perago.testing import BRANCH, TaskRunner
-from perago.testing.differences import AttemptResult, differences
+from perago.trees.differences import AttemptResult, differences
 
 from .models import TREE as TEXTS
 from .models import EmbeddedRecords, past, same_for_all, scale

@@ -16,9 +16,9 @@ from perago.history.capture import Captured, CaptureOptions, Scrubber, capture
 from perago.ports import NotFound
 from perago.taskdef import build_task_definition
 from perago.testing import Outcome, TaskRunner
-from perago.testing.cases import InvalidCase, read_recorded_case
-from perago.testing.differences import Digest
 from perago.testing.tasks import task_of
+from perago.trees.cases import InvalidCase, read_recorded_case
+from perago.trees.differences import Digest
 
 from .models import TREE, EmbeddedRecords, past, same_for_all, scale
 
@@ -103,7 +103,7 @@ def test_a_secret_of_the_template_in_a_file_is_refused(
 def test_a_secret_in_the_name_of_a_published_file_is_refused(
     run: TaskRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("perago.testing.cases.LARGEST_KEPT", 0)
+    monkeypatch.setattr("perago.trees.cases.LARGEST_KEPT", 0)
     known = looked_up(run, run(scale, {"api_key": "published-s3cr3t"}, tree=TREE))
     published = replace(known.published, removed=frozenset({"raw/published-s3cr3t.csv"}))
     with pytest.raises(NotReplayable, match=r"is in the file 'case.json'"):
@@ -180,7 +180,7 @@ def test_a_refused_capture_names_its_reason_without_secrets(
 def test_a_large_published_file_is_kept_as_size_and_digest(
     run: TaskRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("perago.testing.cases.LARGEST_KEPT", 16)
+    monkeypatch.setattr("perago.trees.cases.LARGEST_KEPT", 16)
     captured(run, run(scale, tree=TREE), tmp_path / "case")
 
     _, record = read_recorded_case(tmp_path / "case")

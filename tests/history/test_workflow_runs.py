@@ -14,8 +14,8 @@ from perago import RetryPolicy, TaskControls, WorkspaceSpec, task
 from perago.history.attempts import NotReplayable
 from perago.history.capture import Captured, CaptureOptions, Scrubber, capture, find_run
 from perago.testing import TaskRunner
-from perago.testing.cases import read_recorded_case
 from perago.testing.workflow_run import WorkflowRun
+from perago.trees.cases import read_recorded_case
 from perago.workflows import Flow, Workflow, workflow
 from pytest_perago.workflows import _result
 

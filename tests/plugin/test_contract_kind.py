@@ -14,9 +14,8 @@ from pydantic import BaseModel
 from perago import Example, WorkspaceSpec, require_file
 from perago.authoring import Task
 from perago.taskdef.schema import inline
-from perago.testing.cases import case_of_example, check_case
 from perago.testing.samples import edges, sample_model
-from perago.testing.tasks import CaseFailed, Cause
+from perago.trees.cases import CaseFailed, Cause, case_of_example, check_case
 from pytest_perago.kinds.contract import check_params, check_result
 
 from ..taskdef.tasks import make_task

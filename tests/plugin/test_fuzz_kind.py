@@ -13,8 +13,9 @@ import pytest
 
 from perago.authoring import workspace
 from perago.authoring.workspace import canonical_path
-from perago.testing.tasks import CaseFailed, task_of
-from perago.testing.tree_files import Tree, build
+from perago.testing.tasks import task_of
+from perago.trees import Tree, build
+from perago.trees.cases import CaseFailed
 from perago.workspace import layout
 from pytest_perago.kinds import fuzz
 from pytest_perago.kinds.fuzz import check_phase

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from perago.atomic_file import replace_file
-from perago.testing.tasks import CaseFailed
+from perago.trees.cases import CaseFailed
 from pytest_perago.options import read_settings
 from pytest_perago.snapshots import check_snapshot
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from perago.testing.differences import rendered
+from perago.trees.differences import rendered
 
 from .projects import copy_module, run, run_process
 

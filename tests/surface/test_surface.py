@@ -22,8 +22,8 @@ import pytest
 
 import perago.testing
 from perago.testing import TaskRunner
-from perago.testing.cases import CASE
 from perago.testing.services import InMemoryServices
+from perago.trees.cases import CASE
 
 from ..cli.conftest import Project
 from ..cli.dev_command import ready

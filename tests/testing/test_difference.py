@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from perago.testing import PublishedTree, TaskRunner
-from perago.testing.differences import Digest, digest_of, explain, file_difference, tree_differences
+from perago.trees.differences import Digest, digest_of, explain, file_difference, tree_differences
 
 from .tasks_for_runner import Params, copy
 
@@ -51,7 +51,7 @@ def test_parquet_by_row_and_column(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     difference = file_difference("t.parquet", tmp_path / "before", tmp_path / "after")
     assert difference is not None
     assert (difference.summary, difference.columns) == ("1 of 2 rows differs, in column x", ("x",))
-    monkeypatch.setattr("perago.testing.differences.MOST_CELLS", 3)
+    monkeypatch.setattr("perago.trees.differences.MOST_CELLS", 3)
     difference = file_difference("t.parquet", tmp_path / "before", tmp_path / "after")
     assert difference is not None
     assert "md5" in difference.summary

@@ -30,7 +30,7 @@ from perago.testing.strategies import (
     trees,
     violating_trees,
 )
-from perago.testing.tree_files import Symlink, Tree, build, sizes_of
+from perago.trees import Symlink, Tree, build, sizes_of
 from perago.workspace.keys import Folding
 
 FEW = settings(

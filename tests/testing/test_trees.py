@@ -15,13 +15,14 @@ from typing import Any
 import pytest
 
 from perago import forbid_glob, require_dir, require_file, require_glob, require_table
+from perago import trees as tree_files
 from perago.authoring.workspace import Guardrail
-from perago.testing import BadTree, Symlink, TreeBuilder, tree_files, tree_of
+from perago.testing import BadTree, Symlink, TreeBuilder, tree_of
 from perago.testing.constraints import Undecided, violations_of
 from perago.testing.oracle import Verdict, judge_tree
 from perago.testing.oracle import judge as judge_sizes
-from perago.testing.tree_files import build
 from perago.testing.trees import Contradiction, smallest_tree, violating_tree
+from perago.trees import build
 from perago.workspace.keys import View
 
 from .tasks_for_runner import copy, count

@@ -20,7 +20,8 @@ from perago.attempt.undoing import undone_at_head
 from perago.failure import Failure
 from perago.ports import Commit, NotFound, Refused, WorkspaceStore
 from perago.taskdef.payload import commits_of
-from perago.testing.differences import (
+from perago.text import count, listing, one_line, quoted, size
+from perago.trees.differences import (
     AttemptResult,
     Content,
     Differences,
@@ -30,7 +31,6 @@ from perago.testing.differences import (
     most_compared,
     with_untouched,
 )
-from perago.text import count, listing, one_line, quoted, size
 from perago.workspace.changes import Changes
 from perago.workspace.keys import is_reserved
 from perago.workspace.layout import check_room, create_directories, directories_to_create, plan_layout

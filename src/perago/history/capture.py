@@ -38,9 +38,9 @@ from perago.history.redaction import known_secrets, note, redact, redact_definit
 from perago.ports import WorkspaceStore
 from perago.settings import Mask
 from perago.taskdef.schema import same_json
-from perago.testing import cases
-from perago.testing.differences import AttemptResult, Content, Digest, digest_of
 from perago.text import quoted
+from perago.trees import cases
+from perago.trees.differences import AttemptResult, Content, Digest, digest_of
 from perago.workspace.keys import is_reserved
 
 _ENDED = ("COMPLETED", "FAILED", "FAILED_WITH_TERMINAL_ERROR")

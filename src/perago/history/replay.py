@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from perago.driver import AttemptRecord
     from perago.probe import TaskSummary
     from perago.settings import Settings
-    from perago.testing.differences import AttemptResult
+    from perago.trees.differences import AttemptResult
     from perago.worker.events import Listener
 
 
@@ -482,7 +482,7 @@ class Backtest:
             return Verdict(task_id, workflow_id, started, Kind.UNREADABLE, summary=(error.message,))
 
     def _compared(self, replayable: Replayable, worker: SharedWorker, directory: Path) -> Verdict:
-        from perago.testing.differences import differences
+        from perago.trees.differences import differences
 
         attempt, servers = replayable.attempt, self.servers
         past = replayable.look_up(servers)

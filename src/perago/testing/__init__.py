@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from perago.guardrails.evaluation import Finding, Phase
     from perago.ports import AccessDenied, Commit, Delivery, ServiceError, TaskStatus, Unavailable, Unclear
     from perago.testing.constraints import Undecided
-    from perago.testing.differences import PublishedTree
     from perago.testing.interfaces import (
         Conductor,
         EmbeddedServices,
@@ -30,9 +29,10 @@ if TYPE_CHECKING:
     from perago.testing.services import BRANCH, serve
     from perago.testing.services import InMemoryServices as InMemoryServices  # deprecated
     from perago.testing.tasks import TaskTests, provide_params, task_tests
-    from perago.testing.tree_files import BadTree, Symlink
     from perago.testing.trees import Contradiction, TreeBuilder, build_tree, smallest_tree, tree_of, violating_tree
     from perago.testing.workflow_run import Branch, WorkflowRun
+    from perago.trees import BadTree, Symlink
+    from perago.trees.differences import PublishedTree
     from perago.workspace.changes import ChangedFile, Changes
 
 _HOMES = {
@@ -41,15 +41,15 @@ _HOMES = {
     "perago.guardrails.evaluation": "Finding Phase",
     "perago.ports": "AccessDenied Commit Delivery ServiceError TaskStatus Unavailable Unclear",
     "perago.testing.constraints": "Undecided",
-    "perago.testing.differences": "PublishedTree",
     "perago.testing.interfaces": "Conductor EmbeddedServices InMemoryConductor InMemoryLakeFS Snapshots VirtualClock",
     "perago.testing.outcome": "Outcome Race",
     "perago.testing.runner": "TaskRunner",
     "perago.testing.services": "BRANCH serve",
     "perago.testing.tasks": "TaskTests provide_params task_tests",
-    "perago.testing.tree_files": "BadTree Symlink",
     "perago.testing.trees": "Contradiction TreeBuilder build_tree smallest_tree tree_of violating_tree",
     "perago.testing.workflow_run": "Branch WorkflowRun",
+    "perago.trees": "BadTree Symlink",
+    "perago.trees.differences": "PublishedTree",
     "perago.workspace.changes": "ChangedFile Changes",
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names.split()}

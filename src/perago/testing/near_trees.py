@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 from perago.authoring.workspace import Guardrail
 from perago.testing.constraints import Kind, PathSet, constraint_of, path_set, violations_of
 from perago.testing.oracle import concerns, judge_tree
-from perago.testing.tree_files import Symlink, Tree, sizes_of
+from perago.trees import Symlink, Tree, sizes_of
 from perago.workspace.keys import Folding, directories_above
 
 _MOST_COUNTED = 40

@@ -23,7 +23,7 @@ from perago.guardrails.require_file import RequireFile
 from perago.guardrails.require_glob import RequireGlob
 from perago.guardrails.require_table import RequireTable
 from perago.guardrails.table_rule import ColumnType, Format, TableRule
-from perago.testing.tree_files import Tree, as_bytes, sizes_of
+from perago.trees import Tree, as_bytes, sizes_of
 
 
 @dataclass(frozen=True, slots=True)

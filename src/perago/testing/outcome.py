@@ -14,9 +14,9 @@ from perago.authoring.context import Measured
 from perago.driver import AttemptRecord, Delivered
 from perago.guardrails.evaluation import Finding
 from perago.ports import Delivery, Report, TaskStatus
-from perago.testing.differences import PublishedTree
-from perago.testing.tasks import fact_lines
 from perago.text import shortened
+from perago.trees.cases import fact_lines
+from perago.trees.differences import PublishedTree
 from perago.workspace.changes import Changes
 
 _LONGEST = 200

@@ -13,14 +13,14 @@ from perago.embedded.faults import FaultScript
 from perago.ports import Delivery
 from perago.taskdef.payload import workspace_block
 from perago.testing.conductor import Moment
-from perago.testing.differences import PublishedTree, published_below
 from perago.testing.interfaces import Conductor, InMemoryLakeFS, VirtualClock
 from perago.testing.outcome import Outcome, Race
 from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices, sent_params
 from perago.testing.tasks import TaskFunction, task_of
-from perago.testing.tree_files import BadTree, Symlink
 from perago.testing.trees import TreeSource, tree_of
 from perago.testing.workflow_run import Branch, Racers, WorkflowRun, WorkflowRunner
+from perago.trees import BadTree, Symlink
+from perago.trees.differences import PublishedTree, published_below
 from perago.workflows import Workflow
 
 _OPERATOR_SECONDS = 1.0

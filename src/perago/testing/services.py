@@ -39,10 +39,10 @@ from perago.ports import Delivery
 from perago.taskdef.definition import workflow_of_one
 from perago.taskdef.payload import workspace_block
 from perago.testing.conductor import WORKER, Interruptions, VirtualConductor
-from perago.testing.differences import PublishedTree, published_below
 from perago.testing.outcome import Outcome, attempt_log
 from perago.testing.tasks import TaskFunction, task_of
-from perago.testing.tree_files import fast_directory
+from perago.trees import fast_directory
+from perago.trees.differences import PublishedTree, published_below
 
 if TYPE_CHECKING:
     from perago.testing.interfaces import EmbeddedServices

@@ -39,8 +39,8 @@ from perago.testing.constraints import (
 from perago.testing.near_trees import ANY_DISK, Likeness, TreePlan, amounts, contents, instances, lookalikes
 from perago.testing.samples import edges, plain_schema, sample_model, validated
 from perago.testing.tasks import TaskFunction, known_params, no_params, provided_params, task_of
-from perago.testing.tree_files import Tree, as_bytes
 from perago.testing.trees import Contradiction, entangled_violation, smallest_tree
+from perago.trees import Tree, as_bytes
 from perago.workspace.keys import EVERYTHING, Folding, View
 
 _MOST_ROWS = 6

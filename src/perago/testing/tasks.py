@@ -1,10 +1,9 @@
-"""Declarations of tests about task functions and their modules, and the failure of a generated test."""
+"""Declarations of tests about task functions and their modules."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, TypeAlias
 
 from perago.authoring import Example, Task
@@ -79,93 +78,3 @@ def task_tests(*modules: str, kinds: Iterable[str] | None = None) -> TaskTests:
     the test file. A package means all task modules below it.
     """
     return TaskTests(modules, None if kinds is None else tuple(kinds))
-
-
-_MOST_FILES = 20
-_LONGEST_CONTENT = 400
-
-
-class Cause(StrEnum):
-    """The cause of a failure. Any other exception of a generated test is an error of the harness."""
-
-    MISTAKE = "mistake in the task"
-    RULE = "rule violated"
-    CONTRACT = "broken contract"
-
-
-class CaseFailed(AssertionError):
-    """A generated test failed. The item that ran it adds `subject` and `rerun` before pytest prints it.
-
-    Args:
-        cause: the kind of the cause.
-        summary: the problem in one line.
-        facts: label and text, such as `("expected", "COMPLETED")`.
-        tree: the tree of the test, shown as Python.
-        details: blocks of text that follow.
-        rerun_options: the options with which pytest finds the same example again.
-        needs_others: whether the test fails only after other tests of its task.
-    """
-
-    def __init__(
-        self,
-        cause: Cause,
-        summary: str,
-        *facts: tuple[str, str],
-        tree: Mapping[str, object] | None = None,
-        details: Sequence[str] = (),
-        rerun_options: Sequence[str] = (),
-        needs_others: bool = False,
-    ) -> None:
-        super().__init__(summary)
-        self.cause = cause
-        self.summary = summary
-        self.facts = facts
-        self.tree = tree
-        self.details: tuple[str, ...] = tuple(details)
-        self.rerun_options: tuple[str, ...] = tuple(rerun_options)
-        self.needs_others = needs_others
-        self.subject: tuple[str, str] = ("", "")
-        self.rerun = ""
-
-    @property
-    def headline(self) -> str:
-        """Return the problem in one line: the summary and the first fact that adds something."""
-        facts = dict(reversed(self.facts))
-        more = next((facts[label] for label in ("actual", "rule", "ignored") if label in facts), "")
-        return f"{self.summary}: {more}".rstrip(": ").replace("\n", "; ")
-
-    def __str__(self) -> str:
-        facts = ([self.subject] if self.subject[0] else []) + list(self.facts)
-        if self.tree is not None:
-            facts.append(("tree", tree_literal(self.tree)))
-        lines = [f"{self.cause}: {self.summary}", *fact_lines(facts)]
-        lines += [block.rstrip("\n") for block in self.details if block.strip()]
-        if self.rerun:
-            lines.append(f"rerun: {self.rerun}")
-        return "\n".join(lines)
-
-
-CaseFailed.__module__ = "builtins"  # pytest's short summary then shows the bare name, as for its own failures
-
-
-def fact_lines(facts: Sequence[tuple[str, str]]) -> list[str]:
-    """Return aligned lines of labels and texts. The further lines of a text are below its first."""
-    width = max((len(label) for label, _ in facts), default=0)
-    indent = "\n" + " " * (width + 4)
-    return [f"  {label:<{width}}  {text.replace(chr(10), indent)}" for label, text in facts]
-
-
-def tree_literal(tree: Mapping[str, object]) -> str:
-    """Return a tree as Python code for a test. Long contents and long trees are cut."""
-    if not tree:
-        return "{}"
-    lines = [f"    {path!r}: {_content(content)}," for path, content in sorted(tree.items())[:_MOST_FILES]]
-    if len(tree) > _MOST_FILES:
-        lines.append(f"    # and {len(tree) - _MOST_FILES} more files")
-    return "\n".join(["{", *lines, "}"])
-
-
-def _content(content: object) -> str:
-    if not isinstance(content, str | bytes) or len(content) <= _LONGEST_CONTENT:
-        return repr(content)
-    return f"{content[:_LONGEST_CONTENT]!r}  # the first of {len(content):,}"

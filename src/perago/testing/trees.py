@@ -42,8 +42,8 @@ from perago.testing.constraints import (
 )
 from perago.testing.oracle import concerns, is_sound, judge_tree
 from perago.testing.tasks import TaskFunction, task_of
-from perago.testing.tree_files import FileSource, Symlink, Tree, as_bytes, build, read_sources
 from perago.text import size
+from perago.trees import FileSource, Symlink, Tree, as_bytes, build, read_sources
 from perago.workspace.keys import ACTIONS, EVERYTHING, View, directories_above
 
 MOST_FILES = 500

@@ -18,7 +18,6 @@ from perago.ports import ServiceError
 from perago.taskdef import build_task_definition
 from perago.taskdef.payload import InvalidResult, dump_result, problem_lines
 from perago.taskdef.schema import input_schema, output_schema, schema_problem
-from perago.testing.cases import RunCase, case_files, case_of_example, check_case, recorded_cases
 from perago.testing.samples import (
     Sample,
     Samples,
@@ -31,7 +30,8 @@ from perago.testing.samples import (
     shared_state,
     validated,
 )
-from perago.testing.tasks import CaseFailed, Cause, known_params, no_params
+from perago.testing.tasks import known_params, no_params
+from perago.trees.cases import CaseFailed, Cause, RunCase, case_files, case_of_example, check_case, recorded_cases
 from pytest_perago.kinds.run import location_of, read_case
 from pytest_perago.session import Case, Session
 

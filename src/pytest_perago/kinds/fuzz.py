@@ -24,9 +24,9 @@ from perago.ports import ObjectEntry
 from perago.testing.constraints import constraint_of, recipe_of
 from perago.testing.near_trees import TreePlan, corner_trees
 from perago.testing.oracle import Verdict, is_in_prefix, judge_tree
-from perago.testing.tasks import CaseFailed, Cause
-from perago.testing.tree_files import Symlink, Tree, build
 from perago.text import count
+from perago.trees import Symlink, Tree, build
+from perago.trees.cases import CaseFailed, Cause
 from perago.workspace.keys import ACTIONS, Folding
 from perago.workspace.layout import Disk, create_directories, directories_to_create, plan_layout, probe_disk
 from perago.workspace.scan import scan_tree

@@ -22,12 +22,11 @@ from perago.authoring.context import Current
 from perago.authoring.workspace import Guardrail
 from perago.guardrails.evaluation import ContentGuardrail, Finding, Phase, evaluate, naming_hidden
 from perago.ports import TaskStatus
-from perago.testing.cases import case_of_example, read_tree
 from perago.testing.constraints import Undecided, recipe_of, too_large, violations_of
 from perago.testing.outcome import attempt_log
-from perago.testing.tasks import CaseFailed, Cause
-from perago.testing.tree_files import build, write_tree
 from perago.testing.trees import Contradiction, entangled_violation, satisfying_trees, smallest_tree
+from perago.trees import build, write_tree
+from perago.trees.cases import CaseFailed, Cause, case_of_example, read_tree
 from perago.workspace.keys import EVERYTHING, View
 from perago.workspace.scan import scan_tree
 from pytest_perago.session import Case, Session

@@ -64,7 +64,7 @@ def check(modules: Modules, timeout: Timeout = IMPORT_LIMIT, as_json: Json = Fal
     guardrails, controls and examples, and the wiring of its workflows. A package means all modules below it. Then
     perago checks the environment, .env and the two root directories. It creates nothing and asks no server.
     """
-    examine = "perago.testing.cases"
+    examine = "perago.trees.cases"
     with probing(modules, timeout, packages=True, examine=examine, workflows=True, waiting=importing) as results:
         from perago.worker.export_settings import exporter_problems  # while the child imports the module
 

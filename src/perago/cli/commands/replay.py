@@ -23,7 +23,7 @@ from perago.text import json_text
 
 if TYPE_CHECKING:
     from perago.history.replay import Replayable, ReplayResult
-    from perago.testing.differences import Differences
+    from perago.trees.differences import Differences
 
 EXAMPLES = """\b
 Examples:
@@ -62,7 +62,7 @@ def command(
     from perago.configuration import Servers
     from perago.history.attempts import differences_to
     from perago.history.replay import Input, replay_attempt, scratch_directory
-    from perago.testing.differences import differences
+    from perago.trees.differences import differences
 
     view = AttemptView(sys.stderr)
     with sigterm_unwinds(), Servers(settings, cached=True) as servers, scratch_directory(settings) as scratch:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from functools import partial
 
 from perago.authoring import Task
-from perago.testing.cases import RunCase
+from perago.trees.cases import RunCase
 from pytest_perago.kinds.run import declared_cases, location_of, readable_cases
 from pytest_perago.session import Case, Session
 

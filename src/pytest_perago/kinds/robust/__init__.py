@@ -20,9 +20,8 @@ import pytest
 
 from perago.atomic_file import replace_file
 from perago.authoring import Task
-from perago.testing.cases import RunCase, recorded_cases
-from perago.testing.tasks import CaseFailed, Cause, tree_literal
 from perago.text import count
+from perago.trees.cases import CaseFailed, Cause, RunCase, recorded_cases, tree_literal
 from pytest_perago.kinds.run import declared_cases, location_of, readable_cases
 from pytest_perago.options import OPT_OUT, ROBUST, is_under_ci
 from pytest_perago.session import Case, Session, printable

@@ -30,13 +30,12 @@ from perago.driver import Raised, call_function
 from perago.guardrails.evaluation import Finding, Phase, evaluate
 from perago.guardrails.function_guardrail import FunctionGuardrail
 from perago.taskdef.schema import input_schema
-from perago.testing.cases import InvalidCase, RunCase, read_tree
 from perago.testing.constraints import Undecided, recipe_of
 from perago.testing.samples import ValidatorRaised, edges, validated
-from perago.testing.tasks import CaseFailed
-from perago.testing.tree_files import as_bytes, build
 from perago.testing.trees import Contradiction, smallest_tree
 from perago.text import count, listing, quoted
+from perago.trees import as_bytes, build
+from perago.trees.cases import CaseFailed, InvalidCase, RunCase, read_tree
 from perago.workspace.keys import View
 from perago.workspace.scan import scan_tree
 from pytest_perago.attempts import Call, FaultCase

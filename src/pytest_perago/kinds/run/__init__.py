@@ -13,8 +13,10 @@ from pathlib import Path
 
 from perago.authoring import Example, Task
 from perago.guardrails.require_glob import RequireGlob
-from perago.testing.cases import (
+from perago.trees.cases import (
     CASE,
+    CaseFailed,
+    Cause,
     InvalidCase,
     Record,
     RunCase,
@@ -24,7 +26,6 @@ from perago.testing.cases import (
     read_recorded_case,
     recorded_cases,
 )
-from perago.testing.tasks import CaseFailed, Cause
 from perago.workspace.keys import compile_glob
 from pytest_perago.session import Case, Location, Session
 

@@ -24,13 +24,12 @@ from perago.guardrails.require_glob import RequireGlob
 from perago.ports import TaskStatus
 from perago.settings.mask import REDACTED
 from perago.taskdef.payload import InvalidResult, check_recorded_result
-from perago.testing.cases import Record, RunCase, read_tree
-from perago.testing.differences import AttemptResult
 from perago.testing.outcome import Outcome
 from perago.testing.samples import round_trip_problem
 from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices, call_and_note
-from perago.testing.tasks import CaseFailed, Cause
 from perago.text import listing, quoted, short
+from perago.trees.cases import CaseFailed, Cause, Record, RunCase, read_tree
+from perago.trees.differences import AttemptResult
 from pytest_perago.attempts import NOT_COMPLETED, CaseAttempts, FaultCase
 from pytest_perago.confinement import without_plugin_frames
 from pytest_perago.observation import (

@@ -1,4 +1,4 @@
-r"""Declared cases, from an `Example` or a case file, and recorded cases, from an attempt of production.
+r"""Declared cases, from an `Example` or a case file, recorded cases of production, and the failure of a case.
 
 Case files are for people who do not write Python (docs/testing/generated.md).
 
@@ -33,8 +33,9 @@ from __future__ import annotations
 import json
 import shutil
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +47,9 @@ from perago.guardrails.evaluation import ContentGuardrail, Phase, evaluate
 from perago.settings.mask import REDACTED
 from perago.taskdef.payload import InvalidInput, InvalidResult, check_recorded_result, parse_input, workspace_block
 from perago.taskdef.schema import output_schema, schema_problem
-from perago.testing.differences import AttemptResult, Content, Digest, digest_of
-from perago.testing.tasks import CaseFailed, Cause
-from perago.testing.tree_files import BadTree, read_sources, sizes_of
 from perago.text import count, listing, quoted
+from perago.trees import BadTree, read_sources, sizes_of
+from perago.trees.differences import AttemptResult, Content, Digest, digest_of
 from perago.workspace.keys import View
 
 TreeSource = Mapping[str, str | bytes | None] | Path
@@ -406,3 +406,95 @@ def _published(directory: Path, document: Mapping[str, Any]) -> Mapping[str, Con
         content = recorded.get(path)
         published[path] = content if isinstance(content, bytes) else Digest(known["size"], known["md5"])
     return published
+
+
+# ---------------------------------------------------------------- the failure of a case
+
+_MOST_FILES = 20
+_LONGEST_CONTENT = 400
+
+
+class Cause(StrEnum):
+    """The cause of a failure. Any other exception of a generated test is an error of the harness."""
+
+    MISTAKE = "mistake in the task"
+    RULE = "rule violated"
+    CONTRACT = "broken contract"
+
+
+class CaseFailed(AssertionError):
+    """A generated test failed. The item that ran it adds `subject` and `rerun` before pytest prints it.
+
+    Args:
+        cause: the kind of the cause.
+        summary: the problem in one line.
+        facts: label and text, such as `("expected", "COMPLETED")`.
+        tree: the tree of the test, shown as Python.
+        details: blocks of text that follow.
+        rerun_options: the options with which pytest finds the same example again.
+        needs_others: whether the test fails only after other tests of its task.
+    """
+
+    def __init__(
+        self,
+        cause: Cause,
+        summary: str,
+        *facts: tuple[str, str],
+        tree: Mapping[str, object] | None = None,
+        details: Sequence[str] = (),
+        rerun_options: Sequence[str] = (),
+        needs_others: bool = False,
+    ) -> None:
+        super().__init__(summary)
+        self.cause = cause
+        self.summary = summary
+        self.facts = facts
+        self.tree = tree
+        self.details: tuple[str, ...] = tuple(details)
+        self.rerun_options: tuple[str, ...] = tuple(rerun_options)
+        self.needs_others = needs_others
+        self.subject: tuple[str, str] = ("", "")
+        self.rerun = ""
+
+    @property
+    def headline(self) -> str:
+        """Return the problem in one line: the summary and the first fact that adds something."""
+        facts = dict(reversed(self.facts))
+        more = next((facts[label] for label in ("actual", "rule", "ignored") if label in facts), "")
+        return f"{self.summary}: {more}".rstrip(": ").replace("\n", "; ")
+
+    def __str__(self) -> str:
+        facts = ([self.subject] if self.subject[0] else []) + list(self.facts)
+        if self.tree is not None:
+            facts.append(("tree", tree_literal(self.tree)))
+        lines = [f"{self.cause}: {self.summary}", *fact_lines(facts)]
+        lines += [block.rstrip("\n") for block in self.details if block.strip()]
+        if self.rerun:
+            lines.append(f"rerun: {self.rerun}")
+        return "\n".join(lines)
+
+
+CaseFailed.__module__ = "builtins"  # pytest's short summary then shows the bare name, as for its own failures
+
+
+def fact_lines(facts: Sequence[tuple[str, str]]) -> list[str]:
+    """Return aligned lines of labels and texts. The further lines of a text are below its first."""
+    width = max((len(label) for label, _ in facts), default=0)
+    indent = "\n" + " " * (width + 4)
+    return [f"  {label:<{width}}  {text.replace(chr(10), indent)}" for label, text in facts]
+
+
+def tree_literal(tree: Mapping[str, object]) -> str:
+    """Return a tree as Python code for a test. Long contents and long trees are cut."""
+    if not tree:
+        return "{}"
+    lines = [f"    {path!r}: {_content(content)}," for path, content in sorted(tree.items())[:_MOST_FILES]]
+    if len(tree) > _MOST_FILES:
+        lines.append(f"    # and {len(tree) - _MOST_FILES} more files")
+    return "\n".join(["{", *lines, "}"])
+
+
+def _content(content: object) -> str:
+    if not isinstance(content, str | bytes) or len(content) <= _LONGEST_CONTENT:
+        return repr(content)
+    return f"{content[:_LONGEST_CONTENT]!r}  # the first of {len(content):,}"
