@@ -107,7 +107,7 @@ def test_the_module_itself_imports_no_sdk() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-def test_conductors_client_uses_the_proxy_and_the_connection_survives_pickling(
+def test_the_connection_of_conductor_uses_the_proxy_and_can_be_pickled(
     services: EmbeddedServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", services.lakefs_url)
