@@ -17,7 +17,7 @@ import pytest
 
 import perago
 from perago import NOT_ON_WINDOWS
-from perago.cli.app import COMMANDS, GROUPS, RENAMED, app
+from perago.cli.app import COMMANDS, GROUPS, app
 
 from ..children import problem_of_children
 from ..golden import assert_golden
@@ -63,14 +63,6 @@ def test_every_command_is_run_by_a_test_of_this_folder() -> None:
         if isinstance(argument, ast.Constant)
     }
     assert set(COMMANDS) - run == set(), "give each of these commands a test in tests/cli"
-
-
-@pytest.mark.parametrize("command", RENAMED)
-def test_no_message_and_no_page_recommends_a_deprecated_option(command: str) -> None:
-    root = Path(__file__).parents[2]
-    files = [*root.glob("src/**/*.py"), *root.glob("docs/**/*.md"), root / "README.md"]
-    old = re.compile(rf"perago {command}\b[^`\n\"']* ({'|'.join(RENAMED[command])})\b")
-    assert [str(file) for file in files if old.search(file.read_text(encoding="utf-8"))] == []
 
 
 def test_children_of_the_tests_import_the_same_perago() -> None:

@@ -102,15 +102,6 @@ def test_ctrl_c_leaves_the_workflow_running_and_prints_this(dev: Dev, tmp_path: 
     assert dev.finished(workflow_id)["status"] == "COMPLETED"
 
 
-@pytest.mark.parametrize("old", [["-w", "dev/main"], ["-wdev/main"], ["--workspace=dev/main"]])
-def test_a_deprecated_option_still_works_and_warns(dev: Dev, old: list[str]) -> None:
-    ran = dev.project.run("send", "features", *old, "--params", '{"rows": 2}', **dev.variables())
-    assert (ran.code, dev.finished(ran.out.strip())["status"]) == (0, "COMPLETED"), ran.err
-    new = {"-w": "-b", "--": "--branch"}[old[0][:2]]
-    assert "is deprecated" in ran.err
-    assert ran.err.rstrip().endswith(f"use {new}")
-
-
 def test_a_missing_branch_starts_no_workflow(dev: Dev) -> None:
     ran = dev.project.run("send", "features", "-b", "dev/other", "-p", '{"rows": 1}', **dev.variables())
     assert (ran.code, ran.out) == (1, "")

@@ -22,7 +22,7 @@ import pytest_perago
 from perago.attempt import publication
 from perago.attempt.events import WorkspaceRef
 from perago.attempt.state import Base, Plan, State
-from perago.cli.app import COMMANDS, RENAMED, command_of
+from perago.cli.app import COMMANDS, command_of
 from perago.cli.app import app as cli
 from perago.cli.messages import ExitCode
 from perago.settings.variables import VARIABLES
@@ -111,7 +111,6 @@ def commands() -> Iterator[str]:
         holder = typer.Typer(add_completion=False)
         holder.command(name)(command_of(name)[0])
         yield f"cli {name}"
-        yield from (f"cli {name} {old} deprecated for {new}" for old, new in RENAMED.get(name, {}).items())
         yield from _parameters(f"{name} ", typer.main.get_command(holder))
 
 

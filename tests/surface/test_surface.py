@@ -20,14 +20,10 @@ from pathlib import Path
 
 import pytest
 
-import perago.testing
-from perago.testing import TaskRunner
-from perago.testing.services import InMemoryServices
 from perago.trees.cases import CASE
 
 from ..cli.conftest import Project
 from ..cli.dev_command import ready
-from ..testing.tasks_for_runner import copy
 from .leaks import leaks
 from .listing import PUBLIC_MODULES, everything, shape_of
 
@@ -248,12 +244,3 @@ def test_the_walk_finds_types_everywhere(tmp_path: Path, monkeypatch: pytest.Mon
         "perago.embedded.lakefs.values.BlobSink": ["perago_leaky.Public (base)", "perago_leaky.Public.__enter__"],
         "perago_leaky.Hidden": ["perago_leaky.Public.field", "perago_leaky.Public.name"],
     }
-
-
-def test_what_was_public_before_works_with_a_warning() -> None:
-    with TaskRunner() as run:
-        outcome = run(copy, tree={"raw/a.csv": "x\n1\n"})
-    with pytest.warns(DeprecationWarning, match="use attributes of the outcome, such as input_ref"):
-        assert outcome.record.input_ref == outcome.input_ref
-    with pytest.warns(DeprecationWarning, match=r"perago\.testing\.InMemoryServices is deprecated; use TaskRunner"):
-        assert perago.testing.InMemoryServices is InMemoryServices

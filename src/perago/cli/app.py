@@ -10,7 +10,7 @@ import importlib
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Annotated, Any
 
 import typer
@@ -101,8 +101,6 @@ Pages of the documentation:
 MODULE is an import path; the current directory is importable."""
 
 
-RENAMED = {command: {"--workspace": "--branch", "-w": "-b"} for command in ("send", "doctor", "backtest")}
-"""Options with a new name. The old ones still work, and warn (docs/compatibility.md)."""
 _HELP = {"help_option_names": ["-h", "--help"]}
 
 
@@ -135,7 +133,7 @@ class CommandTable(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """Return the command itself instead of its line in the list."""
         name, listed, rest = super().resolve_command(ctx, args)
-        return name, self._load(name) if name and listed else listed, [*_with_new_names(name or "", rest)]
+        return name, self._load(name) if name and listed else listed, rest
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command. Errors become messages and exit codes."""
@@ -152,15 +150,6 @@ class CommandTable(TyperGroup):
         command = typer.main.get_command(holder)
         command.params += [param for param in self.params if param.name == "debug"]
         return command
-
-
-def _with_new_names(command: str, arguments: list[str]) -> Iterator[str]:
-    names = RENAMED.get(command, {})
-    for argument in arguments:
-        old = argument.partition("=")[0] if argument.startswith("--") else argument[:2]
-        if old in names:
-            messages.warning(f"{old} of perago {command} is deprecated; use {names[old]}")
-        yield names.get(old, old) + argument.removeprefix(old)
 
 
 def _show_version(is_requested: bool) -> None:

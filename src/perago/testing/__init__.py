@@ -6,7 +6,6 @@ need.
 
 from __future__ import annotations
 
-import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from perago.testing.outcome import Outcome, Race
     from perago.testing.runner import TaskRunner
     from perago.testing.services import BRANCH, serve
-    from perago.testing.services import InMemoryServices as InMemoryServices  # deprecated
     from perago.testing.tasks import TaskTests, provide_params, task_tests
     from perago.testing.trees import Contradiction, TreeBuilder, build_tree, smallest_tree, tree_of, violating_tree
     from perago.testing.workflow_run import Branch, WorkflowRun
@@ -53,8 +51,6 @@ _HOMES = {
     "perago.workspace.changes": "ChangedFile Changes",
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names.split()}
-_DEPRECATED = {"InMemoryServices": ("perago.testing.services", "TaskRunner")}
-"""Names that still work, each with its module and its replacement."""
 __all__ = [
     "BRANCH",
     "AccessDenied",
@@ -103,10 +99,6 @@ if not TYPE_CHECKING:  # type checkers would accept any name
 
     def __getattr__(name: str) -> object:
         """Load a name on access, so that a test file that only selects task modules does not load the services."""
-        if name in _DEPRECATED:
-            module, replacement = _DEPRECATED[name]
-            warnings.warn(f"{__name__}.{name} is deprecated; use {replacement}", DeprecationWarning, stacklevel=2)
-            return getattr(import_module(module), name)
         if name not in _MODULES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         value: object = getattr(import_module(_MODULES[name]), name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,7 +20,6 @@ from perago.workspace.changes import Changes
 
 _LONGEST = 200
 _MOST_LINES = 20
-_INSTEAD = "attributes of the outcome, such as input_ref, adopted_commit and delivery"
 
 
 class AttemptLog:
@@ -193,12 +191,6 @@ class Outcome:
     def rebased_onto(self) -> str | None:
         """The head of another client on which the publication was built, if the task allows that."""
         return self._record.rebased_onto
-
-    @property
-    def record(self) -> Any:
-        """Deprecated: all data of the runtime. Use the other attributes."""
-        warnings.warn(f"Outcome.record is deprecated; use {_INSTEAD}", DeprecationWarning, stacklevel=2)
-        return self._record
 
     @property
     def changes(self) -> Changes:
