@@ -6,12 +6,15 @@ The module of an SDK is imported when one of these functions is called, because 
 from __future__ import annotations
 
 import os
+import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+from pydantic import BaseModel
 
 from perago.settings import ConductorSettings, LakeFSSettings, load_settings
 from perago.settings.network import ca_bundle, proxy_for, tls_context
@@ -19,10 +22,15 @@ from perago.settings.network import ca_bundle, proxy_for, tls_context
 if TYPE_CHECKING:
     import httpx
     from conductor.client.configuration.configuration import Configuration as Configuration
+    from conductor.client.workflow.conductor_workflow import ConductorWorkflow as ConductorWorkflow
+    from conductor.client.workflow.executor.workflow_executor import WorkflowExecutor as WorkflowExecutor
+    from conductor.client.workflow.task.simple_task import SimpleTask as SimpleTask
     from lakefs import Reference as Reference
     from lakefs.client import Client as Client
 
-__all__ = ["conductor_configuration", "lakefs_client", "published"]
+    from perago.workflows import Workflow
+
+__all__ = ["conductor_configuration", "conductor_workflow", "lakefs_client", "published", "simple_task"]
 
 _REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 
@@ -86,6 +94,125 @@ def published(output: Mapping[str, Any], *, client: Client | None = None) -> Ref
             raise ValueError(f"neither {newest[:12]} nor {commit[:12]} has the other one in its history")
     reference: Reference = repository.commit(newest)
     return reference
+
+
+def simple_task(
+    task: Callable[..., Any],
+    name: str,
+    model: type[BaseModel],
+    /,
+    *,
+    after: SimpleTask | Sequence[SimpleTask] = (),
+    **params: Any,
+) -> SimpleTask:
+    """Return a step for a `ConductorWorkflow` of the SDK, with complete inputs.
+
+    The step continues the commits of `after`, else that in the input of the workflow. `>>` alone gives it no commit.
+
+    Args:
+        task: A function with `@task`.
+        name: The task reference name of the step.
+        model: The params model of the task.
+        after: The step that published what this one reads; several after a fork.
+        params: A value for each field. An expression of Conductor, such as `${workflow.input.rows}`, fits every field.
+
+    Raises:
+        ImportError: The extra `sdk` is not installed.
+        TaskDefinitionError: The function has no `@task`, or a name, a field or a type is wrong.
+    """
+    from perago.authoring.declaration import InvalidDeclaration, calling_line
+    from perago.authoring.task import get_task
+    from perago.workflows.values import UNCHECKED, Recorded, Value, expression
+    from perago.workflows.writer import Writer
+
+    try:
+        from conductor.client.workflow.task.simple_task import SimpleTask
+    except ImportError as error:
+        raise _missing("simple_task", "conductor-python", error) from error
+    here = calling_line()
+    declared = get_task(task)
+    if declared is None:
+        raise here.error(
+            f"step {name!r}: {getattr(task, '__name__', task)!r} is not a task", "give a function with @task"
+        )
+    writer = Writer(declared.params_model, "input")
+    if model is not declared.params_model:
+        rule = f"step {name!r}: task {declared.name} takes {declared.params_model.__name__}, not {model.__name__}"
+        writer.report(rule, f"write {declared.params_model.__name__} after the name")
+    earlier = [after] if isinstance(after, SimpleTask) else after
+    for step in earlier:
+        if "workspace" not in step.input_parameters:
+            rule = f"step {name!r}: step {step.task_reference_name!r} has no workspace, so it gives no commit"
+            writer.report(rule, "give a step with a workspace as after")
+    fields = {
+        key: Value(Recorded(field, field, UNCHECKED, ())) if _is_expression(field) else field
+        for key, field in params.items()
+    }
+    inputs: dict[str, Any] = {}
+    if declared.workspace is not None:
+        if earlier:
+            writer.current.heads = tuple(expression(step.task_reference_name, ("workspace", "ref")) for step in earlier)
+        inputs["workspace"] = writer.workspace()
+    try:
+        reference = writer.claim(name)
+        inputs["params"] = writer.document(f"step {name!r}", declared.params_model, (), fields)
+    except InvalidDeclaration as invalid:
+        raise here.error(invalid.rule, invalid.fix) from None
+    if writer.problems:
+        raise writer.problems[0]
+    writer.append(declared.name, reference, {"inputParameters": inputs})
+    step = SimpleTask(declared.name, reference)
+    step.input_parameters = writer.tasks()[0]["inputParameters"]
+    return step
+
+
+def _is_expression(field: object) -> bool:
+    return isinstance(field, str) and re.fullmatch(r"\$\{[^{}]+\}", field) is not None
+
+
+def conductor_workflow(workflow: Workflow[Any, Any], executor: WorkflowExecutor) -> ConductorWorkflow:
+    """Return the SDK's `ConductorWorkflow` with the same definition. It sends no request.
+
+    Raises:
+        ImportError: The extra `sdk` is not installed.
+        WorkflowDefinitionError: The workflow has mistakes; all are listed.
+    """
+    try:
+        from conductor.client.workflow.conductor_workflow import ConductorWorkflow
+        from conductor.client.workflow.task.simple_task import SimpleTask
+        from conductor.client.workflow.task.timeout_policy import TimeoutPolicy
+    except ImportError as error:
+        raise _missing("conductor_workflow", "conductor-python", error) from error
+
+    class Written(SimpleTask):  # type: ignore[misc]
+        """A task of any type that is sent as perago wrote it."""
+
+        def __init__(self, document: dict[str, Any]) -> None:
+            super().__init__(document["name"], document["taskReferenceName"])
+            self.input_parameters = document.get("inputParameters")
+            self.document = document
+
+        def to_workflow_task(self) -> Any:
+            return executor.metadata_client.api_client.deserialize_class(self.document, "WorkflowTask")
+
+    class Converted(ConductorWorkflow):  # type: ignore[misc]
+        """A workflow with its schemas, which the SDK leaves out. Conductor enforces them, by default."""
+
+        def to_workflow_def(self) -> Any:
+            converted = super().to_workflow_def()
+            converted.input_schema, converted.output_schema = definition["inputSchema"], definition.get("outputSchema")
+            converted.enforce_schema = True
+            return converted
+
+    definition = workflow.definition()
+    converted = Converted(executor, workflow.name, workflow.version, definition.get("description"))
+    for document in definition["tasks"]:
+        converted >> Written(document)
+    converted.owner_email(workflow.owner_email).timeout_seconds(workflow.timeout_seconds)
+    converted.timeout_policy(TimeoutPolicy(definition["timeoutPolicy"]))
+    converted.input_parameters(definition["inputParameters"]).input_template(definition["inputTemplate"])
+    converted.output_parameters(definition["outputParameters"])
+    return converted
 
 
 def _has_ancestor(client: Client, repository: str, commit: str, ancestor: str) -> bool:
@@ -210,8 +337,11 @@ class _Connection:
 
 _TYPES = {
     "Client": "lakefs.client",
+    "ConductorWorkflow": "conductor.client.workflow.conductor_workflow",
     "Configuration": "conductor.client.configuration.configuration",
     "Reference": "lakefs",
+    "SimpleTask": "conductor.client.workflow.task.simple_task",
+    "WorkflowExecutor": "conductor.client.workflow.executor.workflow_executor",
 }
 """Types of the SDKs in signatures, for tools that resolve annotations. The module of each is imported on access."""
 

@@ -98,7 +98,10 @@ class InvalidDeclaration(Exception):
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_MACHINERY = ("perago.authoring.", "perago.guardrails.", "perago.workflows.", "pydantic.", "contextlib.")
+_MACHINERY = (
+    *("perago.authoring.", "perago.clients.", "perago.guardrails.", "perago.workflows."),
+    *("pydantic.", "contextlib."),
+)
 
 
 @dataclass(frozen=True, slots=True)
