@@ -287,7 +287,7 @@ CASES = (
     *both(
         "an operation has undone the input, whose row was removed",
         (UNDONE_INPUT,),
-        Refuse("again from that step or an earlier one: perago rerun wf-1 --from STEP"),
+        Refuse("again from that step or an earlier one, or all of it: perago rerun wf-1."),
     ),
     Case(
         "an optional step that has ended after it published",

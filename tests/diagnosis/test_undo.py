@@ -193,7 +193,7 @@ def test_a_rerun_of_a_loop_with_a_variable_names_a_rerun_that_completes(family: 
     operations.rerun(family.servers, family.workflow_id, "loop")
     (record,) = family.run("f1__1")
     assert record.report is not None
-    assert f"perago rerun {family.workflow_id} --from STEP" in str(record.report.reason)
+    assert f"or an earlier one, or all of it: perago rerun {family.workflow_id}" in str(record.report.reason)
     assert family.status == "FAILED"
     operations.rerun(family.servers, family.workflow_id, "begin")
     family.run_all()
