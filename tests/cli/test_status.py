@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from perago.embedded.services import EmbeddedServices
-from perago.worker.events import WorkerReady
+from perago.worker.events import Pulse, WaitingForLakeFS, WorkerReady
 from perago.worker.plan import ExportContext
-from perago.worker.presence import presence
+from perago.worker.presence import presence, worker_processes, workers_here
 
 from ..adapters.scripted import Action, Hang, Request, ScriptedServer, reply_json
-from ..worker.bench import LIMIT, make_plan
+from ..worker.bench import LIMIT, make_plan, wait_for
 from ..worker.outside import mounted
 from .conftest import PLAIN, Project, started_attempt
 from .services import Services
@@ -101,6 +101,25 @@ def test_workers_of_this_root_are_here(project: Project, embedded: EmbeddedServi
         host, pid = socket.gethostname(), os.getpid()
         assert shown.splitlines()[-1] == f"worker m0000 on {host} (process {pid}): 1 slot shared, 0 busy, 1 free; busy"
     assert rows(project, embedded, **variables) == {}
+
+
+def test_the_problems_of_a_worker_are_below_it(project: Project, embedded: EmbeddedServices, tmp_path: Path) -> None:
+    plan = make_plan(tmp_path)
+    plan.workspace_root.mkdir(mode=0o700)
+    variables = {**embedded.environment(), "PERAGO_WORKSPACE_ROOT": str(plan.workspace_root)}
+    rejection = "lakeFS does not accept the credentials (401)"
+    with presence(ExportContext(plan=plan)) as worker:
+        worker(WorkerReady("m", "busy", "m0000", 1, 0.1))
+        worker(WaitingForLakeFS("m0001", rejection))
+        worker(Pulse(1, 0, 1, 0, 0.0))
+        wait_for("the marker", lambda: worker_processes(workers_here(plan.workspace_root))[0].problems)
+        assert project.run("status", **variables).out.splitlines()[-1].strip() == rejection
+
+
+def test_a_lakefs_that_does_not_answer_is_named(project: Project, embedded: EmbeddedServices) -> None:
+    variables = {**embedded.environment(), "LAKECTL_SERVER_ENDPOINT_URL": "http://127.0.0.1:9"}
+    ran = project.run("status", **variables)
+    assert (ran.code, ran.err.startswith("warning: lakeFS does not answer:")) == (0, True), ran.err
 
 
 def test_a_stopped_process_of_a_worker_is_named(project: Project, embedded: EmbeddedServices, tmp_path: Path) -> None:

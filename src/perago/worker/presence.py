@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -22,6 +23,7 @@ from perago.failure import Finding, Level
 from perago.processes import Process, descendants, running_processes
 from perago.text import count
 from perago.worker.events import Event, Listener, Pulse, WorkerReady
+from perago.worker.health import Health
 from perago.worker.plan import ExportContext, WorkerPlan
 from perago.workspace.directory import check_root
 from perago.workspace.scan import Descent
@@ -32,6 +34,8 @@ _TRIES = 3
 """Number of tries to create a marker, because a worker that ends at the same time can remove the empty directory."""
 CHECK_INTERVAL = 5.0
 """Seconds between two checks whether the markers of a worker are still in its root."""
+MOST_PROBLEMS, LONGEST_PROBLEM = 20, 500
+"""Maximum number of problems in a marker, and characters of each, because readers limit the size of a marker."""
 CLOSE_LIMIT = 2.0
 """Seconds that a disk gets to answer at the end. The locks end with the process in any case."""
 
@@ -52,6 +56,8 @@ class WorkerHere:
     """The slots of the worker. 0: its version does not report them."""
     busy: int = -1
     """The slots that have an attempt. -1: unknown, or another marker of the worker has it."""
+    problems: tuple[str, ...] = ()
+    """What `/readyz` of the worker reports, with the warnings. Only its first marker has them."""
 
 
 @contextlib.contextmanager
@@ -73,9 +79,11 @@ class _Markers:
     def __init__(self, plan: WorkerPlan) -> None:
         self._plan = plan
         self._workers: list[WorkerHere] = []
-        self._busy = 0
+        self._health = Health(plan.mask)
+        self._state: dict[str, Any] = {"busy": 0, "problems": ()}
+        """The fields of the first marker that change."""
         self._held: dict[str, int] = {}
-        """The names of the marker files with their descriptors. The first file has the number of busy slots."""
+        """The names of the marker files with their descriptors. The first file has the state of the worker."""
         self._lock = threading.Lock()
         """Held while markers are placed or written."""
         self._changed = threading.Event()
@@ -83,7 +91,8 @@ class _Markers:
         self._thread = threading.Thread(target=self._run, name="perago-presence", daemon=True)
 
     def __call__(self, event: Event) -> None:
-        """Place the marker of a task that is ready, and record the number of busy slots."""
+        """Place the marker of a task that is ready, and record the state of the worker."""
+        self._health(event)
         if isinstance(event, WorkerReady):
             started, host = int(time.time() * 1000), socket.gethostname()
             about = event.worker_id, event.module, event.task_name, event.slots, os.getpid(), host, started
@@ -92,9 +101,13 @@ class _Markers:
                 self._place(self._workers[-1])
             if not self._thread.ident:
                 self._thread.start()
-        elif isinstance(event, Pulse) and event.busy != self._busy:
-            self._busy = event.busy
-            self._changed.set()
+        elif isinstance(event, Pulse):
+            verdict = self._health.ready()
+            shown = verdict.problems + verdict.warnings
+            state = {"busy": event.busy, "problems": tuple(text[:LONGEST_PROBLEM] for text in shown[:MOST_PROBLEMS])}
+            if state != self._state:
+                self._state = state
+                self._changed.set()
 
     def close(self) -> None:
         """Remove the markers, unless the disk does not answer."""
@@ -114,10 +127,10 @@ class _Markers:
                     self._update()
 
     def _update(self) -> None:
-        """Write the number of busy slots. Place all markers again if the root or the directory was removed."""
+        """Write the state of the worker. Place all markers again if the root or the directory was removed."""
         if not self._workers:
             return
-        self._workers[0] = replace(self._workers[0], busy=self._busy)
+        self._workers[0] = replace(self._workers[0], **self._state)
         if self._are_there():
             write_fields(next(iter(self._held.values())), asdict(self._workers[0]))
             return
@@ -219,6 +232,8 @@ class WorkerProcess:
     shared: bool
     stopped: tuple[Process, ...] = ()
     """Its processes that a signal stopped."""
+    problems: tuple[str, ...] = ()
+    """What `/readyz` of the worker reports, with the warnings."""
 
     @property
     def stopped_words(self) -> str:
@@ -253,7 +268,8 @@ def worker_processes(markers: Iterable[WorkerHere]) -> tuple[WorkerProcess, ...]
         tasks = tuple(marker.task_name for marker in its)
         stopped = tuple(process for process in family if process.stopped)
         known = None if busy < 0 else busy
-        processes.append(WorkerProcess(worker_id, host, pid, tasks, slots, known, slots_of_tasks > slots, stopped))
+        shared, problems = slots_of_tasks > slots, tuple(text for marker in its for text in marker.problems)
+        processes.append(WorkerProcess(worker_id, host, pid, tasks, slots, known, shared, stopped, problems))
     return tuple(processes)
 
 

@@ -62,7 +62,7 @@ def command(modules: OptionalModules = None, as_json: Json = False, timeout: Tim
     """Show the waiting attempts, the running attempts and the workers of each task type. Changes nothing.
 
     Without MODULE, perago shows every task type with a worker here, and registered ones with a queue or a recent poll.
-    Workers here are those of PERAGO_WORKSPACE_ROOT. It takes 20 s at most, also if Conductor does not answer.
+    Workers here are those of PERAGO_WORKSPACE_ROOT. It takes 30 s at most, also if no server answers.
     """
     names = None
     if modules:
@@ -74,6 +74,7 @@ def command(modules: OptionalModules = None, as_json: Json = False, timeout: Tim
     settings = load_settings()
     now = time.time()
     from perago.adapters.http import COMMAND_POLICY
+    from perago.cli.services import lakefs_problem
     from perago.configuration import Servers
     from perago.diagnosis.queues import read_queues
     from perago.worker.presence import CLASH_FIX, CLASH_WHY, KILLED_FIX, KILLED_WHY, STOPPED_WHY, id_clashes
@@ -93,6 +94,8 @@ def command(modules: OptionalModules = None, as_json: Json = False, timeout: Tim
             if worker.stopped:
                 warning = f"{worker.stopped_words}; {STOPPED_WHY}; continue with: {worker.stopped_fix}"
                 out.line(f"         {out.paint(one_line(warning), Colour.RED)}")
+            for problem in worker.problems:
+                out.line(f"         {out.paint(one_line(problem), Colour.RED)}")
         for worker_id in report.killed:
             out.line(out.paint(one_line(f"killed worker {worker_id}: {KILLED_WHY}; {KILLED_FIX}"), Colour.RED))
         roots = (settings.workspace_root, *([settings.log_root] if settings.log_files else []))
@@ -102,8 +105,10 @@ def command(modules: OptionalModules = None, as_json: Json = False, timeout: Tim
         messages.note(f"{report.left_out:,} more task types are in use; name a MODULE to see its task type")
     for clash in id_clashes(report.workers):
         messages.warning(f"{clash}: {CLASH_WHY}\n  fix: {CLASH_FIX}")
-    for problem in report.problems[:1]:
-        messages.warning(f"the running and the oldest attempts are unknown: {messages.service_words(problem)}")
+    for error in report.problems[:1]:
+        messages.warning(f"the running and the oldest attempts are unknown: {messages.service_words(error)}")
+    if settings.lakefs and (away := lakefs_problem(settings.lakefs)):
+        messages.warning(f"{away}\n  fix: check LAKECTL_SERVER_ENDPOINT_URL, the server and the network")
 
 
 def _details(row: TaskTypeStatus, now: float) -> Iterator[str]:
