@@ -109,6 +109,17 @@ def test_rejected_credentials_outlive_their_attempt_until_a_success() -> None:
         assert health.ready().problems == problems
 
 
+def test_a_task_whose_process_dies_is_named_until_one_lives_for_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    how = "the slot's process ended with exit status 3"
+    health = health_after(FINE, READY, events.SlotDied("w0001", 17, how, 30.0, task_name="a"))
+    health(events.SlotReady("w0001", 18, "a"))
+    (warning,) = health.ready().warnings
+    assert warning == f"a: {how}; if it dies again, its restart is delayed by up to 30 s"
+    later = time.monotonic() + 91
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert health.ready().warnings == ()
+
+
 def test_a_loop_that_hangs_is_not_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     health = health_after(FINE, READY)
     later = time.monotonic() + 31

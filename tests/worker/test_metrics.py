@@ -46,6 +46,7 @@ DELIVERY = make_delivery(task_id="t1", start_time=0, task_name=ODD, workflow_id=
 
 
 FAILED_START = SlotStartFailed("p1", "no such module", ODD, 1.0)
+DIED = events.SlotDied("p1", 1, "the slot's process ended with exit status 3", 30.0, task_name=ODD)
 PULSE = Pulse(4, 1, 2, 3, 0.0, {ODD: 7.0}, {"the block store": 2}, {"logs": 5}, {"logs": 9})
 AWAY = events.ConductorUnreachable("x", denied=False)
 DENIED = events.ConductorUnreachable("401", denied=True)
@@ -153,6 +154,7 @@ def test_invalid_numbers_are_not_counted(number: Any) -> None:
         ((REJECTION, ended(status=TaskStatus.FAILED)), ("perago_credentials_rejected", "lakeFS"), 1),
         ((events.WaitingForLakeFS("w0001", "no route"),), ("perago_credentials_rejected", "lakeFS"), 0),
         ((REJECTION, events.LakeFSBack("w0001", "")), ("perago_credentials_rejected", "lakeFS"), 0),
+        ((DIED, SlotReady("p1", 2, ODD)), ("perago_restart_delay_seconds", "ended with exit status 3", ODD), 30),
         ((PULSE,), ("perago_oldest_attempt_seconds", ODD), 7),
         ((PULSE, Pulse(4, 4, 0, 0, 0.0)), ("perago_oldest_attempt_seconds", ODD), 0),
         ((PULSE,), ("perago_attempts_waiting", "block store"), 2),
@@ -240,7 +242,7 @@ def test_the_page_of_the_documentation_lists_all_metrics() -> None:
 def test_a_worker_shows_all_declared_metrics() -> None:
     usage = Usage(metrics=(ROWS, SIZES, SHARE))
     metrics = Metrics([ODD], lambda: True)
-    for event in (ended(steps=(("Fetch", 1.0),), usage=usage), PULSE):
+    for event in (ended(steps=(("Fetch", 1.0),), usage=usage), PULSE, DIED):
         metrics(event)
     values = samples(metrics)
     assert values["perago_lakefs_up",] == 1

@@ -150,6 +150,7 @@ class SlotDied(Event):
     restart_seconds: float
     delivery: Delivery | None = None
     """Its attempt, if it had one."""
+    task_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

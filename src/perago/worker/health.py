@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from perago.ports import TaskStatus
+from perago.retry import HEALTHY_SECONDS, RESTARTS
 from perago.settings.mask import Mask
 from perago.text import one_line
 from perago.worker import events
@@ -35,6 +36,26 @@ class Verdict:
     """Problems of single tasks, which do not count against the worker."""
 
 
+class Deaths:
+    """A `Listener` that remembers the last death of a process of each task, until a later process has lived long enough
+    to end the series of crashes."""
+
+    def __init__(self) -> None:
+        self._deaths: dict[str, tuple[events.SlotDied, float]] = {}
+        """With the times of their ends, in seconds of the monotonic clock."""
+
+    def __call__(self, event: Event) -> None:
+        """Remember a death."""
+        if isinstance(event, events.SlotDied) and event.restart_seconds > 0:
+            until = time.monotonic() + event.restart_seconds + HEALTHY_SECONDS
+            self._deaths = {**self._deaths, event.task_name: (event, until)}
+
+    def recent(self) -> dict[str, events.SlotDied]:
+        """Return the last death of each task whose restarts are delayed."""
+        now = time.monotonic()
+        return {task: death for task, (death, until) in self._deaths.items() if now < until}
+
+
 class Health:
     """A `Listener` that remembers the state for the pages. It runs on the supervisor's thread, and other threads read
     it."""
@@ -55,11 +76,13 @@ class Health:
         self._waiting: dict[str, str] = {}
         """The calls to lakeFS that attempts repeat, by slot."""
         self._lakefs_rejection = ""
+        self._deaths = Deaths()
 
     def __call__(self, event: Event) -> None:
         """Update the state from `event`. Values that other threads read are replaced, never changed."""
         if (rejection := lakefs_rejection(event)) is not None:
             self._lakefs_rejection = rejection
+        self._deaths(event)
         match event:
             case events.Pulse():
                 self._pulsed_at, self._pulse = time.monotonic(), event
@@ -111,6 +134,7 @@ class Health:
         problems += [f"slots for {task} cannot start: {why}" for task, why in sorted(self._failing.items())]
         problems += [problem for problem in (self._conductor, self._host, *more) if problem is not None]
         warnings = [f"Conductor refuses polls for {task}: {why}" for task, why in sorted(self._refused.items())]
+        warnings += [f"{task}: {death.reason}; {HELD_BACK}" for task, death in sorted(self._deaths.recent().items())]
         problems += [self._lakefs_rejection] * bool(self._lakefs_rejection)
         waiting = sorted(self._waiting.items())
         warnings += [f"{slot}: {text}" for slot, text in waiting if not text.startswith(REJECTED)]
@@ -120,6 +144,7 @@ class Health:
         return tuple(one_line(self._mask(text)) for text in texts)
 
 
+HELD_BACK = f"if it dies again, its restart is delayed by up to {RESTARTS.longest:g} s"
 _NOT_WORKING = {
     "starting": "the worker is starting and waits for a server or for its task module",
     "draining": "the worker was asked to stop and takes no more work",

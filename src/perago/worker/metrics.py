@@ -23,7 +23,7 @@ from perago.ports import TaskStatus
 from perago.retry import REPEATS
 from perago.worker import events
 from perago.worker.events import Event
-from perago.worker.health import lakefs_rejection
+from perago.worker.health import Deaths, lakefs_rejection
 
 OTHER = "other"
 STEPS = frozenset(command.__name__ for command in COMMANDS)
@@ -115,6 +115,13 @@ FAMILIES = (
     Family(
         "perago_leases_in_doubt", "Attempts whose heartbeats failed for longer than the response timeout.", "counter"
     ),
+    Family(
+        "perago_restart_delay_seconds",
+        "Delay of the last restart of a process of the task that died, until a process has lived for a minute. "
+        "exit: how it ended.",
+        "gauge",
+        ("task", "exit"),
+    ),
     Family("perago_slots", "Slots that are free, busy or starting, updated once a second.", "gauge", ("state",)),
     Family("perago_reports_pending", "Results that Conductor has not accepted yet.", "gauge"),
     Family("perago_conductor_up", "1 while Conductor answers polls, 0 otherwise.", "gauge"),
@@ -169,6 +176,7 @@ class Metrics:
         self._set("perago_conductor_up", to=0)
         self._not_starting: set[str] = set()
         """Tasks whose last slot could not start."""
+        self._deaths = Deaths()
         self._has_begun = False
         """Whether polls can be made. Before that, the worker waits for its servers."""
         for name in ("perago_slot_deaths", "perago_leases_in_doubt"):
@@ -206,6 +214,10 @@ class Metrics:
         if (is_up := self._lakefs_up()) is not None:
             self._set("perago_lakefs_up", to=is_up)
         with self._lock:
+            self._numbers["perago_restart_delay_seconds"] = {
+                (self._task(task), death.reason.removeprefix("the slot's process ")): Number(death.restart_seconds)
+                for task, death in self._deaths.recent().items()
+            }
             numbers = {name: dict(series) for name, series in self._numbers.items()}
         for family in FAMILIES:
             yield family, numbers[family.name]
@@ -215,6 +227,7 @@ class Metrics:
         """Count `event`."""
         if (rejection := lakefs_rejection(event)) is not None:
             self._set("perago_credentials_rejected", "lakeFS", to=bool(rejection))
+        self._deaths(event)
         match event:
             case events.SlotStartFailed(task_name=task):
                 self._not_starting.add(task)

@@ -57,7 +57,7 @@ class WorkerHere:
     busy: int = -1
     """The slots that have an attempt. -1: unknown, or another marker of the worker has it."""
     problems: tuple[str, ...] = ()
-    """What `/readyz` of the worker reports, with the warnings. Only its first marker has them."""
+    """The problems and warnings of `/readyz`. Only the first marker of a worker has them."""
 
 
 @contextlib.contextmanager
@@ -233,7 +233,7 @@ class WorkerProcess:
     stopped: tuple[Process, ...] = ()
     """Its processes that a signal stopped."""
     problems: tuple[str, ...] = ()
-    """What `/readyz` of the worker reports, with the warnings."""
+    """The problems and warnings of its `/readyz`."""
 
     @property
     def stopped_words(self) -> str:

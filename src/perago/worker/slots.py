@@ -331,7 +331,7 @@ class Slot:
             return self._failed_start
         lived = 0.0 if self._ready_since is None else time.monotonic() - self._ready_since
         delay = self._delay.after_crash(lived)
-        self._emit(events.SlotDied(self.worker_id, pid, how, delay, delivery))
+        self._emit(events.SlotDied(self.worker_id, pid, how, delay, delivery, self.task.name))
         return delay
 
     def _on_message(self, message: channel.FromSlot) -> None:
