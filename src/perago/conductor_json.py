@@ -50,6 +50,7 @@ def delivery_from(task: Mapping[str, Any]) -> Delivery:
         spent_seconds=max(0, int(task.get("updateTime") or 0) - int(task["startTime"])) / 1000,
         waited_seconds=max(0, int(task.get("queueWaitTime") or 0)) / 1000,
         trace=None,
+        timeout_policy=str(definition.get("timeoutPolicy") or "TIME_OUT_WF"),
     )
 
 

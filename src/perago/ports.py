@@ -286,6 +286,8 @@ class Delivery:
     """Seconds that it was in Conductor's queue, by Conductor's clock."""
     trace: Trace | None
     """None: the worker sends no traces."""
+    timeout_policy: str = "TIME_OUT_WF"
+    """Conductor's reaction after `timeout_seconds`: `RETRY`, `TIME_OUT_WF` or `ALERT_ONLY`."""
 
     @property
     def identity(self) -> tuple[str, int, int]:

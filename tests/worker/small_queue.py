@@ -44,6 +44,7 @@ class SmallQueue:
         what: str,
         response_timeout: float = 600,
         timeout: float = 0,
+        timeout_policy: str = "TIME_OUT_WF",
         workspace: Any = None,
         polled: int = 0,
         began: int = 0,
@@ -67,6 +68,7 @@ class SmallQueue:
             input={"params": {"what": what, **params}, **({} if workspace is None else {"workspace": workspace})},
             response_timeout_seconds=response_timeout,
             timeout_seconds=timeout,
+            timeout_policy=timeout_policy,
             spent_seconds=spent,
         )
         self.queue(delivery)

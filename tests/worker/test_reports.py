@@ -284,6 +284,19 @@ def test_so_is_that_of_one_that_takes_too_long(worker: RunningWorker, queue: Sma
     task_id = queue.put(what="says_and_waits", file=str(tmp_path / "file"), timeout=0.5)
     wait_for_last_entry(queue, task_id, "it ran longer than its time limit of 0.5 s")
     assert queue.logs[task_id][:2] == ["begun", "ended"]
+    assert task_id not in queue.reports
+
+
+def test_one_that_conductor_would_retry_is_reported_as_failed(
+    worker: RunningWorker, queue: SmallQueue, tmp_path: Path
+) -> None:
+    task_id = queue.put(what="says_and_waits", file=str(tmp_path / "file"), timeout=0.5, timeout_policy="RETRY")
+    report, _ = wait_for("the report", lambda: queue.reports.get(task_id))
+    assert (report.status, report.reason) == (
+        TaskStatus.FAILED,
+        "Timed out: it ran longer than its time limit of 0.5 s",
+    )
+    wait_for("the log", lambda: queue.logs[task_id][:2] == ["begun", "ended"])
 
 
 # ----------------------------------------------------------------------------------------- deep inputs

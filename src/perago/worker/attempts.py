@@ -118,6 +118,8 @@ class Attempt:
         self._beat_problem = ""
         """The reason why the last heartbeat failed; empty if it was confirmed, or has no answer yet."""
         self._doubt: asyncio.TimerHandle | None = None
+        self._is_timed_out = False
+        """Whether its own time limit ended it and Conductor would retry it."""
         self._one_at_a_time = threading.Lock()
         """Held by a heartbeat and by a report, because an extension of the lease undoes a report that Conductor accepts
         at the same moment (docs/dev/servers/conductor.md, "Lease extension")."""
@@ -176,7 +178,9 @@ class Attempt:
                 timer.cancel()
             if outcome.fence is FenceState.NOT_ENFORCED:
                 self._warn_not_fenced()
-            if self._lost is not None or outcome.report is None:
+            if self._is_timed_out:
+                await self._report(outcome, Report(TaskStatus.FAILED, reason=f"Timed out: {self._lost}"))
+            elif self._lost is not None or outcome.report is None:
                 await self._give_up(outcome)
             elif outcome.hand_back:
                 await self._hand_back(outcome, outcome.report)
@@ -311,15 +315,21 @@ class Attempt:
     def _start_timer(self) -> asyncio.TimerHandle | None:
         """Enforce the task's own time limit, which all deliveries of the attempt share.
 
-        Conductor decides what follows. The time of earlier deliveries is measured by Conductor's clock, the rest by the
-        clock of this machine. The clocks are never compared, because they can differ by more than the limit.
+        With the policy RETRY, the attempt is reported as failed, because Conductor itself ends it only at its response
+        timeout. With the others, Conductor decides what follows. The time of earlier deliveries is measured by
+        Conductor's clock, the rest by the clock of this machine. The clocks are never compared, because they can differ
+        by more than the limit.
         """
         limit = self._delivery.timeout_seconds
         if limit <= 0:
             return None
         left = max(0.0, limit - self._delivery.spent_seconds)
         reason = f"it ran longer than its time limit of {limit:g} s"
-        return asyncio.get_running_loop().call_later(left, self.lose, reason)
+        return asyncio.get_running_loop().call_later(left, self._time_out, reason)
+
+    def _time_out(self, reason: str) -> None:
+        self._is_timed_out = self._delivery.timeout_policy == "RETRY" and self._lost is None and self.running
+        self.lose(reason)
 
     # ------------------------------------------------------------- after the slot has finished
 
@@ -353,8 +363,8 @@ class Attempt:
     async def _report(self, outcome: Finished, report: Report) -> None:
         """Report, or log that the worker ended before that was done."""
         try:
-            if self._death is not None:
-                report = await self._report_of_death(self._death) or report
+            if how := report.reason if self._is_timed_out else self._death:
+                report = await self._report_of_death(how) or report
             sent = await self._services.pools.reports.run(self._send, report, outcome.log_chunks)
         except asyncio.CancelledError:
             why = "the worker was stopped before Conductor answered"
@@ -395,7 +405,7 @@ class Attempt:
         return sent
 
     async def _report_of_death(self, how: str) -> Report | None:
-        """Build the report for a slot that died during a merge; None: there was no merge."""
+        """Build the report for a slot that died or was ended during a merge; None: there was no merge."""
         merge, open_store = self._publishing, self._assignment.task.store_factory
         if merge is None or open_store is None:
             return None
