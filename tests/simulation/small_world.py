@@ -12,8 +12,6 @@ two files.
 from __future__ import annotations
 
 import hashlib
-import io
-import pickle
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, field
@@ -22,7 +20,6 @@ from typing import Any
 from perago.embedded.clock import START, VirtualClock
 from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.conductor.state import State
-from perago.embedded.journal import Journal, Table
 from perago.ports import ServiceError
 
 from .small_attempt import TREES, Branch, Changes, SmallAttempt, make_commit
@@ -84,24 +81,21 @@ SHAPES: dict[str, Callable[[], list[dict[str, Any]]]] = {
 STEPS = ("a", "b", "last")
 
 
-def _table(journal: Journal, prefix: tuple[str, ...], rows: dict[Any, Any]) -> Table[Any, Any]:
-    table = Table[Any, Any](journal, *prefix)
-    dict.update(table, rows)
-    return table
-
-
-class _RowPickler(pickle.Pickler):
-    def reducer_override(self, obj: Any) -> Any:
-        return (_table, (obj._journal, obj._prefix, dict(obj))) if isinstance(obj, Table) else NotImplemented
-
-
 def _copied(conductor: InMemoryConductor, clock: VirtualClock) -> InMemoryConductor:
-    """Return an independent copy of a server, without its history."""
-    copied, file = InMemoryConductor(clock), io.BytesIO()
-    conductor._state.history.clear()
-    state = vars(conductor._state).items()
-    _RowPickler(file, 5).dump({name: part for name, part in state if name not in ("_clock", "between_writes")})
-    vars(copied._state).update(pickle.loads(file.getbuffer()))
+    """Return an independent copy of a server, without its history. The rows of attempts are shared, because the server
+    replaces them and never changes them in place."""
+    copied = InMemoryConductor(clock)
+    old, new = conductor._state, copied._state
+    for name in ("task_definitions", "workflow_definitions", "tasks", "timers", "sub_workflows"):
+        dict.update(getattr(new, name), getattr(old, name))
+    for workflow_id, workflow in old.workflows.items():
+        row = copy(workflow)
+        row.tasks = [*workflow.tasks]
+        dict.__setitem__(new.workflows, workflow_id, row)
+    dict.update(new.queue.messages, old.queue.messages)
+    new.queue._order, new.queue.pushes = copy(old.queue._order), old.queue.pushes
+    new.random, new.last_polls = copy(old.random), dict(old.last_polls)
+    new.problems, new.attention = dict(old.problems), dict(old.attention)
     return copied
 
 
