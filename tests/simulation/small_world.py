@@ -5,6 +5,10 @@ or the workflow is terminated and recovered while a merge or a report is late. `
 read row, read branch, merge, report". Worlds that are equal are played once. Times are those of nodes whose clocks
 differ, so their order says nothing.
 
+Not in the model: tasks that do not rebase, a lakeFS that does not enforce the fence, lost answers, resets that are not
+atomic, operators and loops. First attempts of two steps fail or lose their worker, and only the calls that are open at
+a recovery come late. Reads that follow each other without a call that others can notice are one move.
+
 A world is judged by the files at its end: each attempt writes a file of its own name, so two publications of a step are
 two files.
 """
@@ -17,12 +21,13 @@ from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
+from perago.attempt import publication
 from perago.embedded.clock import START, VirtualClock
 from perago.embedded.conductor import InMemoryConductor
-from perago.embedded.conductor.state import State
+from perago.embedded.conductor.state import State, TaskRow
 from perago.ports import ServiceError
 
-from .small_attempt import TREES, Branch, Changes, SmallAttempt, make_commit
+from .small_attempt import COMMITS, TREES, Branch, Changes, SmallAttempt, make_commit
 
 DEFINITION = {"retryCount": 1, "retryDelaySeconds": 0, "timeoutSeconds": 0, "ownerEmail": "d@example.com"}
 _INPUT = "${workflow.input.workspace.ref}"
@@ -34,9 +39,11 @@ class Case:
 
     shape: str
     troubles: tuple[str, ...] = ("", "")
-    """Of the first attempts of the first two steps: none, `fails`, or `dies` after its merge."""
+    """Of the first attempts of the first two steps: none, `fails`, or `dies` after its merge. `fails-later`: the second
+    attempt fails."""
     operation: str = "rerun"
-    """`rerun`, `restart` or `retry`; behind `child-`: of the sub-workflow alone."""
+    """`rerun`, `rerun-input` (with an earlier commit as input of the step), `restart` or `retry`; behind `child-`: of
+    the sub-workflow alone."""
     reference: str = ""
     """The step of a rerun: each of its rows is tried."""
     is_late: bool = False
@@ -77,6 +84,9 @@ SHAPES: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "fork": _fork,
     "sub": _sub,
     "shared": lambda: [_workflow("main", _step("a", _INPUT))],
+    "optional": lambda: [
+        _workflow("main", {**_step("a", _INPUT), "optional": True, "retryCount": 0}, _step("last", _INPUT))
+    ],
 }
 STEPS = ("a", "b", "last")
 
@@ -176,7 +186,11 @@ class World:
         for delivery in deliveries:
             first = self.polls[name] <= (2 if self.case.shape == "shared" else 1)
             place = STEPS.index(name)
-            trouble = self.case.troubles[place] if first and place < len(self.case.troubles) else ""
+            trouble = self.case.troubles[place] if place < len(self.case.troubles) else ""
+            if trouble == "fails-later":
+                trouble = "fails" if self.polls[name] == 2 else ""
+            elif not first:
+                trouble = ""
             stamp = "/".join(map(str, delivery.identity))
             writes: Changes = {f"{name} {stamp}": stamp}
             if self.case.shape == "shared":
@@ -200,7 +214,7 @@ class World:
         below = [workflow for workflow in self.state.workflows.values() if workflow.parent_id]
         target = below[-1] if in_child and below else main
         rows: Sequence[str | None] = [None]
-        if self.case.operation.endswith("rerun"):
+        if "rerun" in self.case.operation:
             rows = [row.task_id for row in target.tasks if row.reference_name == self.case.reference]
         for row in rows:
             world = self.copied()
@@ -218,6 +232,11 @@ class World:
         match self.case.operation.removeprefix("child-"):
             case "rerun":
                 self.conductor.rerun_workflow(workflow_id, task_id)
+            case "rerun-input":
+                step_input = self.state.tasks[str(task_id)].input
+                earlier = COMMITS[step_input["workspace"]["ref"]].parents[0]
+                block = {**step_input["workspace"], "ref": earlier}
+                self.conductor.rerun_workflow(workflow_id, task_id, task_input={**step_input, "workspace": block})
             case "restart":
                 self.conductor.restart_workflow(workflow_id)
             case "retry":
@@ -243,33 +262,50 @@ class World:
         """Return what is wrong at the end, in each workflow that is completed, or that Conductor has left stuck after
         a rerun from a branch of a fork."""
         tree, problems, completed = TREES[self.branch.head], list[str](), list[str]()
+        inputs = repr([row.input for row in self.state.tasks.values()])
         for workflow_id in self.workflow_ids:
             status = self.state.workflows[workflow_id].status.value
             if status not in ("COMPLETED", "RUNNING"):
                 continue
             completed.append(workflow_id)
-            for name, stamp, is_late in self._counting(workflow_id):
+            for row in self.state.workflows[workflow_id].tasks:
+                files = {text for key, text in tree.items() if key.startswith(f"{row.reference_name} ")}
+                if (
+                    row.status.value == "COMPLETED_WITH_ERRORS"
+                    and row.kind == "SIMPLE"
+                    and any(not stamp.endswith(f"/{row.start_time}") for stamp in files)
+                ):
+                    problems.append(f"{row.reference_name} has failed, and the branch has {sorted(files)}")
+            for row in self._counting(workflow_id):
+                name, stamp = row.reference_name, row.output["result"]["stamp"]
                 files = {text for key, text in tree.items() if key.startswith(f"{name} ")}
-                # Nothing follows the last step, so a late report can complete it (docs/dev/protocol.md, "Six gaps").
-                is_last = name == "last" or status == "RUNNING"
-                if self.case.shape != "shared" and files != {stamp} and not (is_late and is_last):
+                # A late report can complete a row with a commit that its new run has replaced, if nothing follows that
+                # reads the commit (docs/dev/protocol.md, "The last step of a workflow").
+                ref = row.output["workspace"]["ref"]
+                is_late = COMMITS[ref].metadata.get(publication.START_TIME) != str(row.start_time)
+                is_last = ref not in inputs
+                is_gap = is_late and is_last and len(files) == 1
+                input_ref = row.input["workspace"]["ref"]
+                is_of_input = COMMITS[ref].metadata.get(publication.INPUT_REF) == input_ref
+                if not is_late and isinstance(input_ref, str) and not is_of_input:
+                    problems.append(f"{name} is completed with the result of another input")
+                if self.case.shape != "shared" and files != {stamp} and not is_gap:
                     problems.append(f"{name} is completed as {stamp}, and the branch has {sorted(files)}")
         if self.workflow_ids[-1] in completed and self.case.shape == "shared":
-            name, stamp, _ = next(self._counting(self.workflow_ids[-1]))
-            if missing := {"shared", f"{name} {stamp}"} - tree.keys():
+            row = next(self._counting(self.workflow_ids[-1]))
+            if missing := {"shared", f"{row.reference_name} {row.output['result']['stamp']}"} - tree.keys():
                 problems.append(f"the branch lacks {sorted(missing)} of the other workflow")
         return problems
 
-    def _counting(self, workflow_id: str) -> Iterator[tuple[str, str, bool]]:
-        """Yield each row that counts: its step, the attempt that has run, and whether another delivery completed it."""
+    def _counting(self, workflow_id: str) -> Iterator[TaskRow]:
+        """Yield each attempt that counts."""
         rows = self.state.workflows[workflow_id].tasks
         retried = {row.retried_task_id for row in rows}
         for row in rows:
             if row.task_id in retried or row.status.value != "COMPLETED":
                 continue
             if row.kind == "SIMPLE":
-                stamp = row.output["result"]["stamp"]
-                yield row.reference_name, stamp, not stamp.endswith(f"/{row.start_time}")
+                yield row
             elif row.kind == "SUB_WORKFLOW":
                 yield from self._counting(str(row.sub_workflow_id))
 
@@ -282,7 +318,7 @@ def begin(case: Case) -> World:
     conductor.register_task_definitions([{**DEFINITION, **timeout, "name": name} for name in STEPS])
     for definition in SHAPES[case.shape]():
         conductor.create_workflow_definition(definition)
-    head = make_commit((), {"z": "1"}, {}).id
+    head = make_commit((make_commit((), {"z": "0"}, {}).id,), {"z": "1"}, {}).id
     count = 2 if case.shape == "shared" else 1
     workflow_ids = [conductor.start_workflow("main", {"workspace": {"ref": head}}) for _ in range(count)]
     return World(case, clock, conductor, Branch(head), tuple(workflow_ids))

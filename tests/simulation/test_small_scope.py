@@ -7,16 +7,31 @@ import pytest
 from .guards import IN_SMALL_SCOPE, without
 from .small_world import Case, explore
 
-MOST = 4_000
-"""The worlds of a case that are played. Most cases have fewer, so all their orders are played."""
-LEAST = 11
-"""The worlds that each case has at least: a generator that breaks plays fewer."""
-CASES = [
-    *(Case("fork", troubles, name) for troubles in (("", ""), ("fails", "fails")) for name in ("restart", "retry")),
-    *(Case("fork", ("fails", "fails"), "rerun", row) for row in ("a", "b", "last")),
-    *(Case("fork", ("", ""), "rerun", row) for row in ("fork", "a", "join", "last")),
-    *(
-        Case("sub", (trouble,), name, row, is_late)
+MOST = 50_000
+"""A case with more worlds fails, because not all of its orders were played."""
+FAILED_TWICE = ("fails", "fails")
+LATE_FORKS = (
+    (("", ""), ("a", "last", "fork")),
+    (("dies", ""), ("a", "last", "fork")),
+    (("fails", ""), ("last", "fork")),
+)
+"""Forks with late reports in which all orders take seconds. Restarts, retries and reruns of the JOIN or of `b` take
+minutes."""
+CASES = {
+    **{
+        Case("fork", troubles, name): 200
+        for troubles in (("", ""), ("dies", ""), ("fails", ""), FAILED_TWICE)
+        for name in ("restart", "retry")
+    },
+    **{
+        Case("fork", troubles, "rerun", row): 200
+        for troubles in (("", ""), ("dies", ""), ("fails", ""))
+        for row in ("fork", "a", "b", "join", "last")
+    },
+    **{Case("fork", FAILED_TWICE, "rerun", row): 2_500 for row in ("a", "b", "last")},
+    **{Case("fork", troubles, "rerun", row, True): 350 for troubles, rows in LATE_FORKS for row in rows},
+    **{
+        Case("sub", (trouble,), name, row, is_late): 50 if is_late else 11
         for trouble in ("", "fails", "dies")
         for is_late in (False, True)
         for name, row in (
@@ -28,10 +43,16 @@ CASES = [
             ("child-retry", ""),
             ("child-rerun", "a"),
         )
-    ),
-    *(Case("line", (), name, row, True) for name, row in (("restart", ""), ("rerun", "a"), ("rerun", "last"))),
-    *(Case("shared", (), name, row, late) for name, row in (("restart", ""), ("rerun", "a")) for late in (False, True)),
-]
+    },
+    **{Case("line", (), name, row, True): 50 for name, row in (("restart", ""), ("rerun", "a"), ("rerun", "last"))},
+    Case("optional", ("fails-later",), "rerun", "a"): 20,
+    Case("optional", ("fails-later",), "rerun", "a", True): 100,
+    Case("line", ("dies",), "rerun-input", "a"): 30,
+    Case("line", ("dies",), "rerun-input", "a", True): 300,
+    **{Case("shared", (), name, row): 100 for name, row in (("restart", ""), ("rerun", "a"))},
+    **{Case("shared", (), name, row, True): 2_000 for name, row in (("restart", ""), ("rerun", "a"))},
+}
+"""Cases, and the worlds that each of them has at least: a generator that breaks plays fewer."""
 
 
 @pytest.mark.exhaustive
@@ -39,10 +60,13 @@ CASES = [
 def test_no_order_of_calls_breaks_a_promise(case: Case) -> None:
     exploration = explore(case, MOST)
     assert exploration.broken == ()
-    assert exploration.worlds >= LEAST
+    assert CASES[case] <= exploration.worlds < MOST
 
 
 MISSED = {
+    "undone: of attempts that were started again": Case("optional", ("fails-later",), "rerun", "a"),
+    "undone: only by the only open attempt": Case("sub", ("dies",), "child-rerun", "a", is_late=True),
+    "evidence: the commit in the output": Case("optional", ("fails-later",), "rerun", "a", is_late=True),
     "the input is in effect": Case("line", (), "rerun", "a", is_late=True),
     "undoing of what is stale": Case("sub", (), "restart"),
     "undone: of attempts that Conductor has removed": Case("sub", (), "restart"),
