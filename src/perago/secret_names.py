@@ -17,8 +17,13 @@ WITHHELD = ("CONDUCTOR_*", "LAKECTL_*", "OTEL_EXPORTER_OTLP_*HEADERS", "OPENLINE
 _KEYS = (
     *("access", "account", "api", "auth", "deploy", "encryption", "gpg", "hmac", "license", "master", "pgp", "private"),
     *("rsa", "secret", "service", "session", "shared", "signing", "ssh", "ssl", "storage", "subscription", "tls"),
+    *("aes", "anthropic", "aws", "azure", "cipher", "cohere", "datadog", "decryption", "fernet", "gemini", "google"),
+    *("groq", "huggingface", "mailgun", "mistral", "openai", "sendgrid", "stripe", "twilio", "webhook"),
 )
-_PASSES = ("admin", "db", "email", "ftp", "mail", "proxy", "redis", "root", "smtp", "user")
+_PASSES = (
+    *("admin", "db", "email", "ftp", "git", "imap", "key", "keystore", "ldap", "login", "mail", "mysql", "pg", "proxy"),
+    *("redis", "root", "smtp", "ssh", "sudo", "truststore", "user"),
+)
 _PAIRS = frozenset(
     {
         *((kind, "key") for kind in _KEYS),
@@ -29,9 +34,9 @@ _PAIRS = frozenset(
 )
 _WORDS = frozenset({"auth", "authorization", "bearer", "cred", "creds", "csrf", "dsn", "jwt", "oauth", "otp"})
 _LAST_WORDS = frozenset({"pem", "pw", "sas"})
-_NAMES = frozenset({"pass", "pat"})
+_NAMES = frozenset({"clientkeydata", "motdepasse", "pass", "pat"})
 """Words that mean a secret only as full names: `pass_count` and `path_pat` are not."""
-_CERTAIN = ("passcode", "passphrase", "passwd", "password", "pwd")
+_CERTAIN = ("contrasena", "kennwort", "passcode", "passphrase", "passwd", "password", "passwort", "pwd", "wachtwoord")
 _ENDS = (
     *("cookie", "credential", *_CERTAIN, "secret", "sessid", "token"),
     *("".join(pair) for pair in sorted(_PAIRS)),

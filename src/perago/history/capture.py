@@ -34,9 +34,18 @@ from perago.history.attempts import (
     refusing_deleted,
     refusing_unknown,
 )
-from perago.history.redaction import known_secrets, note, redact, redact_definition, replace_known, schema_of
+from perago.history.redaction import (
+    SHORTEST,
+    known_secrets,
+    note,
+    redact,
+    redact_definition,
+    replace_known,
+    schema_of,
+)
 from perago.ports import WorkspaceStore
 from perago.settings import Mask
+from perago.settings.mask import may_be_token
 from perago.taskdef.schema import same_json
 from perago.text import quoted
 from perago.trees import cases
@@ -215,6 +224,8 @@ class _Capture:
         for file in sorted(path for path in self.directory.rglob("*") if path.is_file()):
             name, content = file.relative_to(self.directory).as_posix(), file.read_bytes()
             for place, mask in known.items():
+                if len(self.known[place]) < SHORTEST and not may_be_token(self.known[place], 0):
+                    continue  # a short word, such as `admin`, is in many files
                 in_name = mask.finds(name.encode("utf-8", "surrogateescape"))
                 if in_name or mask.finds(content):
                     where = "the name of a file" if in_name else f"the file {quoted(name)}"

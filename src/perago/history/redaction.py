@@ -18,7 +18,9 @@ from perago.settings.mask import REDACTED, Mask, may_be_token, redact_text
 from perago.taskdef.schema import join_pointer
 
 SHORTEST = 8
-"""Minimum length of a secret that is searched elsewhere, because shorter texts occur in unrelated places."""
+"""Minimum length of a secret that is searched elsewhere as a part of words, because shorter texts occur in them."""
+_SHORTEST_WORD = 4
+"""Minimum length of a secret that is searched elsewhere as a whole word."""
 _LONG_KEY = 20
 """Minimum length from which a key in a map of secrets counts as a secret, even without a digit."""
 _LONGEST_NAME = 100
@@ -58,7 +60,11 @@ def redact_definition(definition: Mapping[str, Any], pointer: str) -> tuple[dict
 
 def known_secrets(secrets: Mapping[str, str]) -> dict[str, Mask]:
     """Return the mask of each secret that is long enough to be searched elsewhere, by the pointer of the secret."""
-    return {pointer: Mask([secret]) for pointer, secret in secrets.items() if len(secret) >= SHORTEST}
+    return {
+        pointer: Mask([secret], whole_words=len(secret) < SHORTEST)
+        for pointer, secret in secrets.items()
+        if len(secret) >= _SHORTEST_WORD
+    }
 
 
 def replace_known(value: Any, known: Mapping[str, Mask]) -> Any:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from urllib.parse import quote, quote_plus, unquote
 
-from perago.secret_names import is_password, looks_secret_in_address
+from perago.secret_names import is_password, looks_secret, looks_secret_in_address
 
 REDACTED = "***"
 
@@ -17,28 +17,52 @@ _SHORTEST = 4
 _TOKEN = 16
 """Minimum length from which a part of an address's path with a digit counts as a token. Names such as
 `conductor-service` are not redacted. The token of `perago dev` has 32, all hexadecimal."""
+_TOKENS = {
+    "AWS": r"(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])",
+    "GitHub": r"(?:gh[pousr]_|github_pat_)\w{16,}",
+    "GitLab, Slack": r"(?:glpat|xox[abeoprs])-[\w-]{10,}",
+    "OpenAI, Anthropic": r"sk-(?:(?:proj|svcacct|admin|ant|or)-[\w-]{16,}|[A-Za-z0-9]{20,})",
+    "Stripe": r"[rs]k_(?:live|test)_[A-Za-z0-9]{16,}|whsec_[A-Za-z0-9+/]{24,}",
+    "Google": r"AIza[\w-]{30,}|GOCSPX-[\w-]{20,}|ya29\.[\w-]{20,}",
+    "npm": r"npm_[A-Za-z0-9]{30,}",
+    "SendGrid": r"SG\.[\w-]{16,}\.[\w-]{16,}",
+    "Hugging Face": r"hf_[A-Za-z0-9]{30,}",
+    "PyPI": r"pypi-AgE[\w-]{16,}",
+    "Vault": r"hv[bsr]\.[\w-]{20,}",
+}
+"""The forms of tokens, by their issuers. `perago.history.redaction` adds those of a library."""
 _SHAPES = re.compile(
     r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|\Z)"
-    r"|(?<![A-Za-z0-9])(?:(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])|(?:gh[pousr]_|github_pat_)\w{16,}"
-    r"|(?:glpat|xox[abeoprs])-[\w-]{10,})"
+    rf"|(?<![A-Za-z0-9])(?:{'|'.join(_TOKENS.values())})"
     r"|(?<=hooks\.slack\.com/services/)[\w/]+|(?<![\w.-])eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*",
     re.DOTALL,
 )
-"""Secrets that are recognized by their form: private keys, access keys of AWS, tokens of GitHub, GitLab and Slack,
-JWTs."""
+"""Secrets that are recognized by their form: private keys, tokens, JWTs."""
 _USER = re.compile(r"(://)([^/\s]+)(?=@)")
 _SLASHED = re.compile(r"""(://[^/\s:@[]*:)(?!\d+(?:/|$))([^\s"'<>]{1,200})(?=@)""")
 """A password with a slash, which makes the address invalid."""
 _LOGIN = re.compile(r"""((?<!\S)(?:-u|--user|--proxy-user)[ \t=]+["']?(?!\d+:)[^\s:"']{1,100}:)([^\s"']+)""")
+_ORACLE = re.compile(r"(jdbc:oracle:\w+:[^/\s@]{1,100}/)([^\s@]{1,200})(?=@)")
+_ELEMENT = re.compile(
+    r"""(<(?:[\w-]{1,50}:)?(?P<tag>[\w.-]{1,100})(?:\s+(?:name|key)=["'](?P<field>[\w.-]{1,100})["'])?"""
+    r"""(?:[^<>]{0,200}\bvalue=["']|[^<>]{0,200}>\s*(?:<!\[CDATA\[)?(?=[^<>]{1,2000}</|[^<>]{1,2000}\]\]></)))"""
+    r"""(?P<text>[^<>"'\]]+)"""
+)
+"""XML: `<password>...</password>`, `<entry key="password">...</entry>`, `<add key="password" value="..."/>`."""
 _HEADER = re.compile(
     r"""(\b(?:authorization|cookie)["']?[ \t]*:[ \t]*["']?(?:[\w-]+[ \t]+)?)([^\r\n"']+)""", re.IGNORECASE
 )
 _SCHEME = re.compile(r"\b(bearer|basic)([ \t]+)([\w.~+/-]{6,}=*)", re.IGNORECASE)
 _NAME = re.compile(
-    r"""(?<![\w.-])(?:(?P<name>[\w.-]{1,100})(?P<sign>["']?[ \t]*[=:][ \t]*)|(?P<option>--[\w-]{1,100})[ \t]+(?!-))"""
+    r"""(?<![\w.-])(?:(?P<name>[\w.-]{1,100})(?P<sign>\\*["']?[ \t]*[=:][ \t]*)"""
+    r"""|(?P<option>--[\w-]{1,100})[ \t]+(?!-))"""
 )
 """The text before a value: `?sig=...`, `host=db password=...`, `"password": ...`, `--token ...`."""
-_VALUE = re.compile(r""""[^"]+"|'[^']+'|[^&#;,\s"'<>]+""")
+_VALUE = re.compile(r"""(\\+["']).{1,2000}?\1|"[^"]+"|'[^']+'|\{[^{}\s]+\}|[^&#;,\s"'<>]+""")
+"""The quotes of JSON inside JSON are escaped."""
+_QUOTES = "\\\"'"
+_MIXED = re.compile(r"(?=.{10})\S*\d[A-Za-z]")
+"""A text with a digit before a letter, unlike the keys and codes of data: `?key=raw/2024.csv`."""
 _END = re.compile(r"""[ \t]*(?:$|[\r\n,;&#"'<>)\]}]|[\w.-]+[ \t]*[=:])""")
 _WORD = re.compile(r"[A-Za-z]?[a-z-]*|[A-Z]+|[\d.]+")
 """A word or a number of a sentence, mostly not a secret."""
@@ -47,9 +71,13 @@ _PIECE = re.compile(r"""[^\s"'<>]+""")
 
 class Mask:
     """Redacts secrets in their usual spellings: plain, with escaped quotes or backslashes, URL-quoted, and in base64,
-    also as a part of a longer text (`user:secret`). Thread-safe and picklable."""
+    also as a part of a longer text (`user:secret`). Thread-safe and picklable.
 
-    def __init__(self, secrets: Iterable[str] = ()) -> None:
+    With `whole_words`, only secrets that are not part of a longer word are redacted.
+    """
+
+    def __init__(self, secrets: Iterable[str] = (), *, whole_words: bool = False) -> None:
+        self._edges = (r"(?<!\w)", r"(?!\w)") if whole_words else ("", "")
         forms = {form for secret in secrets if len(secret) >= _SHORTEST for form in _forms(secret)}
         self._forms = tuple(sorted(forms, key=len, reverse=True))
         self.longest: int = max((len(form.encode("utf-8", "surrogatepass")) for form in forms), default=0)
@@ -59,12 +87,16 @@ class Mask:
         """Return `text` without the secrets."""
         for form in self._forms:
             if form in text:
-                text = text.replace(form, REDACTED)
+                text = re.sub(re.escape(form).join(self._edges), REDACTED, text)
         return text
 
     def finds(self, content: bytes) -> bool:
         """Whether the bytes of a file hold one of the secrets."""
-        return any(form.encode("utf-8", "surrogatepass") in content for form in self._forms)
+        return any(
+            form.encode("utf-8", "surrogatepass") in content
+            and (not self._edges[0] or self(text := content.decode("utf-8", "replace")) != text)
+            for form in self._forms
+        )
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Mask) and self._forms == other._forms
@@ -98,9 +130,10 @@ def redact_text(text: str) -> tuple[str, list[str]]:
     secrets: list[str] = []
 
     def without(secret: str) -> str:
-        if secret.strip("\"'") == "" or secret.strip("\"'").startswith(REDACTED):
+        content = secret.strip(_QUOTES)
+        if content == "" or content.startswith(REDACTED):
             return secret
-        secrets.append(secret.strip("\"'"))
+        secrets.append(content)
         return REDACTED
 
     def login(match: re.Match[str]) -> str:
@@ -117,19 +150,21 @@ def redact_text(text: str) -> tuple[str, list[str]]:
         is_prose = not _is_basic(match[3]) if match[1].lower() == "basic" else _is_word(match[3])
         return match[0] if is_prose else match[1] + match[2] + without(match[3])
 
+    def element(match: re.Match[str]) -> str:
+        return match[1] + without(match["text"]) if looks_secret(match["field"] or match["tag"]) else match[0]
+
     def redacted(text: str) -> str:
         text = _USER.sub(login, _SHAPES.sub(lambda match: without(match[0]), text))
-        for pattern in (_SLASHED, _LOGIN):
+        for pattern in (_SLASHED, _LOGIN, _ORACLE):
             text = pattern.sub(lambda match: match[1] + without(match[2]), text)
-        text = _SCHEME.sub(scheme, _HEADER.sub(header, text))
+        text = _ELEMENT.sub(element, _SCHEME.sub(scheme, _HEADER.sub(header, text)))
         parts: list[str] = []
         end = start = 0
         while (name := _NAME.search(text, start)) is not None:
             start = name.end()
-            value = (
-                _VALUE.match(text, start) if looks_secret_in_address((name["name"] or name[0]).strip("- ")) else None
-            )
-            if value is not None and not _is_prose(name, value):
+            is_secret = looks_secret_in_address((name["name"] or name[0]).strip("- "))
+            value = _VALUE.match(text, start) if is_secret or _is_parameter(name) else None
+            if value is not None and not (_is_prose(name, value) if is_secret else not _MIXED.match(value[0])):
                 parts += text[end:start], without(value[0])
                 end = start = value.end()
         return "".join((*parts, text[end:]))
@@ -145,13 +180,20 @@ def redact_text(text: str) -> tuple[str, list[str]]:
     return _PIECE.sub(unquoted, redacted(text)), secrets
 
 
+def _is_parameter(name: re.Match[str]) -> bool:
+    """Whether a name is that of a parameter of an address which can hold a secret: `?key=`, `?code=`."""
+    return name["name"] in ("key", "code") and name.string[: name.start()].endswith(("?", "&"))
+
+
 def _is_prose(name: re.Match[str], value: re.Match[str]) -> bool:
     """Whether an assignment to the name of a secret is part of a sentence: `wrong password: try again`.
 
     It is one if its value is a word or a number, unless it is the value of a parameter, an option or a line.
     """
     sign = (name["sign"] or "=").strip()
-    if sign == name["sign"] == "=" or name["option"] or not _is_word(value[0].strip("\"'")):
+    content = value[0].strip(_QUOTES)
+    is_json = sign[0] in _QUOTES and content != value[0]
+    if sign == name["sign"] == "=" or name["option"] or is_json or not _is_word(content):
         return False
     text, is_certain = name.string, is_password(name["name"])
     if sign != ":":
