@@ -119,6 +119,7 @@ EXTRAS = {
         "opentelemetry-sdk",
     },
     "sdk": {"conductor-python", "httpx", "lakefs"},
+    "secrets": {"kingfisher-secret-scanner"},
     "tables": {"pyarrow"},
     "test": {"pytest"},
 }

@@ -6,10 +6,12 @@ The secrets are made up, and joined here so that scanners of repositories do not
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import pytest
 
+from perago.history import redaction
 from perago.history.redaction import known_secrets, redact, replace_known
 
 S = "Xq7Zp2Lm9Vt4Kc8R"
@@ -115,3 +117,19 @@ def test_a_short_secret_is_redacted_elsewhere_as_a_whole_word() -> None:
     (mask,) = known.values()
     assert mask.finds(b"a,hunt3r\n")
     assert not mask.finds(b"hunt3rs")
+
+
+def test_forms_of_other_tokens_come_from_the_extra() -> None:
+    pytest.importorskip("kingfisher_sdk")  # the extra `secrets`
+    token = "do" + "p_v1_" + "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+    assert redact({"field": f"see {token} here"}) == ({"field": "see *** here"}, {"/field": token})
+
+
+def test_without_the_extra_perago_searches_its_own_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "kingfisher_sdk", None)
+    redaction.token_scanner.cache_clear()
+    try:
+        assert redaction.token_scanner() is None
+        assert redact(f"see {TOKENS[0]} here")[0] == "see *** here"
+    finally:
+        redaction.token_scanner.cache_clear()

@@ -8,9 +8,10 @@ its type, so that the params stay valid.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from perago.secret_names import is_password, looks_secret
@@ -21,12 +22,38 @@ SHORTEST = 8
 """Minimum length of a secret that is searched elsewhere as a part of words, because shorter texts occur in them."""
 _SHORTEST_WORD = 4
 """Minimum length of a secret that is searched elsewhere as a whole word."""
+_SHORTEST_SCANNED = 16
+"""Minimum length of a text that can have a token."""
 _LONG_KEY = 20
 """Minimum length from which a key in a map of secrets counts as a secret, even without a digit."""
 _LONGEST_NAME = 100
 """Maximum length of a list item that can be an option or a name in front of a value."""
 _NAMED = ("properties", "patternProperties", "$defs")
 _Schema: TypeAlias = Mapping[str, Any]
+
+
+@functools.cache
+def token_scanner() -> Callable[[bytes], Sequence[Any]] | None:
+    """Return the scanner of the extra `secrets`, which knows the forms of more tokens; None without the extra."""
+    try:
+        from kingfisher_sdk import Rules, Scanner
+    except ImportError:
+        return None
+    return Scanner(Rules(), base64=False).scan
+
+
+def _redact_text(text: str) -> tuple[str, list[str]]:
+    """Return `text` without the secrets that perago or the scanner knows, and these secrets."""
+    text, secrets = redact_text(text)
+    scan = token_scanner()
+    if scan is None or len(text) < _SHORTEST_SCANNED:
+        return text, secrets
+    for finding in scan(text.encode("utf-8", "replace")):
+        if finding.visible and len(finding.secret) >= SHORTEST and REDACTED not in finding.secret:
+            if finding.secret in text:
+                secrets.append(finding.secret)
+            text = text.replace(finding.secret, REDACTED)
+    return text, secrets
 
 
 def redact(value: Any, schema: Any = None, pointer: str = "") -> tuple[Any, dict[str, str]]:
@@ -132,7 +159,7 @@ def _redact(value: Any, schemas: Sequence[_Schema], pointer: str, redactions: di
             for place, hidden_text in inner.items():
                 note([hidden_text], place, redactions)
             return json.dumps(redacted) if inner else value
-    text, secrets = (REDACTED, [value]) if secret else redact_text(value)
+    text, secrets = (REDACTED, [value]) if secret else _redact_text(value)
     note(secrets, pointer, redactions)
     return text
 
@@ -152,7 +179,7 @@ def _after(previous: Any, item: Any, pointer: str, redactions: dict[str, str], *
     if pair and looks_secret(previous) and may_be_token(item, SHORTEST):
         text, secrets = REDACTED, [item]
     else:
-        text, secrets = redact_text(f"{previous} {item}")
+        text, secrets = _redact_text(f"{previous} {item}")
         if not text.startswith(f"{previous} "):
             return item
         text = text.removeprefix(f"{previous} ")
@@ -184,7 +211,7 @@ def _without_secret_key(
     if not is_declared and (all_keys or (secret and (may_be_token(key, SHORTEST) or len(key) >= _LONG_KEY))):
         shown, secrets = REDACTED, [key]
     else:
-        shown, secrets = redact_text(key)
+        shown, secrets = _redact_text(key)
     note(secrets, f"{pointer} (key)", redactions)
     return shown
 

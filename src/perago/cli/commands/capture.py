@@ -141,7 +141,13 @@ def _show(captured: Captured) -> None:
     left = f", {captured.left_out:,} omitted" if captured.left_out else ""
     rest = captured.published - captured.complete
     large = f", {rest:,} of them only by size and hash" if rest else ""
+    from perago.history.redaction import token_scanner
+
     messages.note(f"{count(captured.files, 'input file')}{left}; {count(captured.published, 'published file')}{large}")
+    if token_scanner() is None:
+        messages.note(
+            "only perago's own list of tokens was searched; for more, install the extra secrets (perago help install)"
+        )
     if captured.redacted:
         messages.warning(f"redacted, because they look like secrets: {listing(list(captured.redacted))}")
     if captured.replaced:
