@@ -54,6 +54,29 @@ def a_retry_of_the_child_revives_its_parent(rest: Rest) -> None:
     on.noted.run(task="outer")
 
 
+@scenario
+def a_row_is_open_until_it_names_its_child(rest: Rest) -> None:
+    """A child can run before its row names it. Until then the row is open: at a start, a retry and a rerun."""
+    on = start_types(rest, sub_workflow("child"), types=TYPES, children=_child())
+    _note_unnamed(on, "at a start")
+    on.fail()
+    on.settle("FAILED")
+    on.retry()
+    _note_unnamed(on, "at a retry")
+    on.fail()
+    on.settle("FAILED")
+    on.rerun(on.row("sub"))
+    _note_unnamed(on, "at a rerun")
+
+
+def _note_unnamed(on: StartedWorkflow, about: str) -> None:
+    """Note whether the latest row was open each time that it named no child."""
+    statuses = []
+    while not (row := on.row("sub")).get("subWorkflowId"):
+        statuses.append(row["status"])
+    on.rest.note(f"the row is open {about}", {*statuses} <= {"SCHEDULED", "IN_PROGRESS"})
+
+
 SCENARIOS: Declared = {
     # The new child does all steps again; a retry of the old one then changes nothing in the parent.
     "a_retry_of_the_parent_starts_another_child": to(_then, steps=2)(
@@ -153,6 +176,25 @@ SCENARIOS: Declared = {
         on.first.retry(),
         on.note_all(),
     ),
+    # The row of a step that runs again names the new child for good: a retry of the old one, which completes, or a
+    # rerun or restart of it does not bring back its name.
+    **{
+        f"a_{name}_of_a_child_that_its_row_no_longer_names": to(_then)(
+            on.noted.fail(),
+            on.noted.rerun(on.row("sub")),
+            on.noted.fail(),
+            operation,
+            on.note_all(),
+            on.run(outputData={"of": "the old child"}),
+            on.first.note_all(),
+            on.note_all(),
+        )
+        for name, operation in {
+            "retry": on.first.noted.retry(),
+            "rerun": on.first.noted.rerun(on.taken(1)),
+            "restart": on.first.noted.restart(),
+        }.items()
+    },
     # A restart leaves the old child as it ended.
     "a_restart_of_the_parent_starts_another_child": to(_alone)(
         on.noted.fail(), on.noted.restart(), on.first.note_all(), on.noted.run()

@@ -55,6 +55,19 @@ def a_rerun_revives_failed_attempts_of_earlier_steps(on: StartedWorkflow) -> Non
     on.note_all()
 
 
+@scenario_with(start_steps, steps=2)
+def a_failure_of_a_revived_attempt_is_ignored(on: StartedWorkflow) -> None:
+    """A failed attempt whose retry has completed is handed out again by a rerun; its next failure changes nothing."""
+    on.fail()
+    on.run()
+    on.rerun(on.run())
+    taken = sorted((on.take() for _ in range(2)), key=lambda task: str(task["referenceTaskName"]))
+    on.update(taken[0], "FAILED_WITH_TERMINAL_ERROR", reasonForIncompletion="retried since")
+    on.note_all()
+    on.finish(taken[1])
+    on.note_all()
+
+
 RETRY = "/workflow/{workflow}/retry"
 
 
