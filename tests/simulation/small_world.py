@@ -280,7 +280,7 @@ class World:
                 name, stamp = row.reference_name, row.output["result"]["stamp"]
                 files = {text for key, text in tree.items() if key.startswith(f"{name} ")}
                 # A late report can complete a row with a commit that its new run has replaced, if nothing follows that
-                # reads the commit (docs/dev/protocol.md, "The last step of a workflow").
+                # reads the commit (docs/dev/protocol.md, the gap of the last step).
                 ref = row.output["workspace"]["ref"]
                 is_late = COMMITS[ref].metadata.get(publication.START_TIME) != str(row.start_time)
                 is_last = ref not in inputs
