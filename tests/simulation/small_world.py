@@ -103,7 +103,8 @@ def _copied(conductor: InMemoryConductor, clock: VirtualClock) -> InMemoryConduc
         row.tasks = [*workflow.tasks]
         dict.__setitem__(new.workflows, workflow_id, row)
     dict.update(new.queue.messages, old.queue.messages)
-    new.queue._order, new.queue.pushes = copy(old.queue._order), old.queue.pushes
+    new.queue.restore()
+    new.queue.pushes = old.queue.pushes
     new.random, new.last_polls = copy(old.random), dict(old.last_polls)
     new.problems, new.attention = dict(old.problems), dict(old.attention)
     return copied
