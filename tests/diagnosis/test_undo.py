@@ -145,6 +145,18 @@ def put(path: str, text: str = "x") -> dict[str, Any]:
 FORK = (*forking("fork", [step("f0")], [step("f1")]), step("f2", ref=JOINED))
 
 
+def rerun_without_an_answer(monkeypatch: pytest.MonkeyPatch, family: Family, from_step: str | None) -> None:
+    """Interrupt `perago rerun` after its undo: Conductor gets no request, and perago gets no answer."""
+
+    def lose(*_: object) -> None:
+        raise Unclear("Conductor", "rerun", "no answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ConductorWorkflows, "rerun" if from_step else "restart", lose)
+        with pytest.raises(Failure, match="it is unknown whether the steps run again"):
+            operations.rerun(family.servers, family.workflow_id, from_step)
+
+
 def test_a_rerun_of_a_fork_undoes_first_and_completes_in_any_order(family: Family) -> None:
     """Each branch failed once and was retried. Conductor also starts the first attempt of f1 again."""
     family.start(*forking("fork", [step("f0")], [step("f1")]), f0=put("a"), f1=put("b"))
@@ -350,13 +362,7 @@ def test_an_interrupted_rerun_is_refused_by_attempts_and_revoked(
     family.run("f0", "f1")
     family.run("f2", report=TaskStatus.FAILED_WITH_TERMINAL_ERROR)
 
-    def lose(*_: object) -> None:
-        raise Unclear("Conductor", "restart", "no answer")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ConductorWorkflows, "restart", lose)
-        with pytest.raises(Failure, match="it is unknown whether the steps run again"):
-            operations.rerun(family.servers, family.workflow_id, None)
+    rerun_without_an_answer(monkeypatch, family, None)
     assert family.tree() == {}
 
     family.services.conductor.retry_workflow(family.workflow_id)
@@ -377,14 +383,7 @@ def test_a_workflow_whose_interrupted_rerun_was_revoked_can_be_rerun(
 ) -> None:
     family.start(step("f0"), step("f1", ref="${f0.output.workspace}"), f0=put("a"), f1=put("b"))
     family.run_all()
-
-    def lose(*_: object) -> None:
-        raise Unclear("Conductor", "rerun", "no answer")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ConductorWorkflows, "rerun", lose)
-        with pytest.raises(Failure, match="it is unknown whether the steps run again"):
-            operations.rerun(family.servers, family.workflow_id, "f1")
+    rerun_without_an_answer(monkeypatch, family, "f1")
     assert family.tree() == {"a": "x"}
     family.undo()
     assert family.tree() == {"a": "x", "b": "x"}
@@ -435,14 +434,7 @@ def test_an_interrupted_rerun_of_steps_with_the_same_bytes_is_revoked(
 ) -> None:
     family.start(*FORK, f0=put("a"), f1={"put": {"a": "x", "b": "x"}}, f2=put("c"))
     family.run_all()
-
-    def lose(*_: object) -> None:
-        raise Unclear("Conductor", "restart", "no answer")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ConductorWorkflows, "restart", lose)
-        with pytest.raises(Failure, match="it is unknown whether the steps run again"):
-            operations.rerun(family.servers, family.workflow_id, None)
+    rerun_without_an_answer(monkeypatch, family, None)
     assert family.tree() == {}
     family.undo()
     assert (family.status, family.tree()) == ("COMPLETED", {"a": "x", "b": "x", "c": "x"})
