@@ -297,16 +297,15 @@ class _Connection:
 
         sent = {name: value for name, value in headers.items() if value is not None}  # of a server without tokens
         client = self._client()
-        try:
-            return client.request(method, url, headers=sent, **options)
-        except (httpx.ProtocolError, httpx.ReadError, httpx.WriteError) as error:
-            # A poll hands out tasks, so a repeated one would leave them without a worker.
-            if method not in _REPEATABLE or "/tasks/poll/" in url:
-                raise ConnectionError(f"{type(error).__name__}: {error}") from error
-        try:
-            return client.request(method, url, headers=sent, **options)
-        except (httpx.ProtocolError, httpx.ReadError, httpx.WriteError) as error:
-            raise ConnectionError(f"{type(error).__name__}: {error}") from error
+        # A poll hands out tasks, so a repeated one would leave them without a worker.
+        tries = 2 if method in _REPEATABLE and "/tasks/poll/" not in url else 1
+        while True:
+            try:
+                return client.request(method, url, headers=sent, **options)
+            except (httpx.ProtocolError, httpx.ReadError, httpx.WriteError) as error:
+                tries -= 1
+                if not tries:
+                    raise ConnectionError(f"{type(error).__name__}: {error}") from error
 
     def __del__(self) -> None:
         self.close()
