@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -198,13 +199,16 @@ def test_a_line_far_from_the_end_of_a_large_log_is_found(
     ids = {"task_id": story.task_id, "poll_count": 1, "start_time": 5}
     mine = json.dumps({"time": "2026-11-27T12:00:00+08:00", "message": "mine", "source": "output", **ids})
     other = json.dumps({"message": "x" * 1000, "source": "output", **ids, "task_id": "other"})
-    (directory / "pid=1__started=x.jsonl").write_text("\n".join([mine, *[other] * 6000, ""]))
+    log_file = directory / "pid=1__started=x.jsonl"
+    log_file.write_text("\n".join([mine, *[other] * 6000, ""]))
+    ten_minutes_before = log_file.stat().st_mtime - 600
+    os.utime(log_file, (ten_minutes_before, ten_minutes_before))  # the clocks of two machines differ
     facts = story.document(project, story.task_id, PERAGO_LOG_ROOT=str(tmp_path / "logs"))
     (delivery,) = facts["worker_log"]
     assert [line["text"] for line in delivery["lines"]] == ["mine"]
     shown = story.show(project, story.task_id, PERAGO_LOG_ROOT=str(tmp_path / "logs")).out
     assert "12:00:00+08:00 mine" in shown
-    assert f"log file  {directory / 'pid=1__started=x.jsonl'}" in shown
+    assert f"log file  {log_file}" in shown
     assert (
         "04:00:00+00:00 mine" in story.show(project, story.task_id, "--utc", PERAGO_LOG_ROOT=str(tmp_path / "logs")).out
     )

@@ -30,6 +30,9 @@ MAX_LINE = 1000
 MAX_WITH_LINES = 300
 """Number of latest deliveries whose lines are kept."""
 
+CLOCK_DIFFERENCE = 3600.0
+"""Seconds by which the clock of the log's file system may be behind that of Conductor, or step back."""
+
 _MARK = b'"task_id"'
 _EVENTS = frozenset({"LeaseDoubtful", "HandedBack", "SlotDied", "SlotReplaced", "WARNING"})
 """Events of a supervisor that belong in an attempt's log, and the level of a slot's warnings."""
@@ -95,7 +98,7 @@ class WorkerLogs:
         root: the directory.
         only: the task id of the only requested attempt. Then the files are read in full, and other attempts are
             ignored.
-        since: skip files that were last written before this time, in seconds since the epoch.
+        since: skip files that were last written `CLOCK_DIFFERENCE` before this time, in seconds since the epoch.
     """
 
     def __init__(self, root: Path, *, only: str | None = None, since: float = 0.0) -> None:
@@ -103,7 +106,7 @@ class WorkerLogs:
         self._mark = _MARK if only is None else json.dumps(only, ensure_ascii=False).encode(errors="replace")
         self._first_read = FIRST_READ_BYTES if only is None else sys.maxsize
         self._most_files = MAX_FILES if only is None else sys.maxsize
-        self._since = since
+        self._written_since = since - CLOCK_DIFFERENCE
         self._offsets: dict[tuple[int, int], int] = {}
         """The files by device and inode, because a rotated file gets another name."""
         self._traces: dict[str, dict[DeliveryKey, DeliveryTrace]] = {}
@@ -124,7 +127,7 @@ class WorkerLogs:
                 written = path.stat().st_mtime
             except OSError:
                 continue
-            if written >= self._since:
+            if written >= self._written_since:
                 dated_paths.append((written, path))
         return [path for _, path in reversed(heapq.nlargest(min(self._most_files, len(dated_paths)), dated_paths))]
 
