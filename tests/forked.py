@@ -151,13 +151,19 @@ class Forks:
         return None if over else code
 
 
+def kind_modules() -> set[str]:
+    """Return the modules of perago's own kinds of tests."""
+    from pytest_perago.kinds import KINDS
+
+    return {str(kind.cases).partition(":")[0] for kind in KINDS.values()}
+
+
 @cache
 def forks_of(program: str) -> Forks:
     """Return where `perago` or `pytest` is run, until the tests end."""
     from perago.cli.app import COMMANDS, file_of
-    from pytest_perago.kinds import KINDS
 
-    parts = {file_of(name) for name in COMMANDS} if program == "perago" else {kind.module for kind in KINDS.values()}
+    parts = {file_of(name) for name in COMMANDS} if program == "perago" else kind_modules()
     forks = Forks(*sorted(parts), *IMPORTED_BY[program])
     atexit.register(forks.close)
     return forks

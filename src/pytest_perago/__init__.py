@@ -47,6 +47,7 @@ def pytest_configure(config: pytest.Config) -> None:
     options.add_markers(config)
     options.refuse_update_under_ci(config)
     if options.is_question(config):
+        options.kinds_of(config)  # for `--markers`
         return
     if config.getoption("--perago-report") is not None:
         options.refuse_other_perago()
@@ -164,8 +165,10 @@ def pytest_runtest_makereport(
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Report written snapshots, untried functions and guardrails, the inputs of `robust` tests, and each opt-out."""
+    """Report broken kinds, written snapshots, untried code, the inputs of `robust` tests, and each opt-out."""
     record = options.record_of(config)
+    for problem in record.broken_kinds:
+        terminalreporter.line(f"perago: {problem}", yellow=True)
     if record.unused or record.untried or config.getoption("--perago-update"):
         from pytest_perago.unused import summarize_snapshots, summarize_untried
 

@@ -18,17 +18,18 @@ from perago.authoring import Task
 from perago.taskdef.loading import FoundModule
 from perago.testing.tasks import TaskTests
 from perago.trees.cases import CaseFailed
-from pytest_perago.kinds import KINDS
+from pytest_perago.kinds import KINDS, Case, Location
 from pytest_perago.observation import remove_created
 from pytest_perago.options import (
     HARNESS_ERROR,
     OPT_OUT,
     configured_modules,
+    kinds_of,
     named_in_ini,
     named_on_command_line,
     rerun_command,
 )
-from pytest_perago.session import Case, Location, session_of
+from pytest_perago.session import session_of
 
 
 class CaseItem(pytest.Function):
@@ -68,7 +69,7 @@ class CaseItem(pytest.Function):
         def generated_test() -> None:
             case.check(self._shared)
 
-        marks = ("perago", f"perago_{case.kind}") if case.kind in KINDS else ("perago",)
+        marks = ("perago", f"perago_{case.kind}") if case.kind in kinds_of(parent.config) else ("perago",)
         for mark in marks:
             getattr(pytest.mark, mark)(generated_test)
         super().__init__(name=name, parent=parent, callobj=generated_test)
@@ -114,7 +115,7 @@ class CaseItem(pytest.Function):
             failure.subject = (what, f"{self._owner} ({shown}:{self._place.line})")
             failure.rerun = rerun_command(self, failure.rerun_options, all_of_task=failure.needs_others)
             raise
-        except Exception:
+        except (Exception, SystemExit):
             self.user_properties.append(HARNESS_ERROR)
             raise
         finally:
@@ -129,10 +130,10 @@ class CaseItem(pytest.Function):
             return representation
         shown = super().repr_failure(excinfo, *args, **kwargs)
         if HARNESS_ERROR in self.user_properties and hasattr(shown, "addsection"):
-            shown.addsection(
-                "harness error",
-                f"perago's own test code failed, not {self._owner}.  Please report it.\nrerun: {rerun_command(self)}",
-            )
+            is_own = self.case.kind in KINDS or self.case.kind not in kinds_of(self.config)
+            code = "perago's own test code" if is_own else f"the kind {self.case.kind} of an installed package"
+            problem = f"{code} failed, not {self._owner}.  Please report it."
+            shown.addsection("harness error", f"{problem}\nrerun: {rerun_command(self)}")
         return shown
 
 
@@ -158,9 +159,10 @@ class TaskTestsCollector(pytest.Collector):
     def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
         """Import the modules and collect their tasks."""
         modules = session_of(self.config).find(self._selection.modules)
-        unknown = [kind for kind in self._selection.kinds or () if kind not in KINDS]
+        kinds = kinds_of(self.config)
+        unknown = [kind for kind in self._selection.kinds or () if kind not in kinds]
         if unknown:
-            raise self.CollectError(f"task_tests: no kind {unknown[0]!r}; the kinds are {', '.join(KINDS)}")
+            raise self.CollectError(f"task_tests: no kind {unknown[0]!r}; the kinds are {', '.join(kinds)}")
         yield from nodes_of(self, modules, self._selection.kinds)
 
 
@@ -201,7 +203,7 @@ def nodes_of(
             yield CasesCollector.from_parent(parent, name=label, cases=cases, owner=task.name, place=place, task=task)
         elif not module.is_passed_over:
             name, place = module.source.name, module.location() or Location(parent.path, 1)
-            case = Case("import", name, module.fail)
+            case = Case(name, module.fail, kind="import")
             yield CaseItem.from_parent(parent, name=case.name, case=case, owner=name, place=place, output=module.output)
         for flow in module.workflows if kinds is None else ():
             label = f"{flow.name}@workflow" if names[flow.name] else flow.name

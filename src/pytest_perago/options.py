@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_perago.kinds import KINDS
+from pytest_perago.kinds import KINDS, Kind, load_kinds
 
 if TYPE_CHECKING:
     from perago.authoring import Example, Task
@@ -55,6 +55,10 @@ class RunRecord:
     """Unused snapshots and case files, in the process that reports: a line each."""
     untried: tuple[str, ...] = ()
     """The functions and guardrails that no attempt tried, in the process that reports: a line each."""
+    kinds: Mapping[str, Kind] | None = None
+    """The kinds of tests; None: not yet loaded. `kinds_of` returns them."""
+    broken_kinds: tuple[str, ...] = ()
+    """The entry points of kinds that cannot be used: a line each."""
 
 
 _RECORD = pytest.StashKey[RunRecord]()
@@ -63,6 +67,17 @@ _RECORD = pytest.StashKey[RunRecord]()
 def record_of(config: pytest.Config) -> RunRecord:
     """Return the record of the run."""
     return config.stash.setdefault(_RECORD, RunRecord())
+
+
+def kinds_of(config: pytest.Config) -> Mapping[str, Kind]:
+    """Return all kinds of tests by name. The first call loads those of installed packages, and registers their
+    markers."""
+    record = record_of(config)
+    if record.kinds is None:
+        record.kinds, record.broken_kinds = load_kinds()
+        for name in record.kinds.keys() - KINDS.keys():
+            _add_marker(config, name, record.kinds[name])
+    return record.kinds
 
 
 # ------------------------------------------------------------------------------------ declarations
@@ -114,7 +129,8 @@ _ALL = (
     ),
     Option(
         "perago_kinds",
-        f"kinds of tests to generate: {', '.join(KINDS)}; by default all that are not opt-in",
+        f"kinds of tests to generate: {', '.join(KINDS)}, and those of installed packages; by default all that are "
+        "not opt-in",
         default=[],
         flag={**_LIST, "metavar": "KIND[,KIND]"},
     ),
@@ -221,7 +237,11 @@ def add_markers(config: pytest.Config) -> None:
     """Register the markers that generated tests carry, so that `--strict-markers` passes."""
     config.addinivalue_line("markers", "perago: generated from a perago task module")
     for name, kind in KINDS.items():
-        config.addinivalue_line("markers", f"perago_{name}: {kind.proves}")
+        _add_marker(config, name, kind)
+
+
+def _add_marker(config: pytest.Config, name: str, kind: Kind) -> None:
+    config.addinivalue_line("markers", f"perago_{name}: {kind.proves}")
 
 
 # ------------------------------------------------------------------------------------------ values
@@ -502,7 +522,8 @@ def chooses_kinds(config: pytest.Config) -> bool:
 
 def kinds_in_ini(config: pytest.Config) -> tuple[str, ...]:
     """The kinds of `perago_kinds`, as written. If it is not set, all kinds that are not opt-in."""
-    return _listed(config.getini("perago_kinds")) or tuple(name for name, kind in KINDS.items() if not kind.opt_in)
+    kinds = kinds_of(config).items()
+    return _listed(config.getini("perago_kinds")) or tuple(name for name, kind in kinds if not kind.opt_in)
 
 
 def configured_kinds(config: pytest.Config) -> tuple[str, ...]:
@@ -511,13 +532,13 @@ def configured_kinds(config: pytest.Config) -> tuple[str, ...]:
     Raises:
         pytest.UsageError: there is no such kind.
     """
-    kinds = _listed(config.getoption("--perago-kinds")) or kinds_in_ini(config)
-    unknown = [kind for kind in kinds if kind not in KINDS]
+    selected, kinds = _listed(config.getoption("--perago-kinds")) or kinds_in_ini(config), kinds_of(config)
+    unknown = [kind for kind in selected if kind not in kinds]
     if unknown:
         raise pytest.UsageError(
-            f"--perago-kinds / perago_kinds: no kind {unknown[0]!r}; the kinds are {', '.join(KINDS)}"
+            f"--perago-kinds / perago_kinds: no kind {unknown[0]!r}; the kinds are {', '.join(kinds)}"
         )
-    return tuple(kind for kind in KINDS if kind in kinds)
+    return tuple(kind for kind in kinds if kind in selected)
 
 
 def _listed(values: list[str]) -> tuple[str, ...]:
@@ -540,8 +561,9 @@ def rerun_command(item: pytest.Item, options: Iterable[str] = (), *, all_of_task
     node = item.parent if all_of_task and item.parent is not None else item
     names = node.nodeid.partition("::")[2]
     kind = item.name.partition("[")[0]
-    is_selective = KINDS[kind].for_own_guardrails if kind in KINDS else False
-    is_asked_for = kind in KINDS and (
+    known = kinds_of(config)
+    is_selective = known[kind].for_own_guardrails if kind in known else False
+    is_asked_for = kind in known and (
         kind not in kinds_in_ini(config) or (is_selective and not _listed(config.getini("perago_kinds")))
     )
     # Without the option the test would not be made.

@@ -10,7 +10,7 @@ import os
 import platform
 import time
 from collections import Counter
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +27,7 @@ from perago.trees.cases import CaseFailed
 from pytest_perago.collection import CaseItem
 from pytest_perago.cover import Coverage, coverage_of
 from pytest_perago.kinds import KINDS
-from pytest_perago.options import HARNESS_ERROR, OPT_OUT, loaded, record_of, rerun_command
+from pytest_perago.options import HARNESS_ERROR, OPT_OUT, kinds_of, loaded, record_of, rerun_command
 
 _ATTRIBUTE = "perago_report"
 """The attribute of a report with the facts about its test; pytest-xdist transports it."""
@@ -70,6 +70,7 @@ class Run:
     has_cover: bool = False
     """Whether `--perago-cover` was given."""
     unused: tuple[str, ...] = ()
+    kinds: Iterable[str] = tuple(KINDS)
     incomplete: str = ""
     """The reason why the report can be incomplete. Empty: it is complete."""
 
@@ -150,6 +151,7 @@ class ReportPlugin:
         run.seconds = time.time() - run.started
         record = record_of(config)
         run.unused, run.coverage = record.unused, coverage_of(config) or run.coverage
+        run.kinds = kinds_of(config)
         run.has_cover = config.pluginmanager.has_plugin("perago-cover")
         if None in (record.outputs or ()):
             run.incomplete = "A worker of pytest-xdist ended early, so its results are missing."
@@ -226,7 +228,7 @@ def page(run: Run) -> str:
             names=sorted(
                 {*(task.task for task in tasks), *(name for name, _ in cells)}, key=lambda name: (not name, name)
             ),
-            kinds=[kind for kind in (*KINDS, "import", "own") if any(key[1] == kind for key in cells)],
+            kinds=[kind for kind in (*run.kinds, "import", "own") if any(key[1] == kind for key in cells)],
             cells=cells,
             failures=[result for result in results if result.outcome in ("failed", "error")],
             most_failures=_MOST_FAILURES,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import io
 import itertools
+import pkgutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,14 +20,15 @@ from perago.guardrails.function_guardrail import FunctionGuardrail
 from perago.taskdef import load_task
 from perago.taskdef.loading import FoundModule, NoTask, add_import_roots, find_modules
 from perago.testing.tasks import provided_params
-from perago.trees.cases import CaseFailed, Cause, RunCase
+from perago.trees.cases import CaseFailed, Cause
 from pytest_perago.confinement import LastResort, OpenText, Stuck, Watch, formatted_stack, user_traceback
-from pytest_perago.kinds import KINDS
+from pytest_perago.kinds import Case, Location, distinct
 from pytest_perago.options import (
     SNAPSHOT,
     OptOut,
     Settings,
     chooses_kinds,
+    kinds_of,
     parse_opt_outs,
     read_settings,
     record_of,
@@ -38,48 +39,6 @@ from pytest_perago.user_code import Memory
 if TYPE_CHECKING:
     from perago.workflows import Workflow
     from pytest_perago.attempts import FaultCase
-
-
-@dataclass(frozen=True, slots=True)
-class Location:
-    """The origin of a test; `line` counts from 1."""
-
-    file: Path
-    line: int
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One generated test of a task."""
-
-    kind: str
-    label: str
-    """The text in the brackets of the test's name; empty for no brackets."""
-    check: Callable[[Session], None] = field(repr=False)
-    """The test. It raises `CaseFailed` if the task is at fault, and another exception if the harness is broken."""
-    location: Location | None = None
-    """The place of the test; None: that of the task."""
-    declared: RunCase | Path | None = None
-    """The example or case file that is run; None if none is."""
-
-    @property
-    def name(self) -> str:
-        """The last part of the node id."""
-        return f"{self.kind}[{printable(self.label)}]" if self.label else self.kind
-
-
-def printable(text: str) -> str:
-    """Return the text without characters that a terminal or an environment variable cannot hold: control and surrogate
-    characters."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
-
-
-def distinct(cases: Iterable[Case]) -> Iterator[Case]:
-    """Yield the cases, with `#2`, `#3`... after a repeated name."""
-    counts: dict[str, int] = {}
-    for case in cases:
-        counts[case.name] = count = counts.get(case.name, 0) + 1
-        yield case if count == 1 else replace(case, label=f"{case.label}#{count}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +123,7 @@ class Session:
     """The shared data of the generated tests of one pytest session. `session_of` creates it on first use."""
 
     def __init__(self, config: pytest.Config) -> None:
-        self._config = config
+        self.config = config
         self.loaded: dict[str, LoadedModule] = {}
         """The modules that were imported so far, by name."""
         self._sources: dict[str, FoundModule] = {}
@@ -192,7 +151,7 @@ class Session:
 
     def cache_file(self, name: str) -> Path | None:
         """Return a file in the cache directory of pytest; None if pytest has no cache."""
-        cache = getattr(self._config, "cache", None)
+        cache = getattr(self.config, "cache", None)
         return None if cache is None else cache.mkdir("perago") / name
 
     def rerun_command(self, option: str) -> str:
@@ -209,7 +168,7 @@ class Session:
     def find(self, names: Sequence[str]) -> tuple[FoundModule, ...]:
         """Find the named modules. If `sys.path` does not provide one, the root directory and its `src` are added, as
         pytest does for test files."""
-        roots = [self._config.invocation_params.dir, self._config.rootpath, self._config.rootpath / "src"]
+        roots = [self.config.invocation_params.dir, self.config.rootpath, self.config.rootpath / "src"]
         add_import_roots(list(dict.fromkeys(roots)), names)
         modules = find_modules(names)
         for module in modules:
@@ -233,14 +192,15 @@ class Session:
 
     def cases(self, task: Task, kinds: Iterable[str] | None = None) -> Iterator[Case]:
         """Make all cases of the task, by kind. A kind that cannot make its cases becomes one failing case."""
-        selected = self.settings.kinds if kinds is None else tuple(kind for kind in KINDS if kind in set(kinds))
-        if kinds is None and not chooses_kinds(self._config) and not _has_own_guardrails(task):
-            selected = tuple(kind for kind in selected if not KINDS[kind].for_own_guardrails)
+        known = kinds_of(self.config)
+        selected = self.settings.kinds if kinds is None else tuple(kind for kind in known if kind in set(kinds))
+        if kinds is None and not chooses_kinds(self.config) and not _has_own_guardrails(task):
+            selected = tuple(kind for kind in selected if not known[kind].for_own_guardrails)
         return distinct(itertools.chain.from_iterable(self._of_kind(kind, task) for kind in selected))
 
     def provided(self, task: Task) -> Sequence[Mapping[str, Any] | Example]:
         """Return the parameters that `provide_params` and the hook `pytest_perago_params` give for a task."""
-        answers = self._config.hook.pytest_perago_params(task=task)
+        answers = self.config.hook.pytest_perago_params(task=task)
         return (*provided_params(task.name), *itertools.chain.from_iterable(answer or () for answer in answers))
 
     def namesakes(self, task: Task) -> Sequence[Task]:
@@ -249,11 +209,12 @@ class Session:
         return [other for other in tasks if other and other.name == task.name and other.module != task.module]
 
     def _of_kind(self, kind: str, task: Task) -> list[Case]:
-        module = importlib.import_module(KINDS[kind].module)
         try:
-            return list(getattr(module, f"cases_{kind}")(task, self))
-        except Exception as error:  # noqa: BLE001 - a defect of ours must not hide the other tests
-            return [Case(kind, "cases", partial(_fail, error))]
+            cases = kinds_of(self.config)[kind].cases
+            make = pkgutil.resolve_name(cases) if isinstance(cases, str) else cases
+            return [replace(case, kind=kind) for case in make(task, self)]
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a defect of a kind must not hide the other tests
+            return [Case("cases", partial(_fail, error), kind=kind)]
 
 
 def session_of(config: pytest.Config) -> Session:
@@ -283,5 +244,5 @@ def _has_own_guardrails(task: Task) -> bool:
     )
 
 
-def _fail(error: Exception, _: Session) -> None:
+def _fail(error: Exception | SystemExit, _: Session) -> None:
     raise error

@@ -30,8 +30,9 @@ from perago.text import shortened, strict_json
 from perago.trees.cases import CaseFailed, Cause, Record, RunCase, read_recorded_case, write_outcome
 from perago.trees.differences import AttemptResult, Content, differences, rendered
 from perago.workspace.keys import compile_glob
+from pytest_perago.kinds import Case, printable
 from pytest_perago.options import SNAPSHOT, TREE_OWNER, Settings, read_settings, rerun_command
-from pytest_perago.session import Case, Session, printable
+from pytest_perago.session import Session
 
 Command: TypeAlias = Callable[[str], str]
 """The command line that runs the test again with a further option."""
@@ -176,7 +177,7 @@ def cases_taskdef(task: Task, _: Session) -> Iterable[Case]:
     def compare(session: Session) -> None:
         session.add_snapshot(check_snapshot(task, session.settings, session.rerun_command))
 
-    yield Case("taskdef", "", compare)
+    yield Case("", compare)
 
 
 def check_snapshot(task: Task, settings: Settings, command: Command) -> str | None:

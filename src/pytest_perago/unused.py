@@ -28,17 +28,19 @@ from perago.taskdef.loading import find_modules
 from perago.text import shortened
 from perago.trees.cases import WORKFLOW
 from pytest_perago.cover import TaskCover, coverage_of, gather
+from pytest_perago.kinds import printable
 from pytest_perago.options import (
     SNAPSHOT,
     TREE_OWNER,
     Settings,
+    kinds_of,
     named_on_command_line,
     read_settings,
     received,
     record_of,
     send,
 )
-from pytest_perago.session import Session, printable, session_so_far
+from pytest_perago.session import Session, session_so_far
 from pytest_perago.workflows import workflow_snapshot
 
 _SELECTING = (
@@ -63,6 +65,7 @@ def finish(session: pytest.Session) -> None:
     lines: list[str] | None = _verdict(session)
     if send(config, "unused", lines):
         return
+    kinds_of(config)  # workers load the kinds of task_tests, and this process reports broken ones
     workers = received(config, "unused")
     if workers is not None:  # what all workers say; nothing if one of them cannot
         is_known = None not in workers and _is_complete(session)

@@ -13,9 +13,10 @@ from perago.taskdef import canonical_json
 from perago.text import count
 from perago.trees.cases import WORKFLOW, CaseFailed, Cause, read_tree, recorded_cases
 from perago.trees.differences import AttemptResult
+from pytest_perago.kinds import Case, Location, printable
 from pytest_perago.kinds.run import location_of, read_case
 from pytest_perago.options import Settings
-from pytest_perago.session import Case, Location, Session, printable
+from pytest_perago.session import Session
 from pytest_perago.snapshots import SnapshotFile, compare_with_record
 
 if TYPE_CHECKING:
@@ -39,11 +40,11 @@ def workflow_cases(workflow: Workflow[Any, Any], session: Session) -> Iterator[C
         expected = canonical_json(workflow.definition()).encode()
         session.add_snapshot(file.check(expected, lambda actual: _differing(file, actual, expected)))
 
-    yield Case("wiring", "", wiring, location)
-    yield Case("definition", "", definition, location)
+    yield Case("", wiring, location, kind="wiring")
+    yield Case("", definition, location, kind="definition")
     if session.settings.run != "off":
         for directory in recorded_cases(session.settings.cases_dir, workflow.name + WORKFLOW):
-            yield Case("run", directory.name, partial(_run, workflow, directory), location_of(directory))
+            yield Case(directory.name, partial(_run, workflow, directory), location_of(directory), kind="run")
 
 
 def _run(workflow: Workflow[Any, Any], directory: Path, session: Session) -> None:

@@ -15,6 +15,7 @@ import pytest
 import perago.worker
 from perago.worker.exporters import EXPORTERS
 
+from ..children import install
 from .conftest import PLAIN, Project
 from .services import SECRET, Services
 from .start_command import started
@@ -65,16 +66,6 @@ exits = exporting_package:exits
 missing = exporting_package:missing
 not-there = no_such_package:exporter
 """
-
-
-def install(directory: Path, name: str, entry_points: str, **modules: str) -> None:
-    """Put a package into a directory of packages, as an installer does."""
-    for module, text in modules.items():
-        (directory / f"{module}.py").write_text(text, encoding="utf-8")
-    metadata = directory / f"{name}-1.0.dist-info"
-    metadata.mkdir(parents=True)
-    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text(entry_points)
 
 
 @pytest.fixture

@@ -13,11 +13,9 @@ from typing import Any
 
 import pytest
 
-from pytest_perago.kinds import KINDS
+from ..forked import IMPORTED_BY, forks_of, kind_modules
 
-from ..forked import IMPORTED_BY, forks_of
-
-for _loaded_once in (*(kind.module for kind in KINDS.values()), *IMPORTED_BY["pytest"], "perago.testing.strategies"):
+for _loaded_once in (*kind_modules(), *IMPORTED_BY["pytest"], "perago.testing.strategies"):
     importlib.import_module(_loaded_once)  # pytester forgets what a run inside this process imports
 
 INTERRUPTED = """

@@ -40,6 +40,7 @@ PUBLIC_MODULES = (
     "perago.testing",
     "perago.testing.strategies",
     "perago.worker.exporters",
+    "pytest_perago.kinds",
 )
 
 
@@ -83,7 +84,7 @@ def _python_name(path: str, value: Any) -> Iterator[str]:
     for name in sorted(dir(value)):
         member = inspect.getattr_static(value, name)
         home = next(base for base in value.__mro__ if name in vars(base)).__module__
-        if name.startswith("_") or not home.startswith("perago"):
+        if name.startswith("_") or not home.startswith(("perago", "pytest_perago")):
             continue
         if isinstance(member, staticmethod | classmethod | types.FunctionType):
             yield f"python {path}.{name}{_signature(getattr(value, name))}"

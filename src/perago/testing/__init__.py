@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from perago.testing.trees import Contradiction, TreeBuilder, build_tree, smallest_tree, tree_of, violating_tree
     from perago.testing.workflow_run import Branch, WorkflowRun
     from perago.trees import BadTree, Symlink
+    from perago.trees.cases import CaseFailed, Cause
     from perago.trees.differences import PublishedTree
     from perago.workspace.changes import ChangedFile, Changes
 
@@ -47,6 +48,7 @@ _HOMES = {
     "perago.testing.trees": "Contradiction TreeBuilder build_tree smallest_tree tree_of violating_tree",
     "perago.testing.workflow_run": "Branch WorkflowRun",
     "perago.trees": "BadTree Symlink",
+    "perago.trees.cases": "CaseFailed Cause",
     "perago.trees.differences": "PublishedTree",
     "perago.workspace.changes": "ChangedFile Changes",
 }
@@ -56,6 +58,8 @@ __all__ = [
     "AccessDenied",
     "BadTree",
     "Branch",
+    "CaseFailed",
+    "Cause",
     "ChangedFile",
     "Changes",
     "Commit",

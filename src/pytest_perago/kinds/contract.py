@@ -32,22 +32,23 @@ from perago.testing.samples import (
 )
 from perago.testing.tasks import known_params, no_params
 from perago.trees.cases import CaseFailed, Cause, RunCase, case_files, case_of_example, check_case, recorded_cases
+from pytest_perago.kinds import Case
 from pytest_perago.kinds.run import location_of, read_case
-from pytest_perago.session import Case, Session
+from pytest_perago.session import Session
 
 
 def cases_contract(task: Task, session: Session) -> Iterable[Case]:
     """Yield the cases about signature, models, declared cases and TaskDef."""
-    yield Case("contract", "signature", partial(_signature, task))
-    yield Case("contract", "params", lambda session: check_params(task, session.provided(task)))
-    yield Case("contract", "result", lambda session: check_result(task, session.provided(task)))
+    yield Case("signature", partial(_signature, task))
+    yield Case("params", lambda session: check_params(task, session.provided(task)))
+    yield Case("result", lambda session: check_result(task, session.provided(task)))
     for example in task.examples:
-        yield Case("contract", f"example:{example.id}", partial(_declared, task, case_of_example(task, example)))
+        yield Case(f"example:{example.id}", partial(_declared, task, case_of_example(task, example)))
     directory = session.settings.cases_dir
     for source in (*case_files(directory, task), *recorded_cases(directory, task.name)):
         name = source.name if source.is_dir() else source.stem
-        yield Case("contract", f"case:{name}", partial(_declared, task, source), location_of(source))
-    yield Case("contract", "taskdef-accepted", partial(_accepted, task))
+        yield Case(f"case:{name}", partial(_declared, task, source), location_of(source))
+    yield Case("taskdef-accepted", partial(_accepted, task))
 
 
 def _declared(task: Task, source: RunCase | Path, _: Session) -> None:

@@ -30,9 +30,10 @@ from perago.trees.cases import CaseFailed, Cause
 from perago.workspace.keys import ACTIONS, Folding
 from perago.workspace.layout import Disk, create_directories, directories_to_create, plan_layout, probe_disk
 from perago.workspace.scan import scan_tree
+from pytest_perago.kinds import Case
 from pytest_perago.kinds.guardrail import phases_of, spec_of
 from pytest_perago.options import FuzzSettings
-from pytest_perago.session import Case, Session
+from pytest_perago.session import Session
 
 if TYPE_CHECKING:
     from hypothesis import strategies as st
@@ -56,9 +57,9 @@ def cases_fuzz(task: Task, _: Session) -> Iterable[Case]:
         return
     for phase, rules in phases_of(task):
         if any(recipe_of(rule) for rule in rules):
-            yield Case("fuzz", phase, partial(_run, partial(check_phase, phase=phase), task))
-    yield Case("fuzz", "paths", partial(_run, check_declarations, task))
-    yield Case("fuzz", "prefix", partial(_run, check_prefix, task))
+            yield Case(phase, partial(_run, partial(check_phase, phase=phase), task))
+    yield Case("paths", partial(_run, check_declarations, task))
+    yield Case("prefix", partial(_run, check_prefix, task))
 
 
 def _run(check: Callable[[Task, FuzzSettings], None], task: Task, session: Session) -> None:

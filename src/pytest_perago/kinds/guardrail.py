@@ -29,7 +29,8 @@ from perago.trees import build, write_tree
 from perago.trees.cases import CaseFailed, Cause, case_of_example, read_tree
 from perago.workspace.keys import EVERYTHING, View
 from perago.workspace.scan import scan_tree
-from pytest_perago.session import Case, Session
+from pytest_perago.kinds import Case
+from pytest_perago.session import Session
 
 _Files = Mapping[str, str | bytes | None]
 _REJECTED = {
@@ -43,23 +44,23 @@ def cases_guardrail(task: Task, _: Session) -> Iterable[Case]:
     """Yield cases for each rule, and one for each phase that has rules. If contents matter, examples are tried, too."""
     for phase, rules in phases_of(task):
         if phase == "pre" and task.examples and any(isinstance(rule, ContentGuardrail) for rule in rules):
-            yield Case("guardrail", "pre:examples", partial(_examples, task, rules))
+            yield Case("pre:examples", partial(_examples, task, rules))
         for rule in rules:
             missing = rule.missing() if isinstance(rule, ContentGuardrail) else None
             if reason := ": ".join(missing or ()) or too_large(rule):
-                yield Case("guardrail", f"{phase}:{rule.label}", partial(_skip, reason))
+                yield Case(f"{phase}:{rule.label}", partial(_skip, reason))
         yield from _constructed(task, phase, tuple(rule for rule in rules if recipe_of(rule)))
 
 
 def _constructed(task: Task, phase: str, rules: Sequence[Guardrail]) -> Iterator[Case]:
     for rule in rules:
         name = f"{phase}:{rule.label}"
-        yield Case("guardrail", f"{name}:satisfied", partial(_satisfied, task, phase, rule))
+        yield Case(f"{name}:satisfied", partial(_satisfied, task, phase, rule))
         for violation in violations_of(rule):
             check = partial(_violated, task, phase, rules, rule, violation)
-            yield Case("guardrail", f"{name}:{violation}", check)
+            yield Case(f"{name}:{violation}", check)
     if rules:
-        yield Case("guardrail", f"{phase}:consistent", partial(_consistent, task, phase, rules))
+        yield Case(f"{phase}:consistent", partial(_consistent, task, phase, rules))
 
 
 def _skip(reason: str, _: Session) -> None:

@@ -12,8 +12,9 @@ from functools import partial
 
 from perago.authoring import Task
 from perago.trees.cases import RunCase
+from pytest_perago.kinds import Case
 from pytest_perago.kinds.run import declared_cases, location_of, readable_cases
-from pytest_perago.session import Case, Session
+from pytest_perago.session import Session
 
 CHECKS = (
     "repeated",
@@ -42,7 +43,7 @@ def cases_faults(task: Task, session: Session) -> Iterable[Case]:
         for check in CHECKS if case.expect == "completed" else ():
             if task.workspace is not None or check not in _ON_FILES:
                 call = partial(_run, task, case, check)
-                yield Case("faults", f"{case.label}:{check}", call, location_of(source))
+                yield Case(f"{case.label}:{check}", call, location_of(source))
 
 
 def _run(task: Task, case: RunCase, check: str, session: Session) -> None:

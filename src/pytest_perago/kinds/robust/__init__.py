@@ -22,9 +22,10 @@ from perago.atomic_file import replace_file
 from perago.authoring import Task
 from perago.text import count
 from perago.trees.cases import CaseFailed, Cause, RunCase, recorded_cases, tree_literal
+from pytest_perago.kinds import Case, printable
 from pytest_perago.kinds.run import declared_cases, location_of, readable_cases
 from pytest_perago.options import OPT_OUT, ROBUST, is_under_ci
-from pytest_perago.session import Case, Session, printable
+from pytest_perago.session import Session
 
 if TYPE_CHECKING:
     from pytest_perago.kinds.robust.attacks import Attack, AttackFinding, Failure, Mutant
@@ -84,10 +85,10 @@ def cases_robust(task: Task, session: Session) -> Iterable[Case]:
         return
     place = location_of(sources[0])
     if task.workspace is not None:
-        yield Case("robust", "files", partial(_check, task, "files"), place)
-        yield Case("robust", "search", partial(_check, task, "search"), place)
+        yield Case("files", partial(_check, task, "files"), place)
+        yield Case("search", partial(_check, task, "search"), place)
     if task.params_model.model_fields:
-        yield Case("robust", "params", partial(_check, task, "params"), place)
+        yield Case("params", partial(_check, task, "params"), place)
 
 
 def _check(task: Task, what: str, session: Session) -> None:

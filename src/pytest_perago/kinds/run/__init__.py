@@ -27,7 +27,8 @@ from perago.trees.cases import (
     recorded_cases,
 )
 from perago.workspace.keys import compile_glob
-from pytest_perago.session import Case, Location, Session
+from pytest_perago.kinds import Case, Location
+from pytest_perago.session import Session
 
 
 def cases_run(task: Task, session: Session) -> Iterable[Case]:
@@ -35,11 +36,11 @@ def cases_run(task: Task, session: Session) -> Iterable[Case]:
     runs."""
     for source in declared_cases(task, session):
         label = source.label if isinstance(source, RunCase) else source.stem
-        yield Case("run", label, partial(_run, task, source), location_of(source), declared=source)
+        yield Case(label, partial(_run, task, source), location_of(source), declared=source)
     yield from _fewest_files(task, session)
     if session.settings.run != "off":
         for directory in recorded_cases(session.settings.cases_dir, task.name):
-            yield Case("run", directory.name, partial(_run, task, directory), location_of(directory))
+            yield Case(directory.name, partial(_run, task, directory), location_of(directory))
 
 
 def _fewest_files(task: Task, session: Session) -> Iterator[Case]:
@@ -54,7 +55,7 @@ def _fewest_files(task: Task, session: Session) -> Iterator[Case]:
         ]
         if candidates and all(len(matched) > rule.min_count for _, matched in candidates):
             case, matched = min(candidates, key=lambda candidate: len(candidate[1]))
-            yield Case("run", f"{rule.label}:fewest", partial(_run_fewest, task, case, rule, matched))
+            yield Case(f"{rule.label}:fewest", partial(_run_fewest, task, case, rule, matched))
 
 
 def _run_fewest(task: Task, case: RunCase, rule: RequireGlob, matched: Sequence[str], session: Session) -> None:
