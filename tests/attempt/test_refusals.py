@@ -49,6 +49,10 @@ def test_the_table_on_the_page_is_that_of_the_refusals() -> None:
     )
 
 
+def test_every_refusal_of_the_module_is_registered() -> None:
+    assert list(NAMES) == [id(refusal) for refusal in REFUSALS]
+
+
 @each_refusal
 def test_a_message_fits_its_row_and_no_other(refusal: Refusal) -> None:
     message = refusal.text(STATE, **refusal.example)

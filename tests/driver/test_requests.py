@@ -92,7 +92,7 @@ def test_the_head_is_read_only_for_a_refusal_that_needs_it(tmp_path: Path, monke
         heads.append(state.head.id if state.head else "nothing")
 
     on_the_head = replace(refusals.DIRTY, check="branch", condition=note_the_head, needs_head=True)
-    monkeypatch.setattr(refusals, "REFUSALS", (*refusals.REFUSALS, on_the_head))
+    monkeypatch.setattr(refusals, "REFUSALS", [*refusals.REFUSALS, on_the_head])
     found = requests_of_one_attempt(tmp_path)
     more = ["GET /repositories/R/commits/C"] * 2  # on arrival and before the merge
     assert sorted(found) == sorted([*(request for _, _, request in ATTEMPT), *more])

@@ -1,6 +1,6 @@
 """The refusals: all reasons for which the protocol ends an attempt, each declared once.
 
-    FROZEN = Refusal(
+    FROZEN = refusal(
         "Branch {branch} of {repository} is frozen: commit {head} says so. Nothing was published. Ask its owner.",
         shown="Branch ... is frozen",
         meaning="the newest commit has the metadata key `frozen`",
@@ -18,13 +18,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Literal, ParamSpec, TypeAlias
 
 from perago.attempt import publication
 from perago.attempt.state import State
 from perago.ports import Commit
 from perago.text import listing, short
 
+P = ParamSpec("P")
 Check: TypeAlias = Literal["input", "branch", "changes"]
 _PATH_LENGTH = 60
 """The largest number of characters of a path in a list of conflicts."""
@@ -56,6 +57,22 @@ class Refusal:
     def text(self, state: State | None, **given: str) -> str:
         """Return the message about an attempt."""
         return self.message.format_map(_Facts(state, given)).rstrip()
+
+
+REFUSALS: list[Refusal] = []
+"""All refusals, in the order of their declaration."""
+
+
+def _registered(declare: Callable[P, Refusal]) -> Callable[P, Refusal]:
+    def refusal(*args: P.args, **kwargs: P.kwargs) -> Refusal:
+        REFUSALS.append(declare(*args, **kwargs))
+        return REFUSALS[-1]
+
+    return refusal
+
+
+refusal = _registered(Refusal)
+"""Declares a refusal: a `Refusal` that is added to `REFUSALS`."""
 
 
 class _Facts(dict[str, str]):
@@ -129,7 +146,7 @@ def _strange_id(state: State) -> Mapping[str, str] | None:
     return None
 
 
-STRANGE_ID = Refusal(
+STRANGE_ID = refusal(
     "The {what} id {text} cannot be recorded in a commit: perago takes 1 to 255 letters (A-Z, a-z), digits and "
     ". _ : ~ + = @ -, but not . or .. alone. Nothing was done. Let the server make such ids, and start the workflow "
     "again.",
@@ -142,7 +159,7 @@ STRANGE_ID = Refusal(
     check="input",
     condition=_strange_id,
 )
-RETRIED = Refusal(
+RETRIED = refusal(
     "Attempt {task} has been retried since, and only the retry counts. Conductor hands such attempts out again when a "
     "workflow is rerun from a later step, and ignores how they end. Nothing was done; the workflow continues.",
     shown="Attempt ... has been retried since",
@@ -152,7 +169,7 @@ RETRIED = Refusal(
     terminal=True,
 )
 
-NOT_ONE_LINE = Refusal(
+NOT_ONE_LINE = refusal(
     "The {count} commits of workspace.ref are not one line of history: {first} is not in the first-parent history of "
     "{second}, nor the other way round. No task can continue two branches: let the tasks publish to one branch, or "
     "merge the branches and give the merge commit alone. Given: {given}.",
@@ -162,7 +179,7 @@ NOT_ONE_LINE = Refusal(
     terminal=True,
     example={"count": "2", "first": "a", "second": "b", "given": "a, b"},
 )
-TOO_FAR_APART = Refusal(
+TOO_FAR_APART = refusal(
     "The {count} commits of workspace.ref are too far apart: {first} was not found within {limit} commits below "
     "{second}, nor the other way round. Give the newest of them alone as workspace.ref. Given: {given}.",
     shown="The ... commits of workspace.ref are too far apart",
@@ -171,7 +188,7 @@ TOO_FAR_APART = Refusal(
     terminal=True,
     example={"count": "2", "first": "a", "second": "b", "limit": "1000", "given": "a, b"},
 )
-UNKNOWN_COMMIT = Refusal(
+UNKNOWN_COMMIT = refusal(
     "{error}. It is one of the {count} commits of workspace.ref; give only what tasks have published to this "
     "repository. Given: {given}.",
     shown="... It is one of the ... commits of workspace.ref",
@@ -183,7 +200,7 @@ UNKNOWN_COMMIT = Refusal(
 
 # ------------------------------------------------------------------------------ the branch
 
-MOVED_HEAD = Refusal(
+MOVED_HEAD = refusal(
     "Branch {branch} of {repository} has moved since the input ref {ref}: its head is {commit}, committed {described}"
     "{more}. {nothing}A retry would get the same ref; start the workflow from the new head. Tasks that publish side by "
     'side declare on_moved_head="rebase".',
@@ -194,7 +211,7 @@ MOVED_HEAD = Refusal(
     terminal=True,
     example={**_COMMIT, "more": ""},
 )
-NOT_ON_BRANCH = Refusal(
+NOT_ON_BRANCH = refusal(
     "Commit {ref} is not in the first-parent history of branch {branch} of {repository} (looked through {count} "
     "commits from the head {newest}). Give a commit of that branch as the ref, as `perago input` does.",
     shown="Commit ... is not in the first-parent history of branch",
@@ -203,7 +220,7 @@ NOT_ON_BRANCH = Refusal(
     terminal=True,
     example={"count": "1", "newest": "dddddddddddd"},
 )
-BURIED = Refusal(
+BURIED = refusal(
     "An earlier attempt of this step (task {publisher}) has published commit {own} to branch {branch} of {repository}, "
     "but others have committed there as well: the head is {commit}, {described}. Nothing is lost and nothing is "
     "published twice: check that commit and continue from it, or start the workflow from the new head.",
@@ -214,7 +231,7 @@ BURIED = Refusal(
     terminal=True,
     example={**_COMMIT, "own": "cccccccccccc"},
 )
-COPIED = Refusal(
+COPIED = refusal(
     "Commit {commit} on branch {branch} of {repository} carries the metadata of this step, but perago did not publish "
     "it: {why}. {older}{nothing}A retry would find the same. Check both commits, and start the workflow from the new "
     "head.",
@@ -225,7 +242,7 @@ COPIED = Refusal(
     terminal=True,
     example={**_COMMIT, "why": "it is not a merge, and its parent is missing", "older": ""},
 )
-NEWER_FORMAT = Refusal(
+NEWER_FORMAT = refusal(
     "Commit {commit} on branch {branch} of {repository} has format {format}: perago {version} wrote it, and this "
     "worker reads formats up to {known}. {nothing}Install perago {version} or later here; a retry then succeeds.",
     shown="Commit ... has format ...: perago ... wrote it",
@@ -233,7 +250,7 @@ NEWER_FORMAT = Refusal(
     advice="install the version that the message names; a retry then succeeds, as does a retry on such a worker",
     example={**_COMMIT, "format": "2", "known": "1"},
 )
-INTERRUPTED = Refusal(
+INTERRUPTED = refusal(
     "Operation {by} has undone commit {commit} of step {step} on branch {branch} of {repository}, and Conductor still "
     "counts that step: the operation ended before the step was run again. {nothing}Continue or revoke it: perago undo "
     "{root}; then: perago retry {root}.",
@@ -242,7 +259,7 @@ INTERRUPTED = Refusal(
     advice="run the `perago undo` that the message names, then `perago retry`",
     example={**_COMMIT, "by": "cccccccccccc", "root": "w-1"},
 )
-REPLACED = Refusal(
+REPLACED = refusal(
     "Sub-workflow {workflow} of this attempt no longer counts: its parent has retried it, or runs another workflow in "
     "its place. Conductor runs such sub-workflows again when a step next to them is recovered, and ignores how they "
     "end. {nothing}The parent continues.",
@@ -253,7 +270,7 @@ REPLACED = Refusal(
     terminal=True,
     example={"workflow": "w-1"},
 )
-UNPROVEN = Refusal(
+UNPROVEN = refusal(
     "Conductor has no evidence that it still counts commit {commit} of step {step} on branch {branch} of "
     "{repository}, and step {other} may replace it but has not. {nothing}End the workflow, if it has not ended, and "
     "remove what no longer counts: perago undo {root}; then: perago retry {root}.",
@@ -264,7 +281,7 @@ UNPROVEN = Refusal(
     "first, so that this does not happen",
     example={**_COMMIT, "other": "right", "root": "w-1"},
 )
-FORGOTTEN = Refusal(
+FORGOTTEN = refusal(
     "Conductor has forgotten the row of commit {commit} of step {step} (workflow {workflow}) on branch {branch} of "
     "{repository}, because a loop keeps its last rounds only (keepLastN). So it is unknown whether the commit still "
     "counts, and it is not undone. {nothing}Check it, and start the workflow from the new head.",
@@ -274,7 +291,7 @@ FORGOTTEN = Refusal(
     terminal=True,
     example=_COMMIT,
 )
-INPUT_UNDONE = Refusal(
+INPUT_UNDONE = refusal(
     "The input commit {input} is no longer in effect on branch {branch} of {repository}: commit {commit} has undone "
     "it. {nothing}The step that published the input was run again after this attempt got its input, or a rerun has "
     "removed that step. Run the workflow again from that step or an earlier one, or all of it: perago rerun {root}.",
@@ -285,7 +302,7 @@ INPUT_UNDONE = Refusal(
     terminal=True,
     example={"input": "aaaaaaaaaaaa", "commit": "dddddddddddd", "root": "w-1"},
 )
-UNREAD_WORKFLOW = Refusal(
+UNREAD_WORKFLOW = refusal(
     "It is unknown whether workflow {workflow} still counts, and with it what it has published to branch {branch} of "
     "{repository}: its root was not found within {limit} workflows. {nothing}Start the workflow from the new head.",
     shown="It is unknown whether workflow ... still counts",
@@ -295,7 +312,7 @@ UNREAD_WORKFLOW = Refusal(
     terminal=True,
     example={"workflow": "w-1", "limit": "1000"},
 )
-STILL_STARTING = Refusal(
+STILL_STARTING = refusal(
     "The parent of workflow {workflow} has not named it within 30 s, so it is unknown whether the workflow counts. "
     "{nothing}A retry reads the parent again.",
     shown="The parent of workflow ... has not named it",
@@ -304,14 +321,14 @@ STILL_STARTING = Refusal(
     "sweeper works",
     example={"workflow": "w-1"},
 )
-ADOPTED_IS_GONE = Refusal(
+ADOPTED_IS_GONE = refusal(
     "Commit {adopted} of an earlier attempt of this step was to be adopted, but branch {branch} of {repository} "
     "changed in the meantime. A retry reads the branch again.",
     shown="Commit ... was to be adopted, but branch ... changed in the meantime",
     meaning="another delivery of the workflow published just then",
     advice="nothing: the retry reads the branch again",
 )
-RESTLESS = Refusal(
+RESTLESS = refusal(
     "Branch {branch} of {repository} changed {races} times while this attempt tried to publish. A retry reads the "
     "branch again.",
     shown="Branch ... changed ... times while this attempt tried to publish",
@@ -344,7 +361,7 @@ def _over_budget(state: State) -> Mapping[str, str] | None:
     return None
 
 
-CHANGED_READ_ONLY = Refusal(
+CHANGED_READ_ONLY = refusal(
     "The workspace is read-only, but the function changed it: {listed}. Nothing was published.",
     shown="The workspace is read-only, but the function changed it",
     meaning="the task declares `read_only=True`",
@@ -353,7 +370,7 @@ CHANGED_READ_ONLY = Refusal(
     check="changes",
     condition=_changed_read_only,
 )
-OVER_BUDGET = Refusal(
+OVER_BUDGET = refusal(
     "{number} changed {what} exceed publish_budget.max_changed_{what} ({limit}). Nothing was published.",
     shown="... exceed publish_budget.",
     meaning="more changes than the task declares",
@@ -362,7 +379,7 @@ OVER_BUDGET = Refusal(
     check="changes",
     condition=_over_budget,
 )
-CONFLICT = Refusal(
+CONFLICT = refusal(
     "Conflict with others on branch {branch} of {repository}: {listed}. The input ref is {ref}, the head {head}. "
     "{nothing}A retry would meet the same; start the workflow from the new head.",
     shown="Conflict with others on branch ... was ...",
@@ -372,7 +389,7 @@ CONFLICT = Refusal(
     terminal=True,
     example={"listed": "'a' was changed on both sides"},
 )
-VIOLATED_TOGETHER = Refusal(
+VIOLATED_TOGETHER = refusal(
     "{violations}. This concerns the combination with commits of others on branch {branch} since the input ref "
     "{ref} (head {head}). The files of the function alone satisfy the rules. {nothing}",
     shown="... This concerns the combination with commits of others on branch",
@@ -381,7 +398,7 @@ VIOLATED_TOGETHER = Refusal(
     advice="decide which change has to go; a retry succeeds once the branch allows it",
     example={"violations": "post guardrail require_file('a'): found nothing"},
 )
-CANNOT_UNDO = Refusal(
+CANNOT_UNDO = refusal(
     "Commits {commits} in {repository} are of an earlier run of this workflow and cannot be undone: {why}. {nothing}"
     "Check these commits, and start the workflow from the new head.",
     shown="Commits ... are of an earlier run of this workflow and cannot be undone",
@@ -393,7 +410,7 @@ CANNOT_UNDO = Refusal(
     example={"commits": "dddddddddddd", "why": "others have changed 'a' since"},
 )
 
-TREE_NOT_RESTORED = Refusal(
+TREE_NOT_RESTORED = refusal(
     "Undoing the stale publications on branch {branch} of {repository} did not give the tree of the input ref: {keys} "
     "differ. {nothing}Start the workflow from the new head.",
     shown="Undoing the stale publications on branch ... did not give the tree of the input ref",
@@ -405,7 +422,7 @@ TREE_NOT_RESTORED = Refusal(
 
 # ------------------------------------------------------------------- staging and the fence
 
-FOREIGN_STAGING = Refusal(
+FOREIGN_STAGING = refusal(
     "The head {found} of staging branch {staging_branch} of {repository} is not the commit of this attempt on the "
     "input ref: another client used the branch. {nothing}",
     shown="The head ... of staging branch ... is not the commit of this attempt",
@@ -413,7 +430,7 @@ FOREIGN_STAGING = Refusal(
     advice="find out who writes to branches that begin with `perago-`; a retry makes a new one",
     example={"found": "dddddddddddd"},
 )
-STAGING_DIFFERS = Refusal(
+STAGING_DIFFERS = refusal(
     "The staging commit {staged} of {repository} does not hold exactly the changes of this attempt: {keys} differ from "
     "what it staged. {nothing}A retry stages the changes again.",
     shown="The staging commit ... does not hold exactly the changes of this attempt",
@@ -421,7 +438,7 @@ STAGING_DIFFERS = Refusal(
     advice="find out who writes to branches that begin with `perago-`; a retry makes a new one",
     example={"keys": "'a'"},
 )
-STAGING_VANISHED = Refusal(
+STAGING_VANISHED = refusal(
     "The changes of this attempt have vanished twice from staging branch {staging_branch} of {repository} before their "
     "commit. {nothing}Another client resets branches that begin with perago-, or lakeFS has failed over to a replica "
     "that lags behind. A retry stages the changes again.",
@@ -429,7 +446,7 @@ STAGING_VANISHED = Refusal(
     meaning="another client has reset the staging branch, or lakeFS has failed over to a replica that lags behind",
     advice="find out who resets branches that begin with `perago-`; a retry stages the changes again",
 )
-ALTERED_FENCE = Refusal(
+ALTERED_FENCE = refusal(
     "The file {path} in commit {commit} of {repository} has the name of perago's publish fence, but a different text. "
     "{published} Move the file if it is yours, or replace it with `perago fence install {repository} {branch}`; then "
     "start the workflow from the new head.",
@@ -439,14 +456,14 @@ ALTERED_FENCE = Refusal(
     terminal=True,
     example={"path": "_lakefs_actions/a.yaml", "commit": "aaaaaaaaaaaa", "published": "Nothing was published."},
 )
-NOT_TRIED = Refusal(
+NOT_TRIED = refusal(
     "PERAGO_PUBLISH_FENCE is `required`, but lakeFS did not say whether it runs the hooks of {repository}: a challenge "
     "merge got no answer in time. {nothing}Check whether another hook is slow. A retry sends the challenge again.",
     shown="PERAGO_PUBLISH_FENCE is required, but lakeFS did not say",
     meaning="a challenge got no answer within the time for a merge, often because another team's hook is slow",
     advice="check the action runs of the repository; a retry sends the challenge again",
 )
-NOT_ENFORCED = Refusal(
+NOT_ENFORCED = refusal(
     "PERAGO_PUBLISH_FENCE is `required`, but lakeFS does not run the hooks of {repository}: it let a merge through "
     "that the publish fence must refuse. Nothing was published. Switch hooks on in the configuration of the server "
     "(`actions.enabled: true`) and start the workflow again.",
@@ -458,42 +475,42 @@ NOT_ENFORCED = Refusal(
 
 # -------------------------------------------------------------------------------- the merge
 
-DIRTY = Refusal(
+DIRTY = refusal(
     "Branch {branch} of {repository} has uncommitted changes, so lakeFS refuses every merge into it. Commit or reset "
     "them; a retry then succeeds.",
     shown="Branch ... has uncommitted changes",
     meaning="lakeFS refuses every merge into a branch with staged objects",
     advice="commit or reset them; the retry then succeeds",
 )
-HOOK_REFUSED = Refusal(
+HOOK_REFUSED = refusal(
     "A merge hook refused the publication to branch {branch} of {repository}: {detail}",
     shown="A merge hook refused the publication",
     meaning="a pre-merge hook of another team refused the merge; its text follows",
     advice="do what the hook asks for; the retry then succeeds",
     example={"detail": "no"},
 )
-UNCONFIRMED = Refusal(
+UNCONFIRMED = refusal(
     "The merge into branch {branch} of {repository} could not be confirmed with {tries} calls: {problem}.",
     shown="The merge into branch ... could not be confirmed",
     meaning="lakeFS gave no usable answer to three calls",
     advice="look at the branch; a retry recognizes the commit if it appeared",
     example={"tries": "3"},
 )
-UNANSWERED_MERGE = Refusal(
+UNANSWERED_MERGE = refusal(
     "A merge of staging commit {staged} was sent without a clear answer, so it may still appear on branch {branch}; a "
     "retry will recognize it.",
     shown="... may still appear on branch ...",
     meaning="a merge was sent and its answer never came",
     advice="look at the branch; a retry recognizes the commit if it appeared",
 )
-UNVERIFIED_MERGE = Refusal(
+UNVERIFIED_MERGE = refusal(
     "The merge took place as commit {commit} on branch {branch}, but was not verified.",
     shown="... took place as commit ... but was not verified",
     meaning="lakeFS answered the merge, but the commit could not be read back",
     advice="nothing: a retry adopts the commit; without one, compare it with its parents",
     example={"commit": "cccccccccccc"},
 )
-WRONG_PUBLICATION = Refusal(
+WRONG_PUBLICATION = refusal(
     "Commit {commit} on branch {branch} of {repository} is not what this attempt built: {wrong}. Compare the branch "
     "with both parents before you continue from it.",
     shown="Commit ... is not what this attempt built",
@@ -502,16 +519,13 @@ WRONG_PUBLICATION = Refusal(
     terminal=True,
     example={"commit": "cccccccccccc", "wrong": "its tree differs from the staging commit bbbbbbbbbbbb"},
 )
-LOST = Refusal(
+LOST = refusal(
     "Conductor no longer waits for this delivery",
     shown="Conductor no longer waits for this delivery",
     meaning="in the worker's log and at the end of the task's log: the step was terminated, timed out, or given to "
     "another worker",
     advice="nothing: the attempt published and reported nothing more",
 )
-
-REFUSALS: tuple[Refusal, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Refusal))
-"""All refusals, in the order of their declaration."""
 
 
 def need_head() -> bool:
