@@ -21,7 +21,7 @@ from perago import __version__
 from perago.atomic_file import replace_file
 from perago.failure import Failure
 from perago.history.attempts import NotReplayable, Past, PastAttempt, differences_to, find_attempt, look_up, result_of
-from perago.history.running import Debugging, plan_for, run_attempt, services_of, write_tree
+from perago.history.running import Debugging, plan_for, run_locally, services_of, write_tree
 from perago.processes import end_if_told
 from perago.taskdef.payload import workspace_block
 from perago.text import one_line
@@ -189,7 +189,7 @@ def replay_attempt(
         if task.workspace is not None:
             files = task_input.seed(task.key_prefix)
             ref = services.lakefs.seed(REPOSITORY, BRANCH, files, message="the input of a past attempt").id
-        row = run_attempt(services, replayable.module, task, settings, task_input.params, ref, recorder)
+        row = run_locally(services, replayable.module, task, settings, task_input.params, ref, recorder)
         result = result_of(services.lakefs, row, recorder.changes, task.key_prefix, directory)
         block = row.get("outputData", {}).get("workspace")
         commit = block["ref"] if block else None

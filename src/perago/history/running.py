@@ -1,7 +1,6 @@
 """Run one attempt on this machine, in a worker process or under a debugger.
 
-The attempt is real, on the services that tests use. Their time is virtual, so nothing times out while a person thinks.
-Under a debugger, only the worker process is missing.
+Under a debugger, the time of both services is virtual, so that nothing times out while a person thinks.
 """
 
 from __future__ import annotations
@@ -23,52 +22,89 @@ from pydantic import BaseModel
 
 from perago.authoring import Task
 from perago.authoring.context import Current
-from perago.driver import AttemptRecord, Raised, Returned, call_function
+from perago.driver import (
+    AttemptRecord,
+    AttemptRuntime,
+    FunctionCaller,
+    Limits,
+    Raised,
+    Returned,
+    call_function,
+    deliver_report,
+    run_attempt,
+)
 from perago.driver.runtime import Direction, Observer
+from perago.embedded.clock import VirtualClock
+from perago.embedded.conductor import InMemoryConductor
+from perago.embedded.lakefs import InMemoryLakeFS
 from perago.failure import Failure
-from perago.local import REPOSITORY
 from perago.processes import end_if_told
-from perago.taskdef import load_task
-from perago.testing.conductor import WORKER
-from perago.testing.services import InMemoryServices
+from perago.taskdef import build_task_definition, load_task
+from perago.taskdef.definition import workflow_of_one
 from perago.text import listing, quoted
 from perago.worker import events
 from perago.worker.plan import TaskPlan, WorkerPlan, environment_of, limits_of, logs_of
 
 if TYPE_CHECKING:
-    from perago.driver import Limits
-    from perago.embedded.lakefs import InMemoryLakeFS
     from perago.embedded.services import EmbeddedServices
     from perago.probe import TaskSummary
     from perago.settings import Settings
     from perago.worker.events import Listener
 
 
-def run_here(
-    services: InMemoryServices, module: str, params: Mapping[str, Any], ref: str | None, listener: events.Listener
-) -> Mapping[str, Any]:
-    """Import the module and run one attempt of its task.
+WORKER = "local0001"
+"""The worker id of an attempt in this process."""
+
+
+class ServicesHere:
+    """A Conductor and a lakeFS on virtual time, for one attempt in this process. Use it as a context manager.
 
     Args:
-        services: What `services_of` made, with the workspace committed.
-        module: The import path of the task module.
-        params: The task's parameters, as a workflow would send them.
-        ref: The commit of the workspace; None for a task without one.
-        listener: Hears the events of the attempt.
-
-    Returns:
-        Conductor's row of the attempt.
+        limits: what the attempt is allowed.
+        workspace_root: the directory of its workspace.
+        call: calls the task function.
     """
-    task = load_task(module)
-    services.start(task, params, ref=ref, repository=REPOSITORY)
-    delivery = services.take(task)
-    started = time.monotonic()
-    listener(events.AttemptReceived(delivery, WORKER))
-    record = services.run_delivery(task, delivery, _Relay(listener))
-    listener(events.AttemptRecorded(WORKER, record))
-    row = services.report(record).task
-    listener(_ended(record, time.monotonic() - started))
-    return row
+
+    def __init__(self, limits: Limits, workspace_root: Path, call: FunctionCaller) -> None:
+        self._clock = VirtualClock()
+        self._limits = limits
+        self._workspace_root = workspace_root
+        self._call = call
+        self.lakefs: InMemoryLakeFS = InMemoryLakeFS(self._clock)
+        self.conductor: InMemoryConductor = InMemoryConductor(self._clock)
+
+    def __enter__(self) -> ServicesHere:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.lakefs.close()
+
+    def run(self, task: Task, payload: Mapping[str, Any], listener: events.Listener) -> Mapping[str, Any]:
+        """Run one attempt of a task with this input, and report it. Return Conductor's row of the attempt."""
+        definition = build_task_definition(task)
+        workflow = workflow_of_one("local", task.name, definition["inputKeys"], "step0")
+        self.conductor.register_task_definitions([definition])
+        self.conductor.create_workflow_definition(workflow)
+        self.conductor.start_workflow(workflow["name"], payload)
+        (delivery,) = self.conductor.poll(task.name, WORKER, count=1, wait_seconds=0)
+        started = time.monotonic()
+        listener(events.AttemptReceived(delivery, WORKER))
+        runtime = AttemptRuntime(
+            store=self.lakefs,
+            delivery_check=self.conductor,
+            workspace_root=self._workspace_root,
+            clock=self._clock,
+            limits=self._limits,
+            call=self._call,
+            observer=_Relay(listener),
+            worker_id=WORKER,
+        )
+        record = run_attempt(task, delivery, runtime)
+        listener(events.AttemptRecorded(WORKER, record))
+        if record.report is not None:
+            deliver_report(self.conductor, self._clock, delivery, record.report, WORKER, self._limits)
+        listener(_ended(record, time.monotonic() - started))
+        return self.conductor.get_task(delivery.task_id)
 
 
 @dataclass(slots=True)
@@ -151,7 +187,7 @@ class Debugging:
 
 def services_of(
     settings: Settings, listener: Listener, debugging: Debugging | None = None
-) -> EmbeddedServices | InMemoryServices:
+) -> EmbeddedServices | ServicesHere:
     """Create the services for one attempt.
 
     Args:
@@ -165,11 +201,11 @@ def services_of(
         return EmbeddedServices.for_workers()
 
     caller = _Caller(listener, debugging)
-    return InMemoryServices(limits=_limits(settings), workspace_root=settings.workspace_root, call=caller)
+    return ServicesHere(_limits(settings), settings.workspace_root, caller)
 
 
-def run_attempt(
-    services: EmbeddedServices | InMemoryServices,
+def run_locally(
+    services: EmbeddedServices | ServicesHere,
     module: str,
     task: TaskSummary,
     settings: Settings,
@@ -197,12 +233,12 @@ def run_attempt(
     from perago.local import BRANCH, REPOSITORY, LocalTask, RunFailed, run_workflow, workflow_of
     from perago.taskdef.payload import workspace_block
 
-    if isinstance(services, InMemoryServices):
-        return run_here(services, module, params, ref, listener)
-    only = LocalTask(plan_for(module, task, settings, services), json.loads(task.definition))
     payload: dict[str, Any] = {"params": params}
     if ref is not None:
         payload["workspace"] = workspace_block(REPOSITORY, BRANCH, ref)
+    if isinstance(services, ServicesHere):
+        return services.run(load_task(module), payload, listener)
+    only = LocalTask(plan_for(module, task, settings, services), json.loads(task.definition))
     try:
         ended = run_workflow(services, [only], workflow_of(only), payload, listener, end_if_told)
     except RunFailed as error:

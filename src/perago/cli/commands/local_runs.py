@@ -93,7 +93,7 @@ def run(
     settings = valid_settings(local=from_task is None)
     _check_directories(task, workspace, output)
 
-    from perago.history.running import run_attempt, services_of, write_tree
+    from perago.history.running import run_locally, services_of, write_tree
 
     view = AttemptView(sys.stderr)
     debugging = debugging_of(sources, params, pdb=pdb)
@@ -103,7 +103,7 @@ def run(
         with services_of(settings, view, debugging) as services:
             ref = _seed(services.lakefs, task, workspace, None if shown is None else shown["tree"])
             with contextlib.nullcontext() if debugging else view:
-                row = run_attempt(services, module, task, settings, task_params, ref, view)
+                row = run_locally(services, module, task, settings, task_params, ref, view)
             outcome = view.outcome(row)
             if output is not None and outcome.ref is not None:
                 write_tree(services.lakefs, outcome.ref, task.key_prefix, output)
