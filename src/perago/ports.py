@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 
 class Clock(Protocol):
@@ -526,6 +526,14 @@ OnPage = Callable[[Sequence[ObjectEntry]], None]
 """Gets the objects of a listing, in batches, in the order of their keys."""
 Progress = Callable[[int, int], None]
 """Called with (objects, bytes) finished by one download so far. May be called from several threads."""
+
+
+class StoreNotes(NamedTuple):
+    """What a store reports about its transfers to an operator."""
+
+    texts: tuple[str, ...] = ()
+    damaged: int = 0
+    """Number of objects whose copies in the cache were damaged, and that were downloaded again."""
 
 
 Staged = Callable[[Upload], object]

@@ -20,7 +20,7 @@ from perago.adapters.lakefs import upload as direct_upload
 from perago.adapters.lakefs.block_store import BlockStore, DirectFailed, unsafe_address
 from perago.adapters.lakefs.session import LakeFSSession, just_before
 from perago.cache import ObjectCache
-from perago.ports import CorruptTransfer
+from perago.ports import CorruptTransfer, StoreNotes
 from perago.settings import LakeFSSettings
 from perago.workspace.scan import FileChanging
 from tests.cache.shelves import entries
@@ -58,7 +58,7 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_addresses_come_page_by_page(tmp_path: Path) -> None:
     with signing(Signing(MANY, page=PAGE), Store(MANY)) as (store, asked, stored):
         assert fetch(store, tmp_path / "w") == MANY
-        assert store.take_notes() == ()
+        assert store.take_notes() == StoreNotes()
     assert len(stored) == len(MANY)
     assert len(asked) == 3 + 1 + 3  # the listing, the configuration, the addresses
     assert not [request for request in stored if "Authorization" in request.headers]
@@ -100,12 +100,13 @@ def test_an_object_whose_copy_in_the_cache_is_damaged_comes_directly_too(
     with signing(Signing(objects, listed=listed), Store(objects), cache=cache) as (store, asked, _):
         assert fetch(store, tmp_path / "second") == objects
         assert through_lakefs(asked) == []
-        (note,) = store.take_notes()
+        (note,), repaired = store.take_notes()
+        assert repaired == 2
         assert (
             f"The cache {cache.root / '.cache'} had 2 damaged objects, deleted and downloaded from lakeFS again."
             in note
         )
-        assert store.take_notes() == ()
+        assert store.take_notes() == StoreNotes()
 
 
 @pytest.mark.parametrize("offers", [{}, {"pre_sign_support": False}, {"pre_sign_support": "yes"}])
@@ -136,7 +137,7 @@ def test_the_objects_arrive_despite_any_fault_of_the_store(tmp_path: Path, troub
     with signing(Signing(SOME), Store(SOME, lambda _: trouble), policy) as (store, asked, _):
         assert fetch(store, tmp_path / "w") == SOME
         assert set(through_lakefs(asked)) == set(SOME)
-        notes = store.take_notes()
+        notes = store.take_notes().texts
     assert len(notes) == 1
     assert "Objects go through lakeFS, not directly to its block store" in notes[0]
     assert "signature" not in notes[0]
@@ -152,8 +153,8 @@ def test_an_unreachable_address_is_reported_once_and_not_tried_again(tmp_path: P
         before = len(asked)
         assert fetch(store, tmp_path / "again") == SOME
         assert len(asked) - before == 1 + len(SOME)
-        assert len(store.take_notes()) == 1
-        assert store.take_notes() == ()
+        assert len(store.take_notes().texts) == 1
+        assert store.take_notes() == StoreNotes()
 
 
 def test_it_is_tried_again_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +183,7 @@ def test_an_expired_address_is_requested_again(tmp_path: Path) -> None:
     with signing(Signing(few), Store(few, expired)) as (store, asked, _):
         assert fetch(store, tmp_path / "w") == few
         assert through_lakefs(asked) == []
-        assert store.take_notes() == ()
+        assert store.take_notes() == StoreNotes()
     assert refused
 
 
@@ -191,7 +192,7 @@ def test_an_address_that_is_nearly_over_is_not_used(tmp_path: Path) -> None:
     with signing(Signing(few, lasts=5), Store(few)) as (store, asked, stored):
         assert fetch(store, tmp_path / "w") == few
         assert len(asked) < 2 * len(few)
-        assert "clock" in store.take_notes()[0]
+        assert "clock" in store.take_notes().texts[0]
     assert stored == []
 
 
@@ -208,7 +209,7 @@ def test_a_server_that_says_nothing_about_addresses_costs_one_wait(tmp_path: Pat
         start = time.monotonic()
         assert fetch(store, tmp_path / "w") == few
         assert time.monotonic() - start < 4 * QUICK.answer
-        notes = store.take_notes()
+        notes = store.take_notes().texts
     assert stored == []
     assert silent == "config" or "lakeFS, asked for addresses: no answer within the time limit" in notes[0]
 
@@ -219,7 +220,7 @@ def test_the_reason_for_a_missing_address_is_reported(tmp_path: Path) -> None:
 
     with signing(Signing(SOME, refuse), Store(SOME)) as (store, _, _):
         assert fetch(store, tmp_path / "w") == SOME
-        assert "lakeFS answers 429 when it is asked for addresses" in store.take_notes()[0]
+        assert "lakeFS answers 429 when it is asked for addresses" in store.take_notes().texts[0]
 
 
 def test_no_log_has_a_signed_address(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -262,7 +263,7 @@ def test_an_object_without_md5_comes_through_lakefs_after_a_plain_address(tmp_pa
     """Nothing could show that the bytes are those of another address. An object with an MD5 comes directly anyway."""
     with signing(Signing(SOME, listed=WITHOUT_MD5), Store(SOME)) as (store, asked, stored):
         assert fetch(store, tmp_path / "w") == SOME
-        assert store.take_notes() == ()
+        assert store.take_notes() == StoreNotes()
     assert through_lakefs(asked) == ["d/0"]
     assert len(stored) == len(SOME) - 1
 
@@ -460,7 +461,7 @@ def test_a_store_with_unproven_etags_is_still_used_for_downloads(tmp_path: Path)
         assert fetch(ours, tmp_path / "w") == SOME
         assert through_lakefs(asked) == []
         assert [request.method for request in stored].count("PUT") == 1
-        (note,) = ours.take_notes()
+        (note,) = ours.take_notes().texts
     assert "Large files are published through lakeFS" in note
 
 

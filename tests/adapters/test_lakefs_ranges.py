@@ -162,7 +162,7 @@ def test_a_block_store_without_a_date_is_not_broken(tmp_path: Path) -> None:
     slow = Store(objects, lambda request: Reply(503) if int(request.path.rpartition("/")[2]) % 4 == 0 else None)
     with signing(Signing(objects), slow) as (store, asked, stored):
         download(store, "repo", COMMIT, tmp_path / "w")
-        assert store.take_notes() == ()
+        assert store.take_notes().texts == ()
         assert sum(request.path.endswith("/objects") for request in asked) == 15
         assert len(stored) == 60
     assert files_in(tmp_path / "w") == objects
@@ -249,7 +249,7 @@ def test_a_failed_transfer_from_the_block_store_is_resumed_there(tmp_path: Path)
         assert asked_for(asked) == []
         assert len(stored) == 20
         assert sum(request.path.endswith("/stat") for request in asked) == 1
-        assert store.take_notes() == ()
+        assert store.take_notes().texts == ()
     assert files_in(tmp_path) == {"w/large": CONTENT}
 
 

@@ -27,13 +27,14 @@ from perago.driver import AttemptRecord, AttemptRuntime, SystemClock, deliver_re
 from perago.embedded.http.conductor import conductor_app
 from perago.embedded.http.lakefs import lakefs_app
 from perago.embedded.http.loopback import serve
-from perago.ports import TaskStatus
+from perago.ports import StoreNotes, TaskStatus
 from perago.settings import ConductorSettings, LakeFSSettings
 from perago.testing.services import InMemoryServices
 from perago.testing.tasks import task_of
 from perago.workspace import layout
 from perago.workspace.layout import FreeSpace
 
+from ..cache.shelves import entries, flip_a_bit
 from ..noting import Noted
 from .world import BRANCH, DEFINITION, INPUT, REPOSITORY, TASK, WORKFLOW, runtime_of
 
@@ -226,6 +227,17 @@ def test_the_second_attempt_fetches_nothing_and_sees_the_same(machine: Machine) 
     assert "cache" not in "".join(first.remarks)
 
 
+def test_an_attempt_reports_and_counts_damaged_objects_of_the_cache(machine: Machine) -> None:
+    ref = machine.services.seed(TREE)
+    machine.attempt(ref, "one")
+    for entry in entries(ObjectCache(machine.root, 1)):
+        flip_a_bit(entry, 0)
+
+    record, seen = machine.attempt(ref, "two")
+    assert (record.from_cache, record.cache_damaged, seen) == (0, 9, TREE)
+    assert "had 9 damaged objects, deleted and downloaded from lakeFS again" in record.notes[0]
+
+
 def test_the_cache_gives_way_to_a_workspace(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk is full as long as there is anything in the cache."""
     ref = machine.services.seed(TREE)
@@ -242,7 +254,7 @@ def test_the_cache_gives_way_to_a_workspace(machine: Machine, monkeypatch: pytes
 
 
 def test_notes_of_the_store_are_notes_of_the_attempt(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    notes = [("a way that does not work",), ()]
+    notes = [StoreNotes(("a way that does not work",)), StoreNotes()]
     monkeypatch.setattr(machine.store, "take_notes", lambda: notes.pop(0))
     ref = machine.services.seed(TREE)
 

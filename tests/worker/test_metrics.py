@@ -92,7 +92,7 @@ def test_attempts_are_counted_by_task_and_outcome() -> None:
 
 
 def test_transfers_of_an_attempt_are_summed() -> None:
-    usage = Usage(10, 7, 4000, 300, 2)
+    usage = Usage(10, 7, 4000, 300, 2, cache_damaged=1)
     values = samples_after(
         AttemptReceived(DELIVERY, "w0001"), ended(usage=usage, steps=(("Fetch", 0.25),)), ended(usage=usage)
     )
@@ -101,7 +101,8 @@ def test_transfers_of_an_attempt_are_summed() -> None:
     assert values["perago_workspace_bytes_total", "download", ODD] == 8000
     assert values["perago_workspace_bytes_total", "upload", ODD] == 600
     assert values["perago_cache_objects_total", "hit", ODD] == 14
-    assert values["perago_cache_objects_total", "miss", ODD] == 6
+    assert values["perago_cache_objects_total", "miss", ODD] == 4
+    assert values["perago_cache_objects_total", "damaged", ODD] == 2
     assert values["perago_fence_refusals_total", ODD] == 4
 
 

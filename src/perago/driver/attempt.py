@@ -324,7 +324,7 @@ class _AttemptRun:
         return event
 
     def _record(self, state: State, reached: Step) -> AttemptRecord:
-        self._notes += self._runtime.store_notes()
+        store_notes = self._runtime.store_notes()
         return AttemptRecord(
             delivery=self._delivery,
             report=state.report,
@@ -346,9 +346,10 @@ class _AttemptRun:
             left_files=self._left_files,
             objects=self._local.total_objects if self._local else 0,
             from_cache=self._publisher.from_cache if self._publisher else 0,
+            cache_damaged=store_notes.damaged,
             hand_back=(self._hand_back or state.hand_back) and state.report is not None,
             waits=state.hand_back,
-            notes=(*self._notes, *(self._local.unread if self._local else ())),
+            notes=(*self._notes, *store_notes.texts, *(self._local.unread if self._local else ())),
             ignored_params=self._ignored,
             metrics=self._measurements.all(),
             failed_step=self._failed_step,

@@ -19,7 +19,7 @@ from perago.authoring.context import Measured
 from perago.driver.fencing import FenceProofs
 from perago.driver.function import FunctionCaller, call_function
 from perago.guardrails.evaluation import Finding
-from perago.ports import Clock, Delivery, DeliveryCheck, Report, WorkspaceStore
+from perago.ports import Clock, Delivery, DeliveryCheck, Report, StoreNotes, WorkspaceStore
 from perago.settings.sources import PublishFence
 from perago.text import count, listing, quoted, short
 from perago.workspace.changes import Changes
@@ -137,7 +137,7 @@ class AttemptRuntime:
     call: FunctionCaller = call_function
     """The caller of the task function; a worker captures its output there."""
     observer: Observer = SILENT
-    store_notes: Callable[[], tuple[str, ...]] = tuple
+    store_notes: Callable[[], StoreNotes] = StoreNotes
     """Returns notes for an operator about the store's transfers since the last call, such as a failed direct
     transfer."""
     worker_id: str = ""
@@ -204,6 +204,8 @@ class AttemptRecord:
     """Files in the workspace before the function."""
     from_cache: int = 0
     """Number of objects that came from the cache of this machine."""
+    cache_damaged: int = 0
+    """Number of objects that were downloaded because their copies in the cache were damaged."""
     hand_back: bool = False
     """Whether the function was not called for a reason that passes, such as a full disk of this host. Then a worker
     sends no `report`, but hands the delivery back."""

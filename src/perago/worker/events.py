@@ -60,6 +60,8 @@ class Usage:
     """The step after which the attempt failed or was lost; empty for a success."""
     error_type: str = ""
     """The class of the exception that the function raised; empty if it raised none."""
+    cache_damaged: int = 0
+    """Number of objects that were downloaded because their copies in the cache were damaged."""
 
 
 NO_USAGE = Usage()

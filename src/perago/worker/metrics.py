@@ -95,7 +95,8 @@ FAMILIES = (
     ),
     Family(
         "perago_cache_objects",
-        "Files of workspaces that were copied from the cache (hit) or fetched (miss).",
+        "Files of workspaces that were copied from the cache (hit) or fetched, because their copy was damaged "
+        "(damaged) or missing (miss).",
         "counter",
         ("task", "result"),
     ),
@@ -197,7 +198,7 @@ class Metrics:
             self._add("perago_attempts", task, outcome, by=0)
         for direction in ("download", "upload"):
             self._add("perago_workspace_bytes", task, direction, by=0)
-        for result in ("hit", "miss"):
+        for result in ("hit", "miss", "damaged"):
             self._add("perago_cache_objects", task, result, by=0)
         self._add("perago_fence_refusals", task, by=0)
         self._set("perago_polls_refused", task, to=0)
@@ -290,7 +291,8 @@ class Metrics:
         self._add("perago_workspace_bytes", task, "download", by=usage.downloaded)
         self._add("perago_workspace_bytes", task, "upload", by=usage.uploaded)
         self._add("perago_cache_objects", task, "hit", by=usage.from_cache)
-        self._add("perago_cache_objects", task, "miss", by=usage.objects - usage.from_cache)
+        self._add("perago_cache_objects", task, "miss", by=usage.objects - usage.from_cache - usage.cache_damaged)
+        self._add("perago_cache_objects", task, "damaged", by=usage.cache_damaged)
         self._add("perago_fence_refusals", task, by=usage.fence_refusals)
         self._reported_by_function(task, usage.metrics)
 

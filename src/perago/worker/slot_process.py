@@ -53,7 +53,7 @@ from perago.driver.fencing import FenceProofs
 from perago.driver.runtime import KnownRoots
 from perago.guardrails.evaluation import Finding
 from perago.hanging import HANGS
-from perago.ports import Delivery, Report, TaskStatus, Unavailable, WorkflowRow, WorkspaceStore
+from perago.ports import Delivery, Report, StoreNotes, TaskStatus, Unavailable, WorkflowRow, WorkspaceStore
 from perago.processes import (
     ENDING,
     Process,
@@ -237,7 +237,7 @@ class _SlotMain:
                     worker_id=self._worker_id,
                     worker=located(self._worker_id),
                     interruptible=self._cancellation.interrupting,
-                    store_notes=getattr(store, "take_notes", tuple),  # the one that speaks to lakeFS has some
+                    store_notes=getattr(store, "take_notes", StoreNotes),  # the one that speaks to lakeFS has some
                     proofs=self._proofs,
                     roots=self._roots,
                     around_guardrails=lambda: self._around_guardrails(attempt_log),
@@ -292,6 +292,7 @@ class _SlotMain:
                 tuple(self._judged(finding) for finding in record.findings[:MOST_VERDICTS]),
                 record.failed_step,
                 cut(record.error_type, SENTENCE_BYTES),
+                record.cache_damaged,
             ),
             log_chunks=log_chunks,
             hand_back=record.hand_back,

@@ -50,6 +50,7 @@ from perago.ports import (
     RateLimited,
     Refused,
     Staged,
+    StoreNotes,
     Unavailable,
     Upload,
     no_progress,
@@ -267,15 +268,16 @@ class LakeFSStore:
         with self._shelf() as shelf:
             Uploads(self._transfer(repository, shelf), branch).run(uploads, on_staged)
 
-    def take_notes(self) -> tuple[str, ...]:
-        """Return messages for the log about the transfers since the last call."""
+    def take_notes(self) -> StoreNotes:
+        """Return messages for the log about the transfers since the last call, and the number of damaged cache
+        entries."""
         damaged, self._damaged = self._damaged, 0
         notes = self._block_store.take_notes()
         if self._cache is None or not damaged:
-            return notes
+            return StoreNotes(notes, damaged)
         had = f"The cache {self._cache.root / CACHE} had {count(damaged, 'damaged object')}"
         advice = "Check the disk, and run perago cache --verify."
-        return (*notes, f"{had}, deleted and downloaded from lakeFS again. {advice}")
+        return StoreNotes((*notes, f"{had}, deleted and downloaded from lakeFS again. {advice}"), damaged)
 
     # ----------------------------------------------------------------- writes
 
