@@ -529,7 +529,7 @@ Progress = Callable[[int, int], None]
 
 
 class StoreNotes(NamedTuple):
-    """What a store reports about its transfers to an operator."""
+    """Notes of a store about its transfers, for an operator."""
 
     texts: tuple[str, ...] = ()
     damaged: int = 0

@@ -233,8 +233,8 @@ def test_an_attempt_reports_and_counts_damaged_objects_of_the_cache(machine: Mac
     for entry in entries(ObjectCache(machine.root, 1)):
         flip_a_bit(entry, 0)
 
-    record, seen = machine.attempt(ref, "two")
-    assert (record.from_cache, record.cache_damaged, seen) == (0, 9, TREE)
+    record, tree = machine.attempt(ref, "two")
+    assert (record.from_cache, record.cache_damaged, tree) == (0, 9, TREE)
     assert "had 9 damaged objects, deleted and downloaded from lakeFS again" in record.notes[0]
 
 

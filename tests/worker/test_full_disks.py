@@ -244,8 +244,25 @@ def test_a_disk_that_the_function_fills_costs_the_attempt_a_retry(site: Site) ->
     ):
         (workflow,) = site.finish(site.start(what="fills_the_disk_once"))
         assert [task["status"] for task in workflow["tasks"]] == ["FAILED", "COMPLETED"]
-        assert "No space left" in workflow["tasks"][0]["reasonForIncompletion"]
+        reason = workflow["tasks"][0]["reasonForIncompletion"]
+        assert f"No space left on device; the attempt ran below {disk / 'root'}" in reason
         assert not worker.ended(Ending.HANDED_BACK)
+
+
+def test_a_retry_waits_until_a_disk_that_others_fill_has_more_space(site: Site) -> None:
+    with mounted(site.directory / "disk", 4 * RESERVE // MEBIBYTE) as disk:
+        filler = disk / "of another program"
+        filler.write_bytes(bytes(free_space(disk).size - RESERVE - 20 * MEBIBYTE))
+        with running(site.plan("small", disk / "root"), site.conductor) as worker:
+            started = site.start(what="needs_much_space")
+            handed_back = wait_for("a hand-back of the retry", lambda: worker.saw(HandedBack))
+            assert handed_back[0].delivery.retry_count == 1
+            assert "and the attempt before ran out of space with" in handed_back[0].reason
+            assert str(disk / "root") in handed_back[0].reason
+            filler.unlink()
+            (workflow,) = site.finish(started)
+            assert [task["status"] for task in workflow["tasks"]] == ["FAILED", "COMPLETED"]
+        assert site.runs() == 2
 
 
 # -------------------------------------------------------------------------------- details

@@ -27,7 +27,7 @@ from typing import Any
 
 import xxhash
 
-from perago.workspace.layout import RESERVE, free_space
+from perago.workspace.layout import FULL, RESERVE, free_space
 from perago.workspace.scan import EXHAUSTED
 from perago.workspace.sweep import CACHE, read_fields, write_fields
 
@@ -261,7 +261,6 @@ def _blocks(file: int, size: int) -> Iterator[memoryview]:
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _ATIME_INTERVAL_NS = 600 * 1_000_000_000
 """Nanoseconds between two recorded uses of an entry."""
 
@@ -440,7 +439,7 @@ class Shelf:
             if self._deliver(object_id, name, source, destination):
                 return True
         except OSError as error:
-            if error.errno in _DISK_FULL:
+            if error.errno in FULL:
                 raise
         finally:
             os.close(source)

@@ -42,22 +42,23 @@ from perago.taskdef.payload import (
 from perago.text import quoted
 from perago.workspace.changes import Changes
 from perago.workspace.directory import DirectoryRefused, root_problem
-from perago.workspace.layout import RESERVE, NoRoom
+from perago.workspace.layout import FULL, RESERVE, NoRoom, says_full
 from perago.workspace.scan import EXHAUSTED, WorkspaceError, WorkspaceRefused
 
 _OF_THE_INPUT = (Step.VALIDATED, Step.RECOVERED, Step.LISTED)
 
 
-def failure_of(error: ServiceError | WorkspaceError | OSError, step: Step) -> CommandFailed:
+def failure_of(error: ServiceError | WorkspaceError | OSError, step: Step, root: Path) -> CommandFailed:
     """Return the event for a command that could not be carried out at `step`.
 
     An unknown repository, branch or commit is final if the input names it, because a branch that perago made can only
     have been deleted. A listing or an id that no disk accepts is final. A disk that is full or too small is not.
+    `root` is the workspace root.
     """
     if isinstance(error, WorkspaceRefused):
         return CommandFailed(str(error), terminal=not error.retryable)
     is_final = isinstance(error, NotFound) and step in _OF_THE_INPUT
-    return CommandFailed(_words(error) if isinstance(error, OSError) else str(error), terminal=is_final)
+    return CommandFailed(_words(error, root) if isinstance(error, OSError) else str(error), terminal=is_final)
 
 
 MOST_HAND_BACKS = 5
@@ -112,7 +113,7 @@ def where(error: BaseException) -> str:
     return f"{type(error).__name__}, raised at:\n{''.join(traceback.format_tb(error.__traceback__, _DEEPEST_FRAMES))}"
 
 
-def _words(error: OSError) -> str:
+def _words(error: OSError, root: Path) -> str:
     if isinstance(error, ConnectionError | TimeoutError):
         return f"A connection broke: {error.strerror or type(error).__name__}."
     if error.errno in EXHAUSTED:
@@ -120,14 +121,12 @@ def _words(error: OSError) -> str:
             f"Too many files are open here ({errno.errorcode[error.errno]}). A task function must close its files; if "
             "it needs so many at once, raise the limit (ulimit -n)."
         )
-    where = f": {error.filename}" if error.filename else ""
     reason = error.strerror or str(error) or type(error).__name__
-    advice = " Free space, or point PERAGO_WORKSPACE_ROOT elsewhere." if error.errno in _FULL else ""
-    return f"The local disk refused{where}: {reason}.{advice}"
+    advice = " Free space, or point PERAGO_WORKSPACE_ROOT elsewhere." if error.errno in FULL else ""
+    return f"The local disk refused: {error.filename or root}: {reason}.{advice}"
 
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-_OF_THE_DISK = (*_FULL, errno.EROFS)
+_OF_THE_DISK = (*FULL, errno.EROFS)
 
 
 _EXTERNAL = (
@@ -305,7 +304,7 @@ class _AttemptRun:
         if is_before and is_of_this_host(error, self._runtime.workspace_root, self._delivery.poll_count):
             self._hand_back = True
         if isinstance(error, ServiceError | WorkspaceError | OSError):
-            event = failure_of(error, step)
+            event = failure_of(error, step, self._runtime.workspace_root)
         else:
             event = unexpected(error, command)
             self._note(where(error))
@@ -410,7 +409,8 @@ class _AttemptRun:
         self._note(left)
         if isinstance(called, Raised):
             self._error_type = called.error_type
-            return on.CommandFailed(called.message, terminal=called.kind == "terminal")
+            where = f"; the attempt ran below {root}" if called.kind == "error" and says_full(called.message) else ""
+            return on.CommandFailed(called.message + where, terminal=called.kind == "terminal")
         self._returned = called.value
         return on.FunctionReturned()
 

@@ -152,7 +152,7 @@ def run_operation(
             try:
                 event = handlers[type(command)](command)
             except (ServiceError, OSError) as error:
-                event = failure_of(error, state.step)
+                event = failure_of(error, state.step, root)
             state, command = advance(state, event)
     finally:
         publisher.rebase.end_turn()

@@ -37,6 +37,7 @@ from perago.worker.host import HostCheck, Pools
 from perago.worker.plan import StoreFactory, WorkerPlan
 from perago.worker.slots import Assignment, ProcessEnded, Slot
 from perago.workspace.directory import AttemptDirectory, DirectoryRefused
+from perago.workspace.layout import says_full
 
 MAX_INTERVAL = 60.0
 MIN_PAUSE = 0.1
@@ -109,6 +110,8 @@ class Attempt:
         self._death: str | None = None
         """The end of the slot's process during the attempt, in words."""
         self._redelivery_seconds = 0
+        self._disk = services.host.disks.get("workspaces")
+        """The disk of workspaces at its begin."""
         self._asking = asyncio.Lock()
         """Held during a question of the slot, so that the slot occupies only one of the threads that heartbeats
         need."""
@@ -185,6 +188,8 @@ class Attempt:
             elif outcome.hand_back:
                 await self._hand_back(outcome, outcome.report)
             else:
+                if outcome.report.status is TaskStatus.FAILED and says_full(outcome.report.reason or ""):
+                    self._services.host.ran_out(self._delivery, self._disk)
                 await self._report(outcome, outcome.report)
         finally:
             self._end_lease()

@@ -233,10 +233,12 @@ class FenceNotEnforced(Event):
 
 @dataclass(frozen=True, slots=True)
 class HandedBack(Event):
-    """A delivery that no slot took was given back to Conductor, or could not be (`error`)."""
+    """A delivery that no slot took was given back to Conductor, or could not be (`error`). `reason`: why a free slot
+    did not take it."""
 
     delivery: Delivery
     error: str | None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,10 @@ from concurrent.futures import Future
 from typing import Any, ParamSpec, TypeVar
 
 from perago.cache import CacheUnusable, give_room, trim
+from perago.ports import Delivery
 from perago.retry import RestartDelay
 from perago.settings import Upkeep, whole_environment
+from perago.text import size
 from perago.worker import events
 from perago.worker.logs import trim_logs
 from perago.worker.plan import WorkerPlan
@@ -265,6 +267,10 @@ async def _keep_logs(plan: WorkerPlan, pool: Pool, emit: Callable[[events.Event]
 
 CHECK_INTERVAL = 5.0
 """Seconds between two checks of a host that takes work."""
+MOST_TOO_SMALL = 1000
+"""Number of attempts that ran out of space, and that are remembered; the latest ones."""
+MOST_SPACE_WAITS = 15
+"""The delivery of a retry that runs although there is not more space than before: after about ten minutes."""
 ANSWER_LIMIT = 30.0
 """Seconds after which a disk that does not answer counts as unusable."""
 
@@ -298,6 +304,8 @@ class HostCheck:
         """The reason why the host takes no work, or None."""
         self.disks: Mapping[str, FreeSpace] = {}
         """The disks of the root of workspaces and of that of logs, at the last check."""
+        self._too_small: dict[str, int] = {}
+        """Free bytes at the begin of attempts that ran out of space, by task id."""
 
     async def run(self) -> None:
         """Check the host until canceled: every `CHECK_INTERVAL`, and after growing delays while it takes no work."""
@@ -317,6 +325,21 @@ class HostCheck:
         """Check a host that takes work immediately, because an attempt has met a problem that may be the host's."""
         if self.problem is None:
             self._hurry.set()
+
+    def ran_out(self, delivery: Delivery, before: FreeSpace | None) -> None:
+        """Remember an attempt that ran out of space. `before`: its disk at its begin. An empty disk gets no larger."""
+        if before is not None and before.total - before.size > RESERVE:
+            self._too_small[delivery.task_id] = before.size
+            if len(self._too_small) > MOST_TOO_SMALL:
+                del self._too_small[next(iter(self._too_small))]
+
+    def lacks_space_for(self, delivery: Delivery) -> str:
+        """Return why the retry of an attempt that ran out of space must wait, or nothing."""
+        before, disk = self._too_small.get(delivery.retried_task_id or ""), self.disks.get("workspaces")
+        if before is None or disk is None or disk.size >= before + RESERVE or delivery.poll_count >= MOST_SPACE_WAITS:
+            return ""
+        place = f"the disk of {self._plan.workspace_root} has {size(disk.size)} free"
+        return f"{place}, and the attempt before ran out of space with {size(before)}; it needs {size(RESERVE)} more"
 
     def _refuse(self, problem: str) -> None:
         """Take no work until a later check succeeds.

@@ -403,8 +403,8 @@ def _event_text(event: Event) -> str:
             return f"{worker_id}: received {_which(delivery)}"
         case events.AttemptEnded():
             return f"{event.worker_id}: {_ended(event)}"
-        case events.HandedBack(delivery, None):
-            return f"handed back {_which(delivery)}"
+        case events.HandedBack(delivery, None, reason):
+            return f"handed back {_which(delivery)}" + (f": {reason}" if reason else "")
         case events.HandedBack(delivery, error):
             then = "Conductor delivers it again after its response timeout"
             return f"could not hand back {_which(delivery)}: {error}; {then}"

@@ -23,14 +23,16 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from perago.cache import CacheUnusable, give_room
 from perago.hanging import HANGING_AFTER
 from perago.ports import POLL_MARGIN, AccessDenied, Delivery, NotFound, Refused, ServiceError
 from perago.retry import BackOff
-from perago.worker.attempts import Attempt, Services, hand_back
+from perago.worker.attempts import REDELIVERY, Attempt, Services, hand_back
 from perago.worker.events import ALL_TASKS, ConductorBack, ConductorUnreachable, Event, HandedBack
 from perago.worker.host import LONG_POLLS
 from perago.worker.plan import located
 from perago.worker.slots import Slot, SlotPool
+from perago.workspace.layout import RESERVE
 
 QUEUE_DEPTHS = "read the depths of the queues"
 """The kind of requests about all tasks. The other kinds are names of tasks."""
@@ -233,13 +235,14 @@ class Poller:
         for delivery in deliveries or ():
             self._served[name] = time.monotonic()
             free = self._slots.free().get(name)
-            assignment = free[0].take(delivery) if self._takes_work and free else None
+            lack = self._services.host.lacks_space_for(delivery)
+            assignment = free[0].take(delivery) if self._takes_work and free and not lack else None
             if free and assignment is not None:
                 attempt = Attempt(free[0], assignment, self._services, asked)
                 self.attempts.add(attempt)
                 self._services.spawn(self._attend(attempt))
             else:
-                self._services.spawn(self._hand_back(delivery))
+                self._services.spawn(self._hand_back(delivery, lack))
         return len(deliveries or ())
 
     async def _attend(self, attempt: Attempt) -> None:
@@ -266,9 +269,15 @@ class Poller:
         self._failures.succeeded(kind, time.monotonic())
         return answer
 
-    async def _hand_back(self, delivery: Delivery) -> None:
-        error = await self._services.pools.reports.run(hand_back, self._services.queue, delivery)
-        self._services.emit(HandedBack(delivery, error))
+    async def _hand_back(self, delivery: Delivery, lack: str) -> None:
+        """Hand back a delivery. One that lacks space is delivered again later, and the cache makes room for it."""
+        services, seconds = self._services, 0
+        if lack:
+            seconds = round(REDELIVERY.pause(delivery.poll_count - 1))
+            with contextlib.suppress(CacheUnusable, OSError):
+                await services.pools.host.run(give_room, services.plan.workspace_root, RESERVE)
+        error = await services.pools.reports.run(hand_back, services.queue, delivery, seconds)
+        services.emit(HandedBack(delivery, error, lack))
 
 
 class Cadence:

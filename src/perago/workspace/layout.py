@@ -6,6 +6,7 @@ The directories are created here, once. The store writes the objects.
 from __future__ import annotations
 
 import contextlib
+import errno
 import mmap
 import os
 import tempfile
@@ -48,6 +49,15 @@ class FreeSpace:
     inodes: int | None
     total: int = 2**63
     """Size of the disk in bytes."""
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""The errors of a disk without room."""
+
+
+def says_full(text: str) -> bool:
+    """Whether the text of any error says that a disk is full."""
+    return any(os.strerror(number) in text for number in FULL)
 
 
 _known: dict[int, Disk] = {}

@@ -41,9 +41,9 @@ def writes(workspace: Path, params: Params) -> Result:
     logging.debug("writing")
     (workspace / "out").mkdir(exist_ok=True)
     shutil.copy(workspace / "raw/a.csv", workspace / "out/a.csv")
-    if params.what == "fills_the_disk_once" and runs == 1:
+    if params.what == "needs_much_space" or (params.what == "fills_the_disk_once" and runs == 1):
         with (workspace / "out/large").open("wb") as file:
-            while True:
+            while params.what != "needs_much_space" or file.tell() < 100 * 2**20:
                 file.write(bytes(2**20))
     if params.what == "forks" and os.fork() == 0:
         return Result(text="the child")
