@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
 from perago.cli import rendering
 from perago.embedded.lakefs import commits, objects, references
 from perago.embedded.services import EmbeddedServices
@@ -133,6 +134,30 @@ def test_an_adoption_has_the_files_of_its_publication(project: Project, shared_e
     facts = story.document(project, "adopted", adoption)
     assert facts["files_from"] == first
     assert [file["path"] for file in facts["files"]["files"]] == ["a"]
+
+
+def test_a_rerun_has_the_files_that_its_input_did_not_have(project: Project, shared_embedded: EmbeddedServices) -> None:
+    """Its bytes are those of the publication that it has undone, which also installed the fence."""
+    story = Story(shared_embedded, "rerun")
+    first = story.published({"a": b"1", FENCE_PATH: FENCE_TEXT.encode()})
+    again = {"perago.supersedes": first, "perago.input_ref": story.seed, "perago.branch": "main"}
+    rerun = story.merged({"a": b"1", "b": b""}, again)
+    assert story.document(project, "rerun", first)["files"]["fence"] == "added"
+    facts = story.document(project, "rerun", rerun)
+    assert (facts["files"]["counts"]["added"], facts["files"]["fence"], facts["fence"]) == (2, None, "installed")
+    shown = story.show(project, "rerun", rerun).out
+    assert "the branch had the publish fence then" in shown
+    assert "2 added, 0 changed, 0 removed\n" in shown
+
+
+def test_the_fence_of_an_adopted_publication_is_not_that_of_the_adoption(
+    project: Project, shared_embedded: EmbeddedServices
+) -> None:
+    story = Story(shared_embedded, "adopted-fence")
+    first = story.published({"a": b"1", FENCE_PATH: FENCE_TEXT.encode()})
+    adoption = story.published({"unimportant": b""}, phase="fence", adopts=first)
+    shown = story.show(project, "adopted-fence", adoption).out
+    assert f"1 added, 0 changed, 0 removed and the publish fence added, by {first}" in shown
 
 
 def test_a_commit_of_a_person_is_shown_as_one(project: Project, shared_embedded: EmbeddedServices) -> None:

@@ -18,7 +18,7 @@ from perago.attempt.publication import FENCE_PATH, fence_in
 from perago.attempt.undoing import undone_at_head
 from perago.configuration import Servers
 from perago.failure import Failure
-from perago.history.attempts import with_files
+from perago.history.attempts import base_of, with_files
 from perago.ports import Commit, NotFound, ServiceError
 from perago.settings import ConfigurationError, load_settings
 from perago.taskdef.payload import commits_of
@@ -365,22 +365,23 @@ def fence_of(store: LakeFSStore, repository: str, commit: Commit) -> str:
 
 
 def file_facts(browser: LakeFSBrowser, repository: str, commit: Commit, listed: int | None) -> Facts | None:
-    """Count the files that a commit changed on its branch, by kind, and list the first `listed` of them (None: all).
+    """Count the files that a commit changed since its base, by kind, and list the first `listed` of them (None: all).
 
-    As in commit messages, the publish fence does not count: `fence` has what happened to it, or null. The size of a
-    removed file is its former size. The first commit of a repository has no changes.
+    As in commit messages, the publish fence does not count: `fence` has what this commit did to it, or null. The size
+    of a removed file is its former size. The first commit of a repository has no changes.
     """
-    if not commit.parents:
+    base = base_of(commit)
+    if base is None:
         return None
     counts: dict[str, int] = dict.fromkeys(_KINDS, 0)
     files: list[Facts] = []
     fence: str | None = None
-    for row in _changes(browser, repository, commit):
+    for row in _changes(browser, repository, base, commit.id):
         if listed is not None and sum(counts.values()) >= MOST_FILES:
             return {"counts": counts, "all_counted": False, "fence": fence, "files": files}
         kind = str(row.get("type"))
         if row.get("path") == FENCE_PATH:
-            fence = kind
+            fence = kind if base == commit.parents[0] else None
             continue
         counts[kind] = counts.get(kind, 0) + 1
         if listed is None or len(files) < listed:
@@ -388,8 +389,8 @@ def file_facts(browser: LakeFSBrowser, repository: str, commit: Commit, listed: 
     return {"counts": counts, "all_counted": True, "fence": fence, "files": files}
 
 
-def _changes(browser: LakeFSBrowser, repository: str, commit: Commit) -> Iterator[Mapping[str, Any]]:
+def _changes(browser: LakeFSBrowser, repository: str, base: str, commit: str) -> Iterator[Mapping[str, Any]]:
     following: str | None = ""
     while following is not None:
-        page, following = browser.changes(repository, commit.parents[0], commit.id, following, _PAGE)
+        page, following = browser.changes(repository, base, commit, following, _PAGE)
         yield from page

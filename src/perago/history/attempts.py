@@ -323,14 +323,19 @@ def published_by(store: WorkspaceStore, workspace: PastWorkspace, input_ref: str
         return Published()
     repository = workspace.repository
     commit = with_files(store, repository, store.get_commit(repository, workspace.output_ref))
-    # The head that the publication was built on. If it has also undone a stale publication, the function did not see
-    # that head.
-    base = input_ref if commit.metadata.get(notes.SUPERSEDES) or not commit.parents else commit.parents[0]
+    base = base_of(commit) or input_ref
     differing = store.diff(repository, base, commit.id)
     changed = {key for key in differing if key.startswith(prefix) and not is_reserved(key)}
     # What another branch of a fork had published already with the same bytes is in no diff, but is its own as well.
     shared = {key for key in notes.shared([commit]) or () if key.startswith(prefix)}
     return _published(store, repository, commit.id, prefix, changed | shared)
+
+
+def base_of(commit: Commit) -> str | None:
+    """Return the commit that a publication is compared with: the head that it was built on. If it has also undone a
+    stale publication, the function did not see that head. None: the first commit of a repository."""
+    read = commit.metadata.get(notes.INPUT_REF) if commit.metadata.get(notes.SUPERSEDES) else None
+    return read or next(iter(commit.parents), None)
 
 
 def published_since(

@@ -83,7 +83,7 @@ def print_sheet(facts: Facts, log_lines: int | None) -> None:
     elif task is not None and task["input"]:
         out.entry("commit", ["none" if task["ended"] else "none yet"])
     if facts["files"] is not None:
-        out.entry("files", _files(facts["files"], out))
+        out.entry("files", _files(facts["files"], out, facts))
     if task is not None:
         _print_log(facts, log_lines, out)
     for text in facts["problems"]:
@@ -136,6 +136,14 @@ def _about_commit(facts: Facts) -> Iterator[tuple[str, Sequence[str]]]:
         yield "published", list(_publication(noted, facts))
 
 
+_FENCES = {
+    "absent": "the branch had no publish fence then",
+    "altered": "the branch had an altered publish fence then",
+    "installed": "the branch had the publish fence then",
+}
+"""The tree of a commit, in words. It does not tell which commit installed the fence."""
+
+
 def _publication(noted: Facts, facts: Facts) -> Iterator[str]:
     def said(key: str) -> str:
         return noted.get(key) or "(not noted)"
@@ -158,12 +166,13 @@ def _publication(noted: Facts, facts: Facts) -> Iterator[str]:
         yield one_line(f"undone by {undone['commit']}")
     elif undone is not None and not undone["all_seen"]:
         yield f"not undone by the last {undone['later_commits']} commits of the branch; earlier ones were not read"
-    yield f"publish fence {facts['fence'] or 'unknown'} in this commit"
+    yield _FENCES.get(facts["fence"], "publish fence unknown")
 
 
-def _files(files: Facts, out: Renderer) -> Iterator[str]:
+def _files(files: Facts, out: Renderer, facts: Facts) -> Iterator[str]:
     counts = ", ".join(f"{number:,} {one_line(kind)}" for kind, number in files["counts"].items())
     counts += f" and the publish fence {one_line(files['fence'])}" if files["fence"] else ""
+    counts += f", by {one_line(facts['files_from'])}" if facts["files_from"] != facts["commit"]["commit"] else ""
     yield counts if files["all_counted"] else f"at least {counts}"
     for file in files["files"]:
         yield out.file(file["kind"], file["path"], file["size"])
