@@ -13,7 +13,7 @@ COMPILE = $(BIN)/python -m compileall -q -j 0 src
 REWRITE = env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest --collect-only -qq -p no:cacheprovider >/dev/null 2>&1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test exhaustive soak this-python other-plugins complete-types deploy-files wheels docs screenshots wheel format audit live live-ci chaos mixed-versions conformance conformance-live differential conductor lakefs clean
+.PHONY: help demo test exhaustive soak this-python other-plugins sdks complete-types deploy-files wheels docs screenshots wheel format audit live live-ci chaos mixed-versions conformance conformance-live differential conductor lakefs clean
 
 help:
 	@echo "make demo         run the bundled sample workflow on real data; with its own servers"
@@ -24,6 +24,7 @@ help:
 	@echo "make soak         run a day's load, 20,000 attempts, on embedded servers; prints whether the worker stays flat"
 	@echo "make this-python  run the tests that can differ between Python versions"
 	@echo "make other-plugins  test the plugin next to other plugins, on the oldest and the newest pytest"
+	@echo "make sdks         run scripts of the official SDKs, the oldest and the newest supported, on embedded servers"
 	@echo "make complete-types  check that every name of the packages has a type that editors and type checkers know"
 	@echo "make deploy-files  check the files in deploy/ with validators of Docker, Compose, Kubernetes, Prometheus and systemd"
 	@echo "make wheels       check that all packages have binary wheels for each Python and platform (needs the network)"
@@ -79,6 +80,18 @@ other-plugins: .venv-pytest-oldest/.installed .venv-pytest-newest/.installed
 	@$(PYTHON) -m venv .venv-pytest-$*
 	@.venv-pytest-$*/bin/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
 	@.venv-pytest-$*/bin/python -m pip install --quiet --disable-pip-version-check -e '.[embedded,fuzz,test]' --group other-plugins '$(PYTEST)'
+	@touch $@
+
+sdks: .venv-sdk-oldest/.installed .venv-sdk-newest/.installed
+	@for which in oldest newest; do \
+	  echo "== official SDKs, $$which: $$(.venv-sdk-$$which/bin/python -m pip freeze | grep -E '^(conductor-python|lakefs)==' | xargs)"; \
+	  .venv-sdk-$$which/bin/python -m pytest tests/conformance/sdk tests/clients -q -n $(XDIST) || exit 1; done
+
+.venv-sdk-oldest/.installed: SDKS = 'conductor-python==2.0.0' 'lakefs==0.14.0'
+.venv-sdk-newest/.installed: SDKS = 'conductor-python<3' lakefs
+.venv-sdk-%/.installed: pyproject.toml
+	@$(PYTHON) -m venv .venv-sdk-$*
+	@.venv-sdk-$*/bin/python -m pip install --quiet --disable-pip-version-check -e '.[embedded,test]' $(SDKS)
 	@touch $@
 
 deploy-files: .venv-deploy/.installed

@@ -36,7 +36,13 @@ adapters with the embedded servers, and for the adapters with real servers
 (`tests/conformance/ports/*_scenarios.py`).
 
 The embedded servers answer 501 with the name of the call for everything that they do not model.
+
+Scripts make the calls of the documented examples of both official SDKs (`tests/conformance/sdk/`), on the embedded
+servers and on real ones. `make sdks` runs them with the oldest and the newest supported version of each:
 """
+
+SDKS = {"conductor-python": ("2.0.0",), "lakefs": ("0.14.0", "0.16.0")}
+"""The oldest and the newest version of each SDK that the scripts ran with."""
 
 LAKEFS = """\
 ### Supported
@@ -120,7 +126,7 @@ SUMMARIES = {"lakefs": LAKEFS, "conductor": CONDUCTOR}
 
 def page() -> str:
     """The page as it must be."""
-    parts = [INTRODUCTION]
+    parts = [INTRODUCTION, "".join(f"- {package} {' and '.join(versions)}\n" for package, versions in SDKS.items())]
     for server, title in SERVERS.items():
         parts.append("\n".join(_server(server, title)))
     return "\n".join(parts)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+import tomllib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -23,7 +24,7 @@ from perago.embedded.lakefs.repository import LakeFSServer
 from ..embedded_saving.completeness import Increments
 from .comparing import difference
 from .differences import DIFFERENCES, UNRECORDED
-from .fidelity import INTRODUCTION, PAGE, page
+from .fidelity import INTRODUCTION, PAGE, SDKS, page
 from .recordings import load, without_scenario
 from .scenario import Scenario, scenarios
 from .targets import Target, embedded_server, real
@@ -130,6 +131,13 @@ def test_the_files_that_the_page_names_are_there() -> None:
     named = set(re.findall(r"`((?:tests|fixtures|docs|src)/[\w/*.]+)`", INTRODUCTION))
     assert len(named) > 1
     assert [path for path in named if not list(root.glob(path.rstrip("/")))] == []
+
+
+def test_the_page_names_the_oldest_supported_versions_of_the_sdks() -> None:
+    extra = tomllib.loads((PAGE.parents[2] / "pyproject.toml").read_text())["project"]["optional-dependencies"]["sdk"]
+    oldest = dict(re.findall(r"([\w-]+)>=([\d.]+)", " ".join(extra)))
+    assert oldest.keys() == SDKS.keys()
+    assert all(versions[0].startswith(f"{oldest[package]}.") for package, versions in SDKS.items())
 
 
 def test_every_difference_has_a_scenario() -> None:
