@@ -25,6 +25,15 @@ def a_workflow_that_a_step_starts(rest: Rest) -> None:
     rest.note("the input of what was started", started["input"])
 
 
+@scenario_for_each({"a_workflow_is_started_without_an_input": {}, "a_workflow_is_started_with_null": {"input": None}})
+def workflows_without_an_input(rest: Rest, case: Json) -> None:
+    """An input of null is refused. conductor-python sends null for a request without an input."""
+    task = task_type(rest)
+    name = register_workflow(rest, step(task, "c"), label="started")
+    on = start(rest, task, NOTHING, system_task("START_WORKFLOW", "s", startWorkflow={"name": name, **case}))
+    on.noted.settle("FAILED" if case else "COMPLETED")
+
+
 BY_NAME: dict[str, Json] = {
     "a_fork_of_the_name_of_an_operator": {"forkTaskName": "NOOP", "forkTaskInputs": [{"x": 1}, 2]},
     "a_fork_of_an_operator_by_its_type": {"forkTaskType": "NOOP", "forkTaskInputs": [{"x": 1}, {"x": 2}]},

@@ -346,6 +346,9 @@ class StartWorkflow(SystemTask):
         if not isinstance(request, dict):
             row.status, row.reason = Status.FAILED, "Missing 'startWorkflow' in input data."
             return
+        if request.get("input", {}) is None:
+            row.status, row.reason = Status.FAILED, "NULL input passed when starting workflow"
+            return
         if request.get("workflowDef"):
             raise not_modelled(f"task {row.reference_name}", "startWorkflow.workflowDef")
         try:
