@@ -99,6 +99,31 @@ def field_of_a_text(flow: Any, params: Any) -> None:
     flow.step("one", alone, Named, name=params.text.upper)
 
 
+def _fetched(flow: Any) -> Any:
+    return flow.raw({"name": "fetch", "taskReferenceName": "fetch", "type": "HTTP"})
+
+
+def items_of_a_raw_step(flow: Any, params: Any) -> None:
+    for name in _fetched(flow).result:
+        flow.step("one", alone, Named, name=name)
+
+
+def key_of_a_raw_step(flow: Any, params: Any) -> None:
+    flow.step("one", alone, Named, name=_fetched(flow).result["name"])
+
+
+def field_of_a_raw_step(flow: Any, params: Any) -> None:
+    flow.step("one", alone, Named, name=_fetched(flow).result.name)
+
+
+def field_of_a_step(flow: Any, params: Any) -> None:
+    flow.step("one", alone, Named, name=_fetched(flow).body)
+
+
+def key_of_a_model(flow: Any, params: Any) -> None:
+    flow.step("two", alone, Named, name=flow.step("one", alone, Named, name="a").result["kind"])
+
+
 def no_task(flow: Any, params: Any) -> None:
     flow.step("one", print, Named, name="a")
 
@@ -440,15 +465,53 @@ def test_a_wrong_result_and_a_missing_step_are_found_at_the_function() -> None:
 def test_all_problems_are_listed_with_file_and_line() -> None:
     @workflow(name="many", version=1, owner_email=OWNER)
     def many(flow: Flow, params: Given) -> None:
-        flow.step("a b", alone, Named, name=params.text)
+        for name in ("a b", "c d", "e f", "g h"):
+            flow.step(name, alone, Named, name=params.text)
 
-    with pytest.raises(TaskDefinitionError) as raised:
+    with pytest.raises(WorkflowDefinitionError) as raised:
         many.definition()
 
     here = Path(__file__).name
     text = str(raised.value)
     assert "has 4 problems" in text
     assert text.count(f"{here}:") == 5
+    assert [warning.message for warning in raised.value.warnings] == [
+        f"no step uses the parameter Given.{name}" for name in ("number", "maybe", "listed")
+    ]
+
+
+def test_parameters_without_a_step_are_mistakes_if_there_is_no_other() -> None:
+    @workflow(name="unused", version=1, owner_email=OWNER)
+    def unused(flow: Flow, params: Given) -> None:
+        flow.step("one", alone, Named, name="a")
+
+    with pytest.raises(WorkflowDefinitionError) as raised:
+        unused.definition()
+
+    assert [problem.message for problem in raised.value.problems] == [
+        f"no step uses the parameter Given.{name}" for name in ("text", "number", "maybe", "listed")
+    ]
+    assert raised.value.warnings == ()
+
+
+def test_a_loop_without_until_is_a_warning() -> None:
+    @workflow(name="rounds", version=1, owner_email=OWNER)
+    def rounds(flow: Flow, params: Words) -> None:
+        with flow.loop("again", at_most=3):
+            flow.step("one", alone, Named, name=params.text)
+
+    (warning,) = rounds._build().warnings
+    assert warning.message == "loop 'again' has no until(), so it always runs 3 rounds"
+    assert Path(str(warning.file)).name == Path(__file__).name
+
+
+def test_a_result_without_a_return_type_is_a_mistake() -> None:
+    @workflow(name="untyped", version=1, owner_email=OWNER)
+    def untyped(flow: Flow, params: Words):  # type: ignore[no-untyped-def]
+        return flow.step("one", alone, Named, name=params.text).result
+
+    with pytest.raises(WorkflowDefinitionError, match="returns a value, but its function has no return type"):
+        untyped._build()
 
 
 @pytest.mark.parametrize(

@@ -338,8 +338,9 @@ class ChildProcess:
         report = json.loads(text)
         workflows = tuple(WorkflowSummary(**workflow) for workflow in report.get("workflows", ()))
         if "problem" in report:
-            files = tuple(report.get("files", ()))
-            return Probed(self.module, None, _problem(report["problem"]), files=files, workflows=workflows)
+            problem, files = _problem(report["problem"]), tuple(report.get("files", ()))
+            advice = tuple(report.get("advice", ()))
+            return Probed(self.module, None, problem, advice=advice, files=files, workflows=workflows)
         task = report["task"]
         for name in ("environment", "include", "exclude"):
             task[name] = tuple(task[name])

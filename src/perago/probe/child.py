@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,11 +116,12 @@ def _report(module: str, examine: str) -> dict[str, Any]:
         del os.environ[name]
     before = set(sys.modules)
     workflows: list[dict[str, Any]] = []
+    warnings: list[TaskDefinitionError] = []
     try:
         try:
             task = load_task(module)
         finally:
-            workflows += _workflows(module)
+            workflows += _workflows(module, warnings)
         if examine and task.examples and (problem := importlib.import_module(examine).review(task)):
             fix = "correct the example, or what it shows"
             return _problem("invalid-example", problem, f"{readable_path(task.file)}:{task.line}", fix, None)
@@ -140,15 +141,23 @@ def _report(module: str, examine: str) -> dict[str, Any]:
                 "missing": _missing_libraries(workspace),
             },
             "files": _files_of(module, before),
-            "advice": _advice(task) if examine else [],
+            "advice": [*(_advice(task) if examine else []), *_notes(warnings)],
             "workflows": workflows,
         }
     except TaskDefinitionError as error:
         first, *others = (_declared(problem, error) for problem in getattr(error, "problems", (error,)))
         first["problem"]["others"] = [other["problem"] for other in others]
-        return {**first, "workflows": workflows, "files": _files_of(module, before) if workflows else []}
+        files = _files_of(module, before) if workflows else []
+        return {**first, "workflows": workflows, "files": files, "advice": _notes(warnings)}
     except BaseException as error:  # noqa: BLE001 - a mistake of ours; the parent shows it
         return _problem("invalid-module", f"unexpected {type(error).__name__}: {error}", "", "", error)
+
+
+def _notes(warnings: Iterable[TaskDefinitionError]) -> list[str]:
+    from perago.authoring.declaration import readable_path
+
+    lines = (f"{readable_path(note.file or '')}:{note.line}: {note.message}; {note.fix}" for note in warnings)
+    return list(dict.fromkeys(lines))
 
 
 def _declared(problem: TaskDefinitionError, error: TaskDefinitionError) -> dict[str, Any]:
@@ -162,8 +171,8 @@ def _declared(problem: TaskDefinitionError, error: TaskDefinitionError) -> dict[
     return _problem(code, problem.message, where, problem.fix or "", error, isinstance(problem, NoTask))
 
 
-def _workflows(module: str) -> list[dict[str, Any]]:
-    """Return the workflows of an imported module; empty if the import failed."""
+def _workflows(module: str, warnings: list[TaskDefinitionError]) -> list[dict[str, Any]]:
+    """Return the workflows of an imported module, and append their warnings; empty if the import failed."""
     imported = sys.modules.get(module)
     if imported is None or "perago.workflows" not in sys.modules:
         return []
@@ -185,8 +194,10 @@ def _workflows(module: str) -> list[dict[str, Any]]:
         summaries[workflow.name] = {"name": workflow.name, "version": workflow.version, "where": where}
         try:
             summaries[workflow.name]["definition"] = canonical_json(workflow.definition())
+            warnings += workflow._build().warnings
         except WorkflowDefinitionError as error:
             problems += error.problems
+            warnings += error.warnings
     if problems:
         different = {str(problem): problem for problem in problems}  # a workflow has those of its sub-workflows, too
         first = workflows[0]

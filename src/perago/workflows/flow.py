@@ -73,9 +73,17 @@ The server's implementation of jq has neither `setpath` nor `getpath`."""
 
 
 class WorkflowDefinitionError(TaskDefinitionError):
-    """A workflow cannot be built. `problems` has every mistake, each with its file and line."""
+    """A workflow cannot be built. `problems` has every mistake, each with its file and line, and `warnings` what may
+    be a mistake, too."""
 
-    def __init__(self, name: str, problems: tuple[TaskDefinitionError, ...], file: str, line: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        problems: tuple[TaskDefinitionError, ...],
+        file: str,
+        line: int,
+        warnings: tuple[TaskDefinitionError, ...] = (),
+    ) -> None:
         if len(problems) == 1:
             (only,) = problems
             super().__init__(f"workflow {name!r}: {only.message}", file=only.file, line=only.line, fix=only.fix)
@@ -84,7 +92,8 @@ class WorkflowDefinitionError(TaskDefinitionError):
             message = f"workflow {name!r} has {len(problems)} problems:\n{listed}"
             super().__init__(message, file=file, line=line)
         self.problems = problems
-        self._given = (name, problems, file, line)
+        self.warnings = warnings
+        self._given = (name, problems, file, line, warnings)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), self._given)
@@ -140,6 +149,7 @@ class Workflow(Generic[P, R]):
         _, label = inspect.signature(self.function).parameters
         writer = Writer(self.given, label)
         output: dict[str, Any] = {}
+        unused: list[str] = []
         try:
             returned = self.function(Flow(writer), cast("P", writer.params))
             writer.end = self._location
@@ -149,6 +159,7 @@ class Workflow(Generic[P, R]):
                 writer.report("the workflow has no step, which Conductor refuses", "add one")
         except WorkflowDefinitionError as error:  # of a sub-workflow
             writer.problems += error.problems
+            writer.warnings += error.warnings
         except InvalidDeclaration as invalid:
             writer.problems.append(self._place_of(invalid).error(invalid.rule, invalid.fix))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the author's code may fail in any way
@@ -158,16 +169,16 @@ class Workflow(Generic[P, R]):
                 fix = f"write flow.value({error.title}, ...)"
             writer.problems.append(self._place_of(error).error(problem, fix))
         else:
-            for name in self.given.model_fields:
-                if name not in writer.used:
-                    self._report(
-                        writer, f"no step uses the parameter {self.given.__name__}.{name}", "use it, or remove it"
-                    )
+            unused = [name for name in self.given.model_fields if name not in writer.used]
         writer.problems += writer.unopened
         inputs, schemas = self._inputs(writer), self._schemas(writer)
+        notes = writer.warnings if writer.problems else writer.problems  # another mistake can be the reason
+        for name in unused:
+            rule = f"no step uses the parameter {self.given.__name__}.{name}"
+            notes.append(self._location.error(rule, "use it, or remove it"))
         if writer.problems:
-            different = {str(problem): problem for problem in writer.problems}  # each branch of a fork has the same
-            raise WorkflowDefinitionError(self.name, tuple(different.values()), self.file, self.line)
+            different, warnings = _different(writer.problems), _different(writer.warnings)
+            raise WorkflowDefinitionError(self.name, different, self.file, self.line, warnings)
         place = ["workspace"] if writer.has_workspace else []
         definition = {
             "name": self.name,
@@ -186,7 +197,8 @@ class Workflow(Generic[P, R]):
         text = json.dumps({key: value for key, value in definition.items() if value is not None}, allow_nan=False)
         functions, parts = dict(writer.functions), tuple(writer.parts.values())
         names = frozenset({(self.name, self.version)}).union(*(part._build().names for part in parts))
-        return Built(text, writer.has_workspace, writer.publishers, functions, parts, names)
+        warnings = _different(writer.warnings)
+        return Built(text, writer.has_workspace, writer.publishers, functions, parts, names, warnings)
 
     def _inputs(self, writer: Writer) -> dict[str, tuple[Any] | None]:
         """The keys of the input, each with the JSON of its default, which Conductor fills in."""
@@ -254,6 +266,11 @@ class Workflow(Generic[P, R]):
             if frame.f_code.co_filename == self.file:
                 place = Location(self.file, line)
         return place
+
+
+def _different(problems: Sequence[TaskDefinitionError]) -> tuple[TaskDefinitionError, ...]:
+    """The problems without duplicates: each branch of a fork has the same ones."""
+    return tuple({str(problem): problem for problem in problems}.values())
 
 
 _building: ContextVar[tuple[tuple[str, int], ...]] = ContextVar("building", default=())
@@ -360,8 +377,8 @@ class Flow:
         if declared is None:
             rule = f"step {name!r}: {getattr(task, '__name__', task)!r} is not a task"
             raise InvalidDeclaration(rule, "give a function that has @task")
-        self._check_model(name, f"task {declared.name}", declared.params_model, model)
-        inputs: Json = {"params": self._writer.document(f"step {name!r}", declared.params_model, arguments, params)}
+        label = f"task {declared.name}"
+        inputs: Json = {"params": self._arguments(name, label, declared.params_model, model, arguments, params)}
         self._writer.add_function(declared.name, declared.function)
         workspace = declared.workspace
         if workspace is not None:
@@ -389,9 +406,8 @@ class Flow:
                 f"step {name!r} is a sub-workflow, which may publish files before it fails, so it cannot be optional",
                 "make the steps in the sub-workflow optional",
             )
-        self._check_model(name, f"workflow {workflow.name}", workflow.given, model)
         built = workflow._build()
-        arguments_json = self._writer.document(f"step {name!r}", workflow.given, arguments, params)
+        arguments_json = self._arguments(name, f"workflow {workflow.name}", workflow.given, model, arguments, params)
         # Conductor fills in no default if the input is empty.
         inputs = {**workflow.definition()["inputTemplate"], **arguments_json}
         for key in sorted(inputs.keys() - arguments_json.keys()):
@@ -411,13 +427,24 @@ class Flow:
             self._writer.continue_with(head, optional="optional" in self._options)
         return step
 
-    def _check_model(self, name: str, label: str, takes: type[BaseModel], model: object) -> None:
-        """Report a model that is not the one of the task or workflow that a step runs."""
-        if model is not takes:
-            self._writer.report(
-                f"step {name!r}: {label} takes {takes.__name__}, not {getattr(model, '__name__', model)}",
-                f"write {takes.__name__} after the {label.partition(' ')[0]}",
-            )
+    def _arguments(
+        self,
+        name: str,
+        label: str,
+        takes: type[BaseModel],
+        model: object,
+        arguments: Sequence[object],
+        fields: Mapping[str, object],
+    ) -> Json:
+        """Return the JSON of the arguments, or report a model that is not the one of the task or workflow of a step."""
+        if model is takes:
+            return self._writer.document(f"step {name!r}", takes, arguments, fields)
+        self._writer.report(
+            f"step {name!r}: {label} takes {takes.__name__}, not {getattr(model, '__name__', model)}",
+            f"write {takes.__name__} after the {label.partition(' ')[0]}",
+        )
+        filled: Json = self._filled(fields)
+        return filled
 
     def raw(self, task: Mapping[str, Any], /) -> Step[Any]:
         """Add a task as Conductor's JSON, such as WAIT, HTTP or EVENT. Only its references are checked.
@@ -653,6 +680,9 @@ class Flow:
         condition = f"$.{reference}['iteration'] < {at_most}"
         if loop._until is not None:
             condition += f" && !({self._condition(name, loop._until, frame.scope)})"
+        else:
+            rule = f"loop {name!r} has no until(), so it always runs {at_most} rounds"
+            self._writer.warn(rule, "call loop.until(step.result.FIELD) in its `with` to end it earlier")
         task = {"type": "DO_WHILE", "inputParameters": {}, "loopCondition": condition, "loopOver": frame.tasks}
         self._writer.append(name, reference, task)
         self._writer.leave([frame], [*before, ends])

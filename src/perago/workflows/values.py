@@ -167,6 +167,13 @@ class Step(Generic[R]):
         """The result of the step, as a value for later steps."""
         return typing.cast("R", Value(self._result))
 
+    if not typing.TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("_"):  # what copy, pickle and inspect look for
+                raise AttributeError(name)
+            raise InvalidDeclaration(f"step {self.name!r} has no {name!r}", f"read a field as .result.{name}")
+
     def __str__(self) -> str:
         raise InvalidDeclaration(f"step {self.name!r} is used as a text", "give its result as a parameter of a step")
 
@@ -181,9 +188,10 @@ def refuse_step(argument: object) -> None:
         raise InvalidDeclaration(f"step {argument.name!r} is given, not its result", "write .result after the step")
 
 
+_ITEMS = "flow.map for each of its items, or give the list to a step and read it in the task"
 _MISUSE = {
     "flow.switch, or flow.loop with until()": "bool",
-    "flow.map": "iter len contains getitem reversed",
+    _ITEMS: "iter len contains getitem reversed",
     "flow.switch, or give the value to a step and compare it in the task": "eq ne lt le gt ge",
     "the value as a parameter of a step, and do this in the task": (
         "str repr format int float index hash neg abs call pos invert round bytes fspath setattr delattr setitem "
@@ -196,9 +204,17 @@ _MISUSE = {
 
 def _refusing(instead: str) -> Callable[..., Any]:
     def refuse(self: Value, *_: object) -> Any:
+        record = recorded(self)
+        advice = instead
+        if record.annotation is Any and instead == _ITEMS:  # of a raw step, whose output is an object
+            advice = (
+                "its fields, such as .result.FIELD; flow.map(name, flow.unchecked(.result.FIELD), ...) takes a list"
+            )
+        elif instead == _ITEMS and element_of(record.annotation, "list") is None:
+            advice = "its fields, or give it to a step and read it in the task"
         raise InvalidDeclaration(
-            f"{recorded(self).shown} has no value while the workflow is written: it exists when the workflow runs",
-            f"use {instead}",
+            f"{record.shown} has no value while the workflow is written: it exists when the workflow runs",
+            f"use {advice}",
         )
 
     return refuse

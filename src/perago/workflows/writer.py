@@ -126,6 +126,8 @@ class Built:
     """Its sub-workflows, without theirs."""
     names: frozenset[tuple[str, int]]
     """Names and versions of the workflow and of all below it."""
+    warnings: tuple[TaskDefinitionError, ...] = ()
+    """Possible mistakes."""
 
 
 class Writer:
@@ -138,6 +140,7 @@ class Writer:
         self.open: set[Scope] = {root}
         self.references: dict[str, Location] = {}
         self.problems: list[TaskDefinitionError] = []
+        self.warnings: list[TaskDefinitionError] = []
         self.functions: dict[str, Callable[..., Any]] = {}
         self.parts: dict[tuple[str, int], Part] = {}
         self._known: dict[str, object] = {}
@@ -195,6 +198,8 @@ class Writer:
         output: Json = {}
         if self.has_workspace:
             output["workspace"] = _rendered(self.workspace())
+        if model is None and result is not None:
+            self.report("the workflow returns a value, but its function has no return type", "write `-> MODEL`")
         if model is not None:
             documents = Documents(lambda value: self.use(value, []), self.report)
             output["result"] = documents.convert(result, model, "the result of the workflow")
@@ -203,6 +208,10 @@ class Writer:
     def report(self, rule: str, fix: str) -> None:
         """Note a problem at the author's line; all are raised together when the workflow has been written."""
         self.problems.append((self.end or calling_line()).error(rule, fix))
+
+    def warn(self, rule: str, fix: str) -> None:
+        """Note what may be a mistake at the author's line."""
+        self.warnings.append(calling_line().error(rule, fix))
 
     def claim(self, name: str, part: str = "") -> str:
         """The task reference name of a step, or of a `part` of it, which no other step may have."""
