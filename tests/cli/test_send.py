@@ -42,6 +42,19 @@ def work(workspace: Path, params: Params) -> Result:
     return Result(rows=params.rows)
 """
 
+CHOICES = """
+from features import Params, work
+from perago.workflows import Flow, workflow
+
+@workflow(name="choices", version=1, owner_email="data@example.com")
+def choices(flow: Flow, given: Params) -> None:
+    with flow.switch("choice", given.rows) as switch:
+        with switch.case(1):
+            flow.step("one", work, Params, rows=1, gate=given.gate)
+        with switch.default():
+            flow.step("many", work, Params, rows=given.rows)
+"""
+
 
 pytestmark = pytest.mark.xdist_group("send")
 
@@ -100,6 +113,20 @@ def test_ctrl_c_leaves_the_workflow_running_and_prints_this(dev: Dev, tmp_path: 
     assert dev.get(f"/workflow/{workflow_id}")["status"] == "RUNNING"
     gate.touch()
     assert dev.finished(workflow_id)["status"] == "COMPLETED"
+
+
+def test_params_of_another_type_start_no_workflow(dev: Dev) -> None:
+    ran = dev.project.run(*send("--params", '{"rows": "many"}'), **dev.variables()).ends(2, out="")
+    assert "task features.build: /rows: must be integer, but is string." in " ".join(ran.err.split())
+
+
+def test_a_workflow_that_ends_with_a_switch_prints_its_commit(dev: Dev) -> None:
+    dev.project.module("choices", CHOICES)
+    arguments = ("send", "choices", "-b", "dev/main", "--follow", "--params")
+    for rows in (1, 2):
+        ran = dev.project.run(*arguments, json.dumps({"rows": rows}), **dev.variables())
+        assert ran.code == 0, ran.err
+        assert re.fullmatch(r"workflow COMPLETED: workspace at commit \w{12}", ran.err.splitlines()[-1])
 
 
 def test_a_missing_branch_starts_no_workflow(dev: Dev) -> None:

@@ -85,6 +85,21 @@ def test_check_lists_each_mistake_of_all_workflows_with_its_line(project: Projec
     assert "flows.py:16: the module declares the workflow 'nightly' twice" in ran.err
 
 
+def test_check_notes_what_may_be_a_mistake(project: Project) -> None:
+    loop = (
+        'with flow.loop("again", at_most=2):\n        flow.step("last", work, Params, rows=given.rows)\n    return None'
+    )
+    flow = FLOW.format(version=1, rows=1).replace('return flow.step("last", work, Params, rows=1).result', loop)
+    project.module("flows", flow.replace("-> Result", "-> None"))
+    ran = project.run("check", "flows")
+    assert (ran.code, ran.err.count("\n")) == (0, 1)
+    assert "note: flows: flows.py:11: loop 'again' has no until(), so it always runs 2 rounds; call" in ran.err
+    project.module("flows", FLOW.format(version=1, rows='"x"').replace("rows=given.rows", "rows=1"))
+    (module,) = json.loads(project.run("check", "--json", "flows").out)["modules"]
+    assert [error["where"] for error in module["errors"]] == ["flows.py:11"]
+    assert module["advice"] == ["flows.py:8: no step uses the parameter Given.rows; use it, or remove it"]
+
+
 def test_commands_that_need_a_task_say_so(project: Project) -> None:
     project.run("extract", "flows").ends(
         3, "module flows declares no task", "fix: name a module with a task; its workflows are for perago workflow, dev"
@@ -168,6 +183,10 @@ def test_dev_registers_workflows_and_send_starts_and_follows_them(project: Proje
         wrong = project.run("send", "flows", "--params", '{"row": 3}', **dev.variables())
         assert wrong.code == 2
         assert "workflow nightly has no parameter 'row'; it takes rows." in wrong.err
+
+        mistyped = project.run("send", "flows", "--params", '{"rows": "3"}', **dev.variables())
+        assert mistyped.code == 2
+        assert "workflow nightly: /rows: must be integer, but is string." in " ".join(mistyped.err.split())
 
         project.module("flows", FLOW.format(version=1, rows="4"))
         dev.wait_for(r"(?m)^flows +\| reloaded$")

@@ -285,6 +285,7 @@ def test_the_form_has_the_types_of_the_parameters(services: InMemoryServices, fr
     address = links.start("graph.inner", 2)
     values = {**values_of(fresh.get(address).main), "/name": "x"}
     assert values["/files"] == "1"
+    assert [box.one("legend").text for box in fresh.get(address).main.all("fieldset")] == ["workspace"]
     wrong = fresh.request("POST", address, {**values, "/files": "1.5"})
     assert (wrong.status, list(errors_of(wrong.main))) == (422, ["/files"])
     started = fresh.request("POST", address, {**values, "/files": "2"}).headers["location"].rpartition("/")[2]

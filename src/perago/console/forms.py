@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
 import json
 import re
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qsl
 
-from pydantic import AnyUrl, TypeAdapter, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -39,17 +35,6 @@ _REF_HINT = (
     "the commit to work on, or several as JSON: a list, or the output of a JOIN; empty: the newest of the branch when "
     "it is started"
 )
-_FORMATS: Mapping[str, Any] = {
-    "date": datetime.date,
-    "date-time": datetime.datetime,
-    "time": datetime.time,
-    "duration": datetime.timedelta,
-    "uuid": uuid.UUID,
-    "uri": AnyUrl,
-    "ipv4": ipaddress.IPv4Address,
-    "ipv6": ipaddress.IPv6Address,
-}
-"""The type of a text of each format, because schemas do not check it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +69,11 @@ class Part:
 
     name: str
     fields: tuple[Field, ...]
+
+    @property
+    def is_one_field(self) -> bool:
+        """Whether its only field has its name, which needs no box around it."""
+        return [field.label for field in self.fields] == [self.name]
 
 
 def form(embedded: Embedded, source: Source, request: Request) -> PageView:
@@ -286,16 +276,8 @@ def _read(part: Part, submitted: Mapping[str, str], payload: dict[str, Any]) -> 
 def _problem(field: Field, value: Any) -> str:
     if value == "" and field.key.startswith("/workspace/"):
         return "is missing"
-    wrong = next(schema_problems(field.schema, value, field.key), None)
-    if wrong is not None:
-        return wrong.removeprefix(f"{field.key}: ")
-    type_ = _FORMATS.get(field.schema.get("format", "")) if isinstance(value, str) else None
-    if type_ is not None:
-        try:
-            TypeAdapter(type_).validate_python(value)
-        except ValidationError as error:
-            return error.errors()[0]["msg"]
-    return ""
+    wrong = next(schema_problems(field.schema, value, field.key, formats=True), "")
+    return wrong.removeprefix(f"{field.key}: ")
 
 
 def _with_head(source: Source, part: Part, payload: dict[str, Any]) -> Part:

@@ -3,23 +3,27 @@
 Params are described in validation mode, results in serialization mode. Every `$ref` is inlined, because Conductor and
 the people who read its console cannot follow one.
 
-As in the standard, `format` has no effect here.
+As in the standard, `format` has no effect unless you ask for it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import datetime
 import functools
+import ipaddress
 import itertools
 import json
 import math
 import operator
 import re
 import typing
+import uuid
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
-from pydantic import BaseModel, PydanticUserError, Secret, SecretBytes, SecretStr
+from pydantic import AnyUrl, BaseModel, PydanticUserError, Secret, SecretBytes, SecretStr, TypeAdapter
+from pydantic import ValidationError as InvalidText
 from pydantic.json_schema import GenerateJsonSchema
 
 from perago.authoring import Task
@@ -340,15 +344,28 @@ def schema_problem(schema: Schema, document: Any, pointer: str = "") -> str | No
     return next(schema_problems(schema, document, pointer), None)
 
 
-def schema_problems(schema: Schema, document: Any, pointer: str = "") -> Iterator[str]:
+def schema_problems(schema: Schema, document: Any, pointer: str = "", *, formats: bool = False) -> Iterator[str]:
     """Yield all violations of the schema, each with its JSON pointer in front. The reasons quote the schema, and never
-    the document, which can have secrets."""
-    errors = sorted(_validator()(schema).iter_errors(document), key=_place)
+    the document, which can have secrets. With `formats`, check texts such as dates, too."""
+    errors = sorted(_validator(formats)(schema).iter_errors(document), key=_place)
     yield from dict.fromkeys(problem for error in errors for problem in _violations(error, pointer))
 
 
+_FORMAT_TYPES: Mapping[str, Any] = {
+    "date": datetime.date,
+    "date-time": datetime.datetime,
+    "time": datetime.time,
+    "duration": datetime.timedelta,
+    "uuid": uuid.UUID,
+    "uri": AnyUrl,
+    "ipv4": ipaddress.IPv4Address,
+    "ipv6": ipaddress.IPv6Address,
+}
+"""The type of a text of each format, because JSON Schema does not check it."""
+
+
 @functools.cache
-def _validator() -> type[Validator]:
+def _validator(formats: bool) -> type[Validator]:
     from jsonschema import Draft202012Validator, ValidationError  # slow to import, and few attempts need it
     from jsonschema.validators import extend
 
@@ -357,7 +374,15 @@ def _validator() -> type[Validator]:
         if _is("number", number) and not math.isclose(number / step, round(number / step), rel_tol=1e-9, abs_tol=1e-9):
             yield ValidationError("")
 
-    extended: type[Validator] = extend(Draft202012Validator, {"multipleOf": multiple_of})  # type: ignore[no-untyped-call]
+    def format_of(_: Validator, name: str, text: Any, __: Schema) -> Iterator[ValidationError]:
+        if isinstance(text, str) and name in _FORMAT_TYPES:
+            try:
+                TypeAdapter(_FORMAT_TYPES[name]).validate_python(text)
+            except InvalidText as error:
+                yield ValidationError(error.errors()[0]["msg"])
+
+    keywords = {"multipleOf": multiple_of, **({"format": format_of} if formats else {})}
+    extended: type[Validator] = extend(Draft202012Validator, keywords)  # type: ignore[no-untyped-call]
     return extended
 
 
@@ -403,6 +428,8 @@ def _violations(error: Any, pointer: str) -> list[str]:
             reason = f"fits {accepted} alternatives, but must fit exactly one"
         case "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum":
             reason = f"{_BOUNDS[keyword][1]} {rule}"
+        case "format":
+            reason = error.message
         case "multipleOf":
             reason = f"is not a multiple of {rule}"
         case "pattern":

@@ -21,6 +21,7 @@ from perago.authoring.declaration import (
     resolve_annotations,
 )
 from perago.authoring.task import check_texts
+from perago.taskdef.schema import schema_problems
 from perago.workflows.flow import Flow, Workflow
 
 P = TypeVar("P", bound=BaseModel)
@@ -46,7 +47,7 @@ def complete_input(definition: Mapping[str, Any], params: Mapping[str, Any]) -> 
     Conductor fills in no default if the input is empty.
 
     Raises:
-        ValueError: the workflow does not have such a parameter, or one is missing.
+        ValueError: the workflow does not have such a parameter, one is missing, or one has another type.
     """
     known = [key for key in definition["inputParameters"] if key != "workspace"]
     label, listed = f"workflow {definition['name']}", ", ".join(known) or "no parameters"
@@ -57,6 +58,9 @@ def complete_input(definition: Mapping[str, Any], params: Mapping[str, Any]) -> 
     missing = [name for name in known if name not in complete]
     if missing:
         raise ValueError(f"{label} needs the parameter {missing[0]!r}; it takes {listed}")
+    schema = {**definition["inputSchema"]["data"], "required": []}
+    if problems := list(schema_problems(schema, params, formats=True)):
+        raise ValueError(f"{label}: {'; '.join(problems)}")
     return complete
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -119,16 +120,20 @@ class Sent:
     workers: str
     """The modules of its tasks, as an argument of a command."""
     has_workspace: bool
-    is_task: bool
-    """Whether it runs one task, which checks its parameters itself."""
+    params_schema: dict[str, Any] | None = None
+    """The JSON Schema of the parameters of a task; None for a workflow, whose definition has it."""
 
     def payload(self, params: dict[str, Any]) -> dict[str, Any]:
         """Return the input of the workflow, without its workspace.
 
         Raises:
-            typer.BadParameter: the workflow has no such parameter, or one is missing.
+            typer.BadParameter: the workflow has no such parameter, one is missing, or one has another type.
         """
-        if self.is_task:
+        if self.params_schema is not None:
+            from perago.taskdef.schema import schema_problems
+
+            if problems := list(schema_problems(self.params_schema, params, formats=True)):
+                raise typer.BadParameter(f"{self.label}: {'; '.join(problems)}.")
             return {"params": params}
         from perago.workflows.definition import complete_input
 
@@ -142,7 +147,8 @@ def _sent(module: str, name: str | None, timeout: float) -> Sent:
     tasks, workflows = load_definitions([module], timeout)
     if tasks and name is None:
         task, definition = tasks[0], workflow_definition(tasks[0], "send")
-        return Sent(f"task {task.name}", definition, (task.name,), module, task.workspace is not None, is_task=True)
+        schema = json.loads(task.definition)["inputSchema"]["data"]["properties"]["params"]
+        return Sent(f"task {task.name}", definition, (task.name,), module, task.workspace is not None, schema)
     matching = [flow for flow in workflows if name in (None, flow.name)]
     if len(matching) != 1:
         listed = ", ".join(flow.name for flow in workflows) or "no workflow"
@@ -150,7 +156,7 @@ def _sent(module: str, name: str | None, timeout: float) -> Sent:
     (flow,) = matching
     definition = json.loads(flow.definition)
     label, has_workspace = f"workflow {flow.name}", "workspace" in flow.inputs
-    return Sent(label, definition, task_names(definition), "MODULE...", has_workspace, is_task=False)
+    return Sent(label, definition, task_names(definition), "MODULE...", has_workspace)
 
 
 def _place(sent: Sent, branch: str | None) -> tuple[str, str] | None:
@@ -273,10 +279,21 @@ class FollowView:
         """Show that the workflow has ended."""
         was_reported = any(row.get("reasonForIncompletion") for row in workflow.get("tasks", ()))
         place = workflow.get("output", {}).get("workspace")
-        ref = place.get("ref") if isinstance(place, dict) else None  # a list after a fork, a loop or a switch
-        commit = f"workspace at commit {short(ref)}" if isinstance(ref, str) and ref else None
+        commit = f"workspace at commit {short(head)}" if (head := self._head(place)) else None
         reason = None if was_reported else workflow.get("reasonForIncompletion")
         self._write("workflow ", workflow["status"], reason or commit)
+
+    def _head(self, place: Any) -> str | None:
+        """Return the newest commit of a workspace block, whose ref is a list after a fork, a loop or a switch."""
+        from perago.ports import ServiceError
+        from perago.taskdef.payload import commits_of
+
+        if not isinstance(place, dict) or not isinstance(place.get("repository"), str):
+            return None
+        commits = commits_of(place.get("ref"), place["repository"], [])
+        with contextlib.suppress(Failure, ServiceError):  # the workflow has ended all the same
+            return newest_commit(place["repository"], commits) if len(commits) > 1 else next(iter(commits), None)
+        return None
 
     def _wait(self, task_id: str, name: str, delay: float) -> None:
         since = self._waiting.get(task_id)
