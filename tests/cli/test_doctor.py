@@ -15,6 +15,7 @@ from ..adapters import conftest as adapters
 from ..adapters.scripted import ScriptedServer, reply_json, tls_context
 from .conftest import PLAIN, Project, Ran, started_attempt
 from .start_command import terminal
+from .test_workflow import FLOW
 
 certificate = adapters.certificate  # a fixture
 
@@ -101,6 +102,23 @@ def test_a_taskdef_that_drifted_and_a_queue_without_a_worker(project: Project, e
     assert "/retryCount: 9 -> 3" in by_area["plain.work"]["what"]
     assert "no worker has ever asked for it" in by_area["queues"]["what"]
     assert by_area["queues"]["advice"] == "perago start plain"
+
+
+def test_a_workflow_whose_version_is_not_registered(project: Project, embedded: EmbeddedServices) -> None:
+    project.task("work", "plain.work", PLAIN)
+    project.module("flows", FLOW.format(version=1, rows=1))
+    project.run("register", "work", **embedded.environment())
+    ran = doctor(project, embedded, "flows", "--json")
+    assert (ran.code, list(findings(ran))) == (1, ["nightly"])
+    assert findings(ran)["nightly"]["what"] == "version 1 of the workflow is not registered"
+    assert findings(ran)["nightly"]["advice"] == "perago register flows"
+    project.run("register", "flows", **embedded.environment())
+    assert "nightly" in findings(doctor(project, embedded, "flows", "--json"), "ok")
+    project.module("flows", FLOW.format(version=1, rows=2))
+    assert "differs in 1 place" in findings(doctor(project, embedded, "flows", "--json"), "warning")["nightly"]["what"]
+    project.module("flows", FLOW.format(version=2, rows=22))
+    newer = findings(doctor(project, embedded, "flows", "--json"))["nightly"]
+    assert newer["what"] == "version 2 of the workflow is not registered; the newest one there is version 1"
 
 
 def test_a_fork_whose_join_does_not_wait_for_retries(project: Project, embedded: EmbeddedServices) -> None:

@@ -84,6 +84,41 @@ def test_a_failed_test_shows_its_attempts(pytester: pytest.Pytester) -> None:
     assert result.stdout.str().count("- perago: copy ") == 2
 
 
+def test_a_mistake_in_a_workflow_is_reported_at_the_line_of_the_test(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("""
+        from pydantic import BaseModel
+        from perago import task
+        from perago.workflows import Flow, workflow
+
+        class Given(BaseModel):
+            rows: int = 1
+
+        @task(name="count", owner_email="data@example.com")
+        def count(params: Given) -> Given:
+            return params
+
+        @workflow(name="good", version=1, owner_email="data@example.com")
+        def good(flow: Flow, given: Given) -> Given:
+            return flow.step("one", count, Given, rows=given.rows).result
+
+        @workflow(name="bad", version=1, owner_email="data@example.com")
+        def bad(flow: Flow, given: Given) -> Given:
+            return flow.step("one", count, Given, row=given.rows).result
+
+        def test_wiring(perago_run): perago_run.workflow(bad)
+        def test_type(perago_run): perago_run.workflow(good, {"rows": "x"})
+        def test_tree(perago_run): perago_run.workflow(good, tree="nowhere")
+        def test_lost(perago_run): perago_run.workflow(good, lost=["two"])
+        def test_json(perago_run): perago_run.workflow({"name": "empty", "tasks": []})
+    """)
+    ran = pytester.runpytest_inprocess("-p", "no:cacheprovider")
+    ran.assert_outcomes(failed=5)
+    text = ran.stdout.str()
+    assert "/perago/" not in text
+    assert "fix: did you mean rows?" in text
+    assert "TypeError: workflow good: /rows: must be integer, but is string" in text
+
+
 def test_a_race_that_fails_is_reported_at_the_line_of_the_test(pytester: pytest.Pytester) -> None:
     file = copy_module(pytester, "work", "copy")
     file.write_text(file.read_text().replace('prefix="/"', 'on_moved_head="rebase"'))

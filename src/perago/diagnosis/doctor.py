@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import platform
 import threading
 import time
@@ -27,7 +28,7 @@ from perago.text import listing
 from perago.worker.export_settings import exporter_problems
 from perago.worker.plan import check_open_files, limits_of
 from perago.worker.presence import check_workers
-from perago.workflows.registered import check_forks
+from perago.workflows.registered import check_forks, check_workflow
 from perago.workspace.layout import check_disk
 
 if TYPE_CHECKING:
@@ -173,7 +174,7 @@ def examine(
 
     now = time.time()
     with contextlib.ExitStack() as stack:
-        results = stack.enter_context(probing(modules, seconds, packages=True)) if modules else list
+        results = stack.enter_context(probing(modules, seconds, packages=True, workflows=True)) if modules else list
         configuration = read_configuration()
         findings = [*_installed(), *_configured(configuration), *_exporters()]
         if (settings := configuration.settings) is None:
@@ -196,6 +197,7 @@ def examine(
         if settings.lakefs is not None and "lakeFS" not in away:
             further += _of_branches(settings, servers, branches, now, write=write, has_conductor=has_conductor)
         if has_conductor:
+            further += _of_workflows(servers, probed)
             further += _of_tasks(settings, servers, patient, declared if modules else None, now)
         return findings + run_checks(further, explain)
 
@@ -240,6 +242,13 @@ def _of_branches(
         check = servers.queue if has_conductor else None
         run = partial(check_branches, servers.store, check, ages, repository, now)
         yield Check(repository, "leftover staging branches are not removed", run)
+
+
+def _of_workflows(servers: Servers, probed: Sequence[Probed]) -> Iterator[Check]:
+    for module in probed:
+        for flow in module.workflows:
+            run = partial(check_workflow, servers.workflows, module.module, json.loads(flow.definition))
+            yield Check(flow.name, "nobody can start it by its name", run)
 
 
 def _of_tasks(

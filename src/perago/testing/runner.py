@@ -8,9 +8,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from perago.authoring import Task
+from perago.authoring import Task, TaskDefinitionError
 from perago.embedded.faults import FaultScript
-from perago.ports import Delivery
+from perago.ports import Delivery, ServiceError
 from perago.taskdef.payload import workspace_block
 from perago.testing.conductor import Moment
 from perago.testing.interfaces import Conductor, InMemoryLakeFS, VirtualClock
@@ -250,15 +250,18 @@ class TaskRunner:
             perago.workflows.WorkflowDefinitionError: The workflow has mistakes.
         """
         __tracebackhide__ = True
-        runner = WorkflowRunner(workflow, functions)
-        workflow_input = runner.input_of(sent_params(params or {}))
-        if orders != 1:
-            if lost:
-                raise TypeError("give orders or lost, not both")
-            return runner.run_in_orders(_keys(tree or {}, ""), workflow_input, orders)
-        ref = self._ref_of(tree, "")  # this chooses the repository
-        block = workspace_block(self._repository, BRANCH, ref)
-        return runner.run(self._services, self._repository, {"workspace": block, **workflow_input}, lost)
+        try:
+            runner = WorkflowRunner(workflow, functions)
+            workflow_input = runner.input_of(sent_params(params or {}))
+            if orders != 1:
+                if lost:
+                    raise TypeError("give orders or lost, not both")
+                return runner.run_in_orders(_keys(tree or {}, ""), workflow_input, orders)
+            ref = self._ref_of(tree, "")  # this chooses the repository
+            block = workspace_block(self._repository, BRANCH, ref)
+            return runner.run(self._services, self._repository, {"workspace": block, **workflow_input}, lost)
+        except (TaskDefinitionError, ServiceError, BadTree) as error:  # the message has the author's line
+            raise error.with_traceback(None) from None
 
     # ----------------------------------------------------- in the middle of the function
 

@@ -21,6 +21,7 @@ def task_of(function: TaskFunction | Task) -> Task:
     Raises:
         TypeError: it has no `@task`, or is a wrapper around one that has.
     """
+    __tracebackhide__ = True
     task = function if isinstance(function, Task) else get_task(function)
     if task is None:
         raise TypeError(f"{getattr(function, '__name__', function)!r} is not a task function; decorate it with @task")

@@ -26,6 +26,7 @@ from perago.workflows import Workflow
 from perago.workflows.definition import complete_input
 from perago.workflows.writer import Part
 
+__tracebackhide__ = True  # pytest shows the line of the test
 _MOST_ATTEMPTS = 1_000
 _AT_A_TIME = 100
 """The deliveries of a task that are taken together."""
@@ -213,7 +214,6 @@ class _Order:
 
 
 def _compare(first: WorkflowRun, ran: WorkflowRun) -> None:
-    __tracebackhide__ = True
     order = " -> ".join(outcome.delivery.reference_name for outcome in ran.outcomes)
     if (ran.status, ran.result) != (first.status, first.result):
         was, now = (f"{outcome.status} with the result {outcome.result}" for outcome in (first, ran))
@@ -271,7 +271,6 @@ class Racers:
             TypeError: a branch is neither a task function nor a pair of it and its params.
             ValueError: there are too few or too many branches, or one publishes nothing.
         """
-        __tracebackhide__ = True
         pairs = list(itertools.starmap(_pair, enumerate(branches, 1)))
         self.tasks: list[Task] = [task_of(function) for function, _ in pairs]
         self._params = [sent_params(params) for _, params in pairs]
@@ -295,7 +294,6 @@ class Racers:
         Raises:
             AssertionError: a branch failed, or (with `compare`) two runs ended differently.
         """
-        __tracebackhide__ = True  # pytest shows the line of the test
         orders = list(itertools.permutations(range(len(self.tasks))))
         with logging_attempts() as log:  # a failure has the outcome that counts
             runs = [self._run(order, files, overtaken) for overtaken in (False, True) for order in orders]
@@ -430,7 +428,6 @@ def _overtake(faults: FaultScript, order: Sequence[int], run: Callable[[int], No
 
 
 def _pair(number: int, branch: Branch) -> tuple[TaskFunction, BaseModel | Mapping[str, Any]]:
-    __tracebackhide__ = True
     if not isinstance(branch, tuple) and callable(branch):
         return branch, {}
     if isinstance(branch, tuple) and len(branch) == 2 and isinstance(branch[1], BaseModel | Mapping):
@@ -442,7 +439,6 @@ def _pair(number: int, branch: Branch) -> tuple[TaskFunction, BaseModel | Mappin
 
 
 def _specs(tasks: Sequence[Task]) -> list[WorkspaceSpec]:
-    __tracebackhide__ = True
     if len(tasks) < 2:
         raise ValueError(f"a race is run by 2 to {_MOST_BRANCHES} branches, not by {len(tasks)}")
     if len(tasks) > _MOST_BRANCHES:

@@ -86,6 +86,27 @@ def _said(registered: Any, definition: Any, key: str = "") -> Any:
     return registered
 
 
+def check_workflow(definitions: Definitions, module: str, definition: Mapping[str, Any]) -> Iterator[Finding]:
+    """Compare a workflow of a module with the same version on the server.
+
+    Raises:
+        ServiceError: Conductor did not answer.
+    """
+    base, changes = compare_with_server(definitions, definition)
+    label = f"version {definition['version']} of the workflow"
+    if base != definition["version"]:
+        which = "" if base is None else f"; the newest one there is version {base}"
+        why, register = "nobody can start it by its name", f"perago register {module}"
+        yield Finding(definition["name"], Level.PROBLEM, f"{label} is not registered{which}", why, register)
+    elif changes:
+        shown = listing([one_line(change.difference) for change in changes], 3)
+        what = f"{label} on the server differs in {count(len(changes), 'place')}: {shown}"
+        why, advice = "new runs have the steps of the server", f"perago diff {module}; then increase version="
+        yield Finding(definition["name"], Level.WARNING, what, why, advice)
+    else:
+        yield Finding(definition["name"], Level.OK, f"{label} on the server is the same as in the module")
+
+
 _WHY = "the JOIN can fail the workflow while such a step is retried (perago help fork-and-join)"
 _ADVICE = 'add "permissive": true to these steps, and register the workflow as a new version'
 _ONE_FORM = "; a dynamic fork takes it only in the form dynamicForkTasksParam"
