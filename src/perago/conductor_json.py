@@ -1,4 +1,5 @@
-"""Conductor's JSON as the values of the ports, for the adapter and for the embedded server."""
+"""Read Conductor's JSON: as the values of the ports, for the adapter and the embedded server, and the parts of rows
+that operators see."""
 
 from __future__ import annotations
 
@@ -18,6 +19,28 @@ class TooDeep(str):
     """The placeholder for a value that is nested too deeply to be read."""
 
     __slots__ = ()
+
+
+def mapping(part: Any) -> Mapping[str, Any]:
+    """Return a part of an answer that should be an object; an empty one if it is not."""
+    return part if isinstance(part, Mapping) else {}
+
+
+def rows_of(workflow: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
+    """Return the rows of a workflow as Conductor shows it; none if it was removed, or has no list of rows."""
+    rows = mapping(workflow).get("tasks")
+    return [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
+
+
+def step_type(row: Mapping[str, Any]) -> str:
+    """Return the type of a row's step in the definition, such as SIMPLE for one that workers do."""
+    return str(mapping(row.get("workflowTask")).get("type") or "SIMPLE")
+
+
+def published_commit(row: Mapping[str, Any]) -> str | None:
+    """Return the commit of the workspace in the output of a row; None if it has none."""
+    ref = mapping(mapping(row.get("outputData")).get("workspace")).get("ref")
+    return ref if isinstance(ref, str) else None
 
 
 def delivery_from(task: Mapping[str, Any]) -> Delivery:
@@ -75,10 +98,7 @@ def workflow_from(workflow: Mapping[str, Any]) -> WorkflowRow:
 
 
 def _row_from(task: Mapping[str, Any]) -> TaskRow:
-    step = task.get("workflowTask") or {}
     is_sub_workflow = task.get("taskType") == "SUB_WORKFLOW"
-    workspace = (task.get("outputData") or {}).get("workspace")
-    published = workspace.get("ref") if isinstance(workspace, Mapping) else None
     return TaskRow(
         task_id=str(task["taskId"]),
         reference_name=str(task.get("referenceTaskName") or ""),
@@ -86,12 +106,12 @@ def _row_from(task: Mapping[str, Any]) -> TaskRow:
         poll_count=int(task.get("pollCount") or 0),
         start_time=int(task.get("startTime") or 0),
         retried_task_id=str(task["retriedTaskId"]) if task.get("retriedTaskId") else None,
-        is_operator=not is_sub_workflow and (step.get("type") or "SIMPLE") not in _OF_WORKERS,
+        is_operator=not is_sub_workflow and step_type(task) not in _OF_WORKERS,
         is_sub_workflow=is_sub_workflow,
         sub_workflow_id=str(task["subWorkflowId"]) if task.get("subWorkflowId") else None,
-        is_optional=step.get("optional") is True,
+        is_optional=mapping(task.get("workflowTask")).get("optional") is True,
         input_commits=frozenset(commit_ids(task.get("inputData"))),
-        published_commit=published if isinstance(published, str) else None,
+        published_commit=published_commit(task),
     )
 
 

@@ -17,6 +17,7 @@ from perago.authoring.context import metrics_json
 from perago.cli import messages
 from perago.cli.messages import Colour
 from perago.cli.rendering import Renderer
+from perago.conductor_json import published_commit
 from perago.ports import TaskStatus
 from perago.processes import INTERRUPTED
 from perago.text import count, lines_of, one_line, short, size
@@ -56,8 +57,7 @@ class Outcome:
     @property
     def ref(self) -> str | None:
         """The commit that holds the workspace of a completed task; None for a task without a workspace."""
-        workspace = self.row.get("outputData", {}).get("workspace")
-        return workspace["ref"] if workspace else None
+        return published_commit(self.row)
 
     def as_json(self) -> dict[str, Any]:
         """Return the outcome as JSON."""

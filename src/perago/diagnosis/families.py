@@ -12,7 +12,7 @@ from typing import Any
 from perago.adapters.conductor.overview import ConductorWorkflows
 from perago.adapters.conductor.queue import unless_missing
 from perago.attempt.history import WORKFLOWS_READ
-from perago.conductor_json import workflow_from
+from perago.conductor_json import rows_of, step_type, workflow_from
 from perago.failure import Failure
 from perago.ports import Delivery, TaskRow, WorkflowRow
 
@@ -169,9 +169,9 @@ class FamilyAtRest:
         return workflow_from({**workflow, "tasks": tasks})
 
     def _kind(self, workflow_id: str, task_id: str) -> str:
-        rows = (self.workflows[workflow_id] or {}).get("tasks") or ()
-        row: Json = next((row for row in rows if row.get("taskId") == task_id), {})
-        return str((row.get("workflowTask") or {}).get("type") or "")
+        return next(
+            (step_type(row) for row in rows_of(self.workflows[workflow_id]) if row.get("taskId") == task_id), ""
+        )
 
     def _read_up(self, workflow_id: str) -> str:
         root = workflow_id
@@ -191,8 +191,9 @@ class FamilyAtRest:
             if len(self.workflows) > WORKFLOWS_READ:
                 problem = f"workflow {self.root_id} has more than {WORKFLOWS_READ:,} sub-workflows"
                 raise Failure(problem, "start it again on another branch")
-            rows = (self.workflows[current] or {}).get("tasks") or ()
-            children = [str(row["subWorkflowId"]) for row in rows if row.get("subWorkflowId")]
+            children = [
+                str(row["subWorkflowId"]) for row in rows_of(self.workflows[current]) if row.get("subWorkflowId")
+            ]
             pending += [child for child in children if child not in self.workflows]
 
     def _workflow(self, workflow_id: str) -> Json | None:

@@ -18,7 +18,7 @@ from perago.attempt import publication
 from perago.attempt.events import BranchRead, WorkspaceRef
 from perago.attempt.history import Standing, interrupted, standings
 from perago.attempt.state import State
-from perago.conductor_json import commit_ids
+from perago.conductor_json import commit_ids, rows_of
 from perago.configuration import Servers
 from perago.diagnosis.families import FamilyAtRest, Json
 from perago.driver.operation import Operation, OperationFailed, Undone, plan_of, run_operation
@@ -220,7 +220,7 @@ class Undoing:
         steps = {
             f"{workflow_id}:{row.get('referenceTaskName')}:{row.get('taskDefName')}"
             for workflow_id, workflow in self.family.members.items()
-            for row in (workflow or {}).get("tasks") or ()
+            for row in rows_of(workflow)
         }
         prefixes = tuple(publication.staging_prefix(step) for step in steps)
         branches = self.servers.store.list_branches(repository, _STAGING_PREFIX)
@@ -255,7 +255,7 @@ def _targets(workflows: Mapping[str, Json | None], root_id: str) -> dict[tuple[s
     given none, they are those of its steps."""
     root = workflows.get(root_id) or {}
     targets = _refs_in([root.get("input")])
-    rows = (row for workflow in workflows.values() for row in (workflow or {}).get("tasks") or ())
+    rows = (row for workflow in workflows.values() for row in rows_of(workflow))
     of_steps = _refs_in(row.get("inputData") for row in rows)
     return of_steps | {target: refs for target, refs in targets.items() if refs}
 

@@ -16,6 +16,7 @@ from perago.adapters.http import COMMAND_POLICY
 from perago.attempt import publication as notes
 from perago.attempt.publication import FENCE_PATH, fence_in
 from perago.attempt.undoing import undone_at_head
+from perago.conductor_json import mapping, published_commit, rows_of
 from perago.configuration import Servers
 from perago.failure import Failure
 from perago.history.attempts import base_of, with_files
@@ -231,7 +232,7 @@ def _no_task(workflows: ConductorWorkflows, task_id: str, error: NotFound) -> Fa
         return Failure(message, fix)
     rows = [
         one_line(f"{row.get('taskId')} ({row.get('referenceTaskName')}, {row.get('status')})")
-        for row in attempts_in(workflow)
+        for row in rows_of(workflow)
     ]
     message = f"{task_id} is the id of a workflow, which is {one_line(str(workflow.get('status')))}"
     return Failure(message, f"name one of its tasks: {listing(rows[::-1], _TASKS_NAMED) or 'it has none yet'}")
@@ -239,8 +240,7 @@ def _no_task(workflows: ConductorWorkflows, task_id: str, error: NotFound) -> Fa
 
 def task_facts(row: Mapping[str, Any]) -> Facts:
     """Describe one attempt. Times are milliseconds since the epoch, 0 for not yet."""
-    definition = _mapping(row.get("taskDefinition"))
-    ref = _mapping(_mapping(row.get("outputData")).get("workspace")).get("ref")
+    definition = mapping(row.get("taskDefinition"))
     return {
         "task_id": _text(row, "taskId"),
         "task_name": _text(row, "taskDefName"),
@@ -261,16 +261,16 @@ def task_facts(row: Mapping[str, Any]) -> Facts:
         "domain": row.get("domain") or None,
         "workflow_id": _text(row, "workflowInstanceId"),
         "input": input_facts(row),
-        "output_ref": ref if isinstance(ref, str) else None,
+        "output_ref": published_commit(row),
     }
 
 
 def input_facts(row: Mapping[str, Any]) -> Facts | None:
     """Return the workspace of the input with its commits; None for a task without a workspace."""
-    block = _mapping(row.get("inputData")).get("workspace")
+    block = mapping(row.get("inputData")).get("workspace")
     if block is None:
         return None
-    block, problems = _mapping(block), list[str]()
+    block, problems = mapping(block), list[str]()
     repository, branch = block.get("repository"), block.get("branch")
     if not isinstance(repository, str) or not isinstance(branch, str):
         return {"repository": None, "branch": None, "refs": [], "problems": ["has no repository and branch"]}
@@ -282,13 +282,13 @@ def workflow_facts(workflow: Mapping[str, Any], task: Facts) -> tuple[Facts, lis
     """Return the workflow of an attempt, and all attempts of its step, in order."""
     facts = {
         "workflow_id": _text(workflow, "workflowId"),
-        "name": _text(workflow, "workflowName") or _text(_mapping(workflow.get("workflowDefinition")), "name"),
+        "name": _text(workflow, "workflowName") or _text(mapping(workflow.get("workflowDefinition")), "name"),
         "status": _text(workflow, "status"),
         "reason": workflow.get("reasonForIncompletion") or None,
         "started": _number(workflow, "startTime") or _number(workflow, "createTime"),
         "ended": _number(workflow, "endTime"),
     }
-    rows = [row for row in attempts_in(workflow) if row.get("referenceTaskName") == task["reference_name"]]
+    rows = [row for row in rows_of(workflow) if row.get("referenceTaskName") == task["reference_name"]]
     return facts, [
         {
             "task_id": _text(row, "taskId"),
@@ -299,16 +299,6 @@ def workflow_facts(workflow: Mapping[str, Any], task: Facts) -> tuple[Facts, lis
         }
         for row in rows
     ]
-
-
-def attempts_in(workflow: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the attempts of a workflow as Conductor shows them."""
-    rows = workflow.get("tasks")
-    return [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
 
 
 def _text(row: Mapping[str, Any], key: str) -> str:

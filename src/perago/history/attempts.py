@@ -17,8 +17,9 @@ from perago.adapters.conductor.session import NO_SUCH_URL
 from perago.attempt import publication as notes
 from perago.attempt.joins import PAGE, NotOneLine, newest_of
 from perago.attempt.undoing import undone_at_head
+from perago.conductor_json import rows_of
 from perago.failure import Failure
-from perago.ports import Commit, NotFound, Refused, WorkspaceStore
+from perago.ports import OPEN_STATUSES, Commit, NotFound, Refused, WorkspaceStore
 from perago.taskdef.payload import commits_of
 from perago.text import count, listing, one_line, quoted, size
 from perago.trees.differences import (
@@ -36,7 +37,6 @@ from perago.workspace.keys import is_reserved
 from perago.workspace.layout import check_room, create_directories, directories_to_create, plan_layout
 from perago.workspace.scan import WorkspaceError
 
-_WAITING = ("SCHEDULED", "IN_PROGRESS")
 _FINAL = "FAILED_WITH_TERMINAL_ERROR"
 
 
@@ -145,7 +145,7 @@ def find_step(records: Records, workflow_id: str, step: str) -> PastAttempt:
         ServiceError: Conductor did not answer.
     """
     with refusing_unknown(f"workflow {quoted(workflow_id)}"):
-        rows = records.workflow(workflow_id).get("tasks") or ()
+        rows = rows_of(records.workflow(workflow_id))
     attempts = [row for row in rows if row.get("referenceTaskName") == step]
     if not attempts:
         names = list(dict.fromkeys(quoted(str(row.get("referenceTaskName"))) for row in rows))
@@ -161,7 +161,7 @@ def attempt_from(row: Mapping[str, Any]) -> PastAttempt:
         NotReplayable: it has not ended, or is not an attempt of a perago task.
     """
     task_id, status = str(row.get("taskId")), str(row.get("status"))
-    if status in _WAITING:
+    if status in OPEN_STATUSES:
         raise NotReplayable(f"task {task_id} has not ended yet: it is {status}", "wait until it has ended")
     if row.get("externalInputPayloadStoragePath"):
         problem = f"Conductor moved the input of task {task_id} to external storage, which perago does not read"

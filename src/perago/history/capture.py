@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from perago.conductor_json import mapping, rows_of, step_type
 from perago.history.attempts import (
     NotReplayable,
     Past,
@@ -476,7 +477,7 @@ def _steps(records: Records, workflow: Mapping[str, Any]) -> Iterator[PastAttemp
     """
     waiting, read = [workflow], 0
     while waiting:
-        for row in waiting.pop().get("tasks") or ():
+        for row in rows_of(waiting.pop()):
             if inner := row.get("subWorkflowId"):
                 read += 1
                 if read > _MOST_WORKFLOWS:
@@ -492,8 +493,8 @@ def _is_attempt(row: Mapping[str, Any]) -> bool:
     Raises:
         NotReplayable: Conductor has moved its output, which names its publication.
     """
-    is_work = (row.get("workflowTask") or {}).get("type", "SIMPLE") == "SIMPLE"
+    is_work = step_type(row) == "SIMPLE"
     if is_work and row.get("externalOutputPayloadStoragePath"):
         raise NotReplayable(f"the output of task {row.get('taskId')} {_MOVED}", _SMALLER)
-    has_params = isinstance((row.get("inputData") or {}).get("params"), Mapping)
+    has_params = isinstance(mapping(row.get("inputData")).get("params"), Mapping)
     return has_params or bool(is_work and row.get("externalInputPayloadStoragePath"))

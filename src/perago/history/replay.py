@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from perago import __version__
 from perago.atomic_file import replace_file
+from perago.conductor_json import published_commit
 from perago.failure import Failure
 from perago.history.attempts import NotReplayable, Past, PastAttempt, differences_to, find_attempt, look_up, result_of
 from perago.history.running import Debugging, plan_for, run_locally, services_of, write_tree
@@ -191,8 +192,7 @@ def replay_attempt(
             ref = services.lakefs.seed(REPOSITORY, BRANCH, files, message="the input of a past attempt").id
         row = run_locally(services, replayable.module, task, settings, task_input.params, ref, recorder)
         result = result_of(services.lakefs, row, recorder.changes, task.key_prefix, directory)
-        block = row.get("outputData", {}).get("workspace")
-        commit = block["ref"] if block else None
+        commit = published_commit(row)
         if output is not None and commit is not None:
             write_tree(services.lakefs, commit, task.key_prefix, output)
     return ReplayResult(result, row, recorder.seconds, commit)

@@ -12,9 +12,10 @@ from typing import Any, ClassVar, TypeVar
 from perago.adapters.conductor.session import NO_SUCH_URL, SERVICE, ConductorClient, json_of
 from perago.adapters.http import CallPolicy
 from perago.adapters.http_answers import AS_EXPECTED, reading, typed, unreadable
-from perago.conductor_json import delivery_from, known_by_its_retry, workflow_from
+from perago.conductor_json import delivery_from, known_by_its_retry, step_type, workflow_from
 from perago.ports import (
     ENDED_WORKFLOWS,
+    OPEN_STATUSES,
     POLL_MARGIN,
     UNTIL_ITS_RETRY_ENDS,
     Delivery,
@@ -32,7 +33,6 @@ from perago.ports import (
 from perago.settings import ConductorSettings
 
 J = TypeVar("J")
-_NOT_ENDED = ("SCHEDULED", "IN_PROGRESS")
 _OF_WORKERS = ("SIMPLE", "DYNAMIC", "SUB_WORKFLOW")
 _MOST_NESTED = 10
 """Workflows above or below each other that are read."""
@@ -52,8 +52,8 @@ def _last_row(workflow: Mapping[str, Any]) -> Mapping[str, Any] | None:
     rows = [
         row
         for row in workflow["tasks"]
-        if row.get("status") not in _NOT_ENDED
-        and (kind := (row.get("workflowTask") or {}).get("type", "SIMPLE")) in _OF_WORKERS
+        if row.get("status") not in OPEN_STATUSES
+        and (kind := step_type(row)) in _OF_WORKERS
         and row.get("subWorkflowId" if kind == "SUB_WORKFLOW" else "pollCount")
     ]
     return max(rows, key=order, default=None)

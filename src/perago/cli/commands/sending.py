@@ -28,6 +28,7 @@ from perago.cli.parameters import (
     read_refs,
 )
 from perago.cli.rendering import Renderer
+from perago.conductor_json import rows_of, step_type
 from perago.dev import REFERENCE, workflow_definition
 from perago.failure import Failure
 from perago.processes import end_if_told
@@ -216,7 +217,7 @@ def _look(workflows: ConductorWorkflows, workflow_id: str, view: FollowView, hea
 
 def _show(workflows: ConductorWorkflows, workflow: Mapping[str, Any], view: FollowView, above: str = "") -> None:
     """Show the attempts of a workflow and of its sub-workflows, below the names of the steps `above` them."""
-    for row in workflow.get("tasks", ()):
+    for row in rows_of(workflow):
         part = row.get("subWorkflowId")
         if not part:
             view.attempt(row, workflows.log(row["taskId"]), above)
@@ -255,7 +256,7 @@ class FollowView:
     def attempt(self, row: Mapping[str, Any], log: Sequence[str], above: str = "") -> None:
         """Show the current state of one attempt, whose name comes after `above`."""
         self._silence = ""
-        if row.get("workflowTask", {}).get("type", "SIMPLE") != "SIMPLE":  # Conductor does the step itself
+        if step_type(row) != "SIMPLE":  # Conductor does the step itself
             return
         task_id, status = row["taskId"], row["status"]
         reference = row["referenceTaskName"]
@@ -277,7 +278,7 @@ class FollowView:
 
     def ended(self, workflow: Mapping[str, Any]) -> None:
         """Show that the workflow has ended."""
-        was_reported = any(row.get("reasonForIncompletion") for row in workflow.get("tasks", ()))
+        was_reported = any(row.get("reasonForIncompletion") for row in rows_of(workflow))
         place = workflow.get("output", {}).get("workspace")
         commit = f"workspace at commit {short(head)}" if (head := self._head(place)) else None
         reason = None if was_reported else workflow.get("reasonForIncompletion")
