@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from operator import attrgetter
 from typing import Any, NoReturn
@@ -11,7 +11,7 @@ from perago.attempt import commands as do
 from perago.attempt import events as on
 from perago.attempt.outcome import Reporting
 from perago.attempt.protocol import advance
-from perago.attempt.state import State, Step
+from perago.attempt.state import Merge, Staging, State, Step
 from perago.ports import MergeRefusal
 from perago.settings import PublishFence
 
@@ -206,7 +206,7 @@ def _more_answers(state: State, command: do.Command) -> tuple[on.Event, ...]:
         return (on.InputAccepted(replace(WORKSPACE, ref=""), "00", (OTHER, REF)),)
     if isinstance(command, do.CheckDelivery) and command.with_line and not state.rebuilt:
         return (on.DeliveryConfirmed(line=STARTING),)
-    if isinstance(command, do.TryPublishFence) and not (state.brings_fence or state.rebuilt):
+    if isinstance(command, do.TryPublishFence) and not (state.fence.is_new or state.rebuilt):
         return (on.PublishFenceTried(enforced=False),)
     if isinstance(command, do.DetectChanges) and replace(state.plan, rebuild_tries=3) == PLAN:
         return (on.ChangesDetected(changed=("a",), uncertain=frozenset("a")),)
@@ -229,16 +229,26 @@ class _Forgotten:
 
 
 ENDS = (Step.PUBLISHED, Step.FAILED, Step.LOST, Step.CLEANED)
-OF_THE_END = {
-    *("plan", "step", "workspace", "report", "publication", "base", "changes", "open_merge", "merge_unanswered"),
-    *("staging_branch", "leftovers", "has_directory"),
+OF_THE_END: Mapping[type[Any], tuple[str, ...]] = {
+    State: (
+        *("plan", "step", "workspace", "report", "publication", "base", "changes", "has_directory"),
+        *("merge", "staging"),
+    ),
+    Merge: ("open", "unanswered"),
+    Staging: ("branch", "leftovers"),
 }
 """The fields that matter once the outcome is known. Without the others few ends differ."""
-_FORGOTTEN = {each.name: _Forgotten() for each in fields(State) if each.name not in OF_THE_END}
+_FORGOTTEN: Mapping[type[Any], Mapping[str, Any]] = {
+    kind: {declared.name: _Forgotten() for declared in fields(kind) if declared.name not in names}
+    for kind, names in OF_THE_END.items()
+}
 
 
 def _without_its_past(state: Explored) -> Explored:
-    return state.evolve(**_FORGOTTEN) if isinstance(state, State) and state.step in ENDS else state
+    if not isinstance(state, State) or state.step not in ENDS:
+        return state
+    merge, staging = replace(state.merge, **_FORGOTTEN[Merge]), replace(state.staging, **_FORGOTTEN[Staging])
+    return state.evolve(**_FORGOTTEN[State], merge=merge, staging=staging)
 
 
 @dataclass(slots=True)

@@ -61,7 +61,7 @@ def test_a_merge_follows_the_fence_and_an_unmoved_branch_and_is_sent_a_bounded_n
 ) -> None:
     merges = [visit for visit in visits if isinstance(visit.command, do.Merge)]
     for rebuilt in (0, 1):  # what was built anew may be sent once more
-        sent = {visit.state.merges_sent for visit in merges if visit.state.rebuilt == rebuilt}
+        sent = {visit.state.merge.sent for visit in merges if visit.state.rebuilt == rebuilt}
         assert sent == set(range(1, MERGE_TRIES + rebuilt + 1))
     for visit in merges:
         read = visit.answers[0]
@@ -80,7 +80,7 @@ def test_a_merge_is_guarded_by_the_fence_if_server_and_deployment_have_one(visit
     for visit in visits:
         if not isinstance(visit.command, do.Merge):
             continue
-        policy, found = visit.state.plan.publish_fence, visit.state.fence
+        policy, found = visit.state.plan.publish_fence, visit.state.fence.state
         unguarded = {PublishFence.AUTO: {on.FenceState.NOT_ENFORCED}, PublishFence.REQUIRED: set()}
         assert policy is PublishFence.OFF or found in {on.FenceState.ENFORCED, *unguarded[policy]}
 
@@ -106,26 +106,26 @@ def test_success_names_a_verified_publication_or_the_input_where_nothing_certain
             else:
                 assert answer == on.NothingStaged()
                 assert visit.state.changes.uncertain == {"a"}, "what lakeFS alone can tell"
-        assert visit.state.open_merge is None
+        assert visit.state.merge.open is None
 
 
 def test_a_failure_mentions_an_unknown_merge(visits: list[Visit]) -> None:
     failed = [visit for visit in visits if visit.state.report and _status(visit) is not TaskStatus.COMPLETED]
-    assert any(visit.state.open_merge for visit in failed)
+    assert any(visit.state.merge.open for visit in failed)
     for visit in failed:
         report = visit.state.report
         assert report is not None
         assert report.reason is not None
         assert len(report.reason) <= 500
-        if visit.state.open_merge:
-            assert report.reason.endswith(visit.state.open_merge)
+        if visit.state.merge.open:
+            assert report.reason.endswith(visit.state.merge.open)
 
 
 def test_created_files_are_removed_before_the_report(visits: list[Visit]) -> None:
     for visit in visits:
         if visit.state.step is Step.CLEANED and visit.state.has_directory:
             assert visit.answers[0] == on.DirectoryRemoved()
-            if visit.state.staging_branch and not visit.state.merge_unanswered:
+            if visit.state.staging.branch and not visit.state.merge.unanswered:
                 assert visit.answers[1] == on.StagingBranchesRemoved()
 
 

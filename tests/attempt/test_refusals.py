@@ -12,7 +12,7 @@ from perago.attempt import commands as do
 from perago.attempt import events as on
 from perago.attempt import outcome, refusals
 from perago.attempt.refusals import REFUSALS, Refusal
-from perago.attempt.state import Base, State
+from perago.attempt.state import Base, Merge, Staging, State
 
 from ..generated import assert_table
 from .builders import MERGED, OTHER, PLAN, REF, STAGED, WORKSPACE, commit
@@ -23,8 +23,7 @@ STATE = State(
     PLAN,
     workspace=WORKSPACE,
     base=Base(REF),
-    staging_branch="perago-0123-4567",
-    staging_commit=commit(STAGED, REF),
+    staging=Staging(branch="perago-0123-4567", commit=commit(STAGED, REF)),
     adopts=MERGED,
 )
 NAMES = {id(value): name for name, value in vars(refusals).items() if isinstance(value, Refusal)}
@@ -64,7 +63,7 @@ def test_a_message_fits_its_row_and_no_other(refusal: Refusal) -> None:
 
 @each_refusal
 def test_a_message_does_not_deny_a_merge_that_may_be_open(refusal: Refusal) -> None:
-    message = refusal.text(replace(STATE, open_merge="A merge was sent."), **refusal.example)
+    message = refusal.text(replace(STATE, merge=Merge(open="A merge was sent.")), **refusal.example)
     assert refusals.NOTHING not in message
 
 
@@ -89,7 +88,7 @@ def test_a_long_conflict_still_names_the_commits_and_the_fix(open_merge: str | N
         STATE,
         read=on.BranchRead((by,), reaches_ref=True),
         conflicts=dict.fromkeys(paths, "was changed on both sides"),
-        open_merge=open_merge,
+        merge=Merge(open=open_merge),
     )
     reason = outcome.failed(state, outcome.conflict(state, dict.fromkeys(paths, OTHER)), terminal=True).reason or ""
     assert "…" not in reason[-30:]
@@ -100,7 +99,7 @@ def test_a_long_conflict_still_names_the_commits_and_the_fix(open_merge: str | N
 
 @pytest.mark.parametrize("open_merge", [None, "A merge was sent. " * 5])
 def test_many_violations_leave_room_for_the_word_that_it_is_the_combination(open_merge: str | None) -> None:
-    state = replace(STATE, open_merge=open_merge)
+    state = replace(STATE, merge=Merge(open=open_merge))
     violations = ["post guardrail require_glob('features/**/*.csv', max_count=4): matched 5 files"] * 9
     reason = outcome.failed(state, outcome.violated_together(state, violations), terminal=False).reason or ""
     assert "This concerns the combination with commits of others on branch main" in reason

@@ -61,7 +61,7 @@ def ask_without_end(patch: Patch) -> None:
         return tuple(name for name in names if name not in state.workflows)
 
     def ask_first(state: State) -> tuple[State, do.Command] | None:
-        return history.ask_first(state.evolve(asked=()))
+        return history.ask_first(state.evolve(inquiry=replace(state.inquiry, asked=())))
 
     read_once = DeliveryQuestions.read_workflows
 

@@ -88,7 +88,7 @@ def skip_the_check_of(what: str) -> Mutate:
     def mutated(original: Any, state: State, commit: Commit) -> Any:
         if what == "parent":
             return original(state, replace(commit, parents=(state.expected_head,)))
-        tree = state.staging_commit.meta_range_id if state.staging_commit else ""
+        tree = state.staging.commit.meta_range_id if state.staging.commit else ""
         return original(state, replace(commit, meta_range_id=tree))
 
     return mutated
@@ -117,7 +117,7 @@ def _report_the_head(state: State, _: on.PublishFenceSeen) -> Next:
 
 @at(Step.PLANNED, on.StagingBranchCreated)
 def stage_without_undoing(_original: Any, state: State, _: on.StagingBranchCreated) -> Next:
-    return state, do.StageChanges(state.ref.repository, str(state.staging_branch))
+    return state, do.StageChanges(state.ref.repository, str(state.staging.branch))
 
 
 def undo_nothing(patch: pytest.MonkeyPatch) -> None:
@@ -163,7 +163,9 @@ def bring_no_fence_along(
     original: Any, state: State, event: on.PublishFenceSeen, commit_id: str, go_on: Callable[[State], Next]
 ) -> Any:
     """A branch without a fence stays as it is."""
-    return original(state, event, commit_id, lambda state: go_on(state.evolve(brings_fence=False)))
+    return original(
+        state, event, commit_id, lambda state: go_on(state.evolve(fence=replace(state.fence, is_new=False)))
+    )
 
 
 @in_place_of(driver_delivery, "advance_report")
@@ -182,7 +184,7 @@ def overlook_what_others_left(patch: pytest.MonkeyPatch) -> None:
 
 @in_place_of(outcome, "clean")
 def forget_that_a_merge_may_arrive(original: Any, state: State) -> Any:
-    return original(replace(state, merge_unanswered=False))
+    return original(replace(state, merge=replace(state.merge, unanswered=False)))
 
 
 @at(Step.PLANNED, on.DeliveryConfirmed)
@@ -191,7 +193,7 @@ def send_fence_commits_without_a_branch(original: Any, state: State, event: on.D
         return original(state, event)
     branch = publication.staging_branch(state.plan, state.rebuilt).replace("perago-", "not-of-this-step-")
     command = do.CreateStagingBranch(state.ref.repository, branch, state.expected_head)
-    return state.evolve(staging_branch=branch), command
+    return state.evolve(staging=replace(state.staging, branch=branch)), command
 
 
 @at(Step.RECEIVED, on.InputAccepted)
@@ -202,8 +204,8 @@ def take_retried_attempts_for_others(original: Any, state: State, event: on.Inpu
 
 @in_place_of(outcome, "clean")
 def remove_what_others_left_in_any_case(original: Any, state: State) -> Any:
-    if state.leftovers and state.step is not Step.PUBLISHED:
-        return state, do.RemoveStagingBranches(state.ref.repository, state.leftovers)
+    if state.staging.leftovers and state.step is not Step.PUBLISHED:
+        return state, do.RemoveStagingBranches(state.ref.repository, state.staging.leftovers)
     return original(state)
 
 

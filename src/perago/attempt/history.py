@@ -9,7 +9,7 @@ rules on one page, "How existing commits are judged".
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from itertools import dropwhile, takewhile
 
@@ -111,11 +111,13 @@ def ask_first(state: State) -> tuple[State, do.Command] | None:
     if state.read is None:
         raise ValueError("no range is being judged")
     if ids := workflow_ids(state, state.read):
-        return (state.evolve(asked=ids), do.ReadWorkflows(ids)) if ids != state.asked else None
+        if ids == state.inquiry.asked:
+            return None
+        return state.evolve(inquiry=replace(state.inquiry, asked=ids)), do.ReadWorkflows(ids)
     family, mine = Family(state.workflows), state.plan.delivery.workflow_id
-    if mine in state.workflows and family.place(mine) is Place.STARTING and state.rereads < STARTING_REREADS:
-        state = state.evolve(rereads=state.rereads + 1)
-        return state, do.ReadWorkflows(tuple(family.line(mine)[1:]), state.rereads)
+    if mine in state.workflows and family.place(mine) is Place.STARTING and state.inquiry.rereads < STARTING_REREADS:
+        state = state.evolve(inquiry=replace(state.inquiry, rereads=state.inquiry.rereads + 1))
+        return state, do.ReadWorkflows(tuple(family.line(mine)[1:]), state.inquiry.rereads)
     return None
 
 
@@ -130,7 +132,7 @@ def workflow_ids(state: State, read: BranchRead) -> tuple[str, ...]:
     undecided = [
         commit
         for commit in read.since
-        if commit.id not in state.counted and (commit.id not in undone or commit.id in by_operations)
+        if commit.id not in state.inquiry.counted and (commit.id not in undone or commit.id in by_operations)
     ]
     origins = [publication.origin(commit) for commit in undecided if not publication.is_operation(commit)]
     names = dict.fromkeys(by.workflow_id for by in origins if by is not None)
@@ -149,11 +151,14 @@ def judged(state: State) -> State:
     counting = {commit.id for commit, standing in ranged if standing is Standing.COUNTS}
     optional = {commit.id for commit, standing in ranged if _is_of_an_ended_option(state, commit, standing)}
     return state.evolve(
-        asked=(),
-        rereads=0,
         workflows={},
-        counted=state.counted | counting,
-        optional=state.optional | optional,
+        inquiry=replace(
+            state.inquiry,
+            asked=(),
+            rereads=0,
+            counted=state.inquiry.counted | counting,
+            optional=state.inquiry.optional | optional,
+        ),
     )
 
 
@@ -163,7 +168,7 @@ def own_publications(state: State, read: BranchRead) -> tuple[Commit, ...]:
     There can be more than one commit where the publish fence is not enforced: a merge that can be empty takes place
     each time that it arrives. Only directly consecutive commits count.
     """
-    if not state.merges_sent:
+    if not state.merge.sent:
         return ()
 
     def is_mine(commit: Commit) -> bool:
@@ -329,7 +334,7 @@ def _is_of_an_ended_option(state: State, commit: Commit, standing: Standing) -> 
     by = publication.origin(commit)
     if standing is not Standing.COUNTS or by is None:
         return False
-    return commit.id in state.optional or Family(state.workflows).has_ended_optionally(by)
+    return commit.id in state.inquiry.optional or Family(state.workflows).has_ended_optionally(by)
 
 
 def _doubtful(state: State, ranged: Ranged) -> Refuse | Wait | None:
@@ -440,7 +445,7 @@ def _standing(state: State, family: Family, commit: Commit) -> Standing:
         return Standing.FOREIGN
     if publication.is_of_my_step(commit, delivery):
         return Standing.OWN if _can_adopt(state, commit, by) else Standing.STALE
-    if commit.id in state.counted:
+    if commit.id in state.inquiry.counted:
         return Standing.COUNTS
     evidence = _evidence(state, family, commit)
     return Standing.FOREIGN if evidence is None else _STANDINGS[evidence]
@@ -469,7 +474,7 @@ def _counting_inputs(state: State) -> set[str]:
         for name in state.workflows
         if family.is_same(name, delivery.workflow_id) and family.place(name) is not Place.REPLACED
     ]
-    counting = (commit for commit in state.read.since if commit.id in state.counted) if state.read else ()
+    counting = (commit for commit in state.read.since if commit.id in state.inquiry.counted) if state.read else ()
     return family.inputs(mine) | {commit.metadata.get(publication.INPUT_REF, "") for commit in counting}
 
 

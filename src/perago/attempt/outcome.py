@@ -41,7 +41,7 @@ def failed(state: State, reason: str, *, terminal: bool) -> Report:
     A merge that may have taken place is mentioned, however long the reason is.
     """
     status = TaskStatus.FAILED_WITH_TERMINAL_ERROR if terminal else TaskStatus.FAILED
-    return Report(status, reason=fitted(reason, f" {state.open_merge}" if state.open_merge else ""))
+    return Report(status, reason=fitted(reason, f" {state.merge.open}" if state.merge.open else ""))
 
 
 def fitted(reason: str, ending: str = "", limit: int = REASON_LIMIT) -> str:
@@ -90,7 +90,7 @@ def conflict(state: State, commits: Mapping[str, str]) -> str:
 
 
 def _room(state: State) -> int:
-    return REASON_LIMIT - (_length(state.open_merge) + 1 if state.open_merge else 0)
+    return REASON_LIMIT - (_length(state.merge.open) + 1 if state.merge.open else 0)
 
 
 def violated_together(state: State, violations: Sequence[str]) -> str:
@@ -107,7 +107,7 @@ def cannot_undo(repository: str, stale: Sequence[str], why: str, *, merge_open: 
 
 def lost(state: State) -> str:
     """Conductor no longer waits for this delivery."""
-    return fitted(refusals.LOST.text(state), f". {state.open_merge}" if state.open_merge else "")
+    return fitted(refusals.LOST.text(state), f". {state.merge.open}" if state.merge.open else "")
 
 
 def unanswered_merge(state: State) -> str:
@@ -118,7 +118,7 @@ def unanswered_merge(state: State) -> str:
 def wrong_publication(state: State, commit: Commit) -> str | None:
     """Return how the merge commit differs from the intended publication, or None."""
     staging, expected = state.staged, state.expected_head
-    if commit.parents[:1] not in [(parent,) for parent in (expected, *(state.doubles or ()))]:
+    if commit.parents[:1] not in [(parent,) for parent in (expected, *(state.merge.doubles or ()))]:
         found = short(commit.parents[0]) if commit.parents else "nothing"
         wrong = f"its first parent is {found}, not the expected head {short(expected)}: another commit came between"
     elif commit.meta_range_id != staging.meta_range_id:
@@ -172,8 +172,8 @@ def end_by_defect(state: State, reason: str, *, is_merge: bool) -> Next:
     if state.step in ENDED:
         return state, None
     if is_merge:
-        open_merge = state.open_merge or unanswered_merge(state)
-        state = state.evolve(open_merge=open_merge, merge_unanswered=True)
+        open_merge = state.merge.open or unanswered_merge(state)
+        state = state.evolve(merge=replace(state.merge, open=open_merge, unanswered=True))
     return fail(state, f"{reason}.", terminal=False)
 
 
@@ -182,8 +182,8 @@ def clean(state: State) -> Next:
 
     A staging branch whose merge can still arrive stays, because only this branch shows that merge to a rerun or a
     restart. After a publication, no such merge can succeed."""
-    own = () if state.staging_branch is None or state.merge_unanswered else (state.staging_branch,)
-    branches = own + (state.leftovers if state.step is Step.PUBLISHED else ())
+    own = () if state.staging.branch is None or state.merge.unanswered else (state.staging.branch,)
+    branches = own + (state.staging.leftovers if state.step is Step.PUBLISHED else ())
     if branches:
         return state, do.RemoveStagingBranches(state.ref.repository, branches)
     return clean_directory(state)
@@ -202,10 +202,10 @@ def cleaned(state: State) -> Next:
 def check_again(state: State, event: on.DeliveryConfirmed | on.BranchRead) -> Next | None:
     """Repeat the delivery check if an answer came late, because a process can be paused anywhere, for any time. Return
     None to continue."""
-    if not event.late or state.late_answers >= LATE_ANSWERS:
+    if not event.late or state.merge.late_answers >= LATE_ANSWERS:
         return None
     check = do.CheckDelivery(with_line=state.step is Step.PLANNED)
-    return state.evolve(late_answers=state.late_answers + 1), check
+    return state.evolve(merge=replace(state.merge, late_answers=state.merge.late_answers + 1)), check
 
 
 def command_failed(state: State, event: on.CommandFailed) -> Next:

@@ -152,7 +152,7 @@ def input_located(state: State) -> Next:
 
 def leftovers_found(state: State, event: on.LeftoversFound) -> Next:
     """Read the workspace branch."""
-    state = state.evolve(leftovers=event.branches, leftovers_known=event.complete)
+    state = state.evolve(staging=replace(state.staging, leftovers=event.branches, leftovers_known=event.complete))
     return state, do.ReadBranch(state.ref, with_head=refusals.need_head())
 
 
@@ -164,7 +164,8 @@ def workflows_read(state: State, event: on.WorkflowsRead) -> Next:
 def _with_range(state: State, event: on.BranchRead) -> State:
     """Return the state with a range to judge. Rows that were read before it say nothing about its commits."""
     since = publication.proven(event.since, event.sources)
-    return state.evolve(read=replace(event, since=since), workflows={}, asked=(), rereads=0)
+    inquiry = replace(state.inquiry, asked=(), rereads=0)
+    return state.evolve(read=replace(event, since=since), workflows={}, inquiry=inquiry)
 
 
 def _judge(state: State) -> Next:
@@ -187,9 +188,9 @@ def _judge(state: State) -> Next:
 def _wait(state: State, judgement: Wait) -> Next:
     """Wait for other attempts of the family: on arrival without a slot, and before the merge in short steps. After a
     bounded time, refuse. A retry may find them done."""
-    if state.step is Step.COMMITTED and state.waits < state.plan.most_waits:
-        state = state.evolve(waits=state.waits + 1)
-        return state, do.AwaitTurn(state.ref.repository, state.ref.branch, tries=state.waits)
+    if state.step is Step.COMMITTED and state.inquiry.waits < state.plan.most_waits:
+        state = state.evolve(inquiry=replace(state.inquiry, waits=state.inquiry.waits + 1))
+        return state, do.AwaitTurn(state.ref.repository, state.ref.branch, tries=state.inquiry.waits)
     is_early = state.step is Step.VALIDATED and state.plan.delivery.spent_seconds < LONGEST_WAIT
     return fail(state.evolve(hand_back=is_early), judgement.reason, terminal=False)
 
@@ -270,7 +271,8 @@ def adopt(state: State, found: Adopt) -> Next:
     """Adopt a publication if its result is valid today. Changes of this attempt's own function, if it has run, are
     dropped."""
     base = Base(found.head.id, tree=found.head.meta_range_id)
-    state = state.evolve(base=base, adopts=None, changes=on.ChangesDetected(), shared=frozenset(), carried=None)
+    staging = replace(state.staging, carried=None)
+    state = state.evolve(base=base, adopts=None, changes=on.ChangesDetected(), shared=frozenset(), staging=staging)
     since = takewhile(lambda each: each.id != found.commit.id, state.read.since if state.read else ())
     above = tuple((each.id, each.parents[0]) for each in since)
     return state, do.ReadAdopted(state.ref.repository, found.commit, found.head.id, above)
@@ -302,19 +304,19 @@ def see_fence(state: State, event: on.PublishFenceSeen, commit_id: str, go_on: C
     """Decide from the fence of the base `commit_id` whether the publication installs one. A file that only has the name
     of the fence is not overwritten. It would leave the merge unguarded, so refuse before any work is done."""
     if commit_id == state.ref.ref:
-        state = state.evolve(fence_of_ref=event)
+        state = state.evolve(fence=replace(state.fence, of_ref=event))
     insists = state.plan.publish_fence is not PublishFence.OFF
     if insists and event.state is on.FenceState.ALTERED:
         published_text = "Nothing was published." if state.adopts is None else "That commit has this step's result."
         return refuse(state, refusals.ALTERED_FENCE, path=FENCE_PATH, commit=short(commit_id), published=published_text)
     brings_fence = insists and event.state is on.FenceState.ABSENT
-    return go_on(state.evolve(fence=event.state, fence_object=event.fence, brings_fence=brings_fence))
+    return go_on(state.evolve(fence=replace(state.fence, state=event.state, object=event.fence, is_new=brings_fence)))
 
 
 def needs_commit(state: State) -> bool:
     """Whether an attempt without changes needs a commit, so that the branch holds its result in the end: a merge of an
     earlier delivery or of this attempt may still arrive, or stale commits are on the branch already."""
-    return state.has_predecessor or state.merges_sent > 0 or (state.base is not None and bool(state.base.stale))
+    return state.has_predecessor or state.merge.sent > 0 or (state.base is not None and bool(state.base.stale))
 
 
 # ---------------------------------------------------------------------------------- staging
@@ -326,13 +328,13 @@ def confirmed_before_staging(state: State, event: on.DeliveryConfirmed) -> Next:
         return again
     if event.line and (refusal := misplaced(state, family := Family(event.line))) is not None:
         is_starting = family.place(state.plan.delivery.workflow_id) is Place.STARTING
-        if not is_starting or state.rereads >= history.STARTING_REREADS:
+        if not is_starting or state.inquiry.rereads >= history.STARTING_REREADS:
             return fail(state, refusal.reason, terminal=refusal.terminal)
-        state = state.evolve(rereads=state.rereads + 1)
-        return state, do.CheckDelivery(with_line=True, repetition=state.rereads)
-    state = state.evolve(rereads=0)
+        state = state.evolve(inquiry=replace(state.inquiry, rereads=state.inquiry.rereads + 1))
+        return state, do.CheckDelivery(with_line=True, repetition=state.inquiry.rereads)
+    state = state.evolve(inquiry=replace(state.inquiry, rereads=0))
     branch = publication.staging_branch(state.plan, state.rebuilt)
-    state = state.evolve(late_answers=0, staging_branch=branch)
+    state = state.evolve(merge=replace(state.merge, late_answers=0), staging=replace(state.staging, branch=branch))
     return state, do.CreateStagingBranch(state.ref.repository, branch, state.expected_head)
 
 
@@ -373,17 +375,17 @@ def reverted(state: State, event: on.Reverted) -> Next:
         held = verified(state, event)
         if isinstance(held, str):
             return _cannot_undo(state, held)
-        return _base_ready(state.evolve(reverted=event.commit, held=held))
+        return _base_ready(state.evolve(staging=replace(state.staging, reverted=event.commit, held=held)))
     if wrong := event.beyond_input - {FENCE_PATH}:
         if not event.is_whole:
             return staging_vanished(state, on.NothingStaged())
         return refuse(state, refusals.TREE_NOT_RESTORED, keys=named(sorted(wrong)))
-    return _base_ready(state.evolve(reverted=event.commit))
+    return _base_ready(state.evolve(staging=replace(state.staging, reverted=event.commit)))
 
 
 def _cannot_undo(state: State, why: str) -> Next:
     stale = state.base.stale if state.base else ()
-    reason = outcome.cannot_undo(state.ref.repository, stale, why, merge_open=state.open_merge is not None)
+    reason = outcome.cannot_undo(state.ref.repository, stale, why, merge_open=state.merge.open is not None)
     return fail(state, reason, terminal=refusals.CANNOT_UNDO.terminal)
 
 
@@ -405,8 +407,8 @@ def others_compared(state: State, event: on.OthersCompared) -> Next:
         reason = outcome.violated_together(state, event.violations)
         return fail(state, reason, terminal=refusals.VIOLATED_TOGETHER.terminal)
     state = state.evolve(shared=event.shared)
-    if state.fence_of_ref is not None and not event.fence_changed:
-        return fence_of_base_seen(state, state.fence_of_ref)
+    if state.fence.of_ref is not None and not event.fence_changed:
+        return fence_of_base_seen(state, state.fence.of_ref)
     return state, do.CheckPublishFence(state.ref.repository, _staged_on(state))
 
 
@@ -424,8 +426,8 @@ def conflict(state: State, event: on.CommitsFound) -> Next:
 
 def fence_of_base_seen(state: State, event: on.PublishFenceSeen) -> Next:
     """Never merge staged changes onto a head that has lost the fence in the meantime, because they rely on it."""
-    if event.state is on.FenceState.ABSENT and not state.brings_fence:
-        state = state.evolve(carried=None)
+    if event.state is on.FenceState.ABSENT and not state.fence.is_new:
+        state = state.evolve(staging=replace(state.staging, carried=None))
     return see_fence(state, event, _staged_on(state), _stage)
 
 
@@ -434,15 +436,15 @@ def _stage(state: State) -> Next:
     if not state.has_changes:
         return _stage_fence(state)
     where, branch, onto = state.ref.repository, _staging(state), _staged_on(state)
-    if state.carried is None:
+    if state.staging.carried is None:
         return state, do.StageChanges(where, branch, state.shared)
     metadata = publication.metadata(state, phase="staging") | {publication.EXPECTED_HEAD: onto}
-    return state, do.CarryChanges(where, state.carried, branch, onto, publication.message(state), metadata)
+    return state, do.CarryChanges(where, state.staging.carried, branch, onto, publication.message(state), metadata)
 
 
 def _stage_fence(state: State) -> Next:
     """Add the fence if the branch has none."""
-    if state.brings_fence:
+    if state.fence.is_new:
         return state, do.StageFence(state.ref.repository, _staging(state))
     return _commit(state)
 
@@ -456,15 +458,15 @@ def _commit(state: State) -> Next:
         _staged_on(state),
         publication.message(state),
         publication.metadata(state, phase="staging"),
-        allow_empty=not (state.has_changes or state.brings_fence),
+        allow_empty=not (state.has_changes or state.fence.is_new),
     )
 
 
 def staging_vanished(state: State, _: on.NothingStaged) -> Next:
     """Stage the changes once more, on another branch: the first one was reset, or lakeFS has lost them."""
-    if state.staged_again:
+    if state.staging.is_repeated:
         return refuse(state, refusals.STAGING_VANISHED)
-    return _stage_again(state.evolve(staged_again=True, rebuilt=state.rebuilt + 1))
+    return _stage_again(state.evolve(staging=replace(state.staging, is_repeated=True), rebuilt=state.rebuilt + 1))
 
 
 def nothing_staged(state: State, event: on.NothingStaged) -> Next:
@@ -480,18 +482,18 @@ def staging_committed(state: State, event: on.StagingCommitted) -> Next:
     """Refuse a commit that is not this attempt's, or is on another base. Then compare the commit with the plan."""
     is_mine = publication.is_mine(event.commit, state.plan.delivery)
     built_on = _staged_on(state)
-    carried = (state.carried,) if state.carried and state.has_changes else ()
+    carried = (state.staging.carried,) if state.staging.carried and state.has_changes else ()
     if event.commit.parents != (built_on, *carried) or not is_mine:
         return refuse(state, refusals.FOREIGN_STAGING, found=short(event.commit.id))
-    return state.evolve(staging_commit=event.commit), do.VerifyStaging(
+    return state.evolve(staging=replace(state.staging, commit=event.commit)), do.VerifyStaging(
         state.ref.repository,
         built_on,
         event.commit.id,
         changes=state.has_changes,
-        fence=state.brings_fence,
+        fence=state.fence.is_new,
         shared=state.shared,
-        head=state.expected_head if state.held else "",
-        held=state.held,
+        head=state.expected_head if state.staging.held else "",
+        held=state.staging.held,
     )
 
 
@@ -501,29 +503,31 @@ def staging_differs(state: State, event: on.StagingDiffers) -> Next:
     if event.held:
         why = f"others have published the same bytes at {named(event.keys)}, and this attempt would change it"
         return _cannot_undo(state, why)
-    if state.carried is not None:
-        return _stage_again(state.evolve(rebuilt=state.rebuilt + 1, carried=None))
+    if state.staging.carried is not None:
+        staging = replace(state.staging, carried=None)
+        return _stage_again(state.evolve(rebuilt=state.rebuilt + 1, staging=staging))
     return refuse(state, refusals.STAGING_DIFFERS, keys=named(event.keys))
 
 
 def staging_verified(state: State, event: on.StagingVerified) -> Next:
     """Make sure that the server obeys the fence of the staging commit, which has exactly the planned changes. If the
     fence is switched off, the merge is only verified afterwards."""
-    if state.brings_fence:
-        state = state.evolve(fence=on.FenceState.INSTALLED, fence_object=event.fence)
+    if state.fence.is_new:
+        state = state.evolve(fence=replace(state.fence, state=on.FenceState.INSTALLED, object=event.fence))
     if state.plan.publish_fence is PublishFence.OFF:
         return _committed(state)
     metadata = publication.metadata(state, phase="challenge")
     metadata |= {publication.EXPECTED_HEAD: IMPOSSIBLE_HEAD, publication.RESULT: ""}
     source = state.staged.id
-    return state, do.TryPublishFence(state.ref.repository, source, _staging(state), metadata, state.fence_object)
+    return state, do.TryPublishFence(state.ref.repository, source, _staging(state), metadata, state.fence.object)
 
 
 def publish_fence_tried(state: State, event: on.PublishFenceTried) -> Next:
     """Continue without a guard if the server runs no hooks or gives no answer: the merge is only verified afterwards.
     In a deployment that requires the fence, refuse."""
     if event.enforced is not None:
-        state = state.evolve(fence=on.FenceState.ENFORCED if event.enforced else on.FenceState.NOT_ENFORCED)
+        verdict = on.FenceState.ENFORCED if event.enforced else on.FenceState.NOT_ENFORCED
+        state = state.evolve(fence=replace(state.fence, state=verdict))
     if state.plan.publish_fence is PublishFence.REQUIRED and not event.enforced:
         return refuse(state, refusals.NOT_TRIED if event.enforced is None else refusals.NOT_ENFORCED)
     return _committed(state)
@@ -539,21 +543,22 @@ def _committed(state: State) -> Next:
 
 def _stage_again(state: State) -> Next:
     """Begin again with staging, on another branch than before."""
-    old = state.staging_branch
-    state = state.at(Step.PLANNED, reverted=None, held=frozenset(), staging_commit=None, staging_branch=None)
+    old = state.staging.branch
+    staging = replace(state.staging, reverted=None, held=frozenset(), commit=None, branch=None)
+    state = state.at(Step.PLANNED, staging=staging)
     if old:
         return state, do.RemoveStagingBranches(state.ref.repository, (old,))
     return state, do.CheckDelivery(with_line=True)
 
 
 def _staging(state: State) -> str:
-    if state.staging_branch is None:
+    if state.staging.branch is None:
         raise ValueError("there is no staging branch")
-    return state.staging_branch
+    return state.staging.branch
 
 
 def _staged_on(state: State) -> str:
-    return state.reverted.id if state.reverted is not None else state.expected_head
+    return state.staging.reverted.id if state.staging.reverted is not None else state.expected_head
 
 
 # ------------------------------------------------------------------------------------ the merge
@@ -570,13 +575,13 @@ def branch_read_before_merge(state: State, event: on.BranchRead) -> Next:
         newest, *below = own
         is_built_as_planned = own[-1].parents[:1] == (state.expected_head,)
         doubles = tuple(commit.id for commit in below) if is_built_as_planned else ()
-        return _read_back(state.evolve(doubles=doubles), newest.id)
+        return _read_back(state.evolve(merge=replace(state.merge, doubles=doubles)), newest.id)
     if event.head(state.ref.ref) == state.expected_head:
         refused = None if state.adopts else refuse_on("branch", _with_range(state, event))
-        return refused or check_again(state, event) or _merge(state.evolve(late_answers=0))
+        return refused or check_again(state, event) or _merge(state.evolve(merge=replace(state.merge, late_answers=0)))
     if state.rebases and state.rebuilt and not state.has_turn:
         return state, do.AwaitTurn(state.ref.repository, state.ref.branch, state.rebuilt)
-    return _judge(_with_range(state.evolve(late_answers=0), event))
+    return _judge(_with_range(state.evolve(merge=replace(state.merge, late_answers=0)), event))
 
 
 def turn_came(state: State, event: on.TurnCame) -> Next:
@@ -592,19 +597,19 @@ def _build_again(state: State, judgement: Adopt | Build) -> Next:
     state = state.evolve(lost_races=state.lost_races + 1)
     if state.lost_races > state.plan.rebuild_tries:
         return refuse(state, refusals.RESTLESS)
-    merge_tries = max(0, state.merge_tries - 1)  # the next one may be sent once more
-    state = state.evolve(rebuilt=state.rebuilt + 1, has_turn=False, merge_tries=merge_tries)
+    merge = replace(state.merge, tries=max(0, state.merge.tries - 1))  # the next one may be sent once more
+    state = state.evolve(rebuilt=state.rebuilt + 1, has_turn=False, merge=merge)
     if isinstance(judgement, Adopt):
         return adopt(state, judgement)
     if state.adopts is not None:  # and the attempt has no result of its own: a retry judges again
         return refuse(state, refusals.ADOPTED_IS_GONE)
-    if state.rebases and state.has_changes and state.staging_commit is not None:
-        state = state.evolve(carried=state.staging_commit.id)
+    if state.rebases and state.has_changes and state.staging.commit is not None:
+        state = state.evolve(staging=replace(state.staging, carried=state.staging.commit.id))
     return _stage_again(state.evolve(base=judgement.base, shared=frozenset()))
 
 
 def _merge(state: State) -> Next:
-    if state.merge_tries >= MERGE_TRIES:
+    if state.merge.tries >= MERGE_TRIES:
         return refuse(state, refusals.UNCONFIRMED, tries=str(MERGE_TRIES))
     command = do.Merge(
         state.ref.repository,
@@ -614,17 +619,18 @@ def _merge(state: State) -> Next:
         publication.metadata(state, phase="fence" if _is_fence_commit(state) else "merge"),
         allow_empty=_is_empty(state),
     )
-    return state.evolve(merges_sent=state.merges_sent + 1, merge_tries=state.merge_tries + 1), command
+    merge = replace(state.merge, sent=state.merge.sent + 1, tries=state.merge.tries + 1)
+    return state.evolve(merge=merge), command
 
 
 def _is_empty(state: State) -> bool:
     """Whether the tree equals that of the head, for example in a fence commit, or if undone changes are made again.
     lakeFS refuses exactly these merges unless they allow an empty result. Other merges never allow it, because without
     a publish fence a late copy of the request would be merged once more."""
-    if state.staging_commit is None or state.base is None:
+    if state.staging.commit is None or state.base is None:
         return False
-    is_unchanged = _is_fence_commit(state) and not state.brings_fence
-    return is_unchanged or state.staging_commit.meta_range_id == state.base.tree
+    is_unchanged = _is_fence_commit(state) and not state.fence.is_new
+    return is_unchanged or state.staging.commit.meta_range_id == state.base.tree
 
 
 def _is_fence_commit(state: State) -> bool:
@@ -633,7 +639,7 @@ def _is_fence_commit(state: State) -> bool:
 
 def _read_back(state: State, commit_id: str) -> Next:
     open_merge = refusals.UNVERIFIED_MERGE.text(state, commit=short(commit_id))
-    state = state.evolve(open_merge=open_merge, merge_unanswered=False)
+    state = state.evolve(merge=replace(state.merge, open=open_merge, unanswered=False))
     return state, do.ReadPublication(state.ref.repository, commit_id)
 
 
@@ -649,12 +655,14 @@ def merge_refused(state: State, event: on.MergeRefused) -> Next:
             # An earlier copy of the request may have taken place, unseen: only that, or another commit, explains it.
             is_doubled = event.reason is MergeRefusal.NO_CHANGES or _is_empty(state)
             open_merge = outcome.unanswered_merge(state) if is_doubled else None
-            return state.evolve(problem=event.detail, open_merge=state.open_merge or open_merge), do.CheckDelivery()
+            merge = replace(state.merge, open=state.merge.open or open_merge)
+            return state.evolve(problem=event.detail, merge=merge), do.CheckDelivery()
 
 
 def merge_unclear(state: State, event: on.MergeUnclear) -> Next:
     """Read the branch, because the merge may have taken place, or can still arrive."""
-    state = state.evolve(problem=event.detail, open_merge=outcome.unanswered_merge(state), merge_unanswered=True)
+    merge = replace(state.merge, open=outcome.unanswered_merge(state), unanswered=True)
+    state = state.evolve(problem=event.detail, merge=merge)
     return state, do.CheckDelivery()
 
 
@@ -662,9 +670,9 @@ def publication_read(state: State, event: on.PublicationRead) -> Next:
     """Compare first parent and tree with the intended ones. The commits between them can belong to this attempt,
     because a merge that was sent twice can take place twice."""
     wrong = outcome.wrong_publication(state, event.commit)
-    if wrong is not None and state.merges_sent > 1 and state.doubles is None:
+    if wrong is not None and state.merge.sent > 1 and state.merge.doubles is None:
         return state, do.CheckDelivery()
-    state = state.evolve(open_merge=None)
+    state = state.evolve(merge=replace(state.merge, open=None))
     if wrong is not None:
         return fail(state, wrong, terminal=refusals.WRONG_PUBLICATION.terminal)
     return published(state, event.commit.id)
@@ -702,7 +710,9 @@ TRANSITIONS: dict[tuple[Step, type[Any]], Callable[[State, Any], Next]] = {
     (Step.PLANNED, on.CommitsFound): conflict,
     (Step.PLANNED, on.PublishFenceSeen): fence_of_base_seen,
     (Step.PLANNED, on.StagingCommitted): lambda state, event: staging_committed(state.at(Step.STAGED), event),
-    (Step.PLANNED, on.CarryRefused): lambda state, _: _stage(state.evolve(carried=None)),
+    (Step.PLANNED, on.CarryRefused): lambda state, _: _stage(
+        state.evolve(staging=replace(state.staging, carried=None))
+    ),
     (Step.PLANNED, on.ChangesStaged): lambda state, _: _stage_fence(state),
     (Step.PLANNED, on.FenceStaged): lambda state, _: _commit(state),
     (Step.STAGED, on.StagingDiffers): staging_differs,

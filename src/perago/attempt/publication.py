@@ -146,7 +146,7 @@ def message(state: State) -> str:
         counts = f"{len(changes.added):,} added, {len(changes.changed):,} changed, {len(changes.removed):,} removed"
     else:
         counts = "no changes"
-    if state.brings_fence:
+    if state.fence.is_new:
         counts += " and the publish fence"
     return f"{delivery.task_name}: {counts} (workflow {delivery.workflow_id}, {delivery.reference_name})"
 
@@ -175,7 +175,7 @@ def metadata(state: State, *, phase: str) -> dict[str, str]:
         WORKER: state.plan.worker,
         PREFIX: state.plan.prefix or "/",
         EXPECTED_HEAD: state.expected_head,
-        STAGING_BRANCH: state.staging_branch or "",
+        STAGING_BRANCH: state.staging.branch or "",
         PARAMS: state.params_sha256,
         RESULT: json.dumps(state.result, ensure_ascii=False, separators=(",", ":")),
         ADOPTS: state.adopts or "",

@@ -123,12 +123,12 @@ FACTS: Mapping[str, Callable[[State], str]] = {
     "ref": lambda state: short(state.ref.ref),
     "head": lambda state: short(state.expected_head),
     "task": lambda state: state.plan.delivery.task_id,
-    "staging_branch": lambda state: str(state.staging_branch),
-    "staged": lambda state: short(state.staging_commit.id) if state.staging_commit else "unknown",
+    "staging_branch": lambda state: str(state.staging.branch),
+    "staged": lambda state: short(state.staging.commit.id) if state.staging.commit else "unknown",
     "adopted": lambda state: short(state.adopts) if state.adopts else "unknown",
     "problem": lambda state: state.problem or "no usable answer",
     "races": lambda state: str(state.lost_races),
-    "nothing": lambda state: "" if state.open_merge else NOTHING,
+    "nothing": lambda state: "" if state.merge.open else NOTHING,
 }
 """The facts that messages can name. `nothing` says that nothing was published, unless a merge may have taken place."""
 

@@ -88,6 +88,76 @@ class Base:
     """Whether commits that stay can be between input ref and head, so that the changes are compared with theirs."""
 
 
+@dataclass(frozen=True, slots=True)
+class Inquiry:
+    """The questions to Conductor about the commits of the family, and the commits that it has counted."""
+
+    counted: frozenset[str] = frozenset()
+    """The commits for which there was evidence once. They are not undone, whatever rows say later."""
+    optional: frozenset[str] = frozenset()
+    """Those of them whose optional step has ended."""
+    asked: tuple[str, ...] = ()
+    """The ids in the last question to Conductor about the range to judge."""
+    rereads: int = 0
+    """The number of times that the parents were read again, because they named no sub-workflow yet."""
+    waits: int = 0
+    """The number of times that the branch was read again before the merge, because a commit had no evidence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Staging:
+    """The staging branch of this delivery, and those of earlier ones."""
+
+    branch: str | None = None
+    """Set as soon as the branch may exist."""
+    leftovers: tuple[str, ...] = ()
+    """Staging branches that earlier deliveries of this step left."""
+    leftovers_known: bool = True
+    """False if the credentials cannot list branches. Then some may exist."""
+    is_repeated: bool = False
+    """Whether the staged changes have vanished once, and were staged again."""
+    carried: str | None = None
+    """A staging commit on another head that holds the changes, so that they need not be uploaded again."""
+    reverted: Commit | None = None
+    """Head of the branch after stale publications were undone on it."""
+    held: frozenset[str] = frozenset()
+    """Undone keys that living publications rely on. The publication must have them as the head has."""
+    commit: Commit | None = None
+    """The commit to merge. It may be empty, but it is always a commit of this attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """The publish fence of the base of the publication, and later that of the commit to merge."""
+
+    state: FenceState | None = None
+    object: str = ""
+    """The id of the object of the fence."""
+    of_ref: PublishFenceSeen | None = None
+    """The fence of the input ref, or of a commit with the same fence. None: unknown."""
+    is_new: bool = False
+    """Whether the publication installs the fence, because its base has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """The merges of this attempt so far."""
+
+    sent: int = 0
+    tries: int = 0
+    """The number of these merges that counts for `MERGE_TRIES`."""
+    open: str | None = None
+    """The description of a merge that may have taken place or may still take place, or None."""
+    unanswered: bool = False
+    """Whether a merge was sent that may still arrive: it has no usable answer, and was not found on the branch."""
+    late_answers: int = 0
+    """The number of late answers in a row that were requested again. After `LATE_ANSWERS` of them an answer counts
+    anyway, because a slow service must not stop everything."""
+    doubles: tuple[str, ...] | None = None
+    """This attempt's own commits below its newest one, if a merge that can be empty has taken place more than once.
+    None: not looked up yet."""
+
+
 @dataclass(frozen=True)
 class State:
     """One attempt at one moment. It has many fields, so they are in a dictionary, which is copied faster than slots."""
@@ -105,16 +175,7 @@ class State:
     workflows: Mapping[str, WorkflowRow | None] = field(default_factory=dict)
     """Conductor's rows of the workflows in the range and of their parents. They are read for each range again, because
     rows that were read before a commit say nothing about it."""
-    counted: frozenset[str] = frozenset()
-    """The commits for which there was evidence once. They are not undone, whatever rows say later."""
-    optional: frozenset[str] = frozenset()
-    """Those of them whose optional step has ended."""
-    asked: tuple[str, ...] = ()
-    """The ids in the last question to Conductor about the range to judge."""
-    rereads: int = 0
-    """The number of times that the parents were read again, because they named no sub-workflow yet."""
-    waits: int = 0
-    """The number of times that the branch was read again before the merge, because a commit had no evidence."""
+    inquiry: Inquiry = Inquiry()
     hand_back: bool = False
     """Whether the delivery is to be handed back, instead of reporting its failure."""
     base: Base | None = None
@@ -126,53 +187,19 @@ class State:
     result: Any = field(default=None, repr=False)
     changes: ChangesDetected = field(default_factory=ChangesDetected)
     has_directory: bool = False
-    staging_branch: str | None = None
-    """Set as soon as the branch may exist."""
-    leftovers: tuple[str, ...] = ()
-    """Staging branches that earlier deliveries of this step left."""
-    leftovers_known: bool = True
-    """False if the credentials cannot list branches. Then some may exist."""
+    staging: Staging = Staging()
+    fence: Fence = Fence()
+    merge: Merge = Merge()
     rebuilt: int = 0
     """The number of times that the publication was rebuilt because the branch had changed."""
     lost_races: int = 0
     """The number of these rebuilds that were caused by other clients."""
-    staged_again: bool = False
-    """Whether the staged changes have vanished once, and were staged again."""
     has_turn: bool = False
     """Whether the attempt has waited before this read of the branch."""
     shared: frozenset[str] = frozenset()
     """Keys of the changes that others have changed in the same way."""
-    carried: str | None = None
-    """A staging commit on another head that holds the changes, so that they need not be uploaded again."""
     conflicts: Mapping[str, str] = field(default_factory=dict)
     """The reasons why the changes cannot be applied to the head, by key."""
-    reverted: Commit | None = None
-    """Head of the staging branch after stale publications were undone on it."""
-    held: frozenset[str] = frozenset()
-    """Undone keys that living publications rely on. The publication must have them as the head has."""
-    staging_commit: Commit | None = None
-    """The commit to merge. It may be empty, but it is always a commit of this attempt."""
-    fence: FenceState | None = None
-    """The publish fence of the base of the publication, and later that of the commit to merge."""
-    fence_object: str = ""
-    """The id of the object of that fence."""
-    fence_of_ref: PublishFenceSeen | None = None
-    """The fence of the input ref, or of a commit with the same fence. None: unknown."""
-    brings_fence: bool = False
-    """Whether the publication installs the publish fence, because its base has none."""
-    merges_sent: int = 0
-    merge_tries: int = 0
-    """The number of these merges that counts for `MERGE_TRIES`."""
-    open_merge: str | None = None
-    """The description of a merge that may have taken place or may still take place, or None."""
-    merge_unanswered: bool = False
-    """Whether a merge was sent that may still arrive: it has no usable answer, and was not found on the branch."""
-    late_answers: int = 0
-    """The number of late answers in a row that were requested again. After `LATE_ANSWERS` of them an answer counts
-    anyway, because a slow service must not stop everything."""
-    doubles: tuple[str, ...] | None = None
-    """This attempt's own commits below its newest one, if a merge that can be empty has taken place more than once.
-    None: not looked up yet."""
     publication: str | None = None
     """The merge commit, once verified."""
     report: Report | None = None
@@ -204,7 +231,7 @@ class State:
         """
         delivery = self.plan.delivery
         is_later = delivery.retried_task_id is not None or delivery.poll_count > 1
-        return is_later or bool(self.leftovers) or not self.leftovers_known
+        return is_later or bool(self.staging.leftovers) or not self.staging.leftovers_known
 
     @property
     def has_changes(self) -> bool:
@@ -214,7 +241,7 @@ class State:
     @property
     def must_differ(self) -> bool:
         """Whether the staged changes certainly differ from their base."""
-        return self.brings_fence or self.changes.count > len(self.shared | self.changes.uncertain)
+        return self.fence.is_new or self.changes.count > len(self.shared | self.changes.uncertain)
 
     @property
     def is_moved(self) -> bool:
@@ -261,9 +288,9 @@ class State:
     @property
     def staged(self) -> Commit:
         """The staging commit, once it exists."""
-        if self.staging_commit is None:
+        if self.staging.commit is None:
             raise ValueError("there is no staging commit")
-        return self.staging_commit
+        return self.staging.commit
 
     @property
     def ref(self) -> WorkspaceRef:

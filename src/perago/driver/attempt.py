@@ -222,7 +222,7 @@ class _AttemptRun:
                 if state.step in (Step.FAILED, Step.LOST):
                     self._failed_step = self._failed_step or carried_out
                 if merge is not None:
-                    self._announce(merge, state, state.open_merge)
+                    self._announce(merge, state, state.merge.open)
         except Exception:
             if self._local is not None:
                 self._local.remove()
@@ -340,8 +340,8 @@ class _AttemptRun:
             lost_races=state.lost_races,
             fence_refusals=self._publisher.fence_refusals if self._publisher else 0,
             superseded_commits=state.base.stale if state.base and state.publication else (),
-            fence=state.fence,
-            brought_fence=state.brings_fence and state.publication is not None,
+            fence=state.fence.state,
+            brought_fence=state.fence.is_new and state.publication is not None,
             left_files=self._left_files,
             objects=self._local.total_objects if self._local else 0,
             from_cache=self._publisher.from_cache if self._publisher else 0,

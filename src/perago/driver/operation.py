@@ -157,7 +157,7 @@ def run_operation(
     finally:
         publisher.rebase.end_turn()
     if state.report is None:
-        reason = f"the workflow or a workflow of its family runs again. {state.open_merge or ''}".strip()
+        reason = f"the workflow or a workflow of its family runs again. {state.merge.open or ''}".strip()
         raise OperationFailed(reason, is_final=False)
     if (status := state.report.status) is not TaskStatus.COMPLETED:
         is_final = status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
