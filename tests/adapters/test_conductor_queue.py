@@ -183,15 +183,6 @@ def workflow_of(*tasks: dict[str, Any], steps: Sequence[dict[str, Any]] = ()) ->
     return wire_format.workflow_from({"workflowId": "w", "workflowDefinition": definition, "tasks": numbered})
 
 
-def test_a_row_has_the_state_of_a_task() -> None:
-    (row,) = workflow_of(
-        {**POLLED, "outputData": {"workspace": {"ref": "c1"}}, "workflowTask": {"type": "SIMPLE"}}
-    ).rows
-    assert (row.task_id, row.reference_name, row.status) == ("task", "build__2", "IN_PROGRESS")
-    assert (row.poll_count, row.start_time, row.retried_task_id) == (3, 1_795_565_787_436, "earlier")
-    assert (row.published_commit, row.is_open, row.is_operator, row.is_sub_workflow) == ("c1", True, False, False)
-
-
 def test_rows_are_sorted_by_their_sequence_number() -> None:
     tasks = [{"taskType": "a.b", "seq": 2}, {"taskType": "a.b", "seq": 10}, {"taskType": "a.b", "seq": 1}]
     assert [row.task_id for row in workflow_of(*tasks).rows] == ["3", "1", "2"]

@@ -14,20 +14,13 @@ from collections.abc import Iterator
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-import lakefs
 import pytest
-from conductor.client.configuration.configuration import Configuration
-from conductor.client.orkes_clients import OrkesClients
-from lakefs.client import Client
-from pydantic import SecretStr
 
-from perago.adapters.conductor import ConductorQueue
 from perago.console import console_of
 from perago.embedded.http import loopback
 from perago.embedded.http.loopback import bound
 from perago.embedded.lakefs.values import KeyPair
 from perago.embedded.services import EmbeddedServices, _swept
-from perago.settings import ConductorSettings
 
 from ..definitions import flow, simple
 
@@ -214,36 +207,6 @@ def test_no_preflight_is_answered(services: EmbeddedServices) -> None:
         services, "/api/workflow", "OPTIONS", Origin="http://localhost:1", Access_Control_Request_Method="POST"
     )
     assert not [name for name in headers if name.lower().startswith("access-control")]
-
-
-def test_the_environment_leads_the_official_clients_here(services: EmbeddedServices) -> None:
-    environment = services.environment()
-    client = Client(
-        host=environment["LAKECTL_SERVER_ENDPOINT_URL"],
-        username=environment["LAKECTL_CREDENTIALS_ACCESS_KEY_ID"],
-        password=environment["LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY"],
-    )
-    repository = lakefs.Repository("clients", client=client).create("local://clients")
-    repository.branch("main").object("a.txt").upload("x")
-    assert services.lakefs.tree("clients", "main") == {"a.txt": b"x"}
-    queue = ConductorQueue(ConductorSettings(environment["CONDUCTOR_SERVER_URL"], "key", SecretStr("secret")))
-    queue.register_task_definitions([{"name": "clients.task"}])
-    assert services.conductor.get_task_definition("clients.task") is not None
-    queue.close()
-
-
-def test_the_official_conductor_client_needs_the_printed_variable_only(
-    services: EmbeddedServices, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CONDUCTOR_SERVER_URL", services.environment()["CONDUCTOR_SERVER_URL"])
-    for variable in ("CONDUCTOR_AUTH_KEY", "CONDUCTOR_AUTH_SECRET"):
-        monkeypatch.delenv(variable, raising=False)
-    services.conductor.register_task_definitions([{"name": "official.task"}])
-    services.conductor.create_workflow_definition(flow(simple("official.task"), name="official.workflow"))
-    clients = OrkesClients(Configuration())
-    workflow = clients.get_workflow_client().start_workflow_by_name("official.workflow", {})
-    assert services.conductor.workflow(workflow)["status"] == "RUNNING"
-    assert clients.get_task_client().poll_task("official.task", "worker").workflow_instance_id == workflow
 
 
 def test_of_two_that_want_one_port_at_the_same_moment_only_one_gets_it() -> None:

@@ -5,11 +5,6 @@ from __future__ import annotations
 import os
 from typing import Any
 
-import lakefs
-import pytest
-from lakefs.client import Client
-from lakefs.exceptions import BadRequestException, ConflictException, NotAuthorizedException, NotFoundException
-
 from perago.embedded.lakefs.values import SPOOL_THRESHOLD
 
 
@@ -50,21 +45,6 @@ def test_the_wrapper_reads_and_writes_large_objects_in_pieces(repository: Any) -
         assert reader.read(10) == content[SPOOL_THRESHOLD : SPOOL_THRESHOLD + 10]
     with stored.reader(mode="rb") as reader:
         assert reader.read() == content
-
-
-def test_the_wrappers_exceptions_are_those_of_the_real_server(client: Any, url: str, repository: Any) -> None:
-    main = repository.branch("main")
-    with pytest.raises(NotFoundException):
-        repository.branch("nope").get_commit()
-    with pytest.raises(lakefs.exceptions.ObjectNotFoundException):
-        main.object("nope").reader().read()
-    with pytest.raises(ConflictException):
-        repository.branch("main").create(source_reference="main")
-    with pytest.raises(BadRequestException):
-        main.commit("nothing")
-    with pytest.raises(NotAuthorizedException):
-        lakefs.Repository("x", client=Client(host=url, username="key", password="wrong")).metadata  # noqa: B018
-    assert repository.branch("main").create(source_reference="main", exist_ok=True).id == "main"
 
 
 def test_a_transaction_with_a_tag_names_its_commit(repository: Any) -> None:
