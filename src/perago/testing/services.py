@@ -110,9 +110,7 @@ class InMemoryServices:
     the challenge results of the worker. `call` calls the task function.
     """
 
-    def __init__(
-        self, *, limits: Limits | None = None, workspace_root: Path | None = None, call: FunctionCaller = call_and_note
-    ) -> None:
+    def __init__(self, *, limits: Limits | None = None, call: FunctionCaller = call_and_note) -> None:
         self.clock: VirtualClock = VirtualClock()
         self.faults: FaultScript = FaultScript({*_calls_of(InMemoryLakeFS), *_calls_of(VirtualConductor)})
         self.lakefs: InMemoryLakeFS = InMemoryLakeFS(self.clock, self.faults)
@@ -123,7 +121,7 @@ class InMemoryServices:
         self.proofs.note(REPOSITORY, enforced=True)  # a script of faults need not count a challenge
         self._call = call
         self._scratch = tempfile.TemporaryDirectory(prefix="perago-test-", dir=fast_directory())
-        self.workspace_root: Path = workspace_root or Path(self._scratch.name)
+        self.workspace_root: Path = Path(self._scratch.name)
 
     def __enter__(self) -> InMemoryServices:
         return self
