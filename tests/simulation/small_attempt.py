@@ -112,7 +112,7 @@ class SmallAttempt:
             event = self._answer_report(conductor, questions)
             self.step, self.command = advance_report(self.step, event)
         else:
-            event = self._answer(branch, questions)
+            event = self._answer(self.step, branch, questions)
             self.step, self.command = advance(self.step, event)
         self.trace = hash((self.trace, _text(event)))
         if isinstance(self.step, State) and self.command is None and self.step.report is not None:
@@ -134,7 +134,7 @@ class SmallAttempt:
             return on.ReportSent()
         return questions.check_delivery(do.CheckDelivery())
 
-    def _answer(self, branch: Branch, questions: DeliveryQuestions) -> on.Event:
+    def _answer(self, state: State, branch: Branch, questions: DeliveryQuestions) -> on.Event:
         match self.command:
             case do.ValidateInput():
                 ref = self.delivery.input["workspace"]["ref"]
@@ -173,7 +173,8 @@ class SmallAttempt:
                 self.changes = {key: text for key, text in self.writes.items() if self.input_tree.get(key) != text}
                 return on.FunctionReturned()
             case do.ValidateResult():
-                return on.ResultAccepted({"stamp": self.stamp})
+                result = {"stamp": self.stamp, "input": state.ref.ref, "has_changes": bool(self.changes)}
+                return on.ResultAccepted(result)
             case do.ValidateRecordedResult(recorded):
                 return on.ResultAccepted(json.loads(recorded))
             case do.DetectChanges():

@@ -1,4 +1,4 @@
-"""Every order of calls in a small workflow that is recovered once.
+"""Every order of calls in small workflows that are recovered.
 
 A case is a workflow, a trouble for each step's first attempt, and one operation. It comes when the workflow has ended,
 or the workflow is terminated and recovered while a merge or a report is late. `explore` plays every order of "poll,
@@ -15,7 +15,6 @@ two files.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, field
@@ -39,19 +38,21 @@ class Case:
 
     shape: str
     troubles: tuple[str, ...] = ("", "")
-    """Of the first attempts of the first two steps: none, `fails`, or `dies` after its merge. `fails-later`: the second
-    attempt fails."""
+    """Of each step, in the order of `STEPS`, those of its deliveries, separated by commas: none, `fails`, `dies` after
+    its merge, or `empty`, which changes nothing."""
     operation: str = "rerun"
     """`rerun`, `rerun-input` (with an earlier commit as input of the step), `restart` or `retry`; behind `child-`: of
-    the sub-workflow alone."""
+    the newest sub-workflow alone. `claim`: a person merges a commit that claims to have undone the head. `none`."""
     reference: str = ""
     """The step of a rerun: each of its rows is tried."""
     is_late: bool = False
     """Whether the workflow is terminated first, while an attempt is about to merge or to report."""
+    times: int = 1
+    """The number of operations."""
 
     def __str__(self) -> str:
-        late = "-late" if self.is_late else ""
-        return f"{self.shape}-{'-'.join(self.troubles)}-{self.operation}-{self.reference}{late}"
+        late, times = "-late" if self.is_late else "", f"-{self.times}-times" if self.times > 1 else ""
+        return f"{self.shape}-{'-'.join(self.troubles)}-{self.operation}-{self.reference}{late}{times}"
 
 
 def _step(name: str, ref: str) -> dict[str, Any]:
@@ -67,23 +68,55 @@ def _system(name: str, kind: str, **fields: Any) -> dict[str, Any]:
     return {"name": name, "taskReferenceName": name, "type": kind, **fields}
 
 
-def _fork() -> list[dict[str, Any]]:
+def _variable() -> list[dict[str, Any]]:
+    """A retry of `b` gets the commit of `a`."""
+    first, second = (
+        _system(name, "SET_VARIABLE", inputParameters={"ref": ref})
+        for name, ref in (("first", _INPUT), ("second", "${a.output.workspace.ref}"))
+    )
+    branches = [[_step("a", _INPUT), second], [_step("b", "${workflow.variables.ref}")]]
+    fork, join = _system("fork", "FORK_JOIN", forkTasks=branches), _system("join", "JOIN", joinOn=["second", "b"])
+    return [_workflow("main", first, fork, join)]
+
+
+def _fork(*later: dict[str, Any]) -> list[dict[str, Any]]:
     fork = _system("fork", "FORK_JOIN", forkTasks=[[_step("a", _INPUT)], [_step("b", _INPUT)]])
-    return [_workflow("main", fork, _system("join", "JOIN", joinOn=["a", "b"]), _step("last", "${join.output}"))]
+    return [_workflow("main", fork, _system("join", "JOIN", joinOn=["a", "b"]), *later)]
 
 
-def _sub() -> list[dict[str, Any]]:
-    child = _workflow("child", _step("a", _INPUT), outputParameters={"workspace": "${a.output.workspace}"})
-    inputs = {"workspace": {"ref": _INPUT}}
-    sub = _system("sub", "SUB_WORKFLOW", subWorkflowParam={"name": "child", "version": 1}, inputParameters=inputs)
+def _step_and_sub() -> list[dict[str, Any]]:
+    child, main = _sub({})
+    return [child, _workflow("main", _step("b", _INPUT), *main["tasks"])]
+
+
+def _siblings() -> list[dict[str, Any]]:
+    """A sub-workflow whose failure cancels a step next to it."""
+    child, main = _sub({"a": 0})
+    branches = [[main["tasks"][0]], [_step("b", _INPUT)]]
+    fork, join = _system("fork", "FORK_JOIN", forkTasks=branches), _system("join", "JOIN", joinOn=["sub", "b"])
+    return [child, _workflow("main", fork, join)]
+
+
+def _sub(retries: dict[str, int]) -> list[dict[str, Any]]:
+    """`retries`: of the sub-workflow and of its step, where they differ from the definitions."""
+    step = {**_step("a", _INPUT), "retryCount": retries.get("a", 1)}
+    child = _workflow("child", step, outputParameters={"workspace": "${a.output.workspace}"})
+    fields = {"inputParameters": {"workspace": {"ref": _INPUT}}, "retryCount": retries.get("sub", 0)}
+    sub = _system("sub", "SUB_WORKFLOW", subWorkflowParam={"name": "child", "version": 1}, **fields)
     return [child, _workflow("main", sub, _step("last", "${sub.output.workspace.ref}"))]
 
 
 SHAPES: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "line": lambda: [_workflow("main", _step("a", _INPUT), _step("last", "${a.output.workspace.ref}"))],
-    "fork": _fork,
-    "sub": _sub,
+    "fork": lambda: _fork(_step("last", "${join.output}")),
+    "fork at the end": _fork,
+    "siblings": _siblings,
+    "sub": lambda: _sub({}),
+    "sub with a retry": lambda: _sub({"sub": 1, "a": 0}),
+    "step and sub": _step_and_sub,
+    "two": lambda: [_workflow("main", _step("a", _INPUT))],
     "shared": lambda: [_workflow("main", _step("a", _INPUT))],
+    "variable": _variable,
     "optional": lambda: [
         _workflow("main", {**_step("a", _INPUT), "optional": True, "retryCount": 0}, _step("last", _INPUT))
     ],
@@ -120,7 +153,9 @@ class World:
     branch: Branch
     workflow_ids: tuple[str, ...]
     attempts: tuple[SmallAttempt, ...] = ()
-    is_recovered: bool = False
+    operations: int = 0
+    earlier: frozenset[str] = frozenset()
+    """The stamps of attempts of the steps that the last operation runs again."""
     polls: dict[str, int] = field(default_factory=dict)
     lines: tuple[str, ...] = ()
 
@@ -147,7 +182,7 @@ class World:
         running = frozenset(
             (attempt.delivery.identity, attempt.trace) for attempt in self.attempts if attempt.command is not None
         )
-        world = (rows, statuses, queue, running, self.branch.head, self.branch.staging, self.is_recovered)
+        world = (rows, statuses, queue, running, self.branch.head, self.branch.staging, self.operations)
         return hash((*world, round(self.clock.now()), tuple(self.polls.items())))
 
     # -------------------------------------------------------------------------------------- moves
@@ -171,39 +206,43 @@ class World:
                     is_quiet = False
                     yield world
         for world in self._recovered(is_quiet):
-            is_quiet = is_quiet and self.is_recovered
+            is_quiet = False
             yield world
         if is_quiet and (later := self._later()) is not None:
             yield later
 
     def poll(self, name: str) -> bool:
-        """Let a worker take a delivery. The node that answers has a clock of its own."""
+        """Let a worker take a delivery. Each node that answers for `a` has a clock behind that of the one before; for
+        other steps, ahead of it."""
         clock, now = self.clock, self.clock.now()
         self.polls[name] = self.polls.get(name, 0) + 1
-        skew = int(hashlib.sha256(f"{name} {self.polls[name]}".encode()).hexdigest()[:4], 16) % 900
-        clock._now = now + skew / 1000
+        clock._now = now + (0.9 / self.polls[name] if name == "a" else 0.1 * self.polls[name])
         deliveries = self.conductor.poll(name, "w", count=1, wait_seconds=0)
         clock._now = now
         for delivery in deliveries:
-            first = self.polls[name] <= (2 if self.case.shape == "shared" else 1)
-            place = STEPS.index(name)
-            trouble = self.case.troubles[place] if place < len(self.case.troubles) else ""
-            if trouble == "fails-later":
-                trouble = "fails" if self.polls[name] == 2 else ""
-            elif not first:
-                trouble = ""
+            place, attempt_number = STEPS.index(name), self.polls[name] - 1
+            troubles = self.case.troubles[place].split(",") if place < len(self.case.troubles) else []
+            trouble = troubles[attempt_number] if attempt_number < len(troubles) else ""
             stamp = "/".join(map(str, delivery.identity))
-            writes: Changes = {f"{name} {stamp}": stamp}
+            writes: Changes = {f"{self._root(delivery.workflow_id)} {name} {stamp}": stamp}
             if self.case.shape == "shared":
-                is_first = not self.is_recovered
-                writes = {"shared": "1", **writes} if is_first else {}
+                writes = {"shared": "1", **writes} if self.operations < self.case.times else {}
+            if trouble == "empty":
+                writes = {}
             attempt = SmallAttempt(delivery, writes, trouble)
             self.attempts += (attempt.move(self.branch, self.conductor),)
             self.lines += (f"{name} poll {delivery.identity}",)
         return bool(deliveries)
 
+    def _root(self, workflow_id: str) -> str:
+        parent = self.state.workflows[workflow_id].parent_id
+        return self._root(parent) if parent else workflow_id
+
     def _recovered(self, is_quiet: bool) -> Iterator[World]:
-        if self.is_recovered:
+        if self.operations == self.case.times or self.case.operation == "none":
+            return
+        if self.case.operation == "claim":
+            yield from self._claimed()
             return
         main = self.state.workflows[self.workflow_ids[0]]
         late = any(type(attempt.command).__name__ in ("Merge", "SendReport") for attempt in self.attempts)
@@ -219,7 +258,13 @@ class World:
             rows = [row.task_id for row in target.tasks if row.reference_name == self.case.reference]
         for row in rows:
             world = self.copied()
-            world.is_recovered = True
+            world.operations += 1
+            names = [self.case.reference] if row else STEPS
+            world.earlier = frozenset(
+                attempt.stamp
+                for attempt in self.attempts
+                if attempt.delivery.reference_name in names and attempt.delivery.workflow_id == target.workflow_id
+            )
             world.lines += (f"{self.case.operation} {self.case.reference} {row}",)
             try:
                 if self.case.is_late:
@@ -227,6 +272,15 @@ class World:
                 world._operate(target.workflow_id, row)
             except ServiceError:
                 continue
+            yield world
+
+    def _claimed(self) -> Iterator[World]:
+        head = COMMITS[self.branch.head]
+        if len(head.parents) == 2:
+            world, claim = self.copied(), {publication.SUPERSEDES: head.id}
+            world.operations += 1
+            world.branch.head = make_commit((head.id, head.parents[1]), TREES[head.id], claim).id
+            world.lines += (f"a person claims to have undone {head.metadata[publication.REFERENCE_NAME]}",)
             yield world
 
     def _operate(self, workflow_id: str, task_id: str | None) -> None:
@@ -262,15 +316,14 @@ class World:
     def problems(self) -> list[str]:
         """Return what is wrong at the end, in each workflow that is completed, or that Conductor has left stuck after
         a rerun from a branch of a fork."""
-        tree, problems, completed = TREES[self.branch.head], list[str](), list[str]()
+        problems = list[str]()
         inputs = repr([row.input for row in self.state.tasks.values()])
         for workflow_id in self.workflow_ids:
             status = self.state.workflows[workflow_id].status.value
             if status not in ("COMPLETED", "RUNNING"):
                 continue
-            completed.append(workflow_id)
             for row in self.state.workflows[workflow_id].tasks:
-                files = {text for key, text in tree.items() if key.startswith(f"{row.reference_name} ")}
+                files = self._files(workflow_id, row)
                 if (
                     row.status.value == "COMPLETED_WITH_ERRORS"
                     and row.kind == "SIMPLE"
@@ -279,24 +332,32 @@ class World:
                     problems.append(f"{row.reference_name} has failed, and the branch has {sorted(files)}")
             for row in self._counting(workflow_id):
                 name, stamp = row.reference_name, row.output["result"]["stamp"]
-                files = {text for key, text in tree.items() if key.startswith(f"{name} ")}
+                files = self._files(workflow_id, row)
                 # A late report can complete a row with a commit that its new run has replaced, if nothing follows that
                 # reads the commit (docs/dev/protocol.md, the gap of the last step).
                 ref = row.output["workspace"]["ref"]
                 is_late = COMMITS[ref].metadata.get(publication.START_TIME) != str(row.start_time)
                 is_last = ref not in inputs
-                is_gap = is_late and is_last and len(files) == 1
+                is_gap = is_late and is_last and (len(files) == 1 or self.case.shape == "shared")
                 input_ref = row.input["workspace"]["ref"]
-                is_of_input = COMMITS[ref].metadata.get(publication.INPUT_REF) == input_ref
-                if not is_late and isinstance(input_ref, str) and not is_of_input:
+                if not is_late and isinstance(input_ref, str) and row.output["result"]["input"] != input_ref:
                     problems.append(f"{name} is completed with the result of another input")
-                if self.case.shape != "shared" and files != {stamp} and not is_gap:
+                is_repeated = not self.case.is_late and "retry" not in self.case.operation and stamp in self.earlier
+                if is_repeated and not is_late:
+                    problems.append(f"{name} is completed as {stamp}, which the operation has run again")
+                # What the input ref contains is not judged.
+                expected = {stamp} if row.output["result"]["has_changes"] else set[str]()
+                files -= self._files(workflow_id, row, row.output["result"]["input"]) - expected
+                if files != expected and not is_gap:
                     problems.append(f"{name} is completed as {stamp}, and the branch has {sorted(files)}")
-        if self.workflow_ids[-1] in completed and self.case.shape == "shared":
-            row = next(self._counting(self.workflow_ids[-1]))
-            if missing := {"shared", f"{row.reference_name} {row.output['result']['stamp']}"} - tree.keys():
-                problems.append(f"the branch lacks {sorted(missing)} of the other workflow")
+                if self.case.shape == "shared" and expected and "shared" not in TREES[self.branch.head]:
+                    problems.append("the branch lacks the shared file")
         return problems
+
+    def _files(self, workflow_id: str, row: TaskRow, commit_id: str = "") -> set[str]:
+        """Return the stamps of the files that a step has on the branch, or in a commit."""
+        prefix = f"{workflow_id} {row.reference_name} "
+        return {text for key, text in TREES[commit_id or self.branch.head].items() if key.startswith(prefix)}
 
     def _counting(self, workflow_id: str) -> Iterator[TaskRow]:
         """Yield each attempt that counts."""
@@ -320,7 +381,7 @@ def begin(case: Case) -> World:
     for definition in SHAPES[case.shape]():
         conductor.create_workflow_definition(definition)
     head = make_commit((make_commit((), {"z": "0"}, {}).id,), {"z": "1"}, {}).id
-    count = 2 if case.shape == "shared" else 1
+    count = 2 if case.shape in ("shared", "two") else 1
     workflow_ids = [conductor.start_workflow("main", {"workspace": {"ref": head}}) for _ in range(count)]
     return World(case, clock, conductor, Branch(head), tuple(workflow_ids))
 
