@@ -194,22 +194,33 @@ def test_a_rerun_that_takes_another_way_leaves_nothing_of_the_first_one(family: 
     assert (family.status, family.tree()) == ("COMPLETED", {"a": "x", "b": "x"})
 
 
-def test_a_rerun_of_a_loop_with_a_variable_names_a_rerun_that_completes(family: Family) -> None:
-    """Conductor keeps the variable, so the first round gets the ref of the last one, which was undone."""
+def test_a_rerun_of_a_loop_with_a_variable_names_a_rerun_that_completes(
+    family: Family, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Conductor keeps the variable, so the first round gets the ref of the last one, which would be undone."""
     begin = operator("SET_VARIABLE", "begin", inputParameters={"last": BLOCK})
     keep = operator("SET_VARIABLE", "keep", inputParameters={"last": "${f1.output.workspace}"})
     rounds = [step("f1", ref="${workflow.variables.last}"), keep]
     loop = operator("DO_WHILE", "loop", loopCondition="$.loop['iteration'] < 2", loopOver=rounds)
-    family.start(begin, loop, f1=put("b"))
+    family.start(begin, step("f0"), loop, f0=put("a"), f1=put("b"))
     family.run_all()
-    operations.rerun(family.servers, family.workflow_id, "loop")
+    again = f"perago rerun {family.workflow_id}"
+    for late in ("loop", "f0"):
+        with pytest.raises(Failure, match="loop would begin with the workspace of its last round") as refused:
+            operations.rerun(family.servers, family.workflow_id, late)
+        assert refused.value.fix == f"begin at begin: {again} --from begin; or run every step again: {again}"
+    with monkeypatch.context() as patch:
+        patch.setattr(operations, "rerun_refusal", lambda *_: None)
+        operations.rerun(family.servers, family.workflow_id, "loop")
     (record,) = family.run("f1__1")
     assert record.report is not None
     assert f"or an earlier one, or all of it: perago rerun {family.workflow_id}" in str(record.report.reason)
     assert family.status == "FAILED"
-    operations.rerun(family.servers, family.workflow_id, "begin")
-    family.run_all()
-    assert (family.status, family.tree(), family.in_effect()) == ("COMPLETED", {"b": "x"}, {"f1__1": 1})
+    for advised in ("begin", None):
+        operations.rerun(family.servers, family.workflow_id, advised)
+        family.run_all()
+        assert (family.status, family.tree()) == ("COMPLETED", {"a": "x", "b": "x"})
+        assert family.in_effect() == {"f0": 1, "f1__1": 1}
 
 
 def test_a_retry_undoes_what_a_failed_sub_workflow_has_published(family: Family) -> None:

@@ -5,8 +5,9 @@ Conductor accepts reruns that lose rows of a fork or a loop. docs/how-to/fork-an
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +22,7 @@ _STUCK = {
 }
 """The types of rows that stay SCHEDULED when they are run again, in words."""
 _ROUND = re.compile(r"__\d+\Z")
+_VARIABLE = re.compile(r"\$\{workflow\.variables\.(\w+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,9 @@ def _rerun_problem(workflow: Json, row: Json) -> str | None:
         return f"{name} is {_STUCK[kind]}, whose row would stay SCHEDULED: {stuck}"
     if kind == "SUB_WORKFLOW":
         return f"{name} is a sub-workflow, and Conductor would not run the steps after it again"
+    if (stale := _stale_variable(workflow, row)) is not None:
+        loop, variable = stale
+        return f"{loop} would begin with the workspace of its last round, because Conductor keeps variable {variable}"
     if place.fork is None:
         return None
     fork = f"fork {place.fork['taskReferenceName']}"
@@ -136,6 +141,30 @@ def _rerun_problem(workflow: Json, row: Json) -> str | None:
     if (later := _begun_later(workflow, row, place.fork)) is not None:
         return f"{later} of {fork} was scheduled after {name}, and a rerun removes its row: {stuck}"
     return None
+
+
+def _stale_variable(workflow: Json, row: Json) -> tuple[str, str] | None:
+    """Return a loop that a rerun from an attempt begins again, and a variable that its last round has set and whose
+    workspace its first round would get. No step of the rerun sets the variable before the loop."""
+    completed = {_step_name(other) for other in workflow["tasks"] if other["status"] == "COMPLETED"}
+    is_again, set_before = False, set[str]()
+    for step in (workflow.get("workflowDefinition") or {}).get("tasks") or ():
+        names = {place.step["taskReferenceName"] for place in _placed([step], _Place({}))}
+        is_again |= _step_name(row) in names
+        rounds = [place.step for place in _placed(step.get("loopOver") or (), _Place({}))]
+        workspaces = [(inner.get("inputParameters") or {}).get("workspace") for inner in rounds]
+        used = set(_VARIABLE.findall(json.dumps(workspaces))) - set_before
+        stale = used & _variables(inner for inner in rounds if inner["taskReferenceName"] in completed)
+        if is_again and stale:
+            return str(step["taskReferenceName"]), min(stale)
+        if is_again:
+            set_before |= _variables(place.step for place in _placed([step], _Place({})))
+    return None
+
+
+def _variables(steps: Iterable[Json]) -> set[str]:
+    """Return the workflow variables that steps set."""
+    return {name for step in steps if step.get("type") == "SET_VARIABLE" for name in step.get("inputParameters") or ()}
 
 
 def _begun_later(workflow: Json, row: Json, fork: Json) -> str | None:
