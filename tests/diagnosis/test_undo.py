@@ -451,18 +451,44 @@ def test_an_interrupted_rerun_of_steps_with_the_same_bytes_is_revoked(
     assert (family.status, family.tree()) == ("COMPLETED", {"a": "x", "b": "x", "c": "x"})
 
 
-def test_a_rerun_that_others_prevent_names_no_useless_command(family: Family) -> None:
-    """Another workflow has written the same bytes."""
+@pytest.mark.parametrize("operation", ["rerun", "rerun from a step", "retry"])
+def test_a_step_whose_bytes_others_share_completes_if_it_writes_them_again(family: Family, operation: str) -> None:
+    status = TaskStatus.FAILED_WITH_TERMINAL_ERROR if operation == "retry" else None
+    family.start(step("f0"), f0=put("a"))
+    block = {"repository": "workspace", "branch": "main", "ref_type": "commit", "ref": family.ref}
+    family.run("f0", report=status)
+    other = family.services.conductor.start_workflow("family", {"workspace": block, "f0": put("a")})
+    family.run("f0")
+    if operation == "retry":
+        done = operations.retry(family.servers, family.workflow_id)
+    else:
+        done = operations.rerun(family.servers, family.workflow_id, "f0" if "step" in operation else None)
+    assert done.undone == ()
+    assert operation == "retry" or "others have published the same bytes" in done.warnings[0]
+    family.run("f0")
+    assert (family.status, family.tree()) == ("COMPLETED", {"a": "x"})
+    assert family.services.conductor.workflow(other)["status"] == "COMPLETED"
+
+
+def test_what_others_share_is_not_undone_and_a_workflow_from_the_head_completes(family: Family) -> None:
+    """The advice is followed."""
     family.start(step("f0"), f0=put("a"))
     block = {"repository": "workspace", "branch": "main", "ref_type": "commit", "ref": family.ref}
     family.run("f0")
     family.services.conductor.start_workflow("family", {"workspace": block, "f0": put("a")})
     family.run("f0")
+    family.services.conductor.restart_workflow(family.workflow_id)
+    family.services.conductor.terminate_workflow(family.workflow_id)
     with pytest.raises(Failure, match="others have published the same bytes") as refused:
-        operations.rerun(family.servers, family.workflow_id, None)
+        family.undo()
     assert refused.value.message.endswith("start the workflow from the new head.")
     assert refused.value.fix == ""
-    assert (family.status, family.tree()) == ("COMPLETED", {"a": "x"})
+    head = family.services.lakefs.get_commit("workspace", "main").id
+    family.workflow_id = family.services.conductor.start_workflow(
+        "family", {"workspace": {**block, "ref": head}, "f0": put("b")}
+    )
+    family.run("f0")
+    assert (family.status, family.tree()) == ("COMPLETED", {"a": "x", "b": "x"})
 
 
 def test_undo_leaves_other_workflows_on_the_branch_alone(family: Family) -> None:

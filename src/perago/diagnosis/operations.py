@@ -181,7 +181,7 @@ def _undone_first(
     then `perago undo` continues or revokes the operation.
     """
     from perago.diagnosis.families import FamilyAtRest
-    from perago.diagnosis.undo import Undoing, open_text, undone_text
+    from perago.diagnosis.undo import SharedBytes, Undoing, open_text, undone_text
 
     undoing = Undoing(servers, FamilyAtRest(servers.workflows, workflow_id), reason)
     change(undoing.family)
@@ -199,6 +199,10 @@ def _undone_first(
         return (), (f"nothing was undone before, because others of the family run: {open_text(plan)}",)
     try:
         outcomes = undoing.carry_out(plan)
+    except SharedBytes as error:
+        undoing.revoke()
+        ask()
+        return (), (f"{error.message} A step that runs again replaces its publication if it writes the same bytes",)
     except Failure:
         undoing.revoke()
         raise

@@ -33,6 +33,11 @@ _OPEN_NAMED = 3
 _STAGING_PREFIX = "perago-"
 
 
+class SharedBytes(Failure):
+    """A publication cannot be undone alone, because others have published the same bytes. A step that runs again can
+    replace it if it publishes them again."""
+
+
 @dataclass(frozen=True, slots=True)
 class PlannedCommit:
     """A publication of the family, and what the operation does with it."""
@@ -153,7 +158,7 @@ class Undoing:
             # A final reason says itself what to do.
             fix = "" if error.is_final else f"run it again: perago undo {self.family.root_id}"
             problem = f"nothing was undone on branch {plan.branch} of {plan.repository}: {error}"
-            raise Failure(problem, fix) from error
+            raise (SharedBytes if error.is_shared else Failure)(problem, fix) from error
         self.has_published |= undone.commit is not None
         return undone
 

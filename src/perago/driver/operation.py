@@ -31,11 +31,12 @@ STEP = "perago-operation"
 
 
 class OperationFailed(Exception):
-    """Nothing was undone on this branch, for the reason in the text. `is_final`: the same would happen again."""
+    """Nothing was undone on this branch, for the reason in the text. `is_final`: the same would happen again.
+    `is_shared`: because others have published the same bytes."""
 
-    def __init__(self, reason: str, *, is_final: bool) -> None:
+    def __init__(self, reason: str, *, is_final: bool, is_shared: bool = False) -> None:
         super().__init__(reason)
-        self.is_final = is_final
+        self.is_final, self.is_shared = is_final, is_shared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,12 +148,14 @@ def run_operation(
     }
     handlers[do.FindLeftovers] = lambda _: on.LeftoversFound(operation.leftovers)
     state, command = begin_operation(plan, operation.workspace)
+    is_shared = False
     try:
         while command is not None:
             try:
                 event = handlers[type(command)](command)
             except (ServiceError, OSError) as error:
                 event = failure_of(error, state.step, root)
+            is_shared |= isinstance(event, on.StagingDiffers) and event.held
             state, command = advance(state, event)
     finally:
         publisher.rebase.end_turn()
@@ -161,7 +164,7 @@ def run_operation(
         raise OperationFailed(reason, is_final=False)
     if (status := state.report.status) is not TaskStatus.COMPLETED:
         is_final = status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
-        raise OperationFailed(str(state.report.reason), is_final=is_final)
+        raise OperationFailed(str(state.report.reason), is_final=is_final, is_shared=is_shared)
     published = state.publication if state.publication != operation.workspace.ref else None
     stale = state.base.stale if state.base is not None and published else ()
     return Undone(published, stale, tuple(notes))
