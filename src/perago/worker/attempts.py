@@ -18,7 +18,7 @@ import contextlib
 import math
 import threading
 import time
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -370,7 +370,9 @@ class Attempt:
         try:
             if how := report.reason if self._is_timed_out else self._death:
                 report = await self._report_of_death(how) or report
-            sent = await self._services.pools.reports.run(self._send, report, outcome.log_chunks)
+            sent = await self._services.pools.reports.run(self._send, report)
+            if sent == Delivered():  # after the status, so that the next step of the workflow need not wait for the log
+                await self._log_last(*outcome.log_chunks, limit=None)
         except asyncio.CancelledError:
             why = "the worker was stopped before Conductor answered"
             self._end(events.Ending.UNREPORTED, why, outcome, status=report.status)
@@ -390,8 +392,8 @@ class Attempt:
                 fence=outcome.fence,
             )
 
-    def _send(self, report: Report, log_chunks: Collection[str]) -> Delivered:
-        """Send the final status, then the log, so that the next step of the workflow need not wait for the log.
+    def _send(self, report: Report) -> Delivered:
+        """Send the final status.
 
         Runs on a thread. An attempt with a workspace may have published, so it asks first whether its delivery is
         current.
@@ -400,14 +402,9 @@ class Attempt:
         proven_at = -math.inf if "workspace" in delivery.input else self._proven_at
         try:
             clock, alone = self._services.clock, self._one_at_a_time
-            sent = deliver_report(queue, clock, delivery, report, worker, proven_at=proven_at, alone=alone)
+            return deliver_report(queue, clock, delivery, report, worker, proven_at=proven_at, alone=alone)
         except Exception as error:  # noqa: BLE001 - reported as text
             return Delivered(error=f"{type(error).__name__}: {error}")
-        if sent == Delivered():
-            with contextlib.suppress(ServiceError):  # a result without its log is still a result
-                for chunk in log_chunks:
-                    queue.add_log(delivery.task_id, chunk)
-        return sent
 
     async def _report_of_death(self, how: str) -> Report | None:
         """Build the report for a slot that died or was ended during a merge; None: there was no merge."""
@@ -445,12 +442,12 @@ class Attempt:
 
         self._logging = asyncio.create_task(add(self._logging))
 
-    async def _log_last(self, *texts: str) -> None:
-        """Send the last entries, and wait for them."""
+    async def _log_last(self, *texts: str, limit: float | None = LOG_LIMIT) -> None:
+        """Send the last entries, and wait for all entries, for `limit` seconds."""
         for text in texts:
             self._log(text)
         if self._logging is not None:
-            await asyncio.wait([self._logging], timeout=LOG_LIMIT)
+            await asyncio.wait([self._logging], timeout=limit)
 
 
 def beat_interval(response_timeout: float) -> float:
