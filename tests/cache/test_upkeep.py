@@ -67,6 +67,24 @@ def test_the_least_recently_used_entries_are_removed(cache: ObjectCache) -> None
     assert held(cache, contents) == [0, 7, 8, 9]
 
 
+def test_objects_that_are_added_during_a_clean_up_are_counted(
+    cache: ObjectCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the cache would exceed its limit until all entries are checked again, an hour later."""
+    fill(cache, 10)
+    unlink = upkeep._unlink
+
+    def unlink_and_add(name: str, directory: int) -> None:
+        unlink(name, directory)
+        put(cache, bytes(BLOCK - SEAL_BYTES), f"s3://bucket/after/{name}")
+
+    monkeypatch.setattr(upkeep, "_unlink", unlink_and_add)
+    assert trim(cache.root, 5 * BLOCK) == 6
+    monkeypatch.undo()
+    assert usage(cache.root).entries == 10
+    assert trim(cache.root, 5 * BLOCK) == 6
+
+
 def test_entries_are_not_checked_each_minute(cache: ObjectCache, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(cache, 3)
     trim(cache.root, PLENTY)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,7 +125,7 @@ def verify(root: Path) -> Verified:
             else:
                 sound += bool(is_sound)
         if damaged:
-            _shrink(directory, list(_entries(directory)), sys.maxsize)
+            _shrink(directory, lambda total: total)
     return Verified(sound, tuple(sorted(damaged)))
 
 
@@ -165,8 +164,7 @@ def trim(root: Path, limit: int) -> int:
         ledger, short = read_ledger(directory), max(0, _LOW_WATER - free_space(root).size)
         near = ledger.size > _TARGET_FRACTION * limit or (short and ledger.size)
         if near or time.time() - ledger.counted >= _RECOUNT_INTERVAL:
-            entries = list(_entries(directory))
-            return _shrink(directory, entries, min(int(_TARGET_FRACTION * limit), _total(entries) - short))
+            return _shrink(directory, lambda total: min(int(_TARGET_FRACTION * limit), total - short))
     return 0
 
 
@@ -178,22 +176,25 @@ def give_room(root: Path, size: int) -> bool:
         CacheUnusable, OSError: as `trim`.
     """
     with contextlib.suppress(FileNotFoundError), opened_directory(root) as directory:
-        entries = list(_entries(directory))
-        return _shrink(directory, entries, _total(entries) - size) > 0
+        return _shrink(directory, lambda total: total - size) > 0
     return False
 
 
-def _shrink(directory: int, entries: Iterable[_Entry], target: int) -> int:
-    """Delete entries until at most `target` bytes are left, and note the size in the ledger."""
-    oldest_first = sorted(entries)
+def _shrink(directory: int, target_of: Callable[[int], int]) -> int:
+    """Delete entries until at most `target_of` the present bytes are left, and note the size in the ledger."""
+    size_before = read_ledger(directory).size
+    oldest_first = sorted(_entries(directory))
     held, deleted = _total(oldest_first), 0
+    target = target_of(held)
     for entry in oldest_first:
         if held <= target:
             break
         _unlink(entry.name, directory)
         held, deleted = held - entry.size, deleted + 1
     with contextlib.suppress(TimeoutError), locked_ledger(directory) as ledger:
-        ledger.size, ledger.counted = held, time.time()
+        # Attempts can have added objects since the listing. Those that are not counted would hide for an hour.
+        added = max(0, ledger.size - size_before)
+        ledger.size, ledger.counted = held + added, time.time()
     return deleted
 
 
