@@ -8,7 +8,10 @@ from queue import SimpleQueue
 import pytest
 
 from perago import hanging
+from perago.adapters.http import Answer
+from perago.adapters.lakefs import session
 from perago.hanging import HangWatch
+from perago.ports import AccessDenied
 
 
 @pytest.fixture
@@ -80,3 +83,22 @@ class watch_other:
     def _call(self) -> None:
         with self._watch.call("lakeFS", "read"):
             self._done.wait(60)
+
+
+def test_a_rejected_key_does_not_end_the_report_of_a_hanging_call(
+    reports: SimpleQueue[tuple[str, bool]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = HangWatch()
+    watch.report_to(lambda text, is_over: reports.put((text, is_over)))
+    monkeypatch.setattr(session, "HANGS", watch)
+
+    def send(status: int) -> Answer:
+        if status == 401:
+            reports.get(timeout=60)
+        return Answer(status, {}, b"{}")
+
+    with pytest.raises(AccessDenied):
+        session.once(session.Call("merge", "data", "branch"), lambda: send(401), session.json_of)
+    assert reports.empty()
+    session.once(session.Call("merge", "data", "branch"), lambda: send(200), session.json_of)
+    assert reports.get(timeout=60) == ("lakeFS answers again, after 0 s", True)

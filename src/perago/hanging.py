@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +12,12 @@ from dataclasses import dataclass
 
 HANGING_AFTER = 5.0
 """Seconds without an answer after which a call is reported."""
+
+
+def service_in(line: str) -> str:
+    """Return the service that a line about waiting begins with, here and in `perago.retry`."""
+    return re.split(" (?:does|has|answers) ", line, maxsplit=1)[0]
+
 
 HangListener = Callable[[str, bool], object]
 """Gets a line about a hanging call, and whether the service has answered since then."""

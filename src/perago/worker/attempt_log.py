@@ -36,6 +36,7 @@ from typing import Any, TextIO
 from perago.driver import AttemptRecord
 from perago.driver.runtime import Direction, Observer
 from perago.guardrails.evaluation import Finding
+from perago.hanging import service_in
 from perago.ports import Delivery
 from perago.processes import signals_held
 from perago.settings.mask import Mask
@@ -144,7 +145,8 @@ class AttemptLog(Observer):
         self._mask = plan.mask
         self._budget = budget
         self._lock = threading.RLock()  # a signal handler of the function may log, too
-        self._waits = False
+        self._waits = set[str]()
+        """The services whose silence was reported."""
         """Whether the last line about a wait for lakeFS was about its beginning."""
         self._tail = Tail()
         self._left_out = 0
@@ -190,9 +192,10 @@ class AttemptLog(Observer):
         """Report a wait in the log, in Conductor's task log, and at the terminal of the worker. Report its end once,
         although a call that hung and then failed ends for the watch of hanging calls and for its repetition."""
         with self._lock:
-            if is_over and not self._waits:
+            service = service_in(text)
+            if is_over and service not in self._waits:
                 return
-            self._waits = not is_over
+            (self._waits.discard if is_over else self._waits.add)(service)
         text = cut(self._mask(text), SENTENCE_BYTES)
         self._log.write("INFO" if is_over else "WARNING", text, source="lakefs", **self._ids)
         with self._lock:

@@ -75,12 +75,12 @@ def status_pages(context: ExportContext) -> Iterator[Listener | None]:
     if context.http is None:
         yield None
         return
-    health = Health(context.plan.mask)
+    health = Health(context.plan.mask, context.incidents)
     has_prometheus = _has_prometheus()
     if context.notices is not None and not has_prometheus:
         context.notices.warning(_NO_METRICS)
     check = context.lakefs or LakeFSCheck(None)
-    metrics = Metrics((task.name for task in context.plan.tasks), check.is_up)
+    metrics = Metrics((task.name for task in context.plan.tasks), check.is_up, context.incidents)
     pages: Pages = {
         "/livez": lambda _: verdict_page(health.alive()),
         "/readyz": lambda _: verdict_page(health.ready(check.problem)),
@@ -185,7 +185,7 @@ def service_manager(context: ExportContext) -> Iterator[Listener | None]:
     if not address.startswith(("/", "@")) or process not in ("", str(os.getpid())):
         yield None
         return
-    health, fed = Health(context.plan.mask), -math.inf
+    health, fed = Health(context.plan.mask, context.incidents), -math.inf
     pause = int(interval) / 4e6 if interval.isascii() and interval.isdigit() else math.inf  # without a watchdog
     with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)) as sock:
         sock.setblocking(False)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from perago.hanging import service_in
 from perago.ports import TaskStatus
 from perago.retry import HEALTHY_SECONDS, RESTARTS
 from perago.settings.mask import Mask
@@ -36,22 +37,44 @@ class Verdict:
     """Problems of single tasks, which do not count against the worker."""
 
 
-class Deaths:
-    """A `Listener` that remembers the last death of a process of each task, until a later process has lived long enough
-    to end the series of crashes."""
+REJECTED = "lakeFS does not accept the credentials"
+"""Begins the text of a call that attempts repeat because of their credentials."""
+
+
+class Incidents:
+    """A `Listener` that remembers the deaths of processes and the rejected credentials of a worker. Health and metrics
+    share it. The same event twice counts once."""
 
     def __init__(self) -> None:
+        self.rejections: Mapping[str, str] = {"Conductor": "", "lakeFS": ""}
+        """The rejection of the credentials by each service; empty if it accepts them. A rejection outlives its attempt, which soon
+        gives up, because all attempts share the credentials."""
         self._deaths: dict[str, tuple[events.SlotDied, float]] = {}
         """With the times of their ends, in seconds of the monotonic clock."""
 
     def __call__(self, event: Event) -> None:
-        """Remember a death."""
-        if isinstance(event, events.SlotDied) and event.restart_seconds > 0:
-            until = time.monotonic() + event.restart_seconds + HEALTHY_SECONDS
-            self._deaths = {**self._deaths, event.task_name: (event, until)}
+        """Remember or forget what `event` shows. Values that other threads read are replaced, never changed."""
+        match event:
+            case events.SlotDied() if event.restart_seconds > 0:
+                until = time.monotonic() + event.restart_seconds + HEALTHY_SECONDS
+                self._deaths = {**self._deaths, event.task_name: (event, until)}
+            case events.ConductorUnreachable(reason, denied, events.ALL_TASKS):
+                self._note_rejection("Conductor", f"Conductor rejects the credentials: {reason}" if denied else "")
+            case events.ConductorBack(_, events.ALL_TASKS):
+                self._note_rejection("Conductor", "")
+            case events.WaitingForLakeFS(text=text) if text.startswith(REJECTED):
+                self._note_rejection("lakeFS", text)
+            case events.LakeFSBack(text=text) if service_in(text) == "lakeFS":
+                self._note_rejection("lakeFS", "")
+            case events.AttemptEnded(delivery=delivery, status=TaskStatus.COMPLETED) if "workspace" in delivery.input:
+                self._note_rejection("lakeFS", "")
 
-    def recent(self) -> dict[str, events.SlotDied]:
-        """Return the last death of each task whose restarts are delayed."""
+    def _note_rejection(self, service: str, text: str) -> None:
+        self.rejections = {**self.rejections, service: text}
+
+    def deaths(self) -> dict[str, events.SlotDied]:
+        """Return the last death of a process of each task, until a later process has lived long enough to end the
+        series of crashes."""
         now = time.monotonic()
         return {task: death for task, (death, until) in self._deaths.items() if now < until}
 
@@ -60,8 +83,9 @@ class Health:
     """A `Listener` that remembers the state for the pages. It runs on the supervisor's thread, and other threads read
     it."""
 
-    def __init__(self, mask: Mask) -> None:
+    def __init__(self, mask: Mask, incidents: Incidents | None = None) -> None:
         self._mask = mask
+        self._incidents = incidents or Incidents()
         self._state = "starting"
         self._pulsed_at: float | None = None
         self._pulse: events.Pulse | None = None
@@ -75,14 +99,10 @@ class Health:
         between tasks."""
         self._waiting: dict[str, str] = {}
         """The calls to lakeFS that attempts repeat, by slot."""
-        self._lakefs_rejection = ""
-        self._deaths = Deaths()
 
     def __call__(self, event: Event) -> None:
         """Update the state from `event`. Values that other threads read are replaced, never changed."""
-        if (rejection := lakefs_rejection(event)) is not None:
-            self._lakefs_rejection = rejection
-        self._deaths(event)
+        self._incidents(event)
         match event:
             case events.Pulse():
                 self._pulsed_at, self._pulse = time.monotonic(), event
@@ -93,7 +113,7 @@ class Health:
             case events.SlotReady(_, _, task_name):
                 self._failing = {task: why for task, why in self._failing.items() if task != task_name}
             case events.ConductorUnreachable(reason, denied, events.ALL_TASKS):
-                self._conductor = f"Conductor rejects the credentials: {reason}" if denied else reason
+                self._conductor = None if denied else reason
             case events.ConductorBack(_, events.ALL_TASKS):
                 self._conductor = None
             case events.ConductorUnreachable(reason, _, task_name):
@@ -102,6 +122,8 @@ class Health:
                 self._refused = {task: why for task, why in self._refused.items() if task != task_name}
             case events.WaitingForLakeFS(slot, text):
                 self._waiting = {**self._waiting, slot: text}
+            case events.LakeFSBack(slot, text) if service_in(text) != service_in(self._waiting.get(slot, text)):
+                pass
             case events.LakeFSBack(slot) | events.AttemptEnded(worker_id=slot) | events.SlotDied(slot):
                 self._waiting = {its: text for its, text in self._waiting.items() if its != slot}
             case events.PollingPaused(reason):
@@ -132,10 +154,10 @@ class Health:
         if self._state != "working":
             problems.append(_NOT_WORKING[self._state])
         problems += [f"slots for {task} cannot start: {why}" for task, why in sorted(self._failing.items())]
-        problems += [problem for problem in (self._conductor, self._host, *more) if problem is not None]
+        rejections = self._incidents.rejections
+        problems += filter(None, (rejections["Conductor"], self._conductor, self._host, *more, rejections["lakeFS"]))
         warnings = [f"Conductor refuses polls for {task}: {why}" for task, why in sorted(self._refused.items())]
-        warnings += [f"{task}: {death.reason}; {HELD_BACK}" for task, death in sorted(self._deaths.recent().items())]
-        problems += [self._lakefs_rejection] * bool(self._lakefs_rejection)
+        warnings += [f"{task}: {death.reason}; {HELD_BACK}" for task, death in sorted(self._incidents.deaths().items())]
         waiting = sorted(self._waiting.items())
         warnings += [f"{slot}: {text}" for slot, text in waiting if not text.startswith(REJECTED)]
         return Verdict(self._state, self._shown(problems), self._shown(warnings))
@@ -154,21 +176,6 @@ _NOT_WORKING = {
 
 CHECK_INTERVAL = 15.0
 """Seconds between two checks whether lakeFS answers."""
-REJECTED = "lakeFS does not accept the credentials"
-"""Begins the text of a call that attempts repeat because of their credentials."""
-
-
-def lakefs_rejection(event: Event) -> str | None:
-    """Return the text if `event` shows that lakeFS rejects the credentials, which all attempts share; empty if it
-    accepts them; None if the event shows neither. A rejection outlives its attempt, which soon gives up."""
-    match event:
-        case events.WaitingForLakeFS(text=text) if text.startswith(REJECTED):
-            return text
-        case events.LakeFSBack():
-            return ""
-        case events.AttemptEnded(delivery=delivery, status=TaskStatus.COMPLETED) if "workspace" in delivery.input:
-            return ""
-    return None
 
 
 LEAVE_LIMIT = 0.5

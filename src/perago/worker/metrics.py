@@ -23,7 +23,7 @@ from perago.ports import TaskStatus
 from perago.retry import REPEATS
 from perago.worker import events
 from perago.worker.events import Event
-from perago.worker.health import Deaths, lakefs_rejection
+from perago.worker.health import Incidents
 
 OTHER = "other"
 STEPS = frozenset(command.__name__ for command in COMMANDS)
@@ -164,9 +164,15 @@ class Metrics:
     Args:
         tasks: the names that the label `task` has. Others are counted as `OTHER`.
         lakefs_up: whether lakeFS answers; None: unknown, or it is not needed.
+        incidents: the record that the metrics share with the health of the worker.
     """
 
-    def __init__(self, tasks: Iterable[str], lakefs_up: Callable[[], bool | None] = lambda: None) -> None:
+    def __init__(
+        self,
+        tasks: Iterable[str],
+        lakefs_up: Callable[[], bool | None] = lambda: None,
+        incidents: Incidents | None = None,
+    ) -> None:
         self._lock = threading.Lock()
         self._tasks = frozenset(tasks)
         self._lakefs_up = lakefs_up
@@ -177,7 +183,7 @@ class Metrics:
         self._set("perago_conductor_up", to=0)
         self._not_starting: set[str] = set()
         """Tasks whose last slot could not start."""
-        self._deaths = Deaths()
+        self._incidents = incidents or Incidents()
         self._has_begun = False
         """Whether polls can be made. Before that, the worker waits for its servers."""
         for name in ("perago_slot_deaths", "perago_leases_in_doubt"):
@@ -186,8 +192,6 @@ class Metrics:
             self._set(name, to=0)
         for task in self._tasks:
             self._begin_at_zero(task)
-        for service in ("Conductor", "lakeFS"):
-            self._set("perago_credentials_rejected", service, to=0)
         for service in SERVICES:
             self._add("perago_call_repeats", service, by=0)
             self._set("perago_attempts_waiting", service, to=0)
@@ -217,7 +221,10 @@ class Metrics:
         with self._lock:
             self._numbers["perago_restart_delay_seconds"] = {
                 (self._task(task), death.reason.removeprefix("the slot's process ")): Number(death.restart_seconds)
-                for task, death in self._deaths.recent().items()
+                for task, death in self._incidents.deaths().items()
+            }
+            self._numbers["perago_credentials_rejected"] = {
+                (service,): Number(float(bool(text))) for service, text in self._incidents.rejections.items()
             }
             numbers = {name: dict(series) for name, series in self._numbers.items()}
         for family in FAMILIES:
@@ -226,9 +233,7 @@ class Metrics:
 
     def __call__(self, event: Event) -> None:
         """Count `event`."""
-        if (rejection := lakefs_rejection(event)) is not None:
-            self._set("perago_credentials_rejected", "lakeFS", to=bool(rejection))
-        self._deaths(event)
+        self._incidents(event)
         match event:
             case events.SlotStartFailed(task_name=task):
                 self._not_starting.add(task)
@@ -257,8 +262,6 @@ class Metrics:
                 fails = isinstance(event, events.ConductorUnreachable)
                 if task == events.ALL_TASKS:
                     self._set("perago_conductor_up", to=not fails)
-                    denied = isinstance(event, events.ConductorUnreachable) and event.denied
-                    self._set("perago_credentials_rejected", "Conductor", to=denied)
                 else:
                     self._set("perago_polls_refused", self._task(task), to=fails)
             case events.PollingPaused() | events.PollingResumed():

@@ -20,7 +20,7 @@ from perago.settings.mask import Mask
 from perago.taskdef.payload import name_problem
 from perago.text import DEFAULT_ZONE
 from perago.worker.events import Event
-from perago.worker.health import LakeFSCheck
+from perago.worker.health import Incidents, LakeFSCheck
 
 if TYPE_CHECKING:
     from perago.settings import Settings
@@ -311,6 +311,8 @@ class ExportContext:
     """Reads the end of the run of a workflow after a time. Returns None if it has not ended, or is unknown."""
     lakefs: LakeFSCheck | None = None
     """Checks whether lakeFS answers; None: the tasks do not need lakeFS."""
+    incidents: Incidents = field(default_factory=Incidents)
+    """The record that all exporters share."""
     log_line: Callable[[Event], Mapping[str, Any] | None] = lambda _: None
     """`ExporterContext.log_line`, for exporters of other packages."""
     warn: Callable[[str], None] = lambda _: None

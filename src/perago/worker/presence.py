@@ -24,7 +24,7 @@ from perago.processes import Process, descendants, running_processes
 from perago.text import count
 from perago.worker.events import Event, Listener, Pulse, WorkerReady
 from perago.worker.health import Health
-from perago.worker.plan import ExportContext, WorkerPlan
+from perago.worker.plan import ExportContext
 from perago.workspace.directory import check_root
 from perago.workspace.scan import Descent
 from perago.workspace.sweep import claim_marker, held_fields, place_marker, read_fields, unlink_if_there, write_fields
@@ -66,7 +66,7 @@ def presence(context: ExportContext) -> Iterator[Listener]:
 
     Errors of the disk never disturb the worker.
     """
-    markers = _Markers(context.plan)
+    markers = _Markers(context)
     try:
         yield markers
     finally:
@@ -76,10 +76,10 @@ def presence(context: ExportContext) -> Iterator[Listener]:
 class _Markers:
     """The markers of one worker. A separate thread updates them, because the disk can stop answering."""
 
-    def __init__(self, plan: WorkerPlan) -> None:
-        self._plan = plan
+    def __init__(self, context: ExportContext) -> None:
+        self._plan = context.plan
         self._workers: list[WorkerHere] = []
-        self._health = Health(plan.mask)
+        self._health = Health(context.plan.mask, context.incidents)
         self._state: dict[str, Any] = {"busy": 0, "problems": ()}
         """The fields of the first marker that change."""
         self._held: dict[str, int] = {}

@@ -94,7 +94,7 @@ def telemetry(context: ExportContext, say: Say) -> Iterator[list[Listener]]:
             listeners += [tracing, workflows]
         if "metrics" in context.signals:
             check = context.lakefs or LakeFSCheck(None)
-            metrics = Metrics((task.name for task in plan.tasks), check.is_up)
+            metrics = Metrics((task.name for task in plan.tasks), check.is_up, context.incidents)
             listeners.append(metrics)
             watch = Watch("OpenTelemetry: the collector", "metrics", messages, say)
             ends.append(_MetricSender(metrics, resource, watch).end)

@@ -152,6 +152,8 @@ def once(call: Call, send: Callable[[], Answer], read: Callable[[Answer], T]) ->
     try:
         with HANGS.call(SERVICE, call.operation):
             answer = send()
+            if answer.status == 401:  # else a call that hung would report that lakeFS answers again
+                raise refusal(call, answer)
     except NoAnswerError as failure:
         raise unanswered(SERVICE, call.operation, failure, write=call.write) from failure
     if not 200 <= answer.status < 300:
