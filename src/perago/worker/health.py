@@ -47,8 +47,8 @@ class Incidents:
 
     def __init__(self) -> None:
         self.rejections: Mapping[str, str] = {"Conductor": "", "lakeFS": ""}
-        """The rejection of the credentials by each service; empty if it accepts them. A rejection outlives its attempt, which soon
-        gives up, because all attempts share the credentials."""
+        """The rejection of the credentials by each service; empty if it accepts them. A rejection outlives its attempt,
+        which soon gives up, because all attempts share the credentials."""
         self._deaths: dict[str, tuple[events.SlotDied, float]] = {}
         """With the times of their ends, in seconds of the monotonic clock."""
 
