@@ -130,6 +130,12 @@ def is_running(pid: int) -> bool:
     return state not in b"ZX"
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether a signal has stopped the process (state T). False on systems without /proc."""
+    process = _read(str(pid))
+    return process is not None and process.stopped
+
+
 def _read(pid: str) -> Process | None:
     try:
         descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY)

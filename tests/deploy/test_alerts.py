@@ -57,10 +57,23 @@ def series(name: str, before: float, then: str) -> dict[str, str]:
     return {"series": name, "values": f"{before!r}x{FINE - 1} {then}"}
 
 
+CHANGED: dict[str, tuple[str, dict[str, str], float]] = {
+    "stopped_slot": ("perago_slots_stopped", {}, 1.0),
+    "stalled_network": ("perago_attempts_waiting", {"service": "lakeFS"}, 1.0),
+    "slow_attempt": ("perago_oldest_attempt_seconds", {"task": "features"}, 60.0),
+}
+"""Breakages that change one sample of a healthy worker."""
+USUAL = {"perago_attempt_seconds_sum": 20, "perago_attempt_seconds_count": 1}
+"""Growth of a minute before a slow attempt: one attempt of 20 seconds."""
+
+
 def input_of(breakage: str) -> list[dict[str, str]]:
     """A healthy worker that becomes a broken one. A worker that is gone has no samples."""
     fine = recorded("nothing")
-    broken = fine if breakage in ("killed", "frozen") else recorded(breakage)
+    broken = fine if breakage in ("killed", "frozen", *CHANGED) else recorded(breakage)
+    if breakage in CHANGED:
+        changed, changed_labels, value = CHANGED[breakage]
+        broken = Samples({**fine, (changed, tuple(changed_labels.items())): value})
     target = f'job="{JOB}", instance="10.0.0.1:9464"'
     up = {"killed": "stale", "frozen": f"0x{BROKEN}"}.get(breakage, f"1x{BROKEN}")
     all_series = [series(f"up{{{target}}}", 1.0, up)]
@@ -68,7 +81,12 @@ def input_of(breakage: str) -> list[dict[str, str]]:
         inner = ", ".join([target, *(f'{label}="{text}"' for label, text in labels)])
         grows = 60 if name == "perago_oldest_attempt_seconds" and value else 0
         then = "stale" if breakage in ("killed", "frozen") else f"{value!r}+{grows}x{BROKEN}"
-        all_series.append(series(f"{name}{{{inner}}}", fine.get((name, labels), 0.0), then))
+        before = fine.get((name, labels), 0.0)
+        if breakage == "slow_attempt" and name in USUAL:
+            values = f"0+{USUAL[name]}x{FINE - 1} {FINE * USUAL[name]}x{BROKEN}"
+            all_series.append({"series": f"{name}{{{inner}}}", "values": values})
+            continue
+        all_series.append(series(f"{name}{{{inner}}}", before, then))
     return all_series
 
 
@@ -95,6 +113,10 @@ def firing(breakage: str, minute: int, alerts: set[str], directory: Path) -> sub
         *((breakage, BROKEN - 5, alerts) for breakage, alerts in EXPECTED.items()),
         *((breakage, 10, alerts) for breakage, alerts in SOON.items()),
         ("rejected_credentials", 2, {"PeragoCredentialsRejected"}),
+        ("stopped_slot", 4, {"PeragoSlotStopped"}),
+        ("stalled_network", 4, {"PeragoAttemptsWaiting"}),
+        ("slow_attempt", 5, set()),
+        ("slow_attempt", 8, {"PeragoAttemptTooLong"}),
         ("killed", 12, {"PeragoNoWorker", "PeragoTaskWithoutWorker"}),
         ("frozen", 12, {"PeragoNoWorker", "PeragoWorkerDown", "PeragoTaskWithoutWorker"}),
     ],

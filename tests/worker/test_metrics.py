@@ -145,6 +145,7 @@ def test_invalid_numbers_are_not_counted(number: Any) -> None:
         ((FAILED_START, Pulse(4, 4, 0, 0, 0.0)), ("perago_slots", "starting"), 1),
         ((FAILED_START, SlotReady("p1", 1, ODD), Pulse(4, 4, 0, 0, 0.0)), ("perago_slots", "starting"), 0),
         ((Pulse(4, 1, 2, 3, 0.0),), ("perago_reports_pending",), 3),
+        ((Pulse(4, 1, 2, 3, 0.0, stopped=1),), ("perago_slots_stopped",), 1),
         ((), ("perago_conductor_up",), 0),
         ((PULSE,), ("perago_conductor_up",), 1),
         ((PULSE, AWAY), ("perago_conductor_up",), 0),

@@ -134,6 +134,31 @@ def test_many_questions_of_a_slot_are_asked_one_after_the_other(worker: RunningW
     wait_for("the others", lambda: len(asked) == 20)
 
 
+def test_an_attempt_with_a_hanging_call_waits_for_the_service(worker: RunningWorker, queue: SmallQueue) -> None:
+    """Before the call is repeated, which can take a minute."""
+    through = threading.Event()
+
+    def fault(operation: str) -> None:
+        if operation == "is_current":
+            through.wait(LIMIT)
+
+    queue.fault = fault
+    waits = channel.Waiting(CURRENT, "the block store has not answered for 5 s", False)
+    messages = (waits, channel.DeliveryQuestion(1, CURRENT))
+    queue.put(what="sends", file=b"\n".join(map(channel.encode, messages)).decode(), began=5)
+    wait_for("its pulse", lambda: any(pulse.waiting == {"block store": 1} for pulse in worker.saw(Pulse)))
+    through.set()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="states of processes are found in /proc")
+def test_a_stopped_slot_is_counted_until_it_continues(worker: RunningWorker) -> None:
+    pid = wait_for("the slot", lambda: worker.saw(SlotReady))[0].pid
+    os.kill(pid, signal.SIGSTOP)
+    wait_for("a pulse with it", lambda: worker.saw(Pulse)[-1:] and worker.saw(Pulse)[-1].stopped == 1)
+    os.kill(pid, signal.SIGCONT)
+    wait_for("a pulse without it", lambda: worker.saw(Pulse)[-1].stopped == 0)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="sockets are found in /proc")
 def test_a_slot_that_stops_within_a_message_is_replaced(
     tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch

@@ -447,11 +447,13 @@ class Pulse(Event):
     ages: Mapping[str, float] = field(default_factory=dict)
     """Age of the oldest running attempt of each task that has one, in seconds."""
     waiting: Mapping[str, int] = field(default_factory=dict)
-    """Attempts that repeat a call, by the service that does not answer."""
+    """Attempts whose call hangs or is repeated, by the service that does not answer."""
     free_bytes: Mapping[str, int] = field(default_factory=dict)
     """Free bytes for workspaces and for logs, as far as they could be read."""
     disk_bytes: Mapping[str, int] = field(default_factory=dict)
     """Sizes of the same disks in bytes."""
+    stopped: int = 0
+    """Slots whose process a signal has stopped (state T)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,7 @@ FAMILIES = (
     Family("perago_oldest_attempt_seconds", "Age of the oldest running attempt; 0 if none runs.", "gauge", ("task",)),
     Family(
         "perago_attempts_waiting",
-        "Attempts that repeat a call to a server that does not answer.",
+        "Attempts whose call to a server has had no answer for 5 s, or is repeated.",
         "gauge",
         ("service",),
     ),
@@ -124,6 +124,7 @@ FAMILIES = (
         ("task", "exit"),
     ),
     Family("perago_slots", "Slots that are free, busy or starting, updated once a second.", "gauge", ("state",)),
+    Family("perago_slots_stopped", "Slots whose process a signal has stopped (state T).", "gauge"),
     Family("perago_reports_pending", "Results that Conductor has not accepted yet.", "gauge"),
     Family("perago_conductor_up", "1 while Conductor answers polls, 0 otherwise.", "gauge"),
     Family(
@@ -188,7 +189,7 @@ class Metrics:
         """Whether polls can be made. Before that, the worker waits for its servers."""
         for name in ("perago_slot_deaths", "perago_leases_in_doubt"):
             self._add(name, by=0)
-        for name in ("perago_reports_pending", "perago_polling_paused", "perago_draining"):
+        for name in ("perago_slots_stopped", "perago_reports_pending", "perago_polling_paused", "perago_draining"):
             self._set(name, to=0)
         for task in self._tasks:
             self._begin_at_zero(task)
@@ -246,6 +247,7 @@ class Metrics:
                 self._set("perago_slots", "free", to=max(0, slots - busy - starting))
                 self._set("perago_slots", "busy", to=busy)
                 self._set("perago_slots", "starting", to=starting)
+                self._set("perago_slots_stopped", to=event.stopped)
                 self._set("perago_reports_pending", to=unreported)
             case events.AttemptReceived(delivery):
                 task, seconds = self._task(delivery.task_name), delivery.waited_seconds

@@ -16,7 +16,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from perago.hanging import service_in
 from perago.ports import Delivery, Report, TaskStatus
+from perago.processes import is_stopped
 from perago.retry import RestartDelay
 from perago.taskdef.payload import TOO_DEEP
 from perago.worker import channel, events
@@ -205,6 +207,11 @@ class Slot:
         return self.assignment is not None or self.expecting
 
     @property
+    def is_stopped(self) -> bool:
+        """Whether a signal has stopped its process."""
+        return self._process is not None and is_stopped(self._process.pid)
+
+    @property
     def closing(self) -> bool:
         """Whether the slot is ending and takes no more deliveries."""
         return self._closing.is_set()
@@ -351,6 +358,8 @@ class Slot:
             case channel.StartFailed(reason):
                 self._start_failed(reason)
             case channel.Waiting(_, text, is_over) if self.assignment is not None:
+                silent = self.assignment.waiting
+                (silent.discard if is_over else silent.add)(service_in(text).removeprefix("the "))
                 event = events.LakeFSBack if is_over else events.WaitingForLakeFS
                 self._emit(event(self.worker_id, text, self.assignment.delivery))
             case channel.Repeating(_, service, waits) if self.assignment is not None:
@@ -453,6 +462,10 @@ class SlotPool:
         demand."""
         busy = sum(slot.assignment is not None for slot in self._slots)
         return self._plan.slots - busy if self._plan.is_shared else sum(slot.free for slot in self._slots), busy
+
+    def stopped(self) -> int:
+        """Count the slots whose process a signal has stopped, so that its attempt does not continue."""
+        return sum(slot.is_stopped for slot in self._slots)
 
     def all_failed(self) -> bool:
         """Whether no slot could be started."""

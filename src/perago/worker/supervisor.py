@@ -181,7 +181,7 @@ class Supervisor:
             state = (self._plan.slots, free, busy, self._poller.unreported, beating)
             free_bytes = {root: disk.size for root, disk in self._host.disks.items()}
             disk_bytes = {root: disk.total for root, disk in self._host.disks.items()}
-            self._emit(Pulse(*state, ages, waiting, free_bytes, disk_bytes))
+            self._emit(Pulse(*state, ages, waiting, free_bytes, disk_bytes, self._slots.stopped()))
             await asyncio.sleep(PULSE_INTERVAL)
 
     # ----------------------------------------------------------------------- stopping
