@@ -28,6 +28,14 @@ def attempts_of(site: Site, workflow_id: str) -> list[Element]:
     return site.get(links.workflow(workflow_id)).main.all("article")
 
 
+def test_texts_and_payloads_are_shown_without_secrets() -> None:
+    token = "gh" + "p_" + "Xq7Zp2Lm9Vt4Kc8RXq7Zp2Lm"
+    assert block(f"sent {token} to a").text == line(f"sent {token} to a").text == "sent *** to a"
+    assert readable_json({"db": {"password": "Xq7Zp2Lm"}, "rows": 3}).text == (
+        '{\n  "db": {\n    "password": ***\n  },\n  "rows": 3\n}'
+    )
+
+
 # ------------------------------------------------------------------ overview
 
 

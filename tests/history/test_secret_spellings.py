@@ -13,6 +13,7 @@ import pytest
 
 from perago.history import redaction
 from perago.history.redaction import known_secrets, redact, replace_known
+from perago.settings.mask import Mask
 
 S = "Xq7Zp2Lm9Vt4Kc8R"
 LETTERS = "abcdefghijklmnopqrstuvwxyzabcdefghijkl"
@@ -108,6 +109,27 @@ def test_spellings_of_secrets_are_redacted(value: Any, secret: str) -> None:
 @pytest.mark.parametrize("value", HARMLESS)
 def test_texts_without_secrets_stay_as_they_are(value: Any) -> None:
     assert redact({"field": value}) == ({"field": value}, {})
+
+
+def as_line(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+@pytest.mark.parametrize(("value", "secret"), SPELLINGS)
+def test_logs_and_reports_have_no_spelling_of_a_secret(value: Any, secret: str) -> None:
+    text = f"first line\n{as_line(value)}\nlast line"
+    assert secret not in Mask(by_form=True)(text)
+    assert secret in Mask()(text)
+
+
+@pytest.mark.parametrize("value", HARMLESS)
+def test_logs_and_reports_keep_lines_without_secrets(value: Any) -> None:
+    assert Mask(by_form=True)(as_line(value)) == as_line(value)
+
+
+def test_a_private_key_of_several_lines_is_redacted_as_a_unit() -> None:
+    key = f"-----BEGIN PRIVATE KEY-----\n{S}\n-----END PRIVATE KEY-----"
+    assert Mask(by_form=True)(f"key:\n{key}\nend") == "key:\n***\nend"
 
 
 def test_a_short_secret_is_redacted_elsewhere_as_a_whole_word() -> None:

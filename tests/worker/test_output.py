@@ -474,6 +474,20 @@ def test_no_secret_gets_into_logs_or_reasons(
     assert report.reason == ("ValueError: bad ***" if how == "raise" else f"{how}***")
 
 
+def test_a_token_that_is_not_configured_gets_into_no_log_or_reason(tmp_path: Path, queue: SmallQueue) -> None:
+    token = "gh" + "p_" + "Xq7Zp2Lm9Vt4Kc8RXq7Zp2Lm"
+    plan = make_plan(tmp_path, planned(environment={"SECRET_OF_THE_TEST": token}), mask=Mask(by_form=True))
+    with running(plan, queue) as worker:
+        task_id = queue.put(what="prints_a_secret", file="raise")
+        report = outcome(queue, task_id)
+        log = wait_for("the task log", lambda: queue.logs.get(task_id))
+        worker.supervisor.stop()
+        worker.wait_until_down()
+        files = "".join(file.read_text() for file in plan.logs.root.rglob("*.jsonl"))
+    assert token not in f"{report.reason} {log} {files} {worker.events}"
+    assert report.reason == "ValueError: bad ***"
+
+
 # ----------------------------------------------------------------------------------------------------
 # Output of a worker: its log on standard error (docs/workers.md#log-files), and lines for a terminal.
 

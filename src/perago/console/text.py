@@ -15,6 +15,7 @@ from starlette.requests import Request
 from perago import text as texts
 from perago.adapters.conductor.overview import OPEN
 from perago.console.source import Page
+from perago.settings.mask import without_secrets
 
 LINE_LIMIT = 300
 """Maximum length of a name, a key or a reason in a table."""
@@ -43,11 +44,11 @@ class Shown:
 
 
 def block(text: str, limit: int = BLOCK_LIMIT, *, from_end: bool = False) -> Shown:
-    """Return `text` with its lines, truncated to `limit` characters."""
+    """Return `text` with its lines, truncated to `limit` characters, without secrets that have their form or name."""
     if len(text) <= limit:
-        return Shown(text)
+        return Shown(without_secrets(text))
     part, excerpt = ("last", text[-limit:]) if from_end else ("first", text[:limit])
-    return Shown(excerpt, f"cut: the {part} {limit:,} of {len(text):,} characters are shown")
+    return Shown(without_secrets(excerpt), f"cut: the {part} {limit:,} of {len(text):,} characters are shown")
 
 
 def tail(text: str, limit: int = BLOCK_LIMIT) -> Shown:

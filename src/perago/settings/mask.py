@@ -17,6 +17,8 @@ _SHORTEST = 4
 _TOKEN = 16
 """Minimum length from which a part of an address's path with a digit counts as a token. Names such as
 `conductor-service` are not redacted. The token of `perago dev` has 32, all hexadecimal."""
+_LONGEST_TOKEN = 256
+"""Bytes of the longest token that is recognized where a text is cut."""
 _TOKENS = {
     "AWS": r"(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])",
     "GitHub": r"(?:gh[pousr]_|github_pat_)\w{16,}",
@@ -73,22 +75,26 @@ class Mask:
     """Redacts secrets in their usual spellings: plain, with escaped quotes or backslashes, URL-quoted, and in base64,
     also as a part of a longer text (`user:secret`). Thread-safe and picklable.
 
-    With `whole_words`, only secrets that are not part of a longer word are redacted.
+    With `whole_words`, only secrets that are not part of a longer word are redacted. With `by_form`, other secrets are
+    redacted, too, by their forms and names.
     """
 
-    def __init__(self, secrets: Iterable[str] = (), *, whole_words: bool = False) -> None:
+    def __init__(self, secrets: Iterable[str] = (), *, whole_words: bool = False, by_form: bool = False) -> None:
+        self._by_form = by_form
         self._edges = (r"(?<!\w)", r"(?!\w)") if whole_words else ("", "")
         forms = {form for secret in secrets if len(secret) >= _SHORTEST for form in _forms(secret)}
         self._forms = tuple(sorted(forms, key=len, reverse=True))
         self.longest: int = max((len(form.encode("utf-8", "surrogatepass")) for form in forms), default=0)
         """Length of the longest form in UTF-8 bytes. Pieces of a cut text must overlap by as much."""
+        if by_form:
+            self.longest = max(self.longest, _LONGEST_TOKEN)
 
     def __call__(self, text: str) -> str:
         """Return `text` without the secrets."""
         for form in self._forms:
             if form in text:
                 text = re.sub(re.escape(form).join(self._edges), REDACTED, text)
-        return text
+        return without_secrets(text) if self._by_form else text
 
     def finds(self, content: bytes) -> bool:
         """Whether the bytes of a file hold one of the secrets."""
@@ -99,7 +105,7 @@ class Mask:
         )
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Mask) and self._forms == other._forms
+        return isinstance(other, Mask) and (self._forms, self._by_form) == (other._forms, other._by_form)
 
     def __hash__(self) -> int:
         return hash(self._forms)
@@ -178,6 +184,42 @@ def redact_text(text: str) -> tuple[str, list[str]]:
         return clear if len(secrets) > before else match[0]
 
     return _PIECE.sub(unquoted, redacted(text)), secrets
+
+
+_PRIVATE_KEY = "PRIVATE KEY-----"
+_HINTS = (
+    *("akia", "asia", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "glpat-", "xox", "sk-", "k_live_", "k_test_", "whsec_"),
+    *("aiza", "gocspx-", "ya29.", "npm_", "sg.", "hf_", "pypi-age", "hvs.", "hvb.", "hvr.", "hooks.slack", "eyj"),
+    *("auth", "basic", "bearer", "code=", "connection", "cookie", "cred", "csrf", "dsn", "jwt", "key", "otp", "pass"),
+    *("pem", "pw", "sas", "secret", "sess", "sig", "token", "x-amz", "x-goog", "contrasena", "kennwort"),
+    *(
+        "mot_",
+        "mot-",
+        "motd",
+        "wachtwoord",
+        "jdbc:",
+        "-u ",
+        "-u=",
+        "-user",
+        "%3d",
+        "%40",
+        *(f"pat{sign}" for sign in "=: \"'\\"),
+    ),
+)
+"""In lower case, a part of each text in which `redact_text` can find a secret; for others it would take long."""
+
+
+def without_secrets(text: str) -> str:
+    """Return a text of a log or a report without secrets, line by line, because few lines need a search.
+
+    Private keys and elements of XML can have several lines.
+    """
+    lower = text.lower()
+    if not (("@" in text and "://" in text) or any(hint in lower for hint in _HINTS) or _PRIVATE_KEY in text):
+        return text
+    if "\n" in text and _PRIVATE_KEY not in text and ">\n" not in text:
+        return "\n".join(map(without_secrets, text.split("\n")))
+    return redact_text(text)[0]
 
 
 def _is_parameter(name: re.Match[str]) -> bool:

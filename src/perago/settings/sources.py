@@ -204,8 +204,12 @@ def whole_environment() -> dict[str, str]:
 
 
 def configured_mask() -> Mask:
-    """Return the mask of the configured secrets, those in addresses too. Works with an invalid configuration."""
-    return Mask(secret for name, value in read_sources().values.items() for secret in _secrets_of(name, value))
+    """Return the mask of the configured secrets, those in addresses too, and of others by their forms and names.
+
+    Works with an invalid configuration.
+    """
+    values = read_sources().values.items()
+    return Mask((secret for name, value in values for secret in _secrets_of(name, value)), by_form=True)
 
 
 def _secrets_of(name: str, value: str) -> Iterator[str]:
