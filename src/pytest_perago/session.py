@@ -18,7 +18,7 @@ import pytest
 from perago.authoring import Example, Task, TaskDefinitionError
 from perago.guardrails.function_guardrail import FunctionGuardrail
 from perago.taskdef import load_task
-from perago.taskdef.loading import FoundModule, NoTask, add_import_roots, find_modules
+from perago.taskdef.loading import CONDUCTOR_WORKFLOW, FoundModule, NoTask, add_import_roots, find_modules
 from perago.testing.tasks import provided_params
 from perago.trees.cases import CaseFailed, Cause
 from pytest_perago.confinement import LastResort, OpenText, Stuck, Watch, formatted_stack, user_traceback
@@ -38,6 +38,7 @@ from pytest_perago.user_code import Memory
 
 if TYPE_CHECKING:
     from perago.workflows import Workflow
+    from perago.workflows.sdk import SdkWorkflow
     from pytest_perago.attempts import FaultCase
 
 
@@ -51,7 +52,7 @@ class LoadedModule:
     output: str = ""
     stuck: Stuck | None = None
     """The line that it had reached at its time limit."""
-    workflows: tuple[Workflow[Any, Any], ...] = ()
+    workflows: tuple[Workflow[Any, Any] | SdkWorkflow, ...] = ()
     """The workflows that it declares."""
 
     @property
@@ -98,13 +99,13 @@ def load_module(module: FoundModule, watch: Watch) -> LoadedModule:
     return LoadedModule(module, task, workflows=_workflows(module.name))
 
 
-def _workflows(module: str) -> tuple[Workflow[Any, Any], ...]:
-    """The workflows of a module; its import has loaded `perago.workflows` if it declares any."""
-    if module not in sys.modules or "perago.workflows" not in sys.modules:
+def _workflows(module: str) -> tuple[Workflow[Any, Any] | SdkWorkflow, ...]:
+    """The workflows of a module; its import has loaded `perago.workflows` or the SDK if it declares any."""
+    if module not in sys.modules or not {"perago.workflows", CONDUCTOR_WORKFLOW} & sys.modules.keys():
         return ()
-    from perago.workflows.definition import workflows_of
+    from perago.workflows.sdk import all_workflows_of
 
-    return workflows_of(sys.modules[module])
+    return all_workflows_of(sys.modules[module])
 
 
 @contextlib.contextmanager

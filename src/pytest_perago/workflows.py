@@ -22,11 +22,12 @@ from pytest_perago.snapshots import SnapshotFile, compare_with_record
 if TYPE_CHECKING:
     from perago.testing.workflow_run import WorkflowRun
     from perago.workflows import Workflow
+    from perago.workflows.sdk import SdkWorkflow
 
 _MOST_DIFFERENCES = 50
 
 
-def workflow_cases(workflow: Workflow[Any, Any], session: Session) -> Iterator[Case]:
+def workflow_cases(workflow: Workflow[Any, Any] | SdkWorkflow, session: Session) -> Iterator[Case]:
     """Yield the tests of one workflow."""
     location = Location(Path(workflow.file), workflow.line)
 
@@ -42,7 +43,9 @@ def workflow_cases(workflow: Workflow[Any, Any], session: Session) -> Iterator[C
 
     yield Case("", wiring, location, kind="wiring")
     yield Case("", definition, location, kind="definition")
-    if session.settings.run != "off":
+    from perago.workflows import Workflow
+
+    if session.settings.run != "off" and isinstance(workflow, Workflow):  # `perago capture` records no others
         for directory in recorded_cases(session.settings.cases_dir, workflow.name + WORKFLOW):
             yield Case(directory.name, partial(_run, workflow, directory), location_of(directory), kind="run")
 
@@ -82,12 +85,12 @@ def _result(ran: WorkflowRun, tree: Mapping[str, bytes]) -> AttemptResult:
     return AttemptResult("completed", "", ran.result, files, frozenset(tree.keys() - ran.tree.keys()))
 
 
-def workflow_snapshot(workflow: Workflow[Any, Any], settings: Settings) -> Path:
+def workflow_snapshot(workflow: Workflow[Any, Any] | SdkWorkflow, settings: Settings) -> Path:
     """Return the snapshot of a workflow, which is next to that of the task of its module."""
     return settings.snapshot_dir / workflow.module / f"{workflow.name}.workflow.json"
 
 
-def _build(workflow: Workflow[Any, Any]) -> None:
+def _build(workflow: Workflow[Any, Any] | SdkWorkflow) -> None:
     from perago.workflows import WorkflowDefinitionError
 
     try:

@@ -18,6 +18,7 @@ from .conftest import PLAIN
 
 LIBRARIES = {
     *("dotenv", "loguru", "platformdirs", "pydantic", "pydantic_settings", "rich", "typer", "urllib3", "xxhash"),
+    *("conductor", "httpx", "lakefs", "lakefs_sdk"),
     *("jsonschema", "hypothesis", "jinja2", "pyarrow", "pytest", "starlette", "uvicorn"),
 }
 COMMAND = """

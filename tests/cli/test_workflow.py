@@ -154,6 +154,37 @@ def test_a_version_is_registered_once_and_replaced_only_on_request(
     assert json.loads(printed)["version"] == 2
 
 
+SDK_FLOW = """
+from conductor.client.workflow.conductor_workflow import ConductorWorkflow
+from perago.clients import simple_task
+from work import Params, work
+
+flow = ConductorWorkflow(None, "sdk.flow", 1).owner_email("data@example.com").timeout_seconds(0)
+flow >> [[simple_task(work, "left", Params, rows=1)], [simple_task(work, "right", Params, rows=2)]]
+last = simple_task(work, "last", Params, rows="{rows}")
+flow >> last
+flow.output_parameters({{"result": last.output("result")}})
+"""
+
+
+def test_workflows_of_conductor_python_are_checked_and_registered(project: Project, embedded: EmbeddedServices) -> None:
+    variables = {"CONDUCTOR_SERVER_URL": embedded.conductor_url}
+    project.module("sdk", SDK_FLOW.format(rows="${left.output.result.totl}"))
+    error = json.loads(project.run("check", "--json", "sdk").out)["modules"][0]["errors"][0]
+    assert (error["code"], error["where"]) == ("invalid-workflow", "sdk.py:7")
+    assert "Result has no field 'totl'" in error["message"]
+    project.run("register", "work", "sdk", **variables).ends(3, "sdk.py:7: ")
+
+    project.module("sdk", SDK_FLOW.format(rows="${left.output.result.total}"))
+    assert "ok  sdk: workflow sdk.flow version 1\n" in project.run("check", "sdk").out
+    assert project.run("workflow", "show", "sdk").out.splitlines()[1:3] == ["  forked_1  fork", "  ├─ left  plain.work"]
+    registered = project.run("register", "work", "sdk", **variables)
+    assert registered.out.splitlines()[-1].startswith("registered 1 TaskDef and 1 workflow on "), registered.err
+    assert project.run("diff", "sdk", **variables).out == "unchanged       sdk.flow version 1\n"
+    project.module("sdk", SDK_FLOW.format(rows="${right.output.result.total}"))
+    assert "/tasks/2/inputParameters/params/rows" in project.run("diff", "sdk", **variables).out
+
+
 def test_dev_registers_workflows_and_send_starts_and_follows_them(project: Project) -> None:
     project.module("flows", FLOW.format(version=1, rows="given.rows"))
     project.module("nested", NESTED)

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import conductor.client.workflow.conductor_workflow  # noqa: F401 - as the next one
 import pytest
 
 import perago.workflows  # noqa: F401 - pytester forgets the modules that a run loads first
@@ -222,6 +223,30 @@ def test_each_mistake_in_the_wiring_is_listed_with_its_line(project: pytest.Pyte
             "*the wiring of workflow nightly has * mistake*",
             "*flows.py:*: given.row: Given has no field 'row'; it has rows*",
         ]
+    )
+
+
+SDK_FLOW = """
+    from conductor.client.workflow.conductor_workflow import ConductorWorkflow
+    from perago.clients import simple_task
+    from work import Params, add
+
+    nightly = ConductorWorkflow(None, "nightly", 1).owner_email("data@example.com")
+    nightly >> [[simple_task(add, "left", Params, numbers=[1])], [simple_task(add, "right", Params, numbers=[2])]]
+    nightly >> simple_task(add, "last", Params, numbers="{numbers}")
+"""
+
+
+def test_workflows_of_conductor_python_have_both_tests(project: pytest.Pytester) -> None:
+    project.makepyfile(flows=SDK_FLOW.format(numbers="${workflow.input.numbers}"))
+    run(project, "--perago-modules=flows", "--perago-update=new").assert_outcomes(passed=2)
+    run(project, "--perago-modules=flows").assert_outcomes(passed=2)
+
+    project.makepyfile(flows=SDK_FLOW.format(numbers="${left.output.result.nothing}"))
+    wrong = run(project, "--perago-modules=flows")
+    wrong.assert_outcomes(failed=2)
+    wrong.stdout.fnmatch_lines(
+        ["*the wiring of workflow nightly has 1 mistake*", "flows.py:7: step 'last': Result has no field 'nothing'*"]
     )
 
 

@@ -173,17 +173,19 @@ def _declared(problem: TaskDefinitionError, error: TaskDefinitionError) -> dict[
 
 def _workflows(module: str, warnings: list[TaskDefinitionError]) -> list[dict[str, Any]]:
     """Return the workflows of an imported module, and append their warnings; empty if the import failed."""
+    from perago.taskdef.loading import CONDUCTOR_WORKFLOW
+
     imported = sys.modules.get(module)
-    if imported is None or "perago.workflows" not in sys.modules:
+    if imported is None or not {"perago.workflows", CONDUCTOR_WORKFLOW} & sys.modules.keys():
         return []
     from perago.authoring.declaration import Location
     from perago.taskdef import canonical_json
-    from perago.workflows.definition import workflows_of
     from perago.workflows.flow import WorkflowDefinitionError
+    from perago.workflows.sdk import all_workflows_of
 
     summaries: dict[str, dict[str, Any]] = {}
     problems: list[TaskDefinitionError] = []
-    workflows = workflows_of(imported)
+    workflows = all_workflows_of(imported)
     for workflow in workflows:
         if workflow.name in summaries:  # tests and `perago send` know a workflow of a module by its name
             rule = f"the module declares the workflow {workflow.name!r} twice"

@@ -213,6 +213,8 @@ def _carried_task(value: object) -> Task | None:
 
 
 _LONGEST_REASON = 300
+CONDUCTOR_WORKFLOW = "conductor.client.workflow.conductor_workflow"
+"""The module of conductor-python with its workflows. A module that makes one has imported it, or `perago.workflows`."""
 
 
 def import_module(name: str) -> ModuleType:

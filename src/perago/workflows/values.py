@@ -106,7 +106,7 @@ class Recorded:
         if self.read is not None:
             self.read(name)
         is_sent = self.reference == "workflow"
-        key = sent_name(name, info) if is_sent and isinstance(info, FieldInfo) else _reported_name(name, info)
+        key = sent_name(name, info) if is_sent and isinstance(info, FieldInfo) else reported_name(name, info)
         if key is None or not _ADDRESS.fullmatch(key):
             raise InvalidDeclaration(
                 f"{shown}: Conductor cannot read the JSON name {key!r} in an expression",
@@ -246,7 +246,8 @@ def sent_name(name: str, field: FieldInfo) -> str | None:
     return name if alias is None else alias if isinstance(alias, str) else None
 
 
-def _reported_name(name: str, field: FieldInfo | ComputedFieldInfo) -> str:
+def reported_name(name: str, field: FieldInfo | ComputedFieldInfo) -> str:
+    """The key under which a field of a result is written."""
     alias = field.serialization_alias if isinstance(field, FieldInfo) else None
     return alias or field.alias or name
 
@@ -285,7 +286,7 @@ class Documents:
         `label` names the place, such as `step 'clean': Params`.
         """
         before = self._problems
-        names = {_called_name(name, field): name for name, field in model.model_fields.items()}
+        names = {called_name(name, field): name for name, field in model.model_fields.items()}
         if model.model_config.get("populate_by_name") or model.model_config.get("validate_by_name"):
             names |= {name: name for name in model.model_fields}
         document: dict[str, Any] = {}
@@ -388,7 +389,7 @@ class Documents:
         return None
 
 
-def _called_name(name: str, field: FieldInfo) -> str:
+def called_name(name: str, field: FieldInfo) -> str:
     """The keyword for a field where its model is called."""
     alias = field.validation_alias if field.validation_alias is not None else field.alias
     return alias if isinstance(alias, str) and alias.isidentifier() else name
@@ -445,7 +446,7 @@ def _renamed_fields(annotation: Any) -> Iterator[tuple[str, str]]:
         yield from _renamed_fields(argument)
     if _is_model(annotation):
         for name, field in annotation.model_fields.items():
-            if _reported_name(name, field) != sent_name(name, field):
+            if reported_name(name, field) != sent_name(name, field):
                 yield annotation.__name__, name
 
 
