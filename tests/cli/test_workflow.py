@@ -175,6 +175,14 @@ def test_workflows_of_conductor_python_are_checked_and_registered(project: Proje
     assert "Result has no field 'totl'" in error["message"]
     project.run("register", "work", "sdk", **variables).ends(3, "sdk.py:7: ")
 
+    external = (
+        '\nfrom conductor.client.workflow.task.simple_task import SimpleTask\nflow >> SimpleTask("work.other", "other")'
+    )
+    declared = '\nfrom conductor.client.http.models import TaskDef\nother = TaskDef(name="work.other")'
+    project.module("sdk", SDK_FLOW.format(rows="1") + external + declared)
+    noted = project.run("check", "sdk").err
+    assert "step 'other': perago cannot know the registration, workers, retries and timeouts of work.other" in noted
+
     project.module("sdk", SDK_FLOW.format(rows="${left.output.result.total}"))
     assert "ok  sdk: workflow sdk.flow version 1\n" in project.run("check", "sdk").out
     assert project.run("workflow", "show", "sdk").out.splitlines()[1:3] == ["  forked_1  fork", "  ├─ left  plain.work"]

@@ -18,6 +18,7 @@ from conductor.client.http.api.event_resource_api import EventResourceApi
 from conductor.client.http.api_client import ApiClient
 from conductor.client.http.rest import ApiException
 from conductor.client.orkes_clients import OrkesClients
+from lakefs_sdk import models
 from lakefs_sdk.exceptions import ServiceException
 
 from perago.clients import conductor_configuration, configuration_of, lakefs_client, published
@@ -139,8 +140,19 @@ def test_calls_without_a_model_are_named_through_both_sdks(services: EmbeddedSer
     with pytest.raises(ApiException) as refused:
         EventResourceApi(ApiClient(services.conductor_configuration)).get_event_handlers()
     assert refused.value.status == 501
-    assert json.loads(refused.value.body)["message"].startswith("getEventHandlers")
+    assert refused.value.message.startswith("getEventHandlers")
+    assert json.loads(refused.value.body)["message"] == refused.value.message
+    assert '"message":"getEventHandlers' in str(refused.value), "the SDK writes its status first"
     with pytest.raises(ServiceException) as unavailable:
         services.lakefs_client.sdk_client.pulls_api.list_pull_requests("several")
     assert unavailable.value.status == 501
     assert json.loads(str(unavailable.value.body))["message"].startswith("listPullRequests")
+    assert '"message":"listPullRequests' in str(unavailable.value)
+    branch = lakefs.Repository("several", client=services.lakefs_client).branch("main")
+    with pytest.raises(lakefs.exceptions.ServerException) as wrapped:
+        branch.import_data("x").prefix("s3://x/", "").start()
+    assert wrapped.value.body["message"].startswith("importStart")
+    sampled = models.RepositoryCreation(name="new", storage_namespace="local://new", sample_data=True)
+    with pytest.raises(ServiceException) as parameter:
+        services.lakefs_client.sdk_client.repositories_api.create_repository(sampled)
+    assert json.loads(str(parameter.value.body))["message"].startswith("POST /repositories with sample_data is not")

@@ -99,6 +99,8 @@ def test_the_same_module_always_gives_the_same_definition(tmp_path: Path, monkey
         "  └─ a: case  sdk.other",
     ]
     assert flow.definition()["tasks"][3]["joinOn"] == ["left", "right"]
+    unknown = [warning.message.partition(" the registration")[0] for warning in flow._build().warnings]
+    assert unknown == [f"step '{step}': perago cannot know" for step in ("mail", "other", "case")]
 
 
 WRONG = {

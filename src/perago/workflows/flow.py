@@ -376,7 +376,9 @@ class Flow:
         declared = get_task(task)
         if declared is None:
             rule = f"step {name!r}: {getattr(task, '__name__', task)!r} is not a task"
-            raise InvalidDeclaration(rule, "give a function that has @task")
+            raise InvalidDeclaration(
+                rule, "give a function that has @task, or one with @worker_task to flow.worker_task"
+            )
         label = f"task {declared.name}"
         inputs: Json = {"params": self._arguments(name, label, declared.params_model, model, arguments, params)}
         self._writer.add_function(declared.name, declared.function)
@@ -426,6 +428,18 @@ class Flow:
             head = expression(step.name, ())  # its ref may be a list, which may not be in a list
             self._writer.continue_with(head, optional="optional" in self._options)
         return step
+
+    def worker_task(self, name: str, function: Callable[K, R], /, *arguments: K.args, **inputs: K.kwargs) -> Step[R]:
+        """Run a function with `@worker_task` of conductor-python, which its own worker runs.
+
+        It neither reads nor publishes files of the workspace. `perago check` lists what it cannot know about the task.
+        """
+        from perago.workflows.sdk import worker_task
+
+        task, result, path = worker_task(self._writer, name, function, arguments, inputs)
+        reference, scopes = self._add(name, task, result).name, (self._writer.current.scope,)
+        record = Recorded(expression(reference, path), f"{name}.result", result, scopes, reference, path)
+        return Step(reference, record)
 
     def _arguments(
         self,

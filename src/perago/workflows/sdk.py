@@ -11,22 +11,24 @@ import inspect
 import json
 import re
 import sys
+import typing
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from types import FunctionType, ModuleType
+from types import FunctionType, ModuleType, UnionType
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
-from perago.authoring.declaration import Location, TaskDefinitionError
+from perago.authoring.declaration import InvalidDeclaration, Location, TaskDefinitionError
 from perago.authoring.task import Task, get_task
 from perago.taskdef.loading import CONDUCTOR_WORKFLOW
+from perago.text import listing
 from perago.workflows.definition import workflows_of
 from perago.workflows.flow import Workflow, WorkflowDefinitionError
 from perago.workflows.picture import walk
 from perago.workflows.values import UNCHECKED, Documents, Recorded, Value, called_name, reported_name, sent_name
-from perago.workflows.writer import Json
+from perago.workflows.writer import Built, Json, Writer
 
 _RANDOM = re.compile(r"_([2-9A-HJ-NP-Za-km-z]{22})$")
 """The end of the names that the SDK gives to forks and inner workflows. It is different in each process."""
@@ -112,19 +114,22 @@ class SdkWorkflow:
     def file(self) -> str:
         return self._source.file
 
+    def _build(self) -> Built:
+        definition = json.dumps(self.definition())
+        return Built(definition, False, (), {}, (), frozenset({(self.name, self.version)}), tuple(self._check.warnings))
+
     def definition(self) -> Json:
         """Return Conductor's JSON. The random names of the SDK are replaced by numbered ones.
 
         Raises:
             WorkflowDefinitionError: the workflow has mistakes; all are listed.
         """
-        problems = self._problems
-        if problems:
+        if self._check.problems:
+            different = {str(problem): problem for problem in self._check.problems}
+            problems = tuple(sorted(different.values(), key=lambda problem: problem.line or 0))
             raise WorkflowDefinitionError(self.name, problems, self.file, self.line)
         definition: Json = json.loads(json.dumps(self._document))
         return definition
-
-    _build = definition
 
     @cached_property
     def _document(self) -> Json:
@@ -141,12 +146,7 @@ class SdkWorkflow:
         return {**document, "inputParameters": list(dict.fromkeys(inputs))}
 
     @cached_property
-    def _problems(self) -> tuple[TaskDefinitionError, ...]:
-        try:
-            document = self._document
-        except Exception as error:  # noqa: BLE001 - the SDK converts the objects of the author
-            rule = f"the SDK cannot write the workflow: {type(error).__name__}: {error}"
-            return (Location(self.file, self.line).error(rule, "correct its steps"),)
+    def _check(self) -> _Check:
         known = {
             task.name: task
             for loaded in tuple(sys.modules.values())
@@ -154,11 +154,16 @@ class SdkWorkflow:
             if isinstance(member, FunctionType) and (task := get_task(member)) is not None
         }
         check = _Check(known, _names_of_others(self._module), self._place_of)
-        if not document.get("ownerEmail"):
-            check.report("", "the workflow has no owner, which Conductor refuses", 'write .owner_email("you@...")')
-        check.workflow(document)
-        different = {str(problem): problem for problem in check.problems}
-        return tuple(sorted(different.values(), key=lambda problem: problem.line or 0))
+        try:
+            document = self._document
+        except Exception as error:  # noqa: BLE001 - the SDK converts the objects of the author
+            rule = f"the SDK cannot write the workflow: {type(error).__name__}: {error}"
+            check.report("", rule, "correct its steps")
+        else:
+            if not document.get("ownerEmail"):
+                check.report("", "the workflow has no owner, which Conductor refuses", 'write .owner_email("you@...")')
+            check.workflow(document)
+        return check
 
     def _place_of(self, reference: str) -> Location:
         """Return the line of the call that names a step, or of the workflow. If several workflows of the module have
@@ -193,6 +198,7 @@ class _Check:
     others: Collection[str]
     place_of: Callable[[str], Location]
     problems: list[TaskDefinitionError] = field(default_factory=list)
+    warnings: list[TaskDefinitionError] = field(default_factory=list)
     _tasks: dict[str, Task] = field(default_factory=dict)
     """The tasks of the steps, by reference."""
     _continued: dict[str, set[str]] = field(default_factory=dict)
@@ -279,7 +285,7 @@ class _Check:
                     self._continued[reference] = {reference}.union(*inner)
                     published = published.union(*inner)
                 case "SUB_WORKFLOW" if definition := step["subWorkflowParam"].get("workflowDefinition"):
-                    check = _Check(self.known, self.others, self.place_of, self.problems)
+                    check = _Check(self.known, self.others, self.place_of, self.problems, self.warnings)
                     check.workflow(definition)
                     self._follow(reference, step)
                 case "JOIN":
@@ -301,6 +307,8 @@ class _Check:
                 near = difflib.get_close_matches(step["name"], [*self.known, *self.others], n=1)
                 fix = f"did you mean {near[0]}?" if near else _NEW_TASK.format(step["name"])
                 self.report(reference, f"{step['name']!r} is not a known task", fix)
+            rule, fix = _unknown(reference, step["name"], "its arguments and its result")
+            self.warnings.append(self.place_of(reference).error(rule, fix))
             return frozenset()
         self._params(reference, task, inputs.get("params", {}))
         workspace = task.workspace
@@ -355,3 +363,75 @@ def _own_steps(steps: Any) -> Iterator[Mapping[str, Any]]:
         cases = (step.get("decisionCases") or {}).values()
         for inner in (*(step.get("forkTasks") or ()), step.get("loopOver"), step.get("defaultCase"), *cases):
             yield from _own_steps(inner)
+
+
+# ------------------------------------------------------------------------- functions with @worker_task
+
+_PLAIN = (str, int, float, bool, list, tuple, set, type(None))
+"""Results of these types are put out as `result`. Others are the output itself."""
+
+
+def worker_task(
+    writer: Writer, name: str, function: Callable[..., Any], arguments: Sequence[object], inputs: Mapping[str, Any]
+) -> tuple[Json, Any, tuple[str, ...]]:
+    """Return the task of a step for a function with `@worker_task`, and the type and the path of its result.
+
+    Raises:
+        InvalidDeclaration: it is not such a function.
+    """
+    place, code = f"step {name!r}", getattr(function, "__globals__", {})
+    if code.get("__name__") != "conductor.client.worker.worker_task":
+        rule = f"{place}: {getattr(function, '__name__', function)!r} has no @worker_task of conductor-python"
+        raise InvalidDeclaration(rule, "give flow.step a function with @task")
+    task = str(function(task_ref_name=name).name)
+    plain = inspect.unwrap(function)
+    label, signature = f"{place}: {plain.__name__}()", inspect.signature(plain)
+    if arguments:
+        writer.report(f"{label} takes its arguments by name", "write them as ARGUMENT=...")
+    if any(isinstance(annotation, str) for annotation in plain.__annotations__.values()):
+        rule = f"{label} has annotations that are text, with which the worker of conductor-python fails"
+        writer.report(rule, "remove `from __future__ import annotations` from its module")
+        return {"name": task, "type": "SIMPLE", "inputParameters": {}}, Any, ()
+    types = {parameter.name: parameter.annotation for parameter in signature.parameters.values()}
+    takes_task = any(getattr(kind, "__module__", "") == "conductor.client.http.models.task" for kind in types.values())
+    unknown = ["its arguments"] if takes_task else []
+    documents = Documents(lambda value: writer.use(value, []), writer.report)
+    fields: Json = {}
+    for key, argument in inputs.items():
+        if key not in types and not takes_task:
+            writer.report(f"{label} has no argument {key!r}; it has {', '.join(types) or 'none'}", "correct the name")
+        kind = types.get(key, UNCHECKED)
+        if not _is_known(kind):
+            kind = UNCHECKED
+            if not takes_task:
+                unknown.append(f"the type of {key}")
+        fields[key] = documents.convert(argument, kind, f"{label}: {key}")
+    for parameter in () if takes_task else signature.parameters.values():
+        if parameter.default is inspect.Parameter.empty and parameter.name not in inputs:
+            writer.report(f"{label} needs the argument {parameter.name!r}", f"add {parameter.name}=...")
+    result = signature.return_annotation
+    members = typing.get_args(result) if typing.get_origin(result) in (UnionType, typing.Union) else (result,)
+    is_plain = all((typing.get_origin(member) or member) in (*_PLAIN, None) for member in members)
+    if not is_plain:
+        unknown.append("the fields of its result")
+    writer.warn(*_unknown(name, task, listing(unknown)))
+    json_task = {"name": task, "type": "SIMPLE", "inputParameters": fields}
+    return json_task, (result if is_plain else Any), ("result",) if is_plain else ()
+
+
+def _is_known(annotation: Any) -> bool:
+    """Whether a constant can be checked against this type."""
+    if annotation in (inspect.Parameter.empty, UNCHECKED):
+        return False
+    try:
+        TypeAdapter(annotation)
+    except Exception:  # noqa: BLE001 - any class can be an annotation
+        return False
+    return True
+
+
+def _unknown(step: str, task: str, more: str) -> tuple[str, str]:
+    """Return the rule and the fix of the warning about a task of another program."""
+    facts = f"the registration, workers, retries and timeouts of {task}"
+    rule = f"step {step!r}: perago cannot know {facts}{f', nor {more}' if more else ''}"
+    return rule, "check them where its worker is written"

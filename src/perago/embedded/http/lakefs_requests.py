@@ -164,7 +164,7 @@ class Call(http.Call):
         """Raise `NotModelled` if one of these parameters is given and not false, because it would change the call."""
         for name in names:
             if getattr(self.query, name):
-                raise values.NotModelled(f"the parameter {name!r} of {self.method} {self.path}")
+                raise values.NotModelled(f"{self.method} {self.path} with {name}")
 
 
 def _problem(error: ValidationError) -> str:
