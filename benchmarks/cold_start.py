@@ -1,6 +1,7 @@
 """The start of `perago --help`, `check` and `extract`, compared with the import of the three libraries below them.
 
-The base is a process that imports pydantic, pydantic-settings and typer and does nothing.
+The base is a process that imports pydantic, pydantic-settings and typer and does nothing. The imports of the official
+SDKs are measured next to it, because perago's commands do without them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from benchmarks.harness import Row, cost_values, interleave, median, print_table
 from benchmarks.processes import run_command
 
 MODULE = "benchmarks.tasks.editing"
+PYTEST = ["-m", "pytest", "-c", os.devnull, "--help"]
 BASE = "importing pydantic, pydantic-settings, typer"
 LIMIT = 1.5
 COMMANDS: dict[str, Sequence[str]] = {
@@ -22,6 +24,11 @@ COMMANDS: dict[str, Sequence[str]] = {
     "perago --help": ["-m", "perago", "--help"],
     "perago check MODULE": ["-m", "perago", "check", MODULE],
     "perago extract MODULE": ["-m", "perago", "extract", MODULE],
+    "importing conductor-python": ["-c", "import conductor.client.orkes_clients"],
+    "importing lakefs": ["-c", "import lakefs"],
+    "importing httpx": ["-c", "import httpx"],
+    "pytest --help": [*PYTEST, "-p", "no:conductor-agents-testing"],
+    "pytest --help with the plugin of conductor-python": PYTEST,
 }
 
 
