@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from perago import TaskDefinitionError, require_table
+from perago import TaskDefinitionError, require_file, require_table
 from perago.authoring.workspace import Guardrail, Listing
 from perago.guardrails.evaluation import Finding, Phase, evaluate
 from perago.guardrails.require_table import RequireTable
@@ -360,3 +360,12 @@ def test_a_declaration_is_data_and_is_written_as_declared() -> None:
     )
     assert eval(str(rule), {"require_table": require_table}) == rule
     assert rule.label == "require_table(raw/*.txt)"
+
+
+def test_a_missing_table_names_the_tables_that_are_there() -> None:
+    listing = Listing({"out.csv": 1, "notes.txt": 1})
+    (finding,) = evaluate([require_table("by_shop.csv")], listing, phase=Phase.POST)
+    assert finding.message.endswith("matched 0 files; there is 'out.csv'")
+    listing = Listing({f"{letter}.csv": 1 for letter in "abcdefghijkl"})
+    (finding,) = evaluate([require_file("totals.csv")], listing, phase=Phase.POST)
+    assert "there are 'a.csv', 'b.csv'" in finding.message

@@ -61,16 +61,22 @@ def _fixed_part(pattern: str, tree: Listing) -> str | None:
 
 
 def _similar_file(pattern: str, tree: Listing) -> str | None:
-    """Describe a file that has only another suffix, or is in another directory, unless the last segment matches every
-    name."""
+    """Describe files that have only another suffix, are in another directory, or have only the same suffix, unless the
+    last segment matches every name."""
     name = pattern.rpartition("/")[2]
     if not name.strip("*"):
         return None
     for similar in (f"{pattern}*", f"**/{name}"):
-        matches = compile_glob(similar).fullmatch
-        if nearest := min((path for path in tree.sizes if matches(path)), default=None):
-            return f"there is {quoted(nearest)}"
-    return None
+        if files := matching(similar, tree):
+            return f"there is {quoted(min(files))}"
+    return with_suffix_of(name, tree)
+
+
+def with_suffix_of(name: str, tree: Listing) -> str | None:
+    """Describe the files with the suffix of `name`, if it has one."""
+    stem, dot, suffix = name.rpartition(".")
+    files = [quoted(path) for path in sorted(matching(f"**/*.{suffix}", tree))] if stem and dot else []
+    return f"there {'is' if len(files) == 1 else 'are'} {listing(files)}" if files else None
 
 
 def file_in_the_way(path: str, tree: Listing) -> str | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from perago.authoring.declaration import declares
 from perago.authoring.workspace import Guardrail, Listing, Path, Rule, Verdict, declared_path
-from perago.guardrails.paths import check_count, file_in_the_way, nearest, too_small, written_size
+from perago.guardrails.paths import check_count, file_in_the_way, nearest, too_small, with_suffix_of, written_size
 from perago.text import quoted
 
 
@@ -28,7 +28,11 @@ class RequireFile(Rule):
     def hint(self, tree: Listing) -> str | None:
         if self.path in tree.directories:
             return f"{quoted(self.path)} is a directory"
-        return file_in_the_way(self.path, tree) or nearest(self.path, tree.sizes)
+        return (
+            file_in_the_way(self.path, tree)
+            or nearest(self.path, tree.sizes)
+            or with_suffix_of(self.path.rpartition("/")[2], tree)
+        )
 
 
 @declares("require_file")
