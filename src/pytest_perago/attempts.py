@@ -78,8 +78,8 @@ class CallInput:
         times = {path: file.mtime_ns for path, file in scan_tree(workspace).files.items()}
         return cls(_copied(params), plain, read_files(workspace), times)
 
-    def downloaded_later(self) -> CallInput:
-        """Return the input with files that were downloaded a day later."""
+    def uploaded_later(self) -> CallInput:
+        """Return the input with files that were uploaded a day later."""
         return replace(self, times={path: time + _DAY for path, time in self.times.items()})
 
     def write(self, root: Path) -> Path | None:
@@ -295,7 +295,7 @@ class FaultCase(CaseAttempts):
         """
         inputs = inputs or self.inputs
         if conditions is not None and TIMES_OF_FILES in conditions.machine:
-            inputs = inputs.downloaded_later()
+            inputs = inputs.uploaded_later()
         if forget:
             self.memory.restore()
         top = tempfile.mkdtemp(prefix="perago-faults-", dir=fast_directory())

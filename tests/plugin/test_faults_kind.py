@@ -230,3 +230,19 @@ def test_own_guardrails_are_judged_under_the_same_conditions(pytester: pytest.Py
     failures = failed_tests(result)
     assert failures == {(label, label) for label in _GUARDRAILS}
     result.stdout.fnmatch_lines([f"*the {phase} guardrail looks_good accepts files, and refuses the same files*"])
+
+
+def test_a_time_of_a_file_is_not_said_to_change_in_a_retry(pytester: pytest.Pytester) -> None:
+    body = "return Model(value=str((workspace / 'in.txt').stat().st_mtime))"
+    free_module(pytester, "work", body, ["Example(id='x', params={}, tree={'in.txt': '1'})"], "pre=[]")
+    text = run(pytester, *FAULTS, "-k", "repeated").stdout.str()
+    assert "for the same files, uploaded at another time, it has another output" in text
+    assert "equal files can have other times" in text
+    assert "a retry" not in text
+
+
+def test_the_fix_of_a_call_that_differs_names_its_cause(pytester: pytest.Pytester) -> None:
+    body = "(workspace / 'a.txt').write_text(str(workspace))\nreturn Model()"
+    free_module(pytester, "work", body, ["Example(id='x', params={}, tree={'in.txt': '1'})"], "pre=[]")
+    text = run(pytester, *FAULTS, "-k", "repeated").stdout.str()
+    assert "write path.relative_to(workspace)" in text

@@ -74,10 +74,11 @@ def repeated(case: FaultCase) -> None:
             ("state", "\n".join(changes)),
             *base.difference(second, "first call", "second call"),
         )
+    reason, fix = _reason(case, base, second)
     raise case.failed(
-        f"the same call has another output the second time: {base.named(second)}; {_reason(case, base, second)}",
+        f"the same call has another output the second time: {base.named(second)}; {reason}",
         *base.difference(second, "first call", "second call"),
-        ("fix", "a retry must have the same output; `perago help faults` lists what makes calls differ"),
+        ("fix", fix),
     )
 
 
@@ -117,13 +118,14 @@ def _check_on_another_machine(case: FaultCase) -> None:
         reasons = [part for part in MACHINE if output_with((part,)) != base] or MACHINE
         if case.call_again().output != base:
             return
-    is_download = TIMES_OF_FILES in reasons
-    retry = "downloads the files again" if is_download else "may run in another process on another machine"
+    if TIMES_OF_FILES in reasons:  # those of the objects, so they are the same in a retry
+        where, change = "for the same files, uploaded at another time,", "equal files can have other times"
+    else:
+        where, change = "on another machine", "a retry may run in another process on another machine"
     raise case.failed(
-        f"the function depends on {' and '.join(reasons)}; on another machine it has another output: "
-        f"{base.named(elsewhere)}",
+        f"the function depends on {' and '.join(reasons)}; {where} it has another output: {base.named(elsewhere)}",
         *base.difference(elsewhere, "here", "elsewhere"),
-        ("fix", f"take it from the params, or leave it out: a retry {retry}"),
+        ("fix", f"take it from the params, or leave it out: {change}"),
     )
 
 
@@ -142,21 +144,25 @@ def _check_addresses(case: FaultCase) -> None:
             )
 
 
-def _reason(case: FaultCase, base: Output, second: Output) -> str:
+def _reason(case: FaultCase, base: Output, second: Output) -> tuple[str, str]:
     """Return why two calls differ although clock, random numbers, and the order of listings and threads were the
-    same."""
+    same, and how to correct that."""
     outside = case.first.audit.outside
     changed = [base.files[key] for key in base.changed(second)] + [repr(base.result).encode()]
     if outside:
-        return f"it writes {listing(list(map(str, outside)), _LISTED)}, which outlives the attempt"
+        files = listing(list(map(str, outside)), _LISTED)
+        return f"it writes {files}, which outlives the attempt", "write to the workspace, or to a directory of tempfile"
     if case.first.workspace and any(os.fsencode(case.first.workspace.parent) in text for text in changed):
-        return "it writes the path of its workspace, which differs in each attempt"
+        return "it writes the path of its workspace, which differs in each attempt", "write path.relative_to(workspace)"
     if case.first.threads.number:
-        return "its threads may race"
+        return "its threads may race", "collect the results in the order of the input, as executor.map does"
     if any(_TIME.search(text) for text in changed):
-        return "it seems to write the time"
+        return "it seems to write the time", "take the time from the params, also in libraries and processes"
     outer = "a library, a process or the state of another module may differ"
-    return f"{outer}: its own clock, random numbers and listings were the same"
+    parts = [quoted(path) for path in sorted({path for path, _ in base.files.items() ^ second.files.items()})]
+    parts += ["the result"] if base.result != second.result else []
+    fix = f"give the call that makes {listing(parts, _LISTED)} a fixed seed, a sorted input or a fresh object"
+    return f"{outer}: its own clock, random numbers and listings were the same", fix
 
 
 def _steady(case: FaultCase) -> Output:
