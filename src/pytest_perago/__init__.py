@@ -188,10 +188,13 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
             for line in sorted(lines):
                 terminalreporter.line(line)
     passed = [str(getattr(report, "nodeid", "")) for report in terminalreporter.stats.get("passed", ())]
-    if config.option.verbose >= 0 and not options.chooses_kinds(config):
+    cache = getattr(config, "cache", None)
+    if config.option.verbose >= 0 and not options.chooses_kinds(config) and cache is not None:
+        mentioned = set(cache.get(_MENTIONED_KEY, []))
         for kind, hint in _MENTIONED.items():
-            if any(f"::{kind}[" in nodeid for nodeid in passed):
+            if kind not in mentioned and any(f"::{kind}[" in nodeid for nodeid in passed):
                 terminalreporter.line(f"perago: {hint}")
+                cache.set(_MENTIONED_KEY, sorted(mentioned := mentioned | {kind}))
 
 
 _MENTIONED = {
@@ -203,7 +206,9 @@ _MENTIONED = {
         "to attack your task functions with inputs that their guardrails accept, run pytest with --perago-kinds robust"
     ),
 }
-"""By a kind that has passed: the kind that a normal run leaves out, and the reason."""
+"""By a kind that has passed: the kind that a normal run leaves out, and the reason. Said once per project."""
+_MENTIONED_KEY = "perago/mentioned"
+"""The kinds that were mentioned, in the cache of pytest."""
 
 
 # --------------------------------------------------------------------------------------- fixtures

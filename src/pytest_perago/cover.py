@@ -39,7 +39,7 @@ from pytest_perago.collection import CaseItem
 from pytest_perago.confinement import TimeLimitExceeded, Watch
 from pytest_perago.kinds.guardrail import phases_of
 from pytest_perago.kinds.run import read_case
-from pytest_perago.options import CoverOptions, received, record_of, send
+from pytest_perago.options import CoverOptions, configured_modules, received, record_of, send
 from pytest_perago.session import captured_output, session_of, session_so_far
 
 Absence = Literal["alone", "with others", "no"]
@@ -385,7 +385,11 @@ def summarize(terminalreporter: Any, coverage: Coverage, fail_under: float | Non
         for line in task_lines(task):
             terminalreporter.line(line)
     if not coverage.tasks:
-        terminalreporter.line("no task had tests in this run: name modules with --perago-modules")
+        modules = ", ".join(configured_modules(terminalreporter.config))
+        selected = f"it selected no test of {modules}; run pytest without paths, or with a module's file"
+        terminalreporter.line(
+            f"no task had tests in this run: {selected if modules else 'name modules with --perago-modules'}"
+        )
     elif not points:
         terminalreporter.line("nothing to cover: no task has guardrails, and no example of a task publishes files")
     else:

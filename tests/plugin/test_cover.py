@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from .projects import add_module, free_module, run, run_process
+from .projects import add_module, free_module, run, run_inside, run_process
 
 RULES = """
 from perago import forbid_glob, guardrail
@@ -224,3 +224,11 @@ def test_a_task_that_publishes_nothing_has_no_points_and_no_threshold(pytester: 
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["FAIL: below --perago-cover-fail-under=1, because nothing was measured"])
     assert run(pytester, *COVER[:-1], "--perago-cover-fail-under=0").ret == 0
+
+
+def test_a_run_that_selects_no_test_names_the_modules_of_the_ini_file(pytester: pytest.Pytester) -> None:
+    add_module(pytester, "work", "add")
+    pytester.makeini("[pytest]\nperago_modules = work")
+    file = pytester.makepyfile("def test_plain(): pass")
+    result = run_inside(pytester, "--perago-cover", str(file))
+    result.stdout.fnmatch_lines(["no task had tests in this run: it selected no test of work; run pytest without *"])

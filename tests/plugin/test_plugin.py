@@ -7,7 +7,7 @@ import pytest
 from pytest_perago.options import OPTIONS
 
 from ..generated import assert_table
-from .projects import QUIET, add_module, copy_module, run, run_process
+from .projects import QUIET, add_module, copy_module, free_module, run, run_process
 
 NAMES = ("perago_tree", "perago_lakefs", "perago_conductor", "perago_clock", "perago_run", "perago_server")
 
@@ -271,3 +271,15 @@ def test_a_wrong_option_is_a_usage_error_that_names_it(
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: *"])
     assert message in result.stderr.str()
+
+
+def test_kinds_that_are_left_out_are_mentioned_once_per_project(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    example = "Example(id='x', params={}, tree={'in.txt': '1'})"
+    free_module(pytester, "work", "return Model()", [example], "pre=[require_file('in.txt')]")
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    arguments = ("-p", "perago", "--perago-modules", "work", "-k", "guardrail or run")
+    first, second = (pytester.runpytest_inprocess(*arguments).stdout for _ in range(2))
+    assert [line.split()[0] for line in first.lines if "--perago-kinds" in line] == ["perago:", "perago:"]
+    assert [line for line in second.lines if "--perago-kinds" in line] == []
