@@ -17,7 +17,7 @@ def test_pytest_mypy_and_the_commands_work_in_the_new_project(project: Project) 
     project.run("init", "new/project").ends(0, out="")
     made = replace(project, directory=project.directory / "new" / "project")
     kinds = "--perago-kinds=contract,guardrail,taskdef,run"
-    for tool in (["pytest", "-q", "-W", "error", *QUIET, kinds], ["mypy", "."]):
+    for tool in (["pytest", "-q", "-W", "error", *QUIET, kinds], ["mypy"]):
         made.execute(sys.executable, "-m", *tool).ends(0)
     assert 'addopts = "-p no:conductor-agents-testing"' in (made.directory / "pyproject.toml").read_text()
     checked = made.run("check", "my_tasks")

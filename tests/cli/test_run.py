@@ -218,6 +218,8 @@ def test_a_signal_stops_the_function_and_leaves_nothing_behind(project: Project,
     assert process.returncode == code, err
     assert b"second signal" not in output + err
     assert b"lost: interrupted" not in err
+    assert b"in build" in err or b"Traceback" not in err
+    assert b"slot_process.py" not in output + err  # only frames of the author
     assert (err.decode().splitlines()[-1] == "error: interrupted") is (code == 130)
     workspaces = Path(project.environment["HOME"]) / ".cache" / "perago" / "workspaces"
     assert [path for path in workspaces.rglob("*") if path.is_file()] == []

@@ -271,3 +271,11 @@ def test_each_picture_is_on_the_page_of_the_benchmarks() -> None:
 def test_a_figure_is_read_from_its_cell_and_shown_short() -> None:
     assert number("1,026") == (1026.0, "")
     assert shown(0.0142, "s") == "14.2 ms"
+
+
+# ------------------------------------------------------------------------ The hooks of pre-commit
+
+
+def test_the_revision_of_the_hooks_is_that_of_a_checkout() -> None:
+    page = (ROOT / "docs/how-to/test-a-task.md").read_text(encoding="utf-8")
+    assert re.findall(r"^ +rev: ([0-9a-f]{40}) +# the output of: git -C \S+ rev-parse HEAD$", page, re.MULTILINE)

@@ -34,6 +34,9 @@ from perago.workspace.scan import IrregularKind, WorkspaceError, scan_tree
 _MOST = 1000
 """The maximum number of names of left files in a record."""
 
+_PACKAGE = str(Path(__file__).parents[1])
+"""The directory of perago's own code."""
+
 _TEMPORARY = ("TMPDIR", "TEMP", "TMP")
 _one_at_a_time = threading.RLock()
 
@@ -212,12 +215,16 @@ def _words(error: BaseException) -> str:
 
 
 def _traceback(error: BaseException) -> str:
-    """Return the traceback without perago's own frames in front."""
+    """Return the traceback without perago's own frames in front and, if a signal interrupted the function, at the
+    end."""
     shown: TracebackType | None = error.__traceback__
     while shown is not None and shown.tb_frame.f_code.co_filename == __file__:
         shown = shown.tb_next
     try:
-        return "".join(traceback.format_exception(type(error), error, shown))
+        text = traceback.TracebackException(type(error), error, shown)
+        while not isinstance(error, Exception) and text.stack and text.stack[-1].filename.startswith(_PACKAGE):
+            del text.stack[-1]
+        return "".join(text.format())
     except Exception:  # noqa: BLE001 - an exception that cannot be printed is still a failure
         return f"{type(error).__name__}: its traceback cannot be printed"
 
