@@ -17,7 +17,7 @@ import pytest
 
 import perago
 from perago import NOT_ON_WINDOWS
-from perago.cli.app import COMMANDS, GROUPS, app
+from perago.cli.app import COMMANDS, GROUPS, app, source_roots
 
 from ..children import problem_of_children
 from ..golden import assert_golden
@@ -44,6 +44,8 @@ def test_the_help_of_a_command_shows_examples(capsys: pytest.CaptureFixture[str]
     shown = capsys.readouterr()
     assert shown.err == ""
     assert f"Usage: perago {command} " in shown.out
+    arguments = shown.out.partition("Arguments:\n")[2].partition("Options:\n")[0]
+    assert re.findall(r"^  \S+ <.*", arguments, re.MULTILINE) == []  # no types of Python
     assert re.search(rf"Examples:\n    perago {command}\b", shown.out)
 
 
@@ -296,12 +298,13 @@ WRONG: tuple[tuple[str, ...], ...] = (
     ("extract", "../features.py"),
     ("check", "tasks.class"),
     ("start", "not a module"),
-    *(("input", "--", "my-data", branch) for branch in ("main~1", "a/b", COMMIT, "-x", "ä")),
+    *(("input", "--", f"my-data/{branch}") for branch in ("main~1", "a/b", COMMIT, "-x", "ä")),
     *(
-        ("input", "my-data", "main", "--params", params)
+        ("input", "my-data/main", "--params", params)
         for params in ('{"hidden": 1', '{"hidden": NaN}', '["hidden"]', "null", "@nowhere.json", "@latin", "@bad")
     ),
-    *(("input", "my-data", "main", "--ref", ref) for ref in ("main", COMMIT[:12], '["main"]', "[]", "@nowhere.json")),
+    *(("input", "my-data/main", "--ref", ref) for ref in ("main", COMMIT[:12], '["main"]', "[]", "@nowhere.json")),
+    ("input", "my-data/main", "--ref", "main:x"),
     ("run", "plain", "-e", "x"),
     ("run", "plain", "-e", "x", "-p", "{}"),
     ("run", "plain", "-w", "sample"),
@@ -319,7 +322,7 @@ WRONG: tuple[tuple[str, ...], ...] = (
     ("start", "plain", "--watch", "--log-format", "text"),
     ("doctor", "-b", "my-data"),
     ("gc", "--older-than", "1w"),
-    ("log", "my-data", "main", "--since", "soon"),
+    ("log", "my-data/main", "--since", "soon"),
     ("capture",),
     ("capture", "t", "--max-bytes", "many"),
     ("capture", "t", "--only", "../x"),
@@ -353,3 +356,27 @@ def test_wrong_command_lines_are_refused(project: Project, monkeypatch: pytest.M
     assert "hidden" not in "".join(messages.values())
     text = "\n".join(f"$ perago {line}\n{message}" for line, message in messages.items())
     assert_golden(__file__, "usage errors", text, {COMMIT: "COMMIT"})
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("pytest.ini", "[pytest]\npythonpath = code\n"),
+        ("pyproject.toml", '[tool.pytest.ini_options]\npythonpath = ["code"]\n'),
+        ("pyproject.toml", '[tool.setuptools.packages.find]\nwhere = ["code"]\n'),
+        ("pyproject.toml", '[tool.poetry]\npackages = [{include = "shop", from = "code"}]\n'),
+        ("pyproject.toml", "[tool.setuptools]\npackage-dir = {'' = 'code'}\n"),
+        ("pyproject.toml", "not TOML\n"),
+    ],
+)
+def test_the_directories_of_the_sources_are_those_of_the_project(tmp_path: Path, file: str, text: str) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / file).write_text(text)
+    assert source_roots(tmp_path) == ([] if "not" in text else [str(tmp_path / "code")])
+
+
+def test_a_module_in_src_needs_no_pythonpath(project: Project) -> None:
+    (project.directory / "pyproject.toml").write_text('[project]\nname = "shop"\nversion = "1"\n')
+    project.task("src.shop_features", "features.build", GOOD)
+    project.run("check", "shop_features").ends(0)
+    assert (project.run("run", "shop_features", "--workspace", "src").code) in (0, 1)

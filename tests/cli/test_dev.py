@@ -71,7 +71,7 @@ def test_the_printed_lines_start_workflows_that_complete(project: Project) -> No
         assert "warning" not in dev.text
         head = features["output"]["workspace"]["ref"]
         variables = dev.variables()
-        shown = project.run("input", "dev", "main", "--compact", **variables)
+        shown = project.run("input", "dev/main", "--compact", **variables)
         registered = project.run("register", "--dry-run", "features", **variables)
     assert variables["CONDUCTOR_SERVER_URL"] == f"{dev.url}/api" != f"{variables['LAKECTL_SERVER_ENDPOINT_URL']}/api"
     assert f'"ref": "{head}' in shown.out

@@ -103,7 +103,7 @@ def test_an_attempt_becomes_a_test_case_and_is_run_again(site: Site) -> None:
     again = site.perago("capture", task_id, "--name", "monday", "--scrub", "hooks")
     assert (again.code, "already exists; nothing was written" in again.err) == (1, True)
 
-    head = site.perago("input", "dev", "main").out
+    head = site.perago("input", "dev/main").out
     same = site.perago("replay", task_id)
     assert (same.code, same.out) == (0, f"same as then: features.build completed, task {task_id}\n"), same.err
     site.edit("value * params.factor", "value + params.factor")
@@ -120,7 +120,7 @@ def test_an_attempt_becomes_a_test_case_and_is_run_again(site: Site) -> None:
     assert json.loads(failed.out)["differences"]["ending"] == (
         "completed before, terminal now: the factor is below zero"
     )
-    assert site.perago("input", "dev", "main").out == head  # nothing was published
+    assert site.perago("input", "dev/main").out == head  # nothing was published
 
     run = site.perago("run", "features", "--from", task_id)
     assert (run.code, json.loads(run.out)) == (0, {"rows": 2}), run.err

@@ -154,7 +154,7 @@ def payload(params: object) -> dict[str, object]:
 
 
 def test_the_payload_names_the_head_of_the_branch(project: Project, services: Services) -> None:
-    ran = project.run("input", "my-data", "main", **services.variables)
+    ran = project.run("input", "my-data/main", **services.variables)
     assert (ran.code, ran.err) == (0, "")
     assert json.loads(ran.out) == payload({})
     assert ran.out.startswith('{\n  "workspace": {\n')
@@ -162,7 +162,7 @@ def test_the_payload_names_the_head_of_the_branch(project: Project, services: Se
 
 def test_parameters_come_from_text_a_file_or_standard_input(project: Project, services: Services) -> None:
     (project.directory / "params.json").write_bytes(b'\xef\xbb\xbf{"a": "\xc3\xbc"}')
-    arguments = ("input", "my-data", "main", "--compact", "--params")
+    arguments = ("input", "my-data/main", "--compact", "--params")
     text = project.run(*arguments, '{"a": "ü"}', **services.variables)
     file = project.run(*arguments, "@params.json", **services.variables)
     stdin = project.pipe('{"a": "ü"}'.encode(), *arguments, "-", **services.variables)
@@ -179,7 +179,7 @@ def test_parameters_come_from_text_a_file_or_standard_input(project: Project, se
 def test_a_missing_item_is_a_failure_that_names_it(
     project: Project, services: Services, repository: str, branch: str, detail: str
 ) -> None:
-    project.run("input", repository, branch, **services.variables).ends(1, detail, out="")
+    project.run("input", f"{repository}/{branch}", **services.variables).ends(1, detail, out="")
 
 
 def output(ref: str) -> dict[str, object]:
@@ -200,7 +200,7 @@ def test_the_payload_names_the_commit_that_continues_those_that_are_given(
     project: Project, services: Services, ref: str, chosen: str
 ) -> None:
     (project.directory / "joined.json").write_text(json.dumps([LINE[2], LINE[1]]))
-    ran = project.run("input", "my-data", "main", "--ref", ref, **services.variables)
+    ran = project.run("input", "my-data/main", "--ref", ref, **services.variables)
     assert (ran.code, ran.err) == (0, "")
     assert json.loads(ran.out)["workspace"]["ref"] == chosen
 
@@ -211,6 +211,12 @@ def test_the_payload_names_the_commit_that_continues_those_that_are_given(
 def test_commits_that_no_task_can_continue_are_a_failure(
     project: Project, services: Services, other: str, message: str
 ) -> None:
-    ran = project.run("input", "my-data", "main", "--ref", json.dumps([HEAD, other]), **services.variables)
+    ran = project.run("input", "my-data/main", "--ref", json.dumps([HEAD, other]), **services.variables)
     assert (ran.code, ran.out) == (1, "")
     assert message in ran.err
+
+
+def test_the_spelling_with_a_space_still_works_and_warns(project: Project, services: Services) -> None:
+    former = project.run("input", "my-data", "main", **services.variables)
+    assert former.out == project.run("input", "my-data/main", **services.variables).out
+    assert former.err == "warning: write my-data/main; the spelling with a space will be removed\n"

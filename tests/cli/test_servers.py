@@ -20,11 +20,11 @@ CONDUCTOR = {
     "run": ["run", "plain", "--from", "t"],
 }
 LAKEFS = {
-    "input": ["input", "my-data", "main"],
-    "log": ["log", "my-data", "main"],
-    "fence": ["fence", "status", "my-data", "main"],
+    "input": ["input", "my-data/main"],
+    "log": ["log", "my-data/main"],
+    "fence": ["fence", "status", "my-data/main"],
     "gc": ["gc", "my-data"],
-    "show": ["show", "my-data", "main"],
+    "show": ["show", "my-data/main"],
     "start": ["start", "features"],
 }
 COMMANDS = [

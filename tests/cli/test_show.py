@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ def test_an_attempt_has_its_workflow_its_commit_and_its_files(
     assert facts["conductor_log"] == ["a line", "another"]
     assert facts["problems"] == []
 
-    by_commit = story.document(project, "completed", commit[:12])
+    by_commit = story.document(project, f"completed/{commit[:12]}")
     assert by_commit == facts
     text = story.show(project, story.task_id).out
     assert "hushhush" not in text + json.dumps(facts), "no params"
@@ -123,15 +124,15 @@ def test_a_publication_that_was_brought_back_counts_as_published(
     first = story.published({"a": b"1"})
     second = story.merged({"a": b"2"}, {"perago.supersedes": first, "perago.branch": "main"})
     third = story.merged({"a": b"1", "b": b""}, {"perago.supersedes": second, "perago.input_ref": first})
-    assert story.document(project, "brought-back", first)["undone"]["commit"] is None
-    assert story.document(project, "brought-back", second)["undone"]["commit"] == third
+    assert story.document(project, f"brought-back/{first}")["undone"]["commit"] is None
+    assert story.document(project, f"brought-back/{second}")["undone"]["commit"] == third
 
 
 def test_an_adoption_has_the_files_of_its_publication(project: Project, shared_embedded: EmbeddedServices) -> None:
     story = Story(shared_embedded, "adopted")
     first = story.published({"a": b"1"})
     adoption = story.published({"unimportant": b""}, phase="fence", adopts=first)
-    facts = story.document(project, "adopted", adoption)
+    facts = story.document(project, f"adopted/{adoption}")
     assert facts["files_from"] == first
     assert [file["path"] for file in facts["files"]["files"]] == ["a"]
 
@@ -163,9 +164,9 @@ def test_the_fence_of_an_adopted_publication_is_not_that_of_the_adoption(
 def test_a_commit_of_a_person_is_shown_as_one(project: Project, shared_embedded: EmbeddedServices) -> None:
     story = Story(shared_embedded, "person")
     story.commit(HOSTILE, {HOSTILE.replace("\n", ""): b"1"}, {"note": "x"})
-    facts = story.document(project, "person", "main")
+    facts = story.document(project, "person/main")
     assert (facts["commit"]["publication"], facts["task"]) == (None, None)
-    ran = story.show(project, "person", "main")
+    ran = story.show(project, "person/main")
     assert "not by perago" in ran.out
     assert "\x1b" not in ran.out
     assert not [line for line in ran.out.splitlines() if line.startswith("forged")]
@@ -185,7 +186,7 @@ def test_broken_metadata_are_shown_as_they_are(
 ) -> None:
     story = Story(shared_embedded, f"broken-{abs(hash(request.node.name)) % 10**9}")
     commit = story.commit("by hand", {"a": b"1"}, noted)
-    ran = story.show(project, story.repository, commit)
+    ran = story.show(project, f"{story.repository}/{commit}")
     assert (ran.code, "Traceback" in ran.err) == (0, False)
     assert commit in ran.out
     assert "+ a  1 byte" in ran.out
@@ -199,7 +200,7 @@ def test_other_ids_and_missing_items_and_servers_are_explained(
     story.show(project, story.workflow_id).ends(1, f"name one of its tasks: {story.task_id} (build, SCHEDULED)")
     assert "not yet with a worker" in story.show(project, story.task_id).out
     assert "Conductor has no task 'nope'" in story.show(project, "nope").err
-    story.show(project, "workflow", "0123456789ab").ends(1, "lakeFS has no commit or branch '0123456789ab'")
+    story.show(project, "workflow/0123456789ab").ends(1, "lakeFS has no commit or branch '0123456789ab'")
     variables = {**shared_embedded.environment(), "LAKECTL_SERVER_ENDPOINT_URL": "http://127.0.0.1:9"}
     away = project.run("show", story.task_id, **variables).ends(0, "lakeFS did not")
     assert story.workflow_id in away.out
@@ -208,10 +209,10 @@ def test_other_ids_and_missing_items_and_servers_are_explained(
 def test_many_files_are_counted_and_the_first_are_listed(project: Project, shared_embedded: EmbeddedServices) -> None:
     story = Story(shared_embedded, "many")
     commit = story.published({f"{number:04}": b"1" for number in range(1200)})
-    facts = story.document(project, "many", commit)
+    facts = story.document(project, f"many/{commit}")
     assert (facts["files"]["counts"]["added"], len(facts["files"]["files"])) == (1200, 40)
-    assert "and 1,160 more" in story.show(project, "many", commit).out
-    assert len(story.document(project, "many", commit, "--all")["files"]["files"]) == 1200
+    assert "and 1,160 more" in story.show(project, f"many/{commit}").out
+    assert len(story.document(project, f"many/{commit}", "--all")["files"]["files"]) == 1200
 
 
 def test_a_line_far_from_the_end_of_a_large_log_is_found(
@@ -244,6 +245,22 @@ def test_a_line_far_from_the_end_of_a_large_log_is_found(
     assert " Europe/Berlin after waiting" in berlin
 
 
+def test_an_attempt_without_a_log_line_names_no_file(
+    project: Project, shared_embedded: EmbeddedServices, tmp_path: Path
+) -> None:
+    story = Story(shared_embedded, "silent")
+    story.end("FAILED")
+    day = datetime.now(UTC).date()
+    for module in ("a", "b"):
+        for date in (day - timedelta(days=1), day, day + timedelta(days=1)):
+            log_file = tmp_path / f"logs/{module}/worker_id=w0001/date={date}.jsonl"
+            log_file.parent.mkdir(parents=True, exist_ok=True)
+            log_file.write_text("")
+    shown = story.show(project, story.task_id, PERAGO_LOG_ROOT=str(tmp_path / "logs")).out
+    assert "log       no line about this attempt in 2 log files of this machine\n" in shown
+    assert "log file" not in shown.replace("log files", "")
+
+
 # ---------------------------------------------------------------------------------------- `perago log`
 
 
@@ -273,7 +290,7 @@ def test_publications_are_reported_with_their_attempts(
     project: Project, shared_embedded: EmbeddedServices, logged: list[str]
 ) -> None:
     last, person, first = (commit[:12] for commit in logged)
-    ran = project.run("log", "my-data", "main", "-n", "3", **shared_embedded.environment())
+    ran = project.run("log", "my-data/main", "-n", "3", **shared_embedded.environment())
     assert (ran.code, ran.err) == (0, "")
     lines = ran.out.splitlines()
     assert [line.split()[0] for line in lines[::2]] == [last, person, first]
@@ -288,12 +305,12 @@ def test_a_task_a_workflow_and_an_age_select(
     project: Project, shared_embedded: EmbeddedServices, logged: list[str]
 ) -> None:
     variables = shared_embedded.environment()
-    by_task = project.run("log", "my-data", "main", "--task", "features.build", "--json", **variables)
+    by_task = project.run("log", "my-data/main", "--task", "features.build", "--json", **variables)
     assert [row["commit"] for row in json.loads(by_task.out)] == [logged[0], logged[2]]
-    recent = project.run("log", "my-data", "main", "--workflow", "w1", "--since", "36h", "--json", **variables)
+    recent = project.run("log", "my-data/main", "--workflow", "w1", "--since", "36h", "--json", **variables)
     (row,) = json.loads(recent.out)
     assert (row["task_id"], row["supersedes"], row["adopts"]) == ("task-2", logged[2], None)
-    none = project.run("log", "my-data", "main", "--task", "other", **variables)
+    none = project.run("log", "my-data/main", "--task", "other", **variables)
     assert (none.code, none.out) == (0, "no such publication on branch main of my-data\n")
 
 
@@ -306,7 +323,7 @@ def test_a_date_that_is_in_no_calendar_stays_a_number(
     server.create_repository(repository)
     objects.put_object(server.repository(repository), "main", "a", b"x")
     commits.commit(server.repository(repository), "main", "Add", date=date)
-    ran = project.run("log", repository, "main", "--json", "-n", "1", **shared_embedded.environment())
+    ran = project.run("log", f"{repository}/main", "--json", "-n", "1", **shared_embedded.environment())
     assert (ran.code, ran.err, json.loads(ran.out)[0]["created"]) == (0, "", f"{date} s")
 
 
@@ -318,14 +335,14 @@ def test_publications_of_earlier_versions_are_reported(
     server.create_repository(form)
     objects.put_object(server.repository(form), "main", "a", b"1")
     commits.commit(server.repository(form), "main", "matrix.edit: 1 added", metadata)
-    ran = project.run("log", form, "main", "--task", "matrix.edit", "--json", **shared_embedded.environment())
+    ran = project.run("log", f"{form}/main", "--task", "matrix.edit", "--json", **shared_embedded.environment())
     (row,) = json.loads(ran.out)
     assert row["task_id"] == metadata["perago.task_id"]
     assert row["supersedes"] == metadata["perago.supersedes"]
 
 
 def test_a_wrong_branch_is_reported(project: Project, shared_embedded: EmbeddedServices) -> None:
-    project.run("log", "my-data", "nope", **shared_embedded.environment()).ends(1, "has no branch nope")
+    project.run("log", "my-data/nope", **shared_embedded.environment()).ends(1, "has no branch nope")
 
 
 def test_a_long_history_is_printed_as_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -349,7 +366,17 @@ def test_an_age_ends_a_long_history(project: Project, shared_embedded: EmbeddedS
         objects.put_object(server.repository("long-data"), "main", "key", str(number).encode())
         commits.commit(server.repository("long-data"), "main", f"commit {number}", {}, date=now - (3000 - number) * 60)
     variables = shared_embedded.environment()
-    recent = project.run("log", "long-data", "main", "--since", "90m", "-n", "3000", "--json", **variables)
+    recent = project.run("log", "long-data/main", "--since", "90m", "-n", "3000", "--json", **variables)
     messages = [row["message"] for row in json.loads(recent.out)]
     assert messages[:2] == ["commit 2999", "commit 2998"]
     assert 80 < len(messages) <= 90
+
+
+@pytest.mark.parametrize("expression", ["main~1", "main^"])
+def test_lakefs_resolves_the_commit_of_an_input(
+    project: Project, shared_embedded: EmbeddedServices, logged: list[str], expression: str
+) -> None:
+    ran = project.run("input", "my-data/main", "--ref", expression, **shared_embedded.environment()).ends(0)
+    assert json.loads(ran.out)["workspace"]["ref"] == logged[1]
+    missing = project.run("input", "my-data/main", "--ref", "main~99", **shared_embedded.environment())
+    missing.ends(1, "finds no commit main~99 in my-data", out="")

@@ -197,7 +197,7 @@ def test_an_attempt_is_a_span_in_the_trace_of_its_workflow(site: Site) -> None:
     assert output["result"] == {"traceparent": handed_on, "loaded": False, "headers": []}
     assert left_out["tasks"][0]["outputData"]["result"]["traceparent"].endswith("-00")
     assert set(workflow["tasks"][0]["inputData"]) == {"workspace", "params"}
-    logged = site.project.run("log", "data", "main", "--json", **site.services.environment())
+    logged = site.project.run("log", "data/main", "--json", **site.services.environment())
     assert handed_on in [row["traceparent"] for row in json.loads(logged.out)]
 
     assert (site.resource["service.name"], site.resource["team"]) == ("mine", "data")

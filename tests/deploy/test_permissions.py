@@ -198,7 +198,7 @@ def test_an_operator_needs_exactly_their_policy(tmp_path: Path) -> None:
         assert_policy("operator", services.policy.needed)
 
         services.policy = Policy(statements("operator")).without("fs:ReadCommit")
-        ran = run("log", "my-data", "main")
+        ran = run("log", "my-data/main")
         assert "lakeFS does not permit these credentials to" in ran.err
         assert "not allowed to fs:ReadCommit" in ran.err
         assert "perago help deploy" in ran.err
@@ -218,7 +218,7 @@ def published(project: Project, services: PolicyServices) -> str:
 
 
 def commands(task_id: str) -> list[list[str]]:
-    branch = ["my-data", "main"]
+    branch = ["my-data/main"]
     return [
         ["doctor", "features", "-b", "my-data/main", "--write"],
         ["show", task_id],

@@ -448,7 +448,7 @@ STAGING_VANISHED = refusal(
 )
 ALTERED_FENCE = refusal(
     "The file {path} in commit {commit} of {repository} has the name of perago's publish fence, but a different text. "
-    "{published} Move the file if it is yours, or replace it with `perago fence install {repository} {branch}`; then "
+    "{published} Move the file if it is yours, or replace it with `perago fence install {repository}/{branch}`; then "
     "start the workflow from the new head.",
     shown="The file ... has the name of perago's publish fence, but a different text",
     meaning="the fence was edited, or another team has a file of that name",

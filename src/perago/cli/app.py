@@ -11,6 +11,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, MutableMapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -147,7 +148,12 @@ class CommandTable(TyperGroup):
         function, examples = command_of(name)
         holder = typer.Typer(add_completion=False, rich_markup_mode=None)
         holder.command(name, epilog=examples, context_settings=_HELP)(function)
-        command = typer.main.get_command(holder)
+        command: Any = typer.main.get_command(holder)
+        for param in command.params:
+            if param.param_type_name == "argument":  # typer would add a type, and list hidden ones in the usage line
+                param.display_type_rich = lambda ctx: ""  # noqa: ARG005 - called by name
+                if param.hidden:
+                    param.get_usage_pieces = lambda ctx: []  # noqa: ARG005 - called by name
         command.params += [param for param in self.params if param.name == "debug"]
         return command
 
@@ -189,7 +195,52 @@ def run() -> None:
     with contextlib.suppress(OSError):  # the directory was deleted; a command that needs it reports that
         if sys.path[:1] != [os.getcwd()]:  # noqa: PTH109
             sys.path.insert(0, os.getcwd())  # noqa: PTH109
+        if roots := [root for root in source_roots(Path.cwd()) if root not in sys.path]:
+            sys.path[1:1] = roots
+            former = os.environ.get("PYTHONPATH")
+            os.environ["PYTHONPATH"] = os.pathsep.join([*roots, *([former] if former else [])])  # for child processes
     app(prog_name="perago")
+
+
+def source_roots(project: Path) -> list[str]:
+    """Return the directories that have the packages of a project: `pythonpath` of pytest, and where its build backend
+    looks for them."""
+    declared: list[str] = []
+    settings = _toml(project / "pyproject.toml")
+    tool = settings.get("tool", {})
+    with contextlib.suppress(AttributeError, TypeError):  # settings of another form
+        of_pytest = tool.get("pytest", {}).get("ini_options", {}).get("pythonpath", [])
+        declared += of_pytest.split() if isinstance(of_pytest, str) else of_pytest
+        setuptools = tool.get("setuptools", {})
+        declared += setuptools.get("package-dir", {}).values()
+        declared += setuptools.get("packages", {}).get("find", {}).get("where", [])
+        declared += [package["from"] for package in tool.get("poetry", {}).get("packages", []) if "from" in package]
+    for name, section in (("pytest.ini", "pytest"), ("tox.ini", "pytest"), ("setup.cfg", "tool:pytest")):
+        if (project / name).is_file():
+            declared += _ini(project / name, section, "pythonpath").split()
+    is_package = not {"project", "build-system"}.isdisjoint(settings)
+    if is_package or (project / "setup.py").is_file() or (project / "setup.cfg").is_file():
+        declared.append("src")  # where all build backends look
+    paths = [(project / directory).resolve() for directory in declared]
+    return [str(path) for path in dict.fromkeys(paths) if path.is_dir() and path != project.resolve()]
+
+
+def _toml(file: Path) -> dict[str, Any]:
+    import tomllib
+
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # other tools report what is wrong
+        return {}
+
+
+def _ini(file: Path, section: str, key: str) -> str:
+    import configparser
+
+    parser = configparser.ConfigParser(interpolation=None)
+    with contextlib.suppress(configparser.Error, UnicodeDecodeError):
+        parser.read(file, encoding="utf-8")
+    return parser.get(section, key, fallback="")
 
 
 def prepare_streams() -> None:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import keyword
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from perago.cli import messages
 from perago.text import show_utc, strict_json
 
 _BRANCH = re.compile(r"\w[-\w]*", re.ASCII)  # the names that lakeFS allows
 _COMMIT = re.compile(r"[0-9a-f]{64}")
 _SHORT_COMMIT = re.compile(r"[0-9a-f]{6,63}")
+RELATIVE_COMMIT = re.compile(r"\w[-\w]*([~^]\d*)+", re.ASCII)
+"""A commit by its distance from a branch, a tag or a commit, in lakeFS' own syntax."""
 _KINDS: dict[type, str] = {list: "an array", str: "a string", bool: "true or false", int: "a number", float: "a number"}
 
 
@@ -102,8 +106,13 @@ def read_object(text: str) -> dict[str, Any]:
     return value
 
 
-def read_refs(text: str, repository: str) -> tuple[str, ...]:
+def read_refs(text: str, repository: str, resolved: Callable[[str], str]) -> tuple[str, ...]:
     """Return the commits that `text` gives as a `workspace.ref`: a commit id, or JSON as `read_object` takes it.
+
+    Args:
+        text: the value of the option.
+        repository: the repository of the commits.
+        resolved: returns the id of an expression such as `main~1`, which only lakeFS can resolve.
 
     Raises:
         typer.BadParameter: it gives no commit, or something that is not a commit.
@@ -112,11 +121,16 @@ def read_refs(text: str, repository: str) -> tuple[str, ...]:
 
     if _SHORT_COMMIT.fullmatch(text):
         message = f"{text} is only a part of a commit id; write all 64 digits, which this command prints: "
-        raise _wrong(f"{message}perago show {repository} {text}", "--ref")
+        raise _wrong(f"{message}perago show {repository}/{text}", "--ref")
+    if RELATIVE_COMMIT.fullmatch(text):
+        return (resolved(text),)
     is_json = text.isdecimal() or text in ("true", "false", "null")
     if _BRANCH.fullmatch(text) and not is_json and not _COMMIT.fullmatch(text):
-        message = f"{text!r} is not a commit id. For the head of a branch, omit --ref: perago input {repository} {text}"
+        message = f"{text!r} is not a commit id. For the head of a branch, omit --ref: perago input {repository}/{text}"
         raise _wrong(message, "--ref")
+    if text[:1] not in ("[", "{", '"', "@", "-") and not is_json and not _COMMIT.fullmatch(text):
+        accepted = "a commit id, an expression such as main~1 or main^, JSON, @FILE or -"
+        raise _wrong(f"{text!r} is not a commit; write {accepted}.", "--ref")
     value = text if _COMMIT.fullmatch(text) else _read_json(text, "--ref")[1]
     problems: list[str] = []
     commits = commits_of(value, repository, problems, pointer="")
@@ -152,8 +166,9 @@ Utc = Annotated[
     bool, option("--utc", "Show times in UTC instead of PERAGO_TIME_ZONE, the zone of the logs.", callback=show_utc)
 ]
 Since = Annotated[str | None, option("--since AGE", "Not older than AGE, such as 12h or 7d.")]
-Repository = Annotated[str, argument("REPO", "A lakeFS repository.")]
-Branch = Annotated[str, argument("BRANCH", "A branch of the repository.")]
+Place = Annotated[str, argument("REPO/BRANCH", "A lakeFS repository, and a branch of it.")]
+FormerPart = Annotated[str | None, argument("BRANCH", "", hidden=True)]
+"""The second word of the former spelling, REPO BRANCH."""
 Pdb = Annotated[bool, option("--pdb", "Run the function in this terminal, and debug it where it raises an error.")]
 
 
@@ -162,12 +177,20 @@ def output_option(what: str) -> Any:
     return option("--output -o DIR", f"Write {what} to DIR, which must be new or empty.")
 
 
-def place_of(text: str) -> tuple[str, str]:
+def place_of(text: str, option: str = "--branch") -> tuple[str, str]:
     """Return the repository and the branch of REPO/BRANCH; raise a usage error for anything else."""
     repository, _, branch = text.partition("/")
     if not (repository and branch):
-        raise typer.BadParameter(f"{text!r} is not REPO/BRANCH.", param_hint="'--branch'")
+        raise _wrong(f"{text!r} is not REPO/BRANCH.", option)
     return repository, branch
+
+
+def parts_of_place(text: str, former: str | None) -> tuple[str, str]:
+    """Return the parts of REPO/BRANCH, or of REPO and `former`, the former spelling, with a warning."""
+    if former is None:
+        return place_of(text, "REPO/BRANCH")
+    messages.warning(f"write {text}/{former}; the spelling with a space will be removed")
+    return text, former
 
 
 def check_output(output: Path | None) -> None:

@@ -88,3 +88,20 @@ def branch_head(repository: str, branch: str) -> str:
     """
     with store_of(repository, branch) as store:
         return store.get_commit(repository, branch).id
+
+
+def resolved_commit(repository: str, expression: str) -> str:
+    """Return the id of the commit that lakeFS finds by an expression such as `main~1`.
+
+    Raises:
+        Failure: lakeFS finds no such commit.
+    """
+    from perago.configuration import Servers
+    from perago.ports import NotFound
+
+    with Servers() as servers:
+        try:
+            return servers.store.resolve(repository, expression).id
+        except NotFound as error:
+            message = f"{servers.settings.require_lakefs().shown} finds no commit {expression} in {repository}"
+            raise Failure(f"{message}: {error.detail}", f"list the commits: perago log {repository}/BRANCH") from error

@@ -240,7 +240,7 @@ def check_branch(
         why = "lakeFS refuses to merge into a branch with uncommitted changes, so no result is published"
         advice = "commit or reset these changes in lakeFS; perago did not make them"
         yield Finding(area, Level.PROBLEM, "it has uncommitted changes", why, advice)
-    yield from _fence(area, state, publish_fence, install=f"perago fence install {repository} {name}")
+    yield from _fence(area, state, publish_fence, install=f"perago fence install {repository}/{name}")
     if write:
         yield from _tried(store, area, repository, head.id)
     elif publish_fence is not PublishFence.OFF:

@@ -135,7 +135,7 @@ class _Reader:
             self.commit = browser.commit(repository, name)  # of a branch, a tag, or the beginning of an id
         except NotFound as error:
             message = f"lakeFS has no commit or branch {quoted(name)} in a repository {repository}: {error.detail}"
-            raise Failure(message, "check both names; list commits with: perago log REPO BRANCH") from error
+            raise Failure(message, "check both names; list commits with: perago log REPO/BRANCH") from error
         commit = self.facts["commit"] = commit_facts(repository, self.commit)
         task_id: str | None = (commit["publication"] or {}).get("task_id")
         workflows = self._configured(lambda: self.servers.workflows)
@@ -228,7 +228,7 @@ def _no_task(workflows: ConductorWorkflows, task_id: str, error: NotFound) -> Fa
         workflow = workflows.workflow(task_id)
     except ServiceError:
         message = f"Conductor has no task {quoted(task_id)}: {error.detail}"
-        fix = "check the id; a removed workflow takes its tasks with it. To show a commit: perago show REPO COMMIT"
+        fix = "check the id; a removed workflow takes its tasks with it. To show a commit: perago show REPO/COMMIT"
         return Failure(message, fix)
     rows = [
         one_line(f"{row.get('taskId')} ({row.get('referenceTaskName')}, {row.get('status')})")

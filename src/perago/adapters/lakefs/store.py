@@ -144,6 +144,11 @@ class LakeFSStore:
             raise NotFound(SERVICE, call.operation, f"{call.missing} does not exist")
         return commit
 
+    def resolve(self, repository: str, expression: str) -> Commit:
+        """Return the commit of an expression in lakeFS' own syntax, such as `main~1` or `main^`."""
+        call = Call(f"read commit {expression} of {repository}", repository, f"commit {expression}")
+        return self._session.get(call, path_in(repository, "commits", expression), commit_of)
+
     def history(self, repository: str, branch: str, *, until: str, limit: int) -> tuple[Commit, ...]:
         """Return the first-parent commits from the head down to `until`. All pages are read from the same head, so that
         they fit together.

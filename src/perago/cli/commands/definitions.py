@@ -97,7 +97,7 @@ class Action(StrEnum):
 
 
 def workflow(
-    action: Annotated[Action, argument(None, "show: the steps as a tree; print: Conductor's JSON.")],
+    action: Annotated[Action, argument("show|print", "show: the steps as a tree; print: Conductor's JSON.")],
     modules: Modules,
     timeout: Timeout = IMPORT_LIMIT,
 ) -> None:

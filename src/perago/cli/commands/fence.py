@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from perago.cli.messages import ExitCode
-from perago.cli.parameters import Branch, Repository, argument, option
+from perago.cli.parameters import FormerPart, Place, argument, option, parts_of_place
 from perago.failure import Failure
 from perago.text import one_line, short
 
@@ -25,9 +25,9 @@ installs the fence (PERAGO_PUBLISH_FENCE=auto).
 
 \b
 Examples:
-  perago fence install my-data main
-  perago fence status my-data main
-  perago fence remove my-data main"""
+  perago fence install my-data/main
+  perago fence status my-data/main
+  perago fence remove my-data/main"""
 
 
 class Action(StrEnum):
@@ -39,9 +39,9 @@ class Action(StrEnum):
 
 
 def command(
-    action: Annotated[Action, argument(None, "What to do with the fence.")],
-    repository: Repository,
-    branch: Branch,
+    action: Annotated[Action, argument("install|status|remove", "What to do with the fence.")],
+    place: Place,
+    former: FormerPart = None,
     as_json: Annotated[bool, option("--json", "Print the state as JSON.")] = False,
 ) -> None:
     """Guard the publications to a branch, or check whether they are guarded.
@@ -57,6 +57,7 @@ def command(
     from perago.driver.fencing import fence_status, install_fence, remove_fence
     from perago.ports import MergeRefused
 
+    repository, branch = parts_of_place(place, former)
     act = {Action.INSTALL: install_fence, Action.STATUS: fence_status, Action.REMOVE: remove_fence}[action]
     try:
         with store_of(repository, branch) as store:
@@ -68,7 +69,7 @@ def command(
         content = {"repository": repository, "branch": branch, "head": status.head, "fence": status.state.value}
         sys.stdout.write(json.dumps(content) + "\n")
     else:
-        install = f"perago fence install {repository} {branch}"
+        install = f"perago fence install {repository}/{branch}"
         explanation = {
             FenceState.ABSENT: f"the first publication of a worker installs it, and so does: {install}",
             FenceState.ALTERED: f"{FENCE_PATH} differs from the text of this version; replace it with: {install}",

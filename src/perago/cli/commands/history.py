@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from perago.cli import messages
 from perago.cli.messages import Colour
-from perago.cli.parameters import Branch, Json, Repository, Since, Utc, argument, option, seconds_of_age
+from perago.cli.parameters import FormerPart, Json, Place, Since, Utc, argument, option, parts_of_place, seconds_of_age
 from perago.cli.rendering import Renderer, in_batches, print_json, working
-from perago.text import age, ago, duration, lines_of, one_line, plain_reason, short, time_of_day, zoned
+from perago.text import age, ago, count, duration, lines_of, one_line, plain_reason, short, time_of_day, zoned
 
 if TYPE_CHECKING:
     from perago.ports import Commit
@@ -26,31 +26,30 @@ LAST = 20
 
 EXAMPLES = {
     "show": """\b
-One argument is the id of an attempt in Conductor. Two arguments are a repository
-and a commit: its id, the beginning of its id, or a branch. Params and results are
-not shown.
+The argument is the id of an attempt in Conductor, or a repository and a commit:
+its id, the beginning of its id, or a branch. Params and results are not shown.
 
 \b
 Examples:
   perago show 1f7a2c34-9a5e-4c1b-8c5e-0d9f6b3a7e21
-  perago show my-data 9d1c54aa2f00
-  perago show my-data main            the head of a branch
-  perago show my-data main --all      with all files and log lines""",
+  perago show my-data/9d1c54aa2f00
+  perago show my-data/main            the head of a branch
+  perago show my-data/main --all      with all files and log lines""",
     "log": """\b
 A publication is one commit. The newest comes first. Commits of people and of
 other programs are shown, too, unless --task or --workflow selects publications.
 
 \b
 Examples:
-  perago log my-data main
-  perago log my-data main --task features.build --since 7d
-  perago log my-data main --workflow ID --json""",
+  perago log my-data/main
+  perago log my-data/main --task features.build --since 7d
+  perago log my-data/main --workflow ID --json""",
 }
 
 
 def show(
-    first: Annotated[str, argument("TASK_ID|REPO", "A task id, or a repository.")],
-    second: Annotated[str | None, argument("COMMIT", "With REPO: a commit, or a branch.")] = None,
+    first: Annotated[str, argument("TASK_ID|REPO/COMMIT", "A task id, or a repository with a commit or a branch.")],
+    former: FormerPart = None,
     everything: Annotated[bool, option("--all", "List all changed files and lines of the log.")] = False,
     as_json: Json = False,
     utc: Utc = False,  # noqa: ARG001 - its callback has the effect
@@ -62,6 +61,9 @@ def show(
     """
     from perago.history.attempt_facts import attempt_facts
 
+    second = None
+    if former is not None or "/" in first:
+        first, second = parts_of_place(first, former)
     with working("asking the servers") as progress:
         facts = attempt_facts(first, second, None if everything else FILES, messages.service_words, progress)
     if as_json:
@@ -202,8 +204,15 @@ def _print_log(facts: Facts, log_lines: int | None, out: Renderer) -> None:
     shown = lines if log_lines is None else lines[-log_lines:]
     left_out = len(lines) - len(shown) + missing
     earlier = [f"({left_out:,} earlier lines omitted)"] if left_out else []
-    out.entry("log file", map(one_line, facts["log_files"]))
-    out.entry("log", chain(earlier, map(one_line, shown)) if shown else ["empty"])
+    if shown:
+        out.entry("log file", map(one_line, facts["log_files"]))
+        out.entry("log", chain(earlier, map(one_line, shown)))
+        return
+    elsewhere = [file for file in facts["log_files"] if file.startswith("on ")]
+    files = len(facts["log_files"]) - len(elsewhere)
+    searched = f" in {count(files, 'log file')} of this machine" if files else ""
+    out.entry("log", [f"no line about this attempt{searched}"])
+    out.entry("log file", map(one_line, elsewhere))
 
 
 # -------------------------------------------------------------------------------------- publications
@@ -213,8 +222,8 @@ _MORE_NOTES = ("worker", "params_sha256", "adopts", "supersedes", "traceparent",
 
 
 def log(
-    repository: Repository,
-    branch: Branch,
+    place: Place,
+    former: FormerPart = None,
     task: Annotated[str | None, option("--task NAME", "Publications of this task only.")] = None,
     workflow: Annotated[str | None, option("--workflow ID", "Publications of this workflow only.")] = None,
     since: Since = None,
@@ -223,6 +232,7 @@ def log(
     utc: Utc = False,  # noqa: ARG001 - its callback has the effect
 ) -> None:
     """Show the publications to a branch: task, attempt, and the publications that each adopted or undid."""
+    repository, branch = parts_of_place(place, former)
     oldest = None if since is None else time.time() - seconds_of_age(since, "--since")
     from perago.attempt import publication
     from perago.cli.services import store_of

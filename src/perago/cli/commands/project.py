@@ -116,8 +116,7 @@ def add(module: Annotated[str, argument("MODULE", "The import path of the new mo
     messages.note(f"wrote {file}, {test} and its snapshot")
     _name_in_settings(module, root)
     messages.note(f"now try: pytest {test} {file}")
-    place = "" if root == Path() else f"PYTHONPATH={root} "
-    messages.note(f"and then: {place}perago run {module} --example minimal")
+    messages.note(f"and then: perago run {module} --example minimal")
 
 
 def _write_package(root: Path, module: str) -> None:

@@ -17,12 +17,13 @@ from perago.cli.loading import load_definitions
 from perago.cli.messages import ExitCode
 from perago.cli.parameters import (
     IMPORT_LIMIT,
+    FormerPart,
     Module,
-    Repository,
+    Place,
     Timeout,
-    argument,
     checked_branch,
     option,
+    parts_of_place,
     place_of,
     read_object,
     read_refs,
@@ -61,10 +62,11 @@ Prints the id of the workflow, or the result with --follow. Status 0 means that 
 workflow started, or that it completed with --follow.""",
     "input": """\b
 Examples:
-  perago input my-data main --params '{"feature_set": "a"}'
-  perago input my-data main --params @params.json --compact
-  perago input my-data main --ref @join-output.json
-  jq .defaults config.json | perago input my-data main --params -""",
+  perago input my-data/main --params '{"feature_set": "a"}'
+  perago input my-data/main --params @params.json --compact
+  perago input my-data/main --ref main~1
+  perago input my-data/main --ref @join-output.json
+  jq .defaults config.json | perago input my-data/main --params -""",
 }
 
 
@@ -315,15 +317,15 @@ class FollowView:
 
 
 def input(  # noqa: A001 - the name of the command
-    repository: Repository,
-    branch: Annotated[str, argument("BRANCH", "A branch of the repository.", callback=checked_branch)],
+    place: Place,
+    former: FormerPart = None,
     params: Annotated[str, option("--params JSON|@FILE|-", "The parameters: JSON, a file, or standard input.")] = "{}",
     ref: Annotated[
         str | None,
         option(
             "--ref COMMIT|JSON|@FILE|-",
-            "A commit id instead of the head. Of a list of ids, or of the output of a JOIN, perago takes the "
-            "commit that continues all others.",
+            "A commit instead of the head: its id, or main~1 or main^. Of a list of ids, or of the output of a JOIN, "
+            "perago takes the commit that continues all others.",
         ),
     ] = None,
     compact: Annotated[bool, option("--compact", "Print a single line.")] = False,
@@ -333,11 +335,13 @@ def input(  # noqa: A001 - the name of the command
     The reference is the head of the branch, or the commit of --ref. The input is stale if another client advances the
     branch before the task has published, so print it right before you use it.
     """
-    from perago.cli.services import branch_head
+    from perago.cli.services import branch_head, resolved_commit
     from perago.taskdef.payload import workspace_block
 
+    repository, branch = parts_of_place(place, former)
+    checked_branch(branch)
     task_params = read_object(params)
-    commits = read_refs(ref, repository) if ref is not None else ()
+    commits = read_refs(ref, repository, lambda text: resolved_commit(repository, text)) if ref is not None else ()
     head = newest_commit(repository, commits) if commits else branch_head(repository, branch)
     payload = {"workspace": workspace_block(repository, branch, head), "params": task_params}
     text = json_text(payload, indent=None if compact else 2)
