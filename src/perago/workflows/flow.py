@@ -28,6 +28,7 @@ from perago.authoring.declaration import (
 from perago.authoring.task import get_task
 from perago.taskdef.definition import schema_definition
 from perago.taskdef.schema import GIVEN_REF, model_schema, result_schema, workspace_schema
+from perago.workflows.choices import _ChoosingFlow
 from perago.workflows.values import (
     UNCHECKED,
     Documents,
@@ -39,14 +40,11 @@ from perago.workflows.values import (
     contains_value,
     element_of,
     expression,
-    fits,
-    is_value_of,
     recorded,
     refuse_step,
     sent_name,
-    spelled,
 )
-from perago.workflows.writer import Built, Ends, Frame, Json, Publisher, Writer, without_items
+from perago.workflows.writer import Built, Frame, Json, Publisher, Writer, without_items
 
 K = ParamSpec("K")
 I = TypeVar("I")  # noqa: E741 - an item
@@ -293,64 +291,7 @@ def _names(name: tuple[str, int]) -> Iterator[None]:
         _building.reset(token)
 
 
-class Loop:
-    """The loop that is being written."""
-
-    def __init__(self) -> None:
-        self._until: Recorded | None = None
-        self._is_done = False
-
-    def until(self, condition: bool) -> None:
-        """End the loop after the round in which this result of a step in it is true."""
-        value: object = condition
-        if not isinstance(value, Value):
-            raise InvalidDeclaration("until() takes a bool result of a step in this loop", "give step.result.FIELD")
-        if self._is_done:
-            raise InvalidDeclaration("until() comes after its loop", "call it in the `with` of the loop")
-        if self._until is not None:
-            raise InvalidDeclaration("until() is called twice for one loop", "let a step return both as one bool")
-        self._until = recorded(value)
-
-
-class Switch:
-    """The switch that is being written."""
-
-    def __init__(self, _writer: Writer, _name: str, _value: Recorded) -> None:
-        self._writer = _writer
-        self._name = _name
-        self._value = _value
-        self._frames: dict[str | None, Frame] = {}
-        self._body = _writer.current
-        """The part of the switch outside of its cases."""
-
-    def case(self, value: object) -> contextlib.AbstractContextManager[None]:
-        """Write the steps that run if the value is this one."""
-        value = value.value if isinstance(value, Enum) else value
-        kind = self._value.annotation
-        if isinstance(value, bool) or not isinstance(value, str | int):
-            self._writer.report(f"case {value!r} is not a text or an integer", "compare a field of such a type")
-        elif not is_value_of(value, kind):
-            rule = f"case {value!r} never comes: {self._value.shown} is {spelled(kind)}"
-            self._writer.report(rule, "write one of its values")
-        return self._write(str(value))
-
-    def default(self) -> contextlib.AbstractContextManager[None]:
-        """Write the steps that run if no case has the value."""
-        return self._write(None)
-
-    @contextlib.contextmanager
-    def _write(self, key: str | None) -> Iterator[None]:
-        if self._writer.current is not self._body:
-            rule = f"the case {key or 'default'} of switch {self._name!r} is not directly in its switch"
-            raise InvalidDeclaration(rule, "write it in the `with` of the switch, next to the other cases")
-        if key in self._frames:
-            self._writer.report(f"switch {self._name!r} has the case {key or 'default'} twice", "join the two")
-        with self._writer.frame("case", f"{self._name}, case {key or 'default'}") as frame:
-            self._frames[key] = frame
-            yield
-
-
-class Flow:
+class Flow(_ChoosingFlow):
     """Writes the steps of one workflow, in the order of the calls."""
 
     def __init__(self, _writer: Writer) -> None:
@@ -633,88 +574,6 @@ class Flow:
         join = self._writer.claim(name, "_join")
         self._writer.append(f"{name}_join", join, {"type": "JOIN", "joinOn": []})
         self._writer.leave([frame], [*self._writer.current.heads, expression(join, ())])
-
-    def switch(self, name: str, value: object, /) -> contextlib.AbstractContextManager[Switch]:
-        """Write cases of which one runs: the one that has the value, or the default."""
-        return self._writer.to_open(f"switch {name!r}", self._switch(name, value))
-
-    @contextlib.contextmanager
-    def _switch(self, name: str, value: object) -> Iterator[Switch]:
-        refuse_step(value)
-        reference = self._writer.claim(name)
-        if not isinstance(value, Value):
-            raise InvalidDeclaration(f"switch {name!r}: {value!r} is known while the workflow is written", "use if")
-        content = self._writer.use(recorded(value), [])
-        with self._writer.frame("case", name) as body:
-            body.is_closed = True
-            switch = Switch(self._writer, name, recorded(value))
-            yield switch
-        cases = {key: frame.tasks for key, frame in switch._frames.items() if key is not None}
-        if not any(frame.tasks for frame in switch._frames.values()):
-            self._writer.report(f"switch {name!r} has no case with a step", "add one")
-        elif not cases:
-            self._writer.report(
-                f"switch {name!r} has only a default", "add a case, or write its steps without a switch"
-            )
-        default = switch._frames.get(None)
-        task = {
-            "type": "SWITCH",
-            "evaluatorType": "value-param",
-            "expression": "value",
-            "inputParameters": {"value": content},
-            "decisionCases": cases,
-            "defaultCase": default.tasks if default is not None else [],
-        }
-        self._writer.append(name, reference, task)
-        frames = list(switch._frames.values())
-        ends = [head for frame in frames if frame.has_workspace for head in frame.heads]
-        self._writer.leave(frames, [*self._writer.current.heads, *ends])
-
-    def loop(self, name: str, /, *, at_most: int) -> contextlib.AbstractContextManager[Loop]:
-        """Write steps that are repeated until `until()` holds, for at most `at_most` rounds."""
-        return self._writer.to_open(f"loop {name!r}", self._loop(name, at_most))
-
-    @contextlib.contextmanager
-    def _loop(self, name: str, at_most: int) -> Iterator[Loop]:
-        if any(scope.kind == "loop" for scope in self._writer.current.scope):
-            self._writer.report(f"loop {name!r} is inside of a loop", "put the inner loop into a sub-workflow")
-        if isinstance(at_most, bool) or not isinstance(at_most, int) or at_most < 1:
-            self._writer.report(f"loop {name!r}: at_most={at_most!r} is not a number of rounds", "write at_most=10")
-        reference = self._writer.claim(name)
-        loop, ends, before = Loop(), Ends(), self._writer.current.heads
-        with self._writer.frame("loop", name, self._writer.current.suffix) as frame:
-            frame.heads = (*before, ends)
-            yield loop
-        loop._is_done = True
-        self._writer.open.discard(frame.scope)
-        if not frame.tasks:
-            self._writer.report(f"loop {name!r} has no step", "add one")
-        self._writer.check_rounds(f"loop {name!r}", frame, ends)
-        ends.heads = frame.heads if frame.has_workspace else ()
-        condition = f"$.{reference}['iteration'] < {at_most}"
-        if loop._until is not None:
-            condition += f" && !({self._condition(name, loop._until, frame.scope)})"
-        else:
-            rule = f"loop {name!r} has no until(), so it always runs {at_most} rounds"
-            self._writer.warn(rule, "call loop.until(step.result.FIELD) in its `with` to end it earlier")
-        task = {"type": "DO_WHILE", "inputParameters": {}, "loopCondition": condition, "loopOver": frame.tasks}
-        self._writer.append(name, reference, task)
-        self._writer.leave([frame], [*before, ends])
-
-    def _condition(self, name: str, condition: Recorded, scope: Scope) -> str:
-        self._writer.use(condition, [])
-        is_inside = any(scope in tuple(inner) for inner in condition.scopes)
-        if condition.path is None or not is_inside or condition.reference in ("", "workflow"):
-            self._writer.report(
-                f"loop {name!r}: {condition.shown} is not a result of a step in this loop",
-                "give until() a field of such a result",
-            )
-        if not fits(condition.annotation, bool):
-            self._writer.report(
-                f"loop {name!r}: until() takes bool, but {condition.shown} is {spelled(condition.annotation)}",
-                "let a step return a bool",
-            )
-        return f"$.{condition.reference}" + "".join(f"['{key}']" for key in condition.path or ())
 
     def _add(self, name: str, task: Json, result: Any) -> Step[Any]:
         """Add a step whose result has the type `result`."""
