@@ -334,6 +334,40 @@ def structures_without_with(flow: Any, params: Any) -> None:
     loop.until(counted.result.is_done)
 
 
+def reasons_of_a_failure(flow: Any, params: Any) -> None:
+    first = flow.step("one", alone, Named, name="a")
+    with flow.switch("choice", params.text) as switch:
+        with switch.case("a"):
+            flow.fail("missing", "{rows} of {all} rows", rows=params.number)
+        with switch.case("b"):
+            flow.fail("unused", "no rows", rows=params.number)
+        with switch.case("c"):
+            flow.fail("several", "{found}", found=first.result)
+        with switch.case("d"):
+            flow.fail("expression", "${workflow.input.text}")
+        with switch.case("e"):
+            flow.fail("empty", " ")
+        with switch.case("f"):
+            flow.fail("step", "{first}", first=first)
+
+
+def failure_in_the_middle(flow: Any, params: Any) -> None:
+    flow.fork("parts", ["a", "b"], lambda name: flow.fail("end", name))
+    flow.fail("last", "always")
+    flow.step("one", alone, Named, name="a")
+
+
+def failure_with_a_formatted_value(flow: Any, params: Any) -> None:
+    flow.fail("end", f"only {params.number} rows")
+
+
+def exhausted_loops(flow: Any, params: Any) -> None:
+    with flow.loop("one", at_most=2, on_exhausted="fail"):
+        flow.step("first", count, Rounds, rounds=1)
+    with flow.loop("two", at_most=2, on_exhausted="stop") as loop:
+        loop.until(flow.step("second", count, Rounds, rounds=1).result.is_done)
+
+
 class Pair(BaseModel):
     pair: tuple[int, str]
 
@@ -503,6 +537,17 @@ def test_a_loop_without_until_is_a_warning() -> None:
     (warning,) = rounds._build().warnings
     assert warning.message == "loop 'again' has no until(), so it always runs 3 rounds"
     assert Path(str(warning.file)).name == Path(__file__).name
+
+
+@pytest.mark.parametrize(("on_exhausted", "warnings"), [(None, 1), ("continue", 0), ("fail", 0)])
+def test_a_loop_that_may_end_unfinished_is_a_warning(on_exhausted: Any, warnings: int) -> None:
+    @workflow(name="rounds", version=1, owner_email=OWNER)
+    def rounds(flow: Flow, params: Rounds) -> None:
+        with flow.loop("again", at_most=3, on_exhausted=on_exhausted) as loop:
+            loop.until(flow.step("count", count, Rounds, rounds=params.rounds).result.is_done)
+
+    messages = [warning.message for warning in rounds._build().warnings]
+    assert messages == warnings * ["loop 'again' may end after 3 rounds although it is not done"]
 
 
 def test_a_result_without_a_return_type_is_a_mistake() -> None:

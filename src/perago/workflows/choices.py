@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import Enum
+from string import Formatter
+from typing import Any, Literal, cast
 
 from perago.authoring.declaration import InvalidDeclaration
 from perago.workflows.values import Recorded, Scope, Value, fits, is_value_of, recorded, refuse_step, spelled
-from perago.workflows.writer import Ends, Frame, Writer
+from perago.workflows.writer import Ends, Frame, Json, Writer
 
 
 class Loop:
@@ -73,6 +75,40 @@ class _ChoosingFlow:
 
     _writer: Writer
 
+    def fail(self, name: str, reason: str, /, **values: object) -> None:
+        """End the workflow as FAILED. `reason` is a text such as `"only {rows} rows"`, with `rows=` as one of `values`.
+
+        Conductor does not retry such a workflow. `perago rerun` runs it again.
+        """
+        label = f"fail {name!r}"
+        if isinstance(cast("object", reason), Value):
+            reason, values = "{reason}", {"reason": reason, **values}
+        texts = {key: self._text(f"{label}: {key}", value) for key, value in values.items()}
+        try:
+            named = {field for _, field, _, _ in Formatter().parse(reason)}
+            text = self._text(label, reason).format_map(texts)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            rule = f"{label}: the reason {reason!r} cannot be filled in: {type(error).__name__}: {error}"
+            self._writer.report(rule, "write {NAME} for each value, and give it as NAME=...")
+            return
+        for key in texts.keys() - named:
+            self._writer.report(f"{label}: the reason does not have {{{key}}}", f"write it, or remove {key}=")
+        if not text.strip():
+            self._writer.report(f"{label} has no reason", "say why the workflow fails")
+        self._writer.fail(name, self._writer.claim(name), text)
+
+    def _text(self, label: str, value: object) -> str:
+        """Return a value as a part of a text."""
+        refuse_step(value)
+        content: object = value.value if isinstance(value, Enum) else value
+        if isinstance(content, Value):
+            content = self._writer.use(recorded(content), [])
+            if not isinstance(content, str):
+                self._writer.report(f"{label} is not a single value", "give one of its fields")
+        elif "${" in str(content):
+            self._writer.report(f"{label}: Conductor would read '${{' in it as an expression", "give it without '${'")
+        return str(content)
+
     def switch(self, name: str, value: object, /) -> contextlib.AbstractContextManager[Switch]:
         """Write cases of which one runs: the one that has the value, or the default."""
         return self._writer.to_open(f"switch {name!r}", self._switch(name, value))
@@ -88,37 +124,35 @@ class _ChoosingFlow:
             body.is_closed = True
             switch = Switch(self._writer, name, recorded(value))
             yield switch
-        cases = {key: frame.tasks for key, frame in switch._frames.items() if key is not None}
         if not any(frame.tasks for frame in switch._frames.values()):
             self._writer.report(f"switch {name!r} has no case with a step", "add one")
-        elif not cases:
+        elif switch._frames.keys() == {None}:
             self._writer.report(
                 f"switch {name!r} has only a default", "add a case, or write its steps without a switch"
             )
-        default = switch._frames.get(None)
-        task = {
-            "type": "SWITCH",
-            "evaluatorType": "value-param",
-            "expression": "value",
-            "inputParameters": {"value": content},
-            "decisionCases": cases,
-            "defaultCase": default.tasks if default is not None else [],
-        }
-        self._writer.append(name, reference, task)
+        self._append_switch(name, reference, content, {key: frame.tasks for key, frame in switch._frames.items()})
         frames = list(switch._frames.values())
         ends = [head for frame in frames if frame.has_workspace for head in frame.heads]
         self._writer.leave(frames, [*self._writer.current.heads, *ends])
 
-    def loop(self, name: str, /, *, at_most: int) -> contextlib.AbstractContextManager[Loop]:
-        """Write steps that are repeated until `until()` holds, for at most `at_most` rounds."""
-        return self._writer.to_open(f"loop {name!r}", self._loop(name, at_most))
+    def loop(
+        self, name: str, /, *, at_most: int, on_exhausted: Literal["fail", "continue"] | None = None
+    ) -> contextlib.AbstractContextManager[Loop]:
+        """Write steps that are repeated until `until()` holds, for at most `at_most` rounds.
+
+        `on_exhausted` says what happens if it does not hold after the last round: the workflow fails, or continues.
+        """
+        return self._writer.to_open(f"loop {name!r}", self._loop(name, at_most, on_exhausted))
 
     @contextlib.contextmanager
-    def _loop(self, name: str, at_most: int) -> Iterator[Loop]:
+    def _loop(self, name: str, at_most: int, on_exhausted: str | None) -> Iterator[Loop]:
         if any(scope.kind == "loop" for scope in self._writer.current.scope):
             self._writer.report(f"loop {name!r} is inside of a loop", "put the inner loop into a sub-workflow")
         if isinstance(at_most, bool) or not isinstance(at_most, int) or at_most < 1:
             self._writer.report(f"loop {name!r}: at_most={at_most!r} is not a number of rounds", "write at_most=10")
+        if on_exhausted not in (None, "fail", "continue"):
+            rule = f"loop {name!r}: on_exhausted={on_exhausted!r} is not 'fail' or 'continue'"
+            self._writer.report(rule, 'write on_exhausted="fail"')
         reference = self._writer.claim(name)
         loop, ends, before = Loop(), Ends(), self._writer.current.heads
         with self._writer.frame("loop", name, self._writer.current.suffix) as frame:
@@ -139,6 +173,29 @@ class _ChoosingFlow:
         task = {"type": "DO_WHILE", "inputParameters": {}, "loopCondition": condition, "loopOver": frame.tasks}
         self._writer.append(name, reference, task)
         self._writer.leave([frame], [*before, ends])
+        if on_exhausted == "fail" and loop._until is not None:
+            with self._writer.frame("case", name) as exhausted:
+                reason = f"loop {name} was not done after {at_most} rounds"
+                self._writer.fail(f"{name}_exhausted", self._writer.claim(name, "_exhausted"), reason)
+            cases: dict[str | None, list[Json]] = {"true": [], None: exhausted.tasks}
+            self._append_switch(f"{name}_done", self._writer.claim(name, "_done"), loop._until.content, cases)
+        elif on_exhausted == "fail":
+            self._writer.report(f"loop {name!r} always fails, because it has no until()", "call loop.until()")
+        elif on_exhausted is None and loop._until is not None:
+            rule = f"loop {name!r} may end after {at_most} rounds although it is not done"
+            self._writer.warn(rule, 'write on_exhausted="fail", or on_exhausted="continue" if this is fine')
+
+    def _append_switch(self, name: str, reference: str, content: Any, cases: Mapping[str | None, list[Json]]) -> None:
+        """Add a SWITCH over a value. The tasks of the case None run if no other case has the value."""
+        task = {
+            "type": "SWITCH",
+            "evaluatorType": "value-param",
+            "expression": "value",
+            "inputParameters": {"value": content},
+            "decisionCases": {key: tasks for key, tasks in cases.items() if key is not None},
+            "defaultCase": cases.get(None, []),
+        }
+        self._writer.append(name, reference, task)
 
     def _condition(self, name: str, condition: Recorded, scope: Scope) -> str:
         self._writer.use(condition, [])

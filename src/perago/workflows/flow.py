@@ -509,8 +509,12 @@ class Flow(_ChoosingFlow):
                 self._writer.report(f"fork {name!r}: branch {suffix!r} has no step", "add one, or leave the item out")
             elif frame.tasks[-1]["type"] == "SWITCH":
                 self._writer.report(
-                    f"fork {name!r}: branch {suffix!r} ends with a switch, which a JOIN cannot wait for",
-                    "put the switch into a sub-workflow, or a step after it",
+                    f"fork {name!r}: branch {suffix!r} ends with a choice, which a JOIN cannot wait for",
+                    "put the branch into a sub-workflow, or a step after the choice",
+                )
+            elif frame.tasks[-1]["type"] == "TERMINATE":
+                self._writer.report(
+                    f"fork {name!r}: branch {suffix!r} always ends the workflow", "put flow.fail into a case"
                 )
             else:
                 frame.tasks[-1]["permissive"] = True

@@ -83,6 +83,9 @@ def _node(task: Mapping[str, Any], by_name: Mapping[str, Mapping[str, Any]], dep
             default = nodes_of(task.get("defaultCase"), depth)
             value = _mapping(task, "inputParameters").get(str(task.get("expression") or task.get("caseValueParam")), "")
             return Node(reference, f"switch on {value}", (*cases, *([("default", default)] if default else ())))
+        case "TERMINATE":
+            ending = _mapping(task, "inputParameters")
+            return Node(reference, f"end as {ending.get('terminationStatus')}: {ending.get('terminationReason')}")
         case kind:
             return Node(reference, str(kind))
 

@@ -56,7 +56,9 @@ def retry_refusal(workflow: Json) -> Refusal | None:
     rows = workflow["tasks"]
     newest = {row["referenceTaskName"]: row for row in rows}
     if workflow["status"] != "TIMED_OUT" and not any(row["status"] in _UNSUCCESSFUL for row in newest.values()):
-        return Refusal("none of its steps has failed", again)
+        ending = next((name for name, row in newest.items() if row["taskType"] == "TERMINATE"), None)
+        problem = "none of its steps has failed" if ending is None else f"its step {ending} ended it on purpose"
+        return Refusal(problem, again)
     for join in newest.values():
         missing = _unreadable_join(join, newest)
         if missing is not None:

@@ -193,8 +193,9 @@ _MISUSE = {
     "flow.switch, or flow.loop with until()": "bool",
     _ITEMS: "iter len contains getitem reversed",
     "flow.switch, or give the value to a step and compare it in the task": "eq ne lt le gt ge",
+    "the value as a parameter of a step; flow.fail fills in {NAME} in its reason": "str format",
     "the value as a parameter of a step, and do this in the task": (
-        "str repr format int float index hash neg abs call pos invert round bytes fspath setattr delattr setitem "
+        "repr int float index hash neg abs call pos invert round bytes fspath setattr delattr setitem "
         "add sub mul truediv floordiv mod matmul pow and or xor "
         "radd rsub rmul rtruediv rfloordiv rmod rmatmul rpow rand ror rxor"
     ),

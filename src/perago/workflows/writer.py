@@ -153,6 +153,8 @@ class Writer:
         """A problem for each structure that is not in a `with`."""
         self.used: set[str] = set()
         """The parameters that were read."""
+        self._failures: list[tuple[Json, Json]] = []
+        """The output of each TERMINATE, and its workspace."""
         self.model = model
         path: tuple[str, ...] = ()
         self.params: Value = Value(
@@ -191,6 +193,8 @@ class Writer:
 
     def tasks(self) -> list[Json]:
         """All tasks as Conductor's JSON."""
+        for output, workspace in self._failures if self.has_workspace else ():
+            output["workspace"] = workspace
         return list(map(_rendered, self.current.tasks))
 
     def output(self, result: object, model: type[BaseModel] | None) -> Json:
@@ -306,7 +310,16 @@ class Writer:
         """Add a task to the part that is being written."""
         if self.current.is_closed:
             self.report(f"step {name!r} is in a switch, but in none of its cases", "write it into a case")
+        if self.current.tasks and self.current.tasks[-1]["type"] == "TERMINATE":
+            self.report(f"step {name!r} comes after the end of the workflow", "write it before flow.fail, or remove it")
         self.current.tasks.append({"name": name, "taskReferenceName": reference, **task})
+
+    def fail(self, name: str, reference: str, reason: str) -> None:
+        """End the workflow as FAILED here. Its output keeps the heads, so that others find what was published."""
+        output: Json = {}
+        self._failures.append((output, self.workspace()))
+        inputs = {"terminationStatus": "FAILED", "terminationReason": reason, "workflowOutput": output}
+        self.append(name, reference, {"type": "TERMINATE", "inputParameters": inputs})
 
     def continue_with(self, head: str, *, optional: bool) -> None:
         """Make the commit of a step the only head. The commit of an optional step is null if the step failed, so the

@@ -105,6 +105,7 @@ TOPICS = {
     },
     "Reference": {
         "tasks": ("authoring.md", "everything that a task can declare"),
+        "workflow-forms": ("workflow-forms.md", "failures, choices, maps and limits of workflows"),
         "cli": ("cli.md", "commands, exit codes and JSON documents"),
         "configuration": ("configuration.md", "variables of the environment and of .env"),
         "workers": ("workers.md", "processes, disks, cache and log files of a worker"),
