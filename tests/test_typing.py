@@ -61,6 +61,11 @@ def good(flow: Flow, given: Given) -> Report:
     with flow.loop("rounds", at_most=3) as loop:
         counted = flow.step("count", count, Rounds, rounds=3)
         loop.until(counted.result.is_done)
+    with flow.when("done", counted.result.rounds >= 2) as done:
+        with done.then():
+            flow.fail("few", "only {n}", n=counted.result.rounds)
+        with done.otherwise():
+            flow.step("more", split, Words, text="b")
     return flow.value(Report, weight=parts[0].result.weight)
 
 @workflow(name="b", version=1, owner_email="data@example.com")
@@ -74,6 +79,8 @@ def bad(flow: Flow, given: Given) -> Report:
     found.result.word  # has no attribute "word"
     part = flow.sub("six", good, Given, text=1)  # expected "str"
     part.result.heavy  # has no attribute "heavy"
+    flow.when("seven", found.result.words)  # expected "bool"
+    flow.loop("eight", at_most=3, on_exhausted="stop")  # expected
     return flow.value(Report, weight="a")  # expected "float"
 """
 

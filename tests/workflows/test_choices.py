@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from enum import Enum, IntEnum
+from typing import Any
+
 import pytest
 from pydantic import BaseModel
 
+from perago import task
 from perago.testing import TaskRunner
 from perago.workflows import Flow, workflow
 from perago.workflows.picture import picture_of
@@ -97,3 +101,164 @@ def test_a_failure_ends_all_branches_of_a_fork(perago_run: TaskRunner) -> None:
     ran = perago_run.workflow(both, Needed(least=3), tree=START)
     assert (ran.status, ran.reason, ran.outcomes) == ("FAILED", "few rows", ())
     assert perago_run.workflow(both, Needed(least=1), tree=START).status == "COMPLETED"
+
+
+class Size(Enum):
+    SMALL = "small"
+    LARGE = "large"
+
+
+class Level(IntEnum):
+    LOW = 1
+    HIGH = 2
+
+
+class Facts(BaseModel):
+    is_valid: bool = True
+    number: int = 3
+    share: float = 0.5
+    size: Size = Size.SMALL
+    level: Level = Level.LOW
+    text: str = "a"
+    maybe: int | None = None
+
+
+class Taken(BaseModel):
+    branch: str
+
+
+@task(name="flow.facts", owner_email=OWNER)
+def facts(params: Facts) -> Facts:
+    return params
+
+
+@task(name="flow.taken", owner_email=OWNER)
+def taken(params: Taken) -> Taken:
+    return params
+
+
+CONDITIONS: list[tuple[Any, dict[str, Any], str]] = [
+    (lambda read: read.is_valid, {"is_valid": True}, "then"),
+    (lambda read: read.is_valid, {"is_valid": False}, "otherwise"),
+    (lambda read: read.number < 3, {}, "otherwise"),
+    (lambda read: read.number <= 3, {}, "then"),
+    (lambda read: read.number > 2.5, {}, "then"),
+    (lambda read: read.number >= 4, {}, "otherwise"),
+    (lambda read: read.number == 3, {}, "then"),
+    (lambda read: read.share != 0.5, {}, "otherwise"),
+    (lambda read: read.share == 1, {"share": 1.0}, "then"),
+    (lambda read: read.size == Size.LARGE, {"size": "large"}, "then"),
+    (lambda read: read.level == Level.HIGH, {}, "otherwise"),
+    (lambda read: read.text != 'it\'s "b"', {"text": 'it\'s "b"'}, "otherwise"),
+    (lambda read: read.is_valid == False, {}, "otherwise"),  # noqa: E712 - a value is no bool yet
+    (lambda read: read.maybe > -1, {"maybe": 0}, "then"),
+    (lambda read: read.maybe > -1, {}, "no value"),
+    (lambda read: read.maybe != 3, {}, "no value"),
+]
+
+
+@pytest.mark.parametrize(("condition", "given", "branch"), CONDITIONS)
+def test_a_condition_chooses_one_branch_or_fails(
+    perago_run: TaskRunner, condition: Any, given: dict[str, Any], branch: str
+) -> None:
+    @workflow(name="conditions", version=1, owner_email=OWNER)
+    def conditions(flow: Flow, params: Facts) -> None:
+        read = flow.step("facts", facts, Facts, **{name: getattr(params, name) for name in Facts.model_fields})
+        with flow.when("choice", condition(read.result)) as choice:
+            with choice.then():
+                flow.step("then", taken, Taken, branch="then")
+            with choice.otherwise():
+                flow.step("otherwise", taken, Taken, branch="otherwise")
+
+    ran = perago_run.workflow(conditions, given)
+
+    if branch == "no value":
+        assert ran.status == "FAILED"
+        assert "has no value" in str(ran.reason)
+    else:
+        assert (ran.status, ran.outcomes[-1].delivery.reference_name) == ("COMPLETED", branch)
+
+
+def test_a_condition_with_one_branch_goes_on_after_it(perago_run: TaskRunner) -> None:
+    @workflow(name="one", version=1, owner_email=OWNER)
+    def one(flow: Flow, needed: Needed) -> None:
+        with flow.loop("again", at_most=5, on_exhausted="fail") as loop:
+            counted = flow.step("count", count, Rounds, rounds=9)
+            loop.until(counted.result.rounds >= 2)
+        with flow.when("few", needed.least > 2) as few, few.otherwise():
+            flow.step("enough", alone, Named, name="enough")
+        flow.step("last", alone, Named, name="last")
+        flow.unchecked(needed.rounds)
+
+    assert perago_run.workflow(one, Needed(least=3), tree=START).tree.keys() == {"last", "round1", "round2", "start"}
+    assert "enough" in perago_run.workflow(one, Needed(least=1), tree=START).tree
+    assert "few  switch on ${workflow.input.least} > 2" in picture_of(one.definition())
+
+
+@pytest.mark.parametrize(
+    ("name", "cases", "given", "last"),
+    [
+        ("is_valid", [True, False], False, "case_1"),
+        ("number", [3, 4], 4, "case_1"),
+        ("size", [Size.SMALL, Size.LARGE], "large", "case_1"),
+        ("level", [Level.HIGH, Level.LOW], 2, "case_0"),
+        ("maybe", [1], None, "default"),
+    ],
+)
+def test_a_switch_takes_bools_integers_and_members_of_enums(
+    perago_run: TaskRunner, name: str, cases: list[Any], given: object, last: str
+) -> None:
+    @workflow(name="cases", version=1, owner_email=OWNER)
+    def chosen(flow: Flow, params: Facts) -> None:
+        read = flow.step("facts", facts, Facts, **{field: getattr(params, field) for field in Facts.model_fields})
+        with flow.switch("choice", getattr(read.result, name)) as switch:
+            for number, case in enumerate(cases):
+                with switch.case(case):
+                    flow.step(f"case_{number}", taken, Taken, branch="case")
+            with switch.default():
+                flow.step("default", taken, Taken, branch="default")
+
+    ran = perago_run.workflow(chosen, {name: given})
+
+    assert (ran.status, ran.outcomes[-1].delivery.reference_name) == ("COMPLETED", last)
+
+
+@pytest.mark.parametrize(
+    ("kind", "cases", "missing"),
+    [
+        ("is_valid", [True], "False"),
+        ("size", [Size.SMALL], "Size.LARGE"),
+        ("size", list(Size), None),
+        ("number", [1], None),
+    ],
+)
+def test_missing_cases_are_a_warning(kind: str, cases: list[Any], missing: str | None) -> None:
+    @workflow(name="missing", version=1, owner_email=OWNER)
+    def lacks(flow: Flow, params: Facts) -> None:
+        read = flow.step("facts", facts, Facts, **{name: getattr(params, name) for name in Facts.model_fields})
+        with flow.switch("choice", getattr(read.result, kind)) as switch:
+            for case in cases:
+                with switch.case(case):
+                    flow.step(f"step{cases.index(case)}", taken, Taken, branch="a")
+
+    messages = [warning.message for warning in lacks._build().warnings]
+    assert messages == ([] if missing is None else [f"switch 'choice' has no case for {missing}"])
+
+
+def test_a_missing_value_takes_no_case(perago_run: TaskRunner) -> None:
+    @workflow(name="null", version=1, owner_email=OWNER)
+    def null(flow: Flow, needed: Needed) -> None:
+        with flow.switch("choice", needed.least) as switch:
+            with switch.case(3):
+                flow.step("three", taken, Taken, branch="three")
+            with switch.default():
+                flow.step("default", taken, Taken, branch="default")
+        flow.unchecked(needed.rounds)
+
+    conductor = perago_run.conductor
+    perago_run.workflow(null, {"least": 3})
+    workflow_id = conductor.start_workflow("null", {"least": None}, version=1)
+    conductor.advance(1)
+
+    ended = conductor.workflow(workflow_id)
+    assert ended["reasonForIncompletion"] == "switch 'choice': needed.least has no value"

@@ -11,6 +11,7 @@ import pytest
 from pydantic import BaseModel, Field, computed_field, create_model
 
 from perago import TaskDefinitionError, task
+from perago.authoring.declaration import InvalidDeclaration
 from perago.workflows import Flow, WorkflowDefinitionError, workflow
 
 from ..golden import assert_golden
@@ -366,6 +367,59 @@ def exhausted_loops(flow: Any, params: Any) -> None:
         flow.step("first", count, Rounds, rounds=1)
     with flow.loop("two", at_most=2, on_exhausted="stop") as loop:
         loop.until(flow.step("second", count, Rounds, rounds=1).result.is_done)
+
+
+def comparisons_that_cannot_be(flow: Any, params: Any) -> None:
+    words = flow.step("words", split, Words, text="a")
+    found = flow.step("one", alone, Named, name="a")
+    compared: list[Callable[[], Any]] = [
+        lambda: params.number == "a",
+        lambda: params.text < "b",
+        lambda: params.number == params.number,
+        lambda: (params.number > 3) == True,  # noqa: E712
+        lambda: params.maybe == None,  # noqa: E711
+        lambda: params.number < 2**60,
+        lambda: params.number < float("nan"),
+        lambda: params.text == "${workflow.input.text}",
+        lambda: found.result.kind == "medium",
+        lambda: words.result.words == ["a"],
+        lambda: flow.step("two", count, Rounds, rounds=params.number > 3),
+        lambda: flow.when("three", params.text).__enter__(),
+    ]
+    for number, compare in enumerate(compared):
+        try:
+            compare()
+        except InvalidDeclaration as invalid:
+            flow._writer.report(f"{number}: {invalid.rule}", invalid.fix)
+    flow.fork("all", ["a"], lambda name: flow.step("file", write, Named, name=name))
+
+
+def bool_operators(flow: Any, params: Any) -> None:
+    with flow.when("both", params.number > 1 and params.number < 3) as both, both.then():
+        flow.step("one", alone, Named, name="a")
+
+
+def value_in_a_tuple(flow: Any, params: Any) -> None:
+    with flow.when("either", params.text in ("a", "b")) as either, either.then():
+        flow.step("one", alone, Named, name="a")
+
+
+def condition_that_is_known(flow: Any, params: Any) -> None:
+    with flow.when("never", params.maybe is None) as never, never.then():
+        flow.step("one", alone, Named, name="a")
+
+
+def floats_as_cases(flow: Any, params: Any) -> None:
+    found = flow.step("one", alone, Named, name="a")
+    with flow.switch("weight", found.result.weight) as switch, switch.case(1):
+        flow.step("two", alone, Named, name="a")
+    with flow.switch("number", params.number) as switch, switch.case(1.0):
+        flow.step("three", alone, Named, name="a")
+
+
+def condition_without_steps(flow: Any, params: Any) -> None:
+    with flow.when("empty", params.number > 1) as empty, empty.then():
+        pass
 
 
 class Pair(BaseModel):

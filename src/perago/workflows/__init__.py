@@ -1,8 +1,8 @@
 """Workflows in Python: typed steps, wired and checked before anything is sent to Conductor."""
 
-from perago.workflows.choices import Loop, Switch
+from perago.workflows.choices import Loop, Switch, When
 from perago.workflows.definition import workflow
 from perago.workflows.flow import Flow, Workflow, WorkflowDefinitionError
 from perago.workflows.values import Step
 
-__all__ = ["Flow", "Loop", "Step", "Switch", "Workflow", "WorkflowDefinitionError", "workflow"]
+__all__ = ["Flow", "Loop", "Step", "Switch", "When", "Workflow", "WorkflowDefinitionError", "workflow"]

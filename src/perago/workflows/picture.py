@@ -11,6 +11,7 @@ from typing import Any
 _HIDDEN = ("JOIN",)
 _DEEPEST = 20
 """Structures inside of each other. What is deeper is not shown, because a definition may come from anywhere."""
+_COMPARISON = re.compile(r"\(.* \? \$\.value (.*) : null\)")
 _ROUNDS = re.compile(r"\['iteration'\]\s*<\s*(\d+)")
 
 
@@ -81,7 +82,9 @@ def _node(task: Mapping[str, Any], by_name: Mapping[str, Mapping[str, Any]], dep
         case "SWITCH" | "DECISION":
             cases = [(str(case), nodes_of(tasks, depth)) for case, tasks in _mapping(task, "decisionCases").items()]
             default = nodes_of(task.get("defaultCase"), depth)
-            value = _mapping(task, "inputParameters").get(str(task.get("expression") or task.get("caseValueParam")), "")
+            inputs, shown = _mapping(task, "inputParameters"), str(task.get("expression") or task.get("caseValueParam"))
+            compared = _COMPARISON.fullmatch(shown)
+            value = f"{inputs.get('value')} {compared.group(1)}" if compared else inputs.get(shown, "")
             return Node(reference, f"switch on {value}", (*cases, *([("default", default)] if default else ())))
         case "TERMINATE":
             ending = _mapping(task, "inputParameters")

@@ -73,6 +73,8 @@ class Recorded:
     path: tuple[str, ...] | None = None
     read: Callable[[str], None] | None = None
     """Called with each field that is read."""
+    comparison: tuple[str, Any] | None = None
+    """The operator, as in JavaScript, and the constant that the value is compared with."""
 
     @property
     def is_written(self) -> bool:
@@ -190,9 +192,11 @@ def refuse_step(argument: object) -> None:
 
 _ITEMS = "flow.map for each of its items, or give the list to a step and read it in the task"
 _MISUSE = {
-    "flow.switch, or flow.loop with until()": "bool",
+    (
+        "flow.when, flow.switch or until(); in place of `and`, `or`, `not`, `in` and 0 < value < 9, put one flow.when "
+        "into another, write a case for each value, or let a step return a bool"
+    ): "bool",
     _ITEMS: "iter len contains getitem reversed",
-    "flow.switch, or give the value to a step and compare it in the task": "eq ne lt le gt ge",
     "the value as a parameter of a step; flow.fail fills in {NAME} in its reason": "str format",
     "the value as a parameter of a step, and do this in the task": (
         "repr int float index hash neg abs call pos invert round bytes fspath setattr delattr setitem "
@@ -221,6 +225,32 @@ def _refusing(instead: str) -> Callable[..., Any]:
     return refuse
 
 
+def _comparing(operator: str) -> Callable[..., Any]:
+    def compare(self: Value, other: object) -> Value:
+        record, constant = recorded(self), other.value if isinstance(other, enum.Enum) else other
+        if isinstance(constant, Value | Step) or record.comparison is not None:
+            rule = f"{record.shown} is compared with a value that exists only when the workflow runs"
+            raise InvalidDeclaration(rule, "compare it with a constant, or let a step return a bool")
+        if operator in _EQUALITY:
+            is_possible = isinstance(constant, str | int | float) and is_value_of(constant, record.annotation)
+        else:
+            is_possible = type(constant) in (int, float) and _is_number(record.annotation)
+        shown = f"{record.shown} {operator} {constant!r}"
+        is_exact = not isinstance(constant, int | float) or abs(constant) <= _LARGEST_EXACT
+        if not is_possible or not is_exact or "${" in shown:
+            rule = f"{shown}: {record.shown} is {spelled(record.annotation)}, which cannot be compared like this"
+            raise InvalidDeclaration(rule, "compare it with a text, a number or a bool of its type")
+        comparison = (_EQUALITY.get(operator, operator), constant)
+        return Value(replace(record, shown=shown, annotation=bool, comparison=comparison))
+
+    return compare
+
+
+_EQUALITY = {"==": "===", "!=": "!=="}
+_LARGEST_EXACT = 2**53
+"""The largest number up to which JavaScript has every integer."""
+for _method, _operator in {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}.items():
+    setattr(Value, f"__{_method}__", _comparing(_operator))
 for _instead, _methods in _MISUSE.items():
     for _method in _methods.split():
         setattr(Value, f"__{_method}__", _refusing(_instead))
@@ -458,6 +488,38 @@ def is_value_of(value: object, annotation: Any) -> bool:
     except ValidationError:
         return False
     return True
+
+
+def _is_number(annotation: Any) -> bool:
+    """Whether each value of a type is a number or None."""
+    annotation = _plain(annotation)
+    members = typing.get_args(annotation) if _is_union(annotation) else (annotation,)
+    return all(member in (Any, types.NoneType) or fits(member, float) for member in members)
+
+
+def texts_of(annotation: Any) -> Mapping[str, object]:
+    """The texts of all values of a bool, an enum, a literal or a union of these, as Conductor compares them with the
+    cases of a switch; empty for other types."""
+    annotation = _plain(annotation)
+    options: Sequence[object]
+    if _is_union(annotation):
+        members = [texts_of(member) for member in typing.get_args(annotation)]
+        return {text: option for texts in members for text, option in texts.items()} if all(members) else {}
+    if annotation is types.NoneType:
+        options = [None]
+    elif annotation is bool:
+        options = [True, False]
+    elif isinstance(annotation, type) and issubclass(annotation, enum.Enum):
+        options = list(annotation)
+    else:
+        options = typing.get_args(annotation) if typing.get_origin(annotation) is Literal else ()
+    return {case_text(option): option for option in options}
+
+
+def case_text(option: object) -> str:
+    """The text that Conductor has for a value of a switch."""
+    constant = option.value if isinstance(option, enum.Enum) else option
+    return constant if isinstance(constant, str) else json.dumps(constant)
 
 
 def _schemas_fit(source: Any, target: Any) -> bool:

@@ -285,6 +285,8 @@ class Writer:
 
     def use(self, value: Recorded, scopes: list[Scope]) -> Any:
         """The JSON of a value, which must exist wherever this line runs. Its scopes are added to `scopes`."""
+        if value.comparison is not None:
+            self.report(f"{value.shown} is a condition, and no value", "give it to flow.when or until()")
         around = set(self.current.scope)
         for origin in value.scopes:
             passed = [scope for scope in origin if scope not in around]
