@@ -57,7 +57,8 @@ class Report(BaseModel):
 def good(flow: Flow, given: Given) -> Report:
     words = flow.step("words", split, Words, text=given.text)
     parts = flow.fork("parts", ("a", "b"), lambda name: flow.step("part", write, Named, name=name))
-    flow.map("each", words.result.words, lambda word: flow.step("file", write, Named, name=word))
+    written = flow.map("each", words.result.words, lambda word: flow.step("file", write, Named, name=word))
+    flow.map("again", written, lambda found: flow.step("copy", write, Named, name=found.kind))
     with flow.loop("rounds", at_most=3) as loop:
         counted = flow.step("count", count, Rounds, rounds=3)
         loop.until(counted.result.is_done)
@@ -79,6 +80,7 @@ def bad(flow: Flow, given: Given) -> Report:
     found.result.word  # has no attribute "word"
     part = flow.sub("six", good, Given, text=1)  # expected "str"
     part.result.heavy  # has no attribute "heavy"
+    flow.map("nine", found.result.words, lambda word: flow.step("m", split, Words, text=word))[0].word  # no attribute
     flow.when("seven", found.result.words)  # expected "bool"
     flow.loop("eight", at_most=3, on_exhausted="stop")  # expected
     return flow.value(Report, weight="a")  # expected "float"

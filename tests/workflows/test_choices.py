@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from perago import task
 from perago.testing import TaskRunner
-from perago.workflows import Flow, workflow
+from perago.workflows import Flow, Step, WorkflowDefinitionError, workflow
 from perago.workflows.picture import picture_of
 from perago.workflows.recovery import retry_refusal
 
@@ -262,3 +262,98 @@ def test_a_missing_value_takes_no_case(perago_run: TaskRunner) -> None:
 
     ended = conductor.workflow(workflow_id)
     assert ended["reasonForIncompletion"] == "switch 'choice': needed.least has no value"
+
+
+class Listed(BaseModel):
+    founds: list[Facts]
+
+
+class Total(BaseModel):
+    numbers: list[int]
+
+
+@task(name="flow.total", owner_email=OWNER)
+def total(params: Listed) -> Total:
+    return Total(numbers=[found.number for found in params.founds])
+
+
+class Numbers(BaseModel):
+    numbers: list[int]
+    rounds: int = 1
+
+
+def _facts(flow: Flow, number: int) -> Step[Facts]:
+    return flow.step("facts", facts, Facts, number=number)
+
+
+class Numbered(BaseModel):
+    number: int
+
+
+@workflow(name="item", version=1, owner_email=OWNER)
+def item(flow: Flow, params: Numbered) -> Facts:
+    return _facts(flow, params.number).result
+
+
+@workflow(name="mapped", version=1, owner_email=OWNER)
+def mapped(flow: Flow, params: Numbers) -> Total:
+    founds = flow.map("each", params.numbers, lambda number: _facts(flow, number))
+    flow.unchecked(params.rounds)
+    return flow.step("total", total, Listed, founds=founds).result
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 12])
+def test_the_results_of_a_map_are_in_the_order_of_its_items(perago_run: TaskRunner, count: int) -> None:
+    numbers = [7 * number % 12 for number in range(count)]
+
+    ran = perago_run.workflow(mapped, Numbers(numbers=numbers))
+
+    assert ran.result == {"numbers": numbers}
+    assert "each_results  list of results in the order of the items" in picture_of(mapped.definition())
+
+
+def test_each_order_of_the_items_gives_the_same_results(perago_run: TaskRunner) -> None:
+    assert perago_run.workflow(mapped, Numbers(numbers=[3, 1, 2]), orders=6).result == {"numbers": [3, 1, 2]}
+
+
+def test_results_of_maps_in_loops_branches_and_sub_workflows(perago_run: TaskRunner) -> None:
+    @workflow(name="maps", version=1, owner_email=OWNER)
+    def maps(flow: Flow, params: Numbers) -> Total:
+        def branch(name: str) -> list[Facts]:
+            return flow.map("each", params.numbers, lambda number: flow.sub(name, item, Numbered, number=number))
+
+        first, _ = flow.fork("parts", ["a", "b"], branch)
+        with flow.loop("again", at_most=2, on_exhausted="continue") as loop:
+            founds = flow.map("inner", first, lambda found: _facts(flow, found.number))
+            counted = flow.step("total", total, Listed, founds=founds)
+            loop.until(flow.step("done", facts, Facts).result.number == 5)
+        flow.unchecked(params.rounds)
+        flow.unchecked(counted.result)
+        return flow.step("last", total, Listed, founds=founds).result
+
+    assert perago_run.workflow(maps, Numbers(numbers=[5, 4])).result == {"numbers": [5, 4]}
+
+
+def test_an_optional_step_of_a_map_may_have_no_result() -> None:
+    @workflow(name="optional", version=1, owner_email=OWNER)
+    def optional(flow: Flow, params: Numbers) -> None:
+        def step(number: int) -> Step[Facts]:
+            with flow.options(optional=True):
+                return _facts(flow, number)
+
+        flow.step("total", total, Listed, founds=flow.map("each", params.numbers, step))
+        flow.unchecked(params.rounds)
+
+    with pytest.raises(
+        WorkflowDefinitionError, match=r"takes list\[.*Facts\], but results of each is list\[.*Optional"
+    ):
+        optional.definition()
+
+
+def test_results_that_no_step_reads_are_not_listed() -> None:
+    @workflow(name="unread", version=1, owner_email=OWNER)
+    def unread(flow: Flow, params: Numbers) -> None:
+        flow.map("each", params.numbers, lambda number: _facts(flow, number))
+        flow.unchecked(params.rounds)
+
+    assert [task["type"] for task in unread.definition()["tasks"]][2:] == ["JOIN"]

@@ -70,6 +70,15 @@ _DYNAMIC_TASKS = (
 The server's implementation of jq has neither `setpath` nor `getpath`."""
 
 
+_RESULTS_IN_ORDER = (
+    '(.outputs | with_entries(.key |= sub("__[0-9]+$"; ""))) as $outputs | .prefix as $prefix'
+    " | [range(0; .items | length) | $outputs[$prefix + tostring].result]"
+)
+"""The jq program that lists the results of a `map`.
+
+The output of a JOIN is in the order of completion, and in a loop its keys end with the number of the round."""
+
+
 class WorkflowDefinitionError(TaskDefinitionError):
     """A workflow cannot be built. `problems` has every mistake, each with its file and line, and `warnings` what may
     be a mistake, too."""
@@ -505,6 +514,7 @@ class Flow(_ChoosingFlow):
             with self._writer.frame("branch", label, full_suffix) as frame:
                 results.append(branch(item))
             frames.append(frame)
+            self._writer.read_all(frame)
             if not frame.tasks:
                 self._writer.report(f"fork {name!r}: branch {suffix!r} has no step", "add one, or leave the item out")
             elif frame.tasks[-1]["type"] == "SWITCH":
@@ -529,10 +539,12 @@ class Flow(_ChoosingFlow):
             self._writer.open.discard(frame.scope)
         return results
 
-    def map(self, name: str, values: Iterable[I], step: Callable[[I], Step[Any]], /) -> None:
+    def map(self, name: str, values: Iterable[I], step: Callable[[I], Step[R]], /) -> list[R]:
         """Run one step for each item of a list that exists when the workflow runs, all at the same time.
 
-        Their results cannot be read, because they have no order; their files can.
+        Returns:
+            Their results in the order of the items. Conductor keeps them twice in the workflow, if a step reads them,
+            so they should be small.
         """
         refuse_step(values)
         reference = self._writer.claim(name)
@@ -547,7 +559,7 @@ class Flow(_ChoosingFlow):
         content = documents.convert(items, annotation, name)
         with self._writer.frame("item", name, self._writer.current.suffix) as frame:
             item = Recorded(Item(), f"item of {name}", element, (frame.scope,), origin, ())
-            step(cast("I", Value(item)))
+            mapped = step(cast("I", Value(item)))
         if len(frame.tasks) != 1 or frame.tasks[0]["type"] not in ("SIMPLE", "SUB_WORKFLOW"):
             raise InvalidDeclaration(
                 f"map {name!r} writes {len(frame.tasks)} tasks, but runs one step or one sub-workflow for each item",
@@ -578,6 +590,20 @@ class Flow(_ChoosingFlow):
         join = self._writer.claim(name, "_join")
         self._writer.append(f"{name}_join", join, {"type": "JOIN", "joinOn": []})
         self._writer.leave([frame], [*self._writer.current.heads, expression(join, ())])
+        results = self._writer.claim(name, "_results")
+        parameters = {
+            "items": content,
+            "outputs": expression(join, ()),
+            "prefix": f"{task['taskReferenceName']}_",
+            "queryExpression": _RESULTS_IN_ORDER,
+        }
+        listed = {"type": "JSON_JQ_TRANSFORM", "inputParameters": parameters}
+        self._writer.append_if_read(f"{name}_results", results, listed)
+        result: Any = mapped._result.annotation if isinstance(mapped, Step) else None
+        annotation = list[result] if "optional" not in task else list[Union[result, None]]  # noqa: UP007
+        place, here = ("result",), (self._writer.current.scope,)
+        record = Recorded(expression(results, place), f"results of {name}", annotation, here, results, place)
+        return cast("list[R]", Value(record))
 
     def _add(self, name: str, task: Json, result: Any) -> Step[Any]:
         """Add a step whose result has the type `result`."""

@@ -86,6 +86,8 @@ def _node(task: Mapping[str, Any], by_name: Mapping[str, Mapping[str, Any]], dep
             compared = _COMPARISON.fullmatch(shown)
             value = f"{inputs.get('value')} {compared.group(1)}" if compared else inputs.get(shown, "")
             return Node(reference, f"switch on {value}", (*cases, *([("default", default)] if default else ())))
+        case "JSON_JQ_TRANSFORM" if "prefix" in _mapping(task, "inputParameters"):
+            return Node(reference, "list of results in the order of the items")
         case "TERMINATE":
             ending = _mapping(task, "inputParameters")
             return Node(reference, f"end as {ending.get('terminationStatus')}: {ending.get('terminationReason')}")

@@ -153,6 +153,8 @@ class Writer:
         """A problem for each structure that is not in a `with`."""
         self.used: set[str] = set()
         """The parameters that were read."""
+        self._unread: dict[str, tuple[list[Json], Json, Json]] = {}
+        """The tasks that are written only if a step reads them, with the list and the task that they follow."""
         self._failures: list[tuple[Json, Json]] = []
         """The output of each TERMINATE, and its workspace."""
         self.model = model
@@ -285,6 +287,7 @@ class Writer:
 
     def use(self, value: Recorded, scopes: list[Scope]) -> Any:
         """The JSON of a value, which must exist wherever this line runs. Its scopes are added to `scopes`."""
+        self._note_read(value.reference)
         if value.comparison is not None:
             self.report(f"{value.shown} is a condition, and no value", "give it to flow.when or until()")
         around = set(self.current.scope)
@@ -315,6 +318,21 @@ class Writer:
         if self.current.tasks and self.current.tasks[-1]["type"] == "TERMINATE":
             self.report(f"step {name!r} comes after the end of the workflow", "write it before flow.fail, or remove it")
         self.current.tasks.append({"name": name, "taskReferenceName": reference, **task})
+
+    def append_if_read(self, name: str, reference: str, task: Json) -> None:
+        """Add a task after the current one if a later step reads its output."""
+        after, written = self.current.tasks[-1], {"name": name, "taskReferenceName": reference, **task}
+        self._unread[reference] = (self.current.tasks, after, written)
+
+    def _note_read(self, reference: str) -> None:
+        if reference in self._unread:
+            tasks, after, written = self._unread.pop(reference)
+            tasks.insert(1 + next(index for index, task in enumerate(tasks) if task is after), written)
+
+    def read_all(self, frame: Frame) -> None:
+        """Add all tasks of a branch now, because its JOIN waits for the last one."""
+        for reference in [reference for reference, (tasks, *_) in self._unread.items() if tasks is frame.tasks]:
+            self._note_read(reference)
 
     def fail(self, name: str, reference: str, reason: str) -> None:
         """End the workflow as FAILED here. Its output keeps the heads, so that others find what was published."""
