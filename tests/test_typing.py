@@ -43,6 +43,7 @@ def bare(params: Params) -> Result:
 """
 
 WIRING = """
+from datetime import UTC, datetime
 from pydantic import BaseModel
 from perago.workflows import Flow, workflow
 from tests.workflows.tasks import Found, Named, Round, Rounds, Split, Words, alone, count, split, write
@@ -61,6 +62,10 @@ def good(flow: Flow, given: Given) -> Report:
     with flow.loop("rounds", at_most=3) as loop:
         counted = flow.step("count", count, Rounds, rounds=3)
         loop.until(counted.result.is_done)
+    signal = flow.wait_for("signal", Words, timeout_minutes=5, on_timeout=Words(text="a"))
+    flow.step("text", split, Words, text=signal.result.text)
+    flow.sleep(minutes=counted.result.rounds)
+    flow.sleep_until(datetime.now(UTC))
     return flow.value(Report, weight=parts[0].result.weight)
 
 @workflow(name="b", version=1, owner_email="data@example.com")
@@ -74,6 +79,10 @@ def bad(flow: Flow, given: Given) -> Report:
     found.result.word  # has no attribute "word"
     part = flow.sub("six", good, Given, text=1)  # expected "str"
     part.result.heavy  # has no attribute "heavy"
+    flow.wait_for("seven", Words).result.word  # has no attribute "word"
+    flow.wait_for("eight", str)  # Value of type variable
+    flow.sleep(minutes="3")  # expected "int"
+    flow.sleep_until(given.text)  # expected "datetime"
     return flow.value(Report, weight="a")  # expected "float"
 """
 

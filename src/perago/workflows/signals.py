@@ -1,0 +1,119 @@
+"""Signals for running workflows: find the step that waits, check the signal, send it, and see whether it was taken.
+
+Conductor answers a signal with success whether a step waited for it or not, and loses one that comes too early.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from perago.failure import Failure
+from perago.taskdef.schema import Schema, schema_problems
+from perago.text import count, listing, one_line, quoted
+
+MAX_SIGNAL_BYTES = 256 * 1024
+_MOST_WORKFLOWS = 500
+"""Workflows of one family that are read to find the steps that wait."""
+_ROUND = re.compile(r"__\d+$")
+
+
+class Workflows(Protocol):
+    """The calls of Conductor. Each method can raise any `ServiceError`."""
+
+    def workflow(self, workflow_id: str, /) -> Mapping[str, Any]:
+        """Return a workflow with its attempts."""
+        ...
+
+    def update_task_by_reference(
+        self, workflow_id: str, reference_name: str, status: str, output: Mapping[str, Any], /
+    ) -> str | None:
+        """Give the open attempt of a step a status, and add to its output. Return its id, None without an attempt."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OpenWait:
+    """A step that waits for a signal. `name` is its `reference` without the number of its round in a loop."""
+
+    workflow_id: str
+    reference: str
+    name: str
+    schema: Schema
+    """Accepts any object if the workflow was not written with perago."""
+
+
+def open_waits(workflows: Workflows, workflow: Mapping[str, Any]) -> Iterator[OpenWait]:
+    """Yield the steps of a workflow and its sub-workflows that wait for a signal.
+
+    Raises:
+        Failure: there are too many sub-workflows.
+        ServiceError: Conductor did not answer.
+    """
+    waiting, read = [workflow], 1
+    while waiting:
+        workflow = waiting.pop()
+        for row in workflow["tasks"]:
+            if row["status"] not in ("SCHEDULED", "IN_PROGRESS"):
+                continue
+            if row["taskType"] == "SUB_WORKFLOW" and row.get("subWorkflowId"):
+                read += 1
+                if read > _MOST_WORKFLOWS:
+                    problem = f"workflow {workflow['workflowId']} has more than {_MOST_WORKFLOWS} running sub-workflows"
+                    raise Failure(problem, "give the id of the sub-workflow that waits for the signal")
+                waiting.append(workflows.workflow(row["subWorkflowId"]))
+            timed = {"duration", "until"} & (row.get("inputData") or {}).keys()
+            if row["taskType"] in ("WAIT", "HUMAN") and not timed:
+                definition = (row.get("taskDefinition") or {}).get("outputSchema") or {}
+                reference = row["referenceTaskName"]
+                schema = definition.get("data") or {}
+                yield OpenWait(workflow["workflowId"], reference, _ROUND.sub("", reference), schema)
+
+
+def send_signal(workflows: Workflows, workflow: Mapping[str, Any], name: str, signal: Mapping[str, Any]) -> OpenWait:
+    """Send a signal to the step of that name in a workflow or its sub-workflows. Return the step, which has taken it.
+
+    Raises:
+        Failure: no step waits for it, or several do, the signal has other types, or the step did not take it.
+        ServiceError: Conductor did not answer.
+    """
+    waits = list(open_waits(workflows, workflow))
+    matching = [wait for wait in waits if wait.name == name]
+    label = f"workflow {workflow['workflowId']}"
+    if not matching:
+        names = listing(sorted({quoted(wait.name) for wait in waits})) or "no signal"
+        raise Failure(
+            one_line(f"{label} is {workflow['status']} and does not wait for {quoted(name)} now; it waits for {names}"),
+            f"Conductor loses a signal that comes too early; see the steps: perago show {workflow['workflowId']}",
+        )
+    if len(matching) > 1:
+        ids = listing(sorted(wait.workflow_id for wait in matching))
+        raise Failure(
+            f"{count(len(matching), 'step')} of {label} wait for {quoted(name)}: in {ids}",
+            "give the id of one of these workflows",
+        )
+    deliver(workflows, matching[0], signal)
+    return matching[0]
+
+
+def deliver(workflows: Workflows, wait: OpenWait, signal: Mapping[str, Any]) -> None:
+    """Send a signal to a step that waits for it.
+
+    Raises:
+        Failure: the signal has other types, or the step did not take it.
+        ServiceError: Conductor did not answer.
+    """
+    name = quoted(wait.name)
+    if (size := len(json.dumps(signal).encode())) > MAX_SIGNAL_BYTES:
+        problem = f"the signal has {size:,} bytes, but {MAX_SIGNAL_BYTES:,} at most"
+        raise Failure(problem, "write large data to a file of the workspace, and send its name")
+    if problems := list(schema_problems(wait.schema, signal)):
+        raise Failure(
+            one_line(f"the signal {name} was not sent: {listing(problems)}"), "correct the signal, and send it"
+        )
+    if workflows.update_task_by_reference(wait.workflow_id, wait.reference, "COMPLETED", signal) is None:
+        problem = f"another answer to {name} came first, so Conductor lost this one"
+        raise Failure(problem, f"see it: perago show {wait.workflow_id}")
