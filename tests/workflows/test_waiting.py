@@ -247,9 +247,9 @@ def test_a_workflow_sleeps_in_virtual_time(perago_run: TaskRunner) -> None:
     assert timedelta(0) <= after - at < timedelta(minutes=2)
 
 
-@pytest.mark.parametrize("given", [{"minutes": -1}, {"minutes": 1.5}, {"minutes": "1"}, {"minutes": []}])
-def test_minutes_that_are_no_number_fail_the_workflow(perago_run: TaskRunner, given: Mapping[str, Any]) -> None:
-    ran = perago_run.workflow(sleeps, given, tree={})
+@pytest.mark.parametrize("params", [{"minutes": -1}, {"minutes": 1.5}, {"minutes": "1"}, {"minutes": []}])
+def test_minutes_that_are_no_number_fail_the_workflow(perago_run: TaskRunner, params: Mapping[str, Any]) -> None:
+    ran = perago_run.workflow(sleeps, params, tree={})
     assert ran.status == "FAILED"
     assert "the minutes of a sleep are not a whole number" in str(ran.reason)
 

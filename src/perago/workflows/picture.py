@@ -69,7 +69,7 @@ def _checks_signal(task: Mapping[str, Any], by_name: Mapping[str, Mapping[str, A
 
 
 def _waiting(task: Mapping[str, Any], by_name: Mapping[str, Mapping[str, Any]]) -> str:
-    """What a WAIT waits for."""
+    """Return the signal or the time that a WAIT waits for, in words."""
     inputs, definition = _mapping(task, "inputParameters"), _mapping(task, "taskDefinition")
     for key, text in (("duration", "sleep for"), ("until", "sleep until")):
         if key in inputs:

@@ -194,16 +194,16 @@ SCENARIOS: Declared = {
         on.await_row("wait", "IN_PROGRESS"), on.wait(3), on.settle("TIMED_OUT"), on.read()
     ),
     # A script writes a time as WAIT reads it, or fails the workflow.
-    **each(
-        TIMES,
-        lambda case: to(
+    **{
+        name: to(
             start_types,
             system_task("INLINE", "script", evaluatorType="graaljs", expression=SCRIPT, value="${workflow.input.x}"),
             system_task("WAIT", "wait", until="${script.output.result}"),
             types={},
-            given={"x": case},
-        )(on.settle("COMPLETED", "FAILED"), on.note_all()),
-    ),
+            given={"x": time},
+        )(on.settle("COMPLETED", "FAILED"), on.note_all())
+        for name, time in TIMES.items()
+    },
     # A workflow of one step of the server.
     **each(WAITS, lambda case: to(start_types, case, types={}, given={"x": "5 s"})(on.note_all())),
     # LAMBDA evaluates a script that returns its result; scripts that are no text fail.
