@@ -43,7 +43,7 @@ class OpenWait:
     reference: str
     name: str
     schema: Schema
-    """Accepts any object if the workflow was not written with perago."""
+    """Any object fits if the workflow was not written with perago."""
 
 
 def open_waits(workflows: Workflows, workflow: Mapping[str, Any]) -> Iterator[OpenWait]:
@@ -56,21 +56,25 @@ def open_waits(workflows: Workflows, workflow: Mapping[str, Any]) -> Iterator[Op
     waiting, read = [workflow], 1
     while waiting:
         workflow = waiting.pop()
+        yield from waits_of(workflow)
         for row in workflow["tasks"]:
-            if row["status"] not in ("SCHEDULED", "IN_PROGRESS"):
-                continue
-            if row["taskType"] == "SUB_WORKFLOW" and row.get("subWorkflowId"):
+            if row["status"] == "IN_PROGRESS" and row["taskType"] == "SUB_WORKFLOW" and row.get("subWorkflowId"):
                 read += 1
                 if read > _MOST_WORKFLOWS:
                     problem = f"workflow {workflow['workflowId']} has more than {_MOST_WORKFLOWS} running sub-workflows"
                     raise Failure(problem, "give the id of the sub-workflow that waits for the signal")
                 waiting.append(workflows.workflow(row["subWorkflowId"]))
-            timed = {"duration", "until"} & (row.get("inputData") or {}).keys()
-            if row["taskType"] in ("WAIT", "HUMAN") and not timed:
-                definition = (row.get("taskDefinition") or {}).get("outputSchema") or {}
-                reference = row["referenceTaskName"]
-                schema = definition.get("data") or {}
-                yield OpenWait(workflow["workflowId"], reference, _ROUND.sub("", reference), schema)
+
+
+def waits_of(workflow: Mapping[str, Any]) -> Iterator[OpenWait]:
+    """Yield the steps of a workflow that wait for a signal, without those of its sub-workflows."""
+    for row in workflow["tasks"]:
+        is_open = row["status"] in ("SCHEDULED", "IN_PROGRESS") and row["taskType"] in ("WAIT", "HUMAN")
+        if is_open and not {"duration", "until"} & (row.get("inputData") or {}).keys():
+            definition = (row.get("taskDefinition") or {}).get("outputSchema") or {}
+            schema = definition.get("data") or {"type": "object"}
+            reference = row["referenceTaskName"]
+            yield OpenWait(workflow["workflowId"], reference, _ROUND.sub("", reference), schema)
 
 
 def send_signal(workflows: Workflows, workflow: Mapping[str, Any], name: str, signal: Mapping[str, Any]) -> OpenWait:
@@ -87,7 +91,7 @@ def send_signal(workflows: Workflows, workflow: Mapping[str, Any], name: str, si
         names = listing(sorted({quoted(wait.name) for wait in waits})) or "no signal"
         raise Failure(
             one_line(f"{label} is {workflow['status']} and does not wait for {quoted(name)} now; it waits for {names}"),
-            f"Conductor loses a signal that comes too early; see the steps: perago show {workflow['workflowId']}",
+            "Conductor loses a signal that comes too early; send it when the step waits",
         )
     if len(matching) > 1:
         ids = listing(sorted(wait.workflow_id for wait in matching))
@@ -115,5 +119,4 @@ def deliver(workflows: Workflows, wait: OpenWait, signal: Mapping[str, Any]) -> 
             one_line(f"the signal {name} was not sent: {listing(problems)}"), "correct the signal, and send it"
         )
     if workflows.update_task_by_reference(wait.workflow_id, wait.reference, "COMPLETED", signal) is None:
-        problem = f"another answer to {name} came first, so Conductor lost this one"
-        raise Failure(problem, f"see it: perago show {wait.workflow_id}")
+        raise Failure(f"another answer to {name} came first, so Conductor lost this one")
