@@ -84,7 +84,7 @@ def test_an_optional_wait_ends_without_a_result(perago_run: TaskRunner) -> None:
 @workflow(name="rounds", version=1, owner_email=OWNER)
 def rounds(flow: Flow, params: Nothing) -> Approval:
     with flow.loop("again", at_most=3):
-        approval = flow.wait_for("approval", Approval)
+        approval = flow.wait_for("approval", Approval, timeout_minutes=5, on_timeout=Approval(by="nobody"))
     return approval.result
 
 
@@ -93,7 +93,9 @@ def test_each_round_of_a_loop_waits_for_its_own_signal(perago_run: TaskRunner) -
     ran = perago_run.workflow(rounds, tree={}, signals={"approval": signals})
     assert ran.result["by"] == "cem"
     assert perago_run.workflow(rounds, tree={}, signals={"approval": signals[0]}).result["by"] == "ann"
-    assert perago_run.workflow(rounds, tree={}, signals={"approval": signals[:2]}).status == "RUNNING"
+    assert perago_run.workflow(rounds, tree={}, signals={"approval": signals[:2]}).result["by"] == "nobody"
+    ran = perago_run.workflow(rounds, tree={}, signals={"approval": [None, *signals[1:]]})
+    assert ran.result["by"] == "cem"
     with pytest.raises(LookupError, match="signals: no step waited for approval"):
         perago_run.workflow(rounds, tree={}, signals={"approval": [*signals, *signals]})
 

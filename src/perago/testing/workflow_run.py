@@ -28,8 +28,9 @@ from perago.workflows.signals import deliver, open_waits
 from perago.workflows.waiting import LONGEST_MINUTES
 from perago.workflows.writer import Part
 
-Signals: TypeAlias = Mapping[str, BaseModel | Mapping[str, Any] | Sequence[BaseModel | Mapping[str, Any]]]
-"""The signals of a test, by the name of the step that waits for them."""
+Signal: TypeAlias = BaseModel | Mapping[str, Any]
+Signals: TypeAlias = Mapping[str, Signal | Sequence[Signal | None]]
+"""The signals of a test, by the name of the step that waits for them. None in a list lets the step wait."""
 
 _MOST_ATTEMPTS = 1_000
 _AT_A_TIME = 100
@@ -212,7 +213,8 @@ class _Sender:
             name: itertools.repeat(signal) if isinstance(signal, BaseModel | Mapping) else iter(signal)
             for name, signal in signals.items()
         }
-        self._sent = set[str]()
+        self._asked: dict[tuple[str, str], str] = {}
+        """The names of the steps that have waited, by workflow and reference."""
 
     def send(self) -> bool:
         """Answer a step that waits. Return whether there was one.
@@ -222,9 +224,11 @@ class _Sender:
         """
         workflow = self._conductor.workflow(self._workflow_id) if self._signals else {"tasks": ()}
         for wait in open_waits(self._conductor, workflow):
+            if (wait.workflow_id, wait.reference) in self._asked:
+                continue
+            self._asked[wait.workflow_id, wait.reference] = wait.name
             signal = next(self._signals.get(wait.name, iter(())), None)
             if signal is not None:
-                self._sent.add(wait.name)
                 try:
                     deliver(self._conductor, wait, sent_params(signal))
                 except Failure as failure:
@@ -237,7 +241,8 @@ class _Sender:
         return [
             name
             for name, left in self._signals.items()
-            if name not in self._sent or (not isinstance(left, itertools.repeat) and next(left, None) is not None)
+            if name not in self._asked.values()
+            or (not isinstance(left, itertools.repeat) and next(left, None) is not None)
         ]
 
 

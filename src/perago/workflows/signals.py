@@ -69,12 +69,21 @@ def open_waits(workflows: Workflows, workflow: Mapping[str, Any]) -> Iterator[Op
 def waits_of(workflow: Mapping[str, Any]) -> Iterator[OpenWait]:
     """Yield the steps of a workflow that wait for a signal, without those of its sub-workflows."""
     for row in workflow["tasks"]:
-        is_open = row["status"] in ("SCHEDULED", "IN_PROGRESS") and row["taskType"] in ("WAIT", "HUMAN")
-        if is_open and not {"duration", "until"} & (row.get("inputData") or {}).keys():
+        if row["status"] in ("SCHEDULED", "IN_PROGRESS") and is_wait(row):
             definition = (row.get("taskDefinition") or {}).get("outputSchema") or {}
             schema = definition.get("data") or {"type": "object"}
-            reference = row["referenceTaskName"]
-            yield OpenWait(workflow["workflowId"], reference, _ROUND.sub("", reference), schema)
+            yield OpenWait(workflow["workflowId"], row["referenceTaskName"], signal_name(row), schema)
+
+
+def is_wait(row: Mapping[str, Any]) -> bool:
+    """Whether a step of a workflow waits, or waited, for a signal, and not for a time."""
+    timed = {"duration", "until"} & (row.get("inputData") or {}).keys()
+    return row.get("taskType") in ("WAIT", "HUMAN") and not timed
+
+
+def signal_name(row: Mapping[str, Any]) -> str:
+    """Return the reference of a step without the number of its round in a loop."""
+    return _ROUND.sub("", str(row["referenceTaskName"]))
 
 
 def send_signal(workflows: Workflows, workflow: Mapping[str, Any], name: str, signal: Mapping[str, Any]) -> OpenWait:
