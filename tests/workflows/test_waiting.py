@@ -185,7 +185,12 @@ def test_a_wrong_signal_is_not_sent_and_not_quoted() -> None:
         assert "hunter2" not in refused.value.message
         with pytest.raises(Failure, match=r"has 262,\d+ bytes, but 262,144 at most"):
             _send(services, workflow_id, "approval", {"by": "a" * MAX_SIGNAL_BYTES})
+        with pytest.raises(Failure, match=r"could read '\$\{' in it as an expression"):
+            _send(services, workflow_id, "approval", {"by": "${workflow.input.minutes}"})
         assert services.conductor.workflow(workflow_id)["status"] == "RUNNING"
+        services.conductor.update_task_by_reference(workflow_id, "approval", "COMPLETED", {"by": "${workflow.input}"})
+        reason = services.conductor.workflow(workflow_id)["reasonForIncompletion"]
+        assert "signal approval is refused: it has an expression" in reason
 
 
 class Overtaken:

@@ -494,7 +494,7 @@ def _rows(records: Records, workflow: Mapping[str, Any]) -> Iterator[Mapping[str
     """
     waiting, read = [workflow], 0
     while waiting:
-        for row in waiting.pop().get("tasks") or ():
+        for row in waiting.pop(0).get("tasks") or ():
             if inner := row.get("subWorkflowId"):
                 read += 1
                 if read > _MOST_WORKFLOWS:

@@ -55,7 +55,7 @@ def open_waits(workflows: Workflows, workflow: Mapping[str, Any]) -> Iterator[Op
     """
     waiting, read = [workflow], 1
     while waiting:
-        workflow = waiting.pop()
+        workflow = waiting.pop(0)
         yield from waits_of(workflow)
         for row in workflow["tasks"]:
             if row["status"] == "IN_PROGRESS" and row["taskType"] == "SUB_WORKFLOW" and row.get("subWorkflowId"):
@@ -123,6 +123,9 @@ def deliver(workflows: Workflows, wait: OpenWait, signal: Mapping[str, Any]) -> 
     if (size := len(json.dumps(signal).encode())) > MAX_SIGNAL_BYTES:
         problem = f"the signal has {size:,} bytes, but {MAX_SIGNAL_BYTES:,} at most"
         raise Failure(problem, "write large data to a file of the workspace, and send its name")
+    if "${" in json.dumps(signal):
+        problem = f"the signal {name} was not sent: Conductor could read '${{' in it as an expression"
+        raise Failure(problem, "send it without '${'")
     if problems := list(schema_problems(wait.schema, signal)):
         raise Failure(
             one_line(f"the signal {name} was not sent: {listing(problems)}"), "correct the signal, and send it"

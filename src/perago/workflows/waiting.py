@@ -37,11 +37,14 @@ _PROGRAM = (
     'if .status == "COMPLETED" then (.defaults + .signal) as $signal'
     " | [.fields[] | select($signal[.name] as $value | (.types | all(. != ($value | type)))"
     " and (.values | all(. != $value))) | .name] as $wrong"
-    " | if $wrong == [] then $signal"
+    ' | if ($signal | tojson | contains("$" + "{")) then error("signal \\(.name) is refused: it has an expression")'
+    " elif $wrong == [] then $signal"
     ' else error("signal \\(.name) is refused: \\($wrong[0]) is missing or of another type") end'
     ' elif .otherwise != null then .otherwise else error("signal \\(.name) did not come") end'
 )
-"""The jq program that checks each signal. It contains no text of the author, because names and types are data."""
+"""The jq program that checks each signal. It contains no text of the author, because names and types are data.
+
+It refuses `${`, because Conductor reads expressions in the items of a dynamic fork, which a signal can contain."""
 _JQ_TYPES = {"integer": "number"}
 _MINUTES = """(function () {
   if (typeof $.value !== "number" || $.value % 1 !== 0 || $.value < 0 || $.value > LONGEST) {
