@@ -43,6 +43,7 @@ def bare(params: Params) -> Result:
 """
 
 WIRING = """
+from datetime import UTC, datetime
 from pydantic import BaseModel
 from perago.workflows import Flow, workflow
 from tests.workflows.tasks import Found, Named, Round, Rounds, Split, Words, alone, count, split, write
@@ -67,6 +68,10 @@ def good(flow: Flow, given: Given) -> Report:
             flow.fail("few", "only {n}", n=counted.result.rounds)
         with done.otherwise():
             flow.step("more", split, Words, text="b")
+    signal = flow.wait_for("signal", Words, timeout_minutes=5, on_timeout=Words(text="a"))
+    flow.step("text", split, Words, text=signal.result.text)
+    flow.sleep(minutes=counted.result.rounds)
+    flow.sleep_until(datetime.now(UTC))
     return flow.value(Report, weight=parts[0].result.weight)
 
 @workflow(name="b", version=1, owner_email="data@example.com")
@@ -83,6 +88,10 @@ def bad(flow: Flow, given: Given) -> Report:
     flow.map("nine", found.result.words, lambda word: flow.step("m", split, Words, text=word))[0].word  # no attribute
     flow.when("seven", found.result.words)  # expected "bool"
     flow.loop("eight", at_most=3, on_exhausted="stop")  # expected
+    flow.wait_for("seven", Words).result.word  # has no attribute "word"
+    flow.wait_for("eight", str)  # Value of type variable
+    flow.sleep(minutes="3")  # expected "int"
+    flow.sleep_until(given.text)  # expected "datetime"
     return flow.value(Report, weight="a")  # expected "float"
 """
 

@@ -66,7 +66,7 @@ def _run(workflow: Workflow[Any, Any], directory: Path, session: Session) -> Non
     def result() -> AttemptResult:
         watch = session.watch()
         with watch.case(case.label), watch.user_code(), TaskRunner() as run:
-            return _result(run.workflow(workflow, params, tree=tree), tree)
+            return _result(run.workflow(workflow, params, tree=tree, signals=case.signals), tree)
 
     if record is not None:
         compare_with_record(session, case, record, result(), tree, result)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shlex
@@ -11,6 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+from perago.cli.commands.sending import FollowView
 
 from .conftest import PLAIN, Project
 from .dev_command import Dev, ready
@@ -220,3 +223,13 @@ def test_the_spelling_with_a_space_still_works_and_warns(project: Project, servi
     former = project.run("input", "my-data", "main", **services.variables)
     assert former.out == project.run("input", "my-data/main", **services.variables).out
     assert former.err == "warning: write my-data/main; the spelling with a space will be removed\n"
+
+
+def test_a_step_that_waits_for_a_signal_is_shown_once_with_its_command() -> None:
+    shown = io.StringIO()
+    view = FollowView(shown, "features")
+    row = {"taskId": "t", "status": "IN_PROGRESS", "workflowInstanceId": "w", "workflowTask": {"type": "WAIT"}}
+    for _ in range(2):
+        view.attempt({**row, "taskType": "WAIT", "referenceTaskName": "approval__2", "inputData": {}}, (), "sub > ")
+    view.attempt({**row, "taskType": "WAIT", "referenceTaskName": "s", "inputData": {"duration": "1 minutes"}}, ())
+    assert shown.getvalue() == "sub > approval waits for a signal: perago signal w approval --params ...\n"

@@ -168,3 +168,39 @@ def test_a_rerun_that_would_be_stuck_is_refused(project: Project, embedded: Embe
 def test_an_unknown_workflow_is_named(project: Project, embedded: EmbeddedServices, command: str) -> None:
     found = ran(project, embedded, command, "../x").ends(1, "error: ")
     assert "Traceback" not in found.err
+
+
+def waiting(embedded: EmbeddedServices) -> str:
+    """Start a workflow that waits for a signal with a text, in a sub-workflow."""
+    schema = {"type": "object", "properties": {"by": {"type": "string"}}, "required": ["by"]}
+    wait = operator("WAIT", "approval", taskDefinition={"name": "approval", "outputSchema": {"data": schema}})
+    embedded.conductor.create_workflow_definition(flow(wait, name="inner"))
+    sub = operator("SUB_WORKFLOW", "sub", subWorkflowParam={"name": "inner", "version": 1})
+    workflow_id = embedded.conductor.start_workflow("outer", {}, definition=flow(sub, name="outer"))
+    embedded.conductor.sweep()
+    return workflow_id
+
+
+def test_a_signal_is_taken_by_the_step_that_waits(project: Project, embedded: EmbeddedServices) -> None:
+    workflow_id = waiting(embedded)
+    (inner,) = (row["subWorkflowId"] for row in embedded.conductor.workflow(workflow_id)["tasks"])
+    refused = ran(project, embedded, "signal", workflow_id, "approval", "--params", '{"by": 5}')
+    assert (refused.code, refused.out) == (1, "")
+    assert "the signal 'approval' was not sent: /by: must be string, but is integer\n  fix: correct" in refused.err
+    assert ran(project, embedded, "signal", workflow_id, "approval", "--params", "[]").code == 2
+
+    done = ran(project, embedded, "signal", workflow_id, "approval", "--params", '{"by": "ann"}')
+    assert (done.code, done.out) == (0, f"step approval of workflow {inner} has taken the signal\n")
+    assert embedded.conductor.workflow(inner)["tasks"][0]["outputData"] == {"by": "ann"}
+    late = ran(project, embedded, "signal", workflow_id, "approval", "--params", '{"by": "bob"}')
+    assert late.code == 1
+    assert f"workflow {workflow_id} is COMPLETED and does not wait for 'approval' now; it waits for no sig" in late.err
+
+
+def test_a_signal_reports_the_step_as_json(project: Project, embedded: EmbeddedServices) -> None:
+    workflow_id = waiting(embedded)
+    done = ran(project, embedded, "signal", workflow_id, "approval", "--params", '{"by": "ann"}', "--json")
+    document = json.loads(done.out)
+    assert (document["step"], document["taken"]) == ("approval", True)
+    unknown = ran(project, embedded, "signal", "nobody", "approval")
+    assert (unknown.code, "Conductor has no workflow 'nobody'" in unknown.err) == (1, True)

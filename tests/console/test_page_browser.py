@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 from starlette.responses import HTMLResponse
 from starlette.types import Receive, Scope, Send
 
@@ -18,14 +19,27 @@ from perago.testing.tasks import task_of
 from perago.worker.log_reader import WorkerLogs
 from perago.worker.logs import JsonLog, delivery_ids
 from perago.worker.plan import LogPlan
+from perago.workflows import Flow, workflow
 
 from ..definitions import simple
 from ..worker.bench import make_plan
 from .browser import Browser
 from .filled import REPOSITORY, STAGING, Filled, define, send, start
+from .forked import Nothing
 from .hostile import Hostile
 from .markup import Element, read
 from .site import Site, page_of, site_of
+
+
+class Approval(BaseModel):
+    by: str
+    is_given: bool = False
+
+
+@workflow(name="page.asked", version=1, owner_email="d@example.com")
+def asked(flow: Flow, params: Nothing) -> Approval:
+    return flow.wait_for("approval", Approval).result
+
 
 PHONE, DESK = 360, 1280
 LIGHT_GROUND, DARK_GROUND = "rgb(247, 247, 245)", "rgb(19, 22, 21)"
@@ -169,6 +183,22 @@ def test_a_workflow_is_started_and_ended_by_hand(running: Browser) -> None:
             running.click("#end summary")
             running.click("#end button")
             assert shown(running).one("h1").all("span")[-1].text == "terminated"
+            assert running.complaints == []
+            running.close()
+
+
+def test_a_step_that_waits_is_answered_by_hand(running: Browser) -> None:
+    with EmbeddedServices(page=console_of) as services:
+        services.conductor.create_workflow_definition(asked.definition())
+        for javascript in (True, False):
+            workflow_id = services.conductor.start_workflow(asked.name, {}, version=1)
+            running.open(f"{services.url}/", javascript=javascript)
+            running.open(f"{services.url}{links.workflow(workflow_id)}", javascript=javascript)
+            running.click("[href$='/signals/approval'].button")
+            running.evaluate("document.querySelector('main input').value = 'ann'")
+            running.click("main button")
+            assert shown(running).one("h1").all("span")[-1].text == "completed"
+            assert services.conductor.workflow(workflow_id)["output"]["result"] == {"by": "ann", "is_given": False}
             assert running.complaints == []
             running.close()
 

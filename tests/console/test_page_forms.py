@@ -228,6 +228,63 @@ def test_a_workflow_is_ended_with_a_reason(forms: Forms) -> None:
     assert forms.site.request("POST", "/workflows/none/terminate", {}).status == 404
 
 
+class Approval(BaseModel):
+    by: str = Field(min_length=2)
+    is_given: bool = False
+    day: datetime.date = datetime.date(2026, 1, 31)
+
+
+@workflow(name="form.approved", version=1, owner_email="d@example.com")
+def approved(flow: Flow, params: Nothing) -> Approval:
+    flow.sleep(minutes=1)
+    return flow.wait_for("approval", Approval).result
+
+
+def waiting(services: InMemoryServices) -> str:
+    """Start a workflow that waits for a signal."""
+    services.conductor.create_workflow_definition(approved.definition())
+    workflow_id = services.conductor.start_workflow(approved.name, {}, version=1)
+    services.conductor.advance(61)
+    return workflow_id
+
+
+def test_a_step_that_waits_is_answered_by_a_form(forms: Forms) -> None:
+    address = links.workflow(waiting(forms.services))
+    buttons = {button.text: button.attributes["href"] for button in forms.site.get(address).main.all("a")}
+    form = buttons["Answer approval"]
+    assert form == f"{address}/signals/approval"
+    page = forms.site.get(form).main
+    assert values_of(page) == {"/signal/by": "", "/signal/is_given": "false", "/signal/day": "2026-01-31"}
+
+    wrong = forms.site.request("POST", form, {"/signal/by": "a", "/signal/day": "today"})
+    assert (wrong.status, sorted(errors_of(wrong.main))) == (422, ["/signal/by", "/signal/day"])
+    assert "Nothing was sent: 2 fields must be changed" in wrong.main.text
+    done = forms.site.request("POST", form, {"/signal/by": "<b>ann", "/signal/is_given": "true", "/signal/day": ""})
+    assert (done.status, done.headers["location"]) == (303, address)
+    ended = forms.services.conductor.workflow(address.rpartition("/")[2])
+    assert ended["output"]["result"] == {"by": "<b>ann", "is_given": True, "day": "2026-01-31"}
+    assert "Answer approval" not in forms.site.get(address).main.text
+    assert forms.site.request("GET", form).status == 404
+    assert forms.site.request("POST", form, {"/signal/by": "late"}).status == 404
+
+
+def test_a_signal_without_a_schema_is_an_object(forms: Forms) -> None:
+    conductor = forms.services.conductor
+    workflow_id = conductor.start_workflow("raw", {}, definition=define_raw())
+    form = links.signal(workflow_id, "human")
+    assert values_of(forms.site.get(form).main) == {"/signal": "{}"}
+    wrong = forms.site.request("POST", form, {"/signal": "[1]"})
+    assert "must be object, but is array" in wrong.main.text
+    large = forms.site.request("POST", form, {"/signal": json.dumps({"text": "a" * 300_000})})
+    assert "Nothing was sent: the signal has 300,012 bytes, but 262,144 at most" in large.main.text
+    assert forms.site.request("POST", form, {"/signal": '{"n": 1}'}).status == 303
+    assert conductor.workflow(workflow_id)["tasks"][0]["outputData"] == {"n": 1}
+
+
+def define_raw() -> dict[str, Any]:
+    return {"name": "raw", "version": 1, "schemaVersion": 2, "tasks": [operator("HUMAN", "human")]}
+
+
 def test_samples_are_read_when_a_form_is_made(services: InMemoryServices) -> None:
     samples: dict[str, Any] = {}
     with page_of(services.conductor, services.lakefs.server, samples=samples) as site:

@@ -208,3 +208,28 @@ def test_a_running_or_unknown_run_is_refused(run: TaskRunner, tmp_path: Path) ->
         _ = past_run.cases
     with pytest.raises(NotReplayable, match="Conductor has no workflow 'none'"):
         find_run(EmbeddedRecords(conductor), "none")
+
+
+class Answer(BaseModel):
+    by: str
+    password: SecretStr | None = None
+
+
+@workflow(name="captured.asked", version=1, owner_email=OWNER)
+def asked(flow: Flow, params: Names) -> Sum:
+    with flow.loop("rounds", at_most=3):
+        answer = flow.wait_for("ask", Answer, timeout_minutes=5, on_timeout=Answer(by="b"))
+        step = flow.step("part", part, Part, name=answer.result.by)
+        flow.step("names", total, Names, names=params.names)
+    return step.result
+
+
+def test_the_signals_of_a_run_are_captured_and_sent_again(run: TaskRunner, tmp_path: Path) -> None:
+    sent = [{"by": "a", "password": "hunter2hunter2"}, None, {"by": "a"}]
+    ran = run.workflow(asked, Names(names=["a"]), tree=TREE, signals={"ask": sent})
+    captured(run, ran, tmp_path / "case")
+    assert "hunter2" not in (tmp_path / "case/case.json").read_text()
+    case, record = read_recorded_case(tmp_path / "case")
+    assert [signal and signal["by"] for signal in case.signals["ask"]] == ["a", None, "a"]
+    again = run.workflow(asked, case.params, tree=TREE, signals=case.signals)
+    assert (again.status, again.result) == ("COMPLETED", record.result)

@@ -26,6 +26,7 @@ from perago.worker import supervisor as supervision
 from perago.worker.events import Pulse, WorkerReady
 from perago.worker.exporters import service_manager
 from perago.worker.health import BEAT_LIMIT, REJECTED, Health
+from perago.worker.metrics import Metrics
 from perago.worker.plan import ExportContext
 from perago.worker.status_server import Page, StatusServer
 
@@ -96,7 +97,7 @@ def test_repeated_calls_are_a_warning_and_bad_credentials_a_problem() -> None:
     assert health.ready().problems == ("lakeFS does not accept the credentials (***)",)
     assert health.ready().warnings == ("w0001: lakeFS does not answer (x)",)
     for slot in texts:
-        health(events.LakeFSBack(slot, "over"))
+        health(events.LakeFSBack(slot, "lakeFS answers again, after 3 s"))
     assert (health.ready().problems, health.ready().warnings) == ((), ())
 
 
@@ -107,6 +108,31 @@ def test_rejected_credentials_outlive_their_attempt_until_a_success() -> None:
     for status, problems in ((TaskStatus.FAILED, (rejection,)), (TaskStatus.COMPLETED, ())):
         health(events.AttemptEnded(delivery, "w0001", events.Ending.REPORTED, 120.0, status=status))  # type: ignore[arg-type]
         assert health.ready().problems == problems
+
+
+def test_only_the_service_that_answers_again_accepts_the_credentials() -> None:
+    rejection = f"{REJECTED} (401)"
+    health = health_after(FINE, READY, events.WaitingForLakeFS("w0001", rejection))
+    for service, problems in (("the block store", (rejection,)), ("Conductor", (rejection,)), ("lakeFS", ())):
+        health(events.LakeFSBack("w0001", f"{service} answers again, after 9 s"))
+        assert health.ready().problems == problems
+
+
+def test_a_call_that_waits_is_named_until_its_own_service_answers() -> None:
+    health = health_after(FINE, READY, events.WaitingForLakeFS("w0001", "lakeFS does not answer (x)"))
+    health(events.LakeFSBack("w0001", "the block store answers again, after 9 s"))
+    assert health.ready().warnings == ("w0001: lakeFS does not answer (x)",)
+
+
+def test_the_exporters_of_a_worker_share_its_incidents(tmp_path: Path) -> None:
+    context = ExportContext(plan=make_plan(tmp_path))
+    context.incidents(events.ConductorUnreachable("401", denied=True))
+    health, metrics = Health(Mask(), context.incidents), Metrics([], incidents=context.incidents)
+    rejections = {family.name: numbers for family, numbers in metrics.collect()}["perago_credentials_rejected"]
+    assert (health.ready().problems[1:], rejections["Conductor",].value) == (
+        ("Conductor rejects the credentials: 401",),
+        1,
+    )
 
 
 def test_a_task_whose_process_dies_is_named_until_one_lives_for_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,6 +50,7 @@ DIED = events.SlotDied("p1", 1, "the slot's process ended with exit status 3", 3
 PULSE = Pulse(4, 1, 2, 3, 0.0, {ODD: 7.0}, {"the block store": 2}, {"logs": 5}, {"logs": 9})
 AWAY = events.ConductorUnreachable("x", denied=False)
 DENIED = events.ConductorUnreachable("401", denied=True)
+REJECTED_BY_LAKEFS = ("perago_credentials_rejected", "lakeFS")
 REJECTION = events.WaitingForLakeFS("w0001", f"{REJECTED}: 401")
 REFUSED = events.ConductorUnreachable("x", denied=True, task_name=ODD)
 
@@ -155,7 +156,12 @@ def test_invalid_numbers_are_not_counted(number: Any) -> None:
         ((DENIED, events.ConductorBack(1.0)), ("perago_credentials_rejected", "Conductor"), 0),
         ((REJECTION, ended(status=TaskStatus.FAILED)), ("perago_credentials_rejected", "lakeFS"), 1),
         ((events.WaitingForLakeFS("w0001", "no route"),), ("perago_credentials_rejected", "lakeFS"), 0),
-        ((REJECTION, events.LakeFSBack("w0001", "")), ("perago_credentials_rejected", "lakeFS"), 0),
+        ((REJECTION, events.LakeFSBack("w0001", "the block store answers again")), REJECTED_BY_LAKEFS, 1),
+        (
+            (REJECTION, events.LakeFSBack("w0001", "lakeFS answers again, after 3 s")),
+            ("perago_credentials_rejected", "lakeFS"),
+            0,
+        ),
         ((DIED, SlotReady("p1", 2, ODD)), ("perago_restart_delay_seconds", "ended with exit status 3", ODD), 30),
         ((PULSE,), ("perago_oldest_attempt_seconds", ODD), 7),
         ((PULSE, Pulse(4, 4, 0, 0, 0.0)), ("perago_oldest_attempt_seconds", ODD), 0),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,34 @@ def step_in_place_of_its_result(flow: Any, params: Any) -> None:
     with flow.switch("choice", step) as switch, switch.case("a"):
         flow.step("three", alone, Named, name="a")
     flow.map("parts", step, lambda name: flow.step("four", write, Named, name=name))
+
+
+class Signal(BaseModel):
+    by: str = "${workflow.input.text}"
+
+
+class TwoNames(BaseModel):
+    by: str = Field(validation_alias="a", serialization_alias="b")
+
+
+def wrong_waits(flow: Any, params: Any) -> None:
+    flow.wait_for("one", Words, timeout_minutes=0)
+    flow.wait_for("two", Words, on_timeout=Words(text="a"))
+    flow.wait_for("three", Words, timeout_minutes=5, on_timeout=Named(name="a"))
+    flow.wait_for("four", Words, timeout_minutes=5, on_timeout=params.text)
+    flow.wait_for("five", Signal)
+    flow.wait_for("six", TwoNames)
+    flow.sleep(minutes=1.5)
+    flow.sleep(minutes=5)
+    flow.sleep(minutes=params.text, name="text")
+    flow.sleep_until("soon", name="soon")
+    flow.sleep_until(datetime(2030, 1, 1), name="naive")  # noqa: DTZ001 - the mistake
+    flow.sleep_until(params.number, name="number")
+    flow.map("parts", params.listed, lambda item: flow.wait_for("part", Words))
+
+
+def wait_for_what_is_no_model(flow: Any, params: Any) -> None:
+    flow.wait_for("one", str)
 
 
 def step_as_a_text(flow: Any, params: Any) -> None:

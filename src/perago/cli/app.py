@@ -56,6 +56,7 @@ GROUPS = {
         "show": "Show everything about one attempt or one commit.",
         "log": "Show the publications to a branch.",
         "console": "Show the configured servers in a browser.",
+        "signal": "Answer a workflow that waits for a signal.",
         "terminate": "End a workflow.",
         "retry": "Run the failed steps of a workflow again.",
         "rerun": "Run a workflow again, in full or from a step on.",
@@ -75,7 +76,7 @@ SHARED = {
     **dict.fromkeys(("gc", "cache"), "cleanup"),
     **dict.fromkeys(("extract", "workflow", "diff", "register"), "definitions"),
     **dict.fromkeys(("show", "log"), "history"),
-    **dict.fromkeys(("terminate", "retry", "rerun", "undo"), "operations"),
+    **dict.fromkeys(("signal", "terminate", "retry", "rerun", "undo"), "operations"),
 }
 """The file of commands that share one. It has a function and an entry of `EXAMPLES` for each, by name."""
 

@@ -39,6 +39,7 @@ Answer = Callable[[Request, bytes], Response]
 """Makes the answer to a request and its body, in a thread."""
 
 _REPOSITORY = f"{links.REPOSITORIES}/{{repository}}"
+_SIGNAL = "/workflows/{workflow}/signals/{step}"
 _COMMIT = f"{_REPOSITORY}/commits/{{commit}}"
 
 PAGES: tuple[tuple[str, str, View], ...] = (
@@ -129,15 +130,22 @@ def page_app(source: Source, *, root: str = "") -> ASGIApp:
     embedded = source.embedded
     if embedded is not None:
 
-        def start(request: Request, body: bytes) -> Response:
-            outcome = forms.start(source, embedded, request, body)
-            return (
-                outcome if isinstance(outcome, Response) else HTMLResponse(renderer.render("start.html", outcome), 422)
-            )
+        def answered(submit: Callable[[Request, bytes], Response | PageView]) -> Answer:
+            """Show the form again if it has errors."""
+
+            def answer(request: Request, body: bytes) -> Response:
+                outcome = submit(request, body)
+                if isinstance(outcome, Response):
+                    return outcome
+                return HTMLResponse(renderer.render("start.html", outcome), 422)
+
+            return answer
 
         routes += [
             route("/start", partial(_page, source, renderer, "start.html", partial(forms.form, embedded))),
-            route("/start", start, "POST"),
+            route("/start", answered(partial(forms.start, source, embedded)), "POST"),
+            route(_SIGNAL, partial(_page, source, renderer, "start.html", partial(forms.signal_form, embedded))),
+            route(_SIGNAL, answered(partial(forms.signal, embedded)), "POST"),
             route("/workflows/{workflow}/terminate", partial(forms.terminate, embedded), "POST"),
         ]
     routes += [

@@ -1,4 +1,4 @@
-"""The forms of the pages: one starts a workflow, made of the input schemas of its tasks, and one ends it."""
+"""The forms of the pages: they start a workflow, answer a step that waits for a signal, and end a workflow."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from perago.console import links
 from perago.console.overview import requested_definition
 from perago.console.source import Embedded, Json, NoSuchPage, Source
 from perago.console.text import PageView, line, link
+from perago.failure import Failure
 from perago.ports import ServiceError
 from perago.taskdef.payload import commits_of, workspace_block
 from perago.taskdef.schema import join_pointer, schema_problems, shape_of, skeleton_of
 from perago.text import strict_json
+from perago.workflows.signals import OpenWait, deliver, waits_of
 
 MAX_BODY = 1024 * 1024
 """Maximum size of a form in bytes."""
@@ -116,6 +118,57 @@ def terminate(embedded: Embedded, request: Request, body: bytes) -> Response:
     return RedirectResponse(links.workflow(workflow_id), 303)
 
 
+def signal_form(embedded: Embedded, _: Source, request: Request) -> PageView:
+    """Show the form that answers a step which waits for a signal.
+
+    Raises:
+        NoSuchPage: the step does not wait.
+    """
+    return _signal_page(*_wait(embedded, request))
+
+
+def signal(embedded: Embedded, request: Request, body: bytes) -> Response | PageView:
+    """Send the signal of the form. Redirect to the workflow, or show the form with its errors.
+
+    Raises:
+        NoSuchPage: the step does not wait.
+    """
+    wait, part = _wait(embedded, request)
+    payload: dict[str, Any] = {}
+    part = _read(part, _decoded(body), payload)
+    if any(field.error for field in part.fields):
+        return _signal_page(wait, part)
+    try:
+        deliver(embedded.conductor, wait, payload[part.name])
+    except Failure as failure:
+        return _signal_page(wait, part, failure.message)
+    return RedirectResponse(links.workflow(wait.workflow_id), 303)
+
+
+def _wait(embedded: Embedded, request: Request) -> tuple[OpenWait, Part]:
+    workflow = embedded.conductor.workflow(request.path_params["workflow"])
+    step = request.path_params["step"]
+    wait = next((wait for wait in waits_of(workflow) if wait.reference == step), None)
+    if wait is None:
+        raise NoSuchPage(f"Step {step!r} of the workflow does not wait for a signal, or no longer.")
+    return wait, Part("signal", tuple(_fields("signal", wait.schema, {}))[:_MAX_FIELDS])
+
+
+def _signal_page(wait: OpenWait, part: Part, problem: str = "") -> PageView:
+    return PageView(
+        f"Answer {line(wait.reference).text}",
+        crumbs=(link("Workflows", links.OVERVIEW), link(wait.workflow_id, links.workflow(wait.workflow_id))),
+        action="Answer",
+        done="sent",
+        button="Send the signal",
+        type=link(wait.reference),
+        address=links.signal(wait.workflow_id, wait.reference),
+        parts=(part,),
+        wrong=sum(bool(field.error) for field in part.fields),
+        problem=problem,
+    )
+
+
 def _decoded(body: bytes) -> dict[str, str]:
     try:
         fields = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=2 * _MAX_FIELDS)
@@ -129,6 +182,9 @@ def _page(definition: Json, parts: tuple[Part, ...], problem: str = "") -> PageV
     return PageView(
         f"Start {line(name).text}",
         crumbs=(link("Workflows", links.OVERVIEW),),
+        action="Start",
+        done="started",
+        button="Start the workflow",
         type=link(f"{name} v{version}", links.workflow_type(name, version)),
         address=links.start(name, version),
         parts=parts,

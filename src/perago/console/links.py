@@ -57,6 +57,11 @@ def start(name: str, version: int) -> str:
     return with_query("/start", name=name, version=version)
 
 
+def signal(workflow_id: str, step: str) -> str:
+    """Return the address of the form that answers a step which waits for a signal."""
+    return f"/workflows/{_part(workflow_id)}/signals/{_part(step)}"
+
+
 def terminate(workflow_id: str) -> str:
     """Return the address that ends a workflow."""
     return f"/workflows/{_part(workflow_id)}/terminate"

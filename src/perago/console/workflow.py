@@ -49,6 +49,7 @@ from perago.console.text import (
 from perago.ports import Commit
 from perago.text import count, plain_reason
 from perago.worker.log_reader import AttemptTrace, DeliveryTrace
+from perago.workflows.signals import waits_of
 
 if TYPE_CHECKING:
     from perago.embedded.conductor.state import HistoryEntry
@@ -287,6 +288,9 @@ def workflow(source: Source, request: Request) -> PageView:
         steps=groups.showing(list(map(steps.step, groups.items))),
         attempts=len(tasks),
         history=paged(history_rows(events), request, size=_HISTORY_PER_PAGE, parameter="history"),
+        waits=[link(wait.reference, links.signal(workflow_id, wait.reference)) for wait in waits_of(workflow)]
+        if is_open and source.embedded
+        else [],
         terminate=links.terminate(workflow_id) if is_open and source.embedded else None,  # where it is ended
     )
 

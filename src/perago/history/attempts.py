@@ -91,6 +91,8 @@ class PastAttempt:
     """The TaskDef at that time; None if Conductor had none."""
     is_workflow: bool = False
     """Whether it is a run of a workflow, whose id is `task_id`, and whose name is `task_name`."""
+    signals: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    """The signals of a run, by the step that waited for them, in order; None for a step that ended without one."""
 
     @property
     def label(self) -> str:

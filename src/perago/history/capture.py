@@ -51,6 +51,7 @@ from perago.taskdef.schema import same_json
 from perago.text import quoted
 from perago.trees import cases
 from perago.trees.differences import AttemptResult, Content, Digest, digest_of
+from perago.workflows.signals import is_wait, signal_name
 from perago.workspace.keys import is_reserved
 
 _ENDED = ("COMPLETED", "FAILED", "FAILED_WITH_TERMINAL_ERROR")
@@ -142,16 +143,20 @@ class _Capture:
         params = self._without_secrets(attempt.params, scrubber.params, "params")
         result = self._without_secrets(attempt.result, scrubber.result, "result")
         about, in_about = redact(self._about(), pointer="/about")
+        signals, in_signals = redact(attempt.signals, pointer="/signals")
         definition, in_definition = redact_definition(attempt.definition or {}, "/taskdef")
-        self.redactions |= in_about | in_definition
-        self.known |= in_about | in_definition
+        self.redactions |= in_about | in_definition | in_signals
+        self.known |= in_about | in_definition | in_signals
         total = self._fetch_input()
         files = self._fetch_published()
         known = known_secrets(self.known)
         result = replace_known(result, known)
         written = AttemptResult(attempt.ending, attempt.reason, result, files, self.past.published.removed)
         document = {**cases.WRITTEN_BY, "about": about, "params": params, **cases.outcome_fields(written)}
-        document |= {key: replace_known(document[key], known) for key in ("about", "params")}
+        document |= {"signals": signals} if signals else {}
+        document |= {
+            key: replace_known(document[key], known) for key in ("about", "params", "signals") if key in document
+        }
         (self.directory / cases.CASE).write_text(cases.case_text(document), encoding="utf-8")
         if definition:
             (self.directory / cases.TASKDEF).write_text(
@@ -388,6 +393,8 @@ class PastRun:
 
     run: PastAttempt
     steps: tuple[PastAttempt, ...]
+    waits: tuple[Mapping[str, Any], ...]
+    """Its steps that waited for a signal."""
     schemas: Mapping[str, Any]
     """Its schemas in the places in which a TaskDef has those of params and result."""
 
@@ -405,6 +412,10 @@ class PastRun:
     def secrets(self) -> dict[str, str]:
         """Return the values that the schemas of the steps mark as secrets, by their places."""
         secrets: dict[str, str] = {}
+        for row in self.waits:
+            schema = (row.get("taskDefinition") or {}).get("outputSchema") or {}
+            place = f"/signals/{row.get('referenceTaskName')}"
+            secrets |= redact(row.get("outputData"), schema.get("data"), place)[1]
         for step in self.steps:
             for what, value in (("params", step.params), ("result", step.result)):
                 pointer = f"/steps/{step.reference_name}/{what}"
@@ -443,7 +454,13 @@ def find_run(records: Records, workflow_id: str) -> PastRun:
     if row.get("externalOutputPayloadStoragePath"):
         raise NotReplayable(f"the output of workflow {workflow_id} {_MOVED}", _SMALLER)
     label = f"workflow {workflow_id}"
-    steps = sorted(_steps(records, row), key=lambda step: step.ended)
+    rows = list(_rows(records, row))
+    steps = sorted(map(attempt_from, filter(_is_attempt, rows)), key=lambda step: step.ended)
+    waits = sorted(filter(is_wait, rows), key=lambda wait: int(wait.get("scheduledTime") or 0))
+    signals: dict[str, list[Any]] = {}
+    for wait in waits:
+        answer = wait.get("outputData") if wait.get("status") == "COMPLETED" else None
+        signals.setdefault(signal_name(wait), []).append(answer)
     reasons = [step.reason for step in steps if step.status in _FAILED and step.reason]
     reason = reasons[-1] if reasons else str(row.get("reasonForIncompletion") or "")
     definition = row.get("workflowDefinition") or {}
@@ -463,28 +480,29 @@ def find_run(records: Records, workflow_id: str) -> PastRun:
         ended=int(row.get("endTime") or 0),
         definition=None,
         is_workflow=True,
+        signals=signals,
     )
     given_schema = {"data": {"properties": {"params": data}}}
     schemas = {"inputSchema": given_schema, "outputSchema": definition.get("outputSchema") or {}}
-    return PastRun(run, tuple(steps), schemas)
+    return PastRun(run, tuple(steps), tuple(waits), schemas)
 
 
-def _steps(records: Records, workflow: Mapping[str, Any]) -> Iterator[PastAttempt]:
-    """Yield the attempts of a workflow and of its sub-workflows that have ended.
+def _rows(records: Records, workflow: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the steps of a workflow and of its sub-workflows that have ended, as Conductor's JSON.
 
     Raises:
         NotReplayable: there are too many.
     """
     waiting, read = [workflow], 0
     while waiting:
-        for row in rows_of(waiting.pop()):
+        for row in rows_of(waiting.pop(0)):
             if inner := row.get("subWorkflowId"):
                 read += 1
                 if read > _MOST_WORKFLOWS:
                     raise NotReplayable(f"the workflow has more than {_MOST_WORKFLOWS:,} sub-workflows")
                 waiting.append(records.workflow(inner))
-            elif row.get("endTime") and _is_attempt(row):
-                yield attempt_from(row)
+            elif row.get("endTime"):
+                yield row
 
 
 def _is_attempt(row: Mapping[str, Any]) -> bool:

@@ -54,7 +54,7 @@ class VirtualConductor(InMemoryConductor):
     def advance(self, seconds: float) -> None:
         end = self.clock.now() + seconds
         self.sweep()
-        while self._step(end):
+        while self.step(end):
             pass
         self.clock.advance(max(0.0, end - self.clock.now()) if seconds >= 0 else seconds)
         self.sweep()
@@ -82,10 +82,10 @@ class VirtualConductor(InMemoryConductor):
             for name in task_names:
                 for delivery in self.poll(name, WORKER, count=1, wait_seconds=0):
                     return delivery
-            if not self._step(end):
+            if not self.step(end):
                 return None
 
-    def _step(self, end: float) -> bool:
+    def step(self, end: float) -> bool:
         """Advance to the next moment at which an event is due, if it is not after `end`."""
         with self._locked() as state:
             now = state.now()

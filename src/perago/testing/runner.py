@@ -18,7 +18,7 @@ from perago.testing.outcome import Outcome, Race
 from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices, sent_params
 from perago.testing.tasks import TaskFunction, task_of
 from perago.testing.trees import TreeSource, tree_of
-from perago.testing.workflow_run import Branch, Racers, WorkflowRun, WorkflowRunner
+from perago.testing.workflow_run import Branch, Racers, Signals, WorkflowRun, WorkflowRunner
 from perago.trees import BadTree, Symlink
 from perago.trees.differences import PublishedTree, published_below
 from perago.workflows import Workflow
@@ -228,6 +228,7 @@ class TaskRunner:
         functions: Sequence[TaskFunction] = (),
         lost: Collection[str] = (),
         orders: int = 1,
+        signals: Signals | None = None,
     ) -> WorkflowRun:
         """Run a workflow with all its steps, sub-workflows, retries and waits, in virtual time.
 
@@ -241,12 +242,15 @@ class TaskRunner:
             lost: Steps whose first worker dies after its publication and before its report.
             orders: The number of orders of concurrent steps to run, each on new services. The run fails if two orders
                 end with different results or files. Faults of this runner do not apply.
+            signals: The signal for each step that waits for one, by its name: a model or its JSON, which answers each
+                time, or a list of these, one for each time. It is sent when no attempt waits.
 
         Raises:
             AssertionError: Two orders ended differently.
             BadTree: See `perago.testing.tree_of`.
-            LookupError: No attempt of a step in `lost` ran.
-            TypeError: A function is not a task function, or the workflow does not have a parameter or needs another.
+            LookupError: No attempt of a step in `lost` ran, or no step waited for a signal.
+            TypeError: A function is not a task function, the workflow does not have a parameter or needs another, or
+                a signal has other types.
             perago.workflows.WorkflowDefinitionError: The workflow has mistakes.
         """
         __tracebackhide__ = True
@@ -256,10 +260,11 @@ class TaskRunner:
             if orders != 1:
                 if lost:
                     raise TypeError("give orders or lost, not both")
-                return runner.run_in_orders(_keys(tree or {}, ""), workflow_input, orders)
+                return runner.run_in_orders(_keys(tree or {}, ""), workflow_input, orders, signals)
             ref = self._ref_of(tree, "")  # this chooses the repository
             block = workspace_block(self._repository, BRANCH, ref)
-            return runner.run(self._services, self._repository, {"workspace": block, **workflow_input}, lost)
+            workflow_input = {"workspace": block, **workflow_input}
+            return runner.run(self._services, self._repository, workflow_input, lost, signals=signals)
         except (TaskDefinitionError, ServiceError, BadTree) as error:  # the message has the author's line
             raise error.with_traceback(None) from None
 

@@ -13,20 +13,27 @@ from pydantic import BaseModel
 from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
 from perago.authoring import Task, WorkspaceSpec
 from perago.embedded.faults import FaultScript
+from perago.failure import Failure
 from perago.ports import Delivery, TaskStatus
 from perago.taskdef import build_task_definition
 from perago.taskdef.payload import workspace_block
-from perago.testing.conductor import WORKER
-from perago.testing.interfaces import DAY
+from perago.testing.conductor import WORKER, VirtualConductor
 from perago.testing.outcome import Outcome, Race, attempt_log, logging_attempts
 from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices, sent_params
 from perago.testing.tasks import TaskFunction, task_of
 from perago.trees.differences import PublishedTree, changed_paths, described, published_below
 from perago.workflows import Workflow
 from perago.workflows.definition import complete_input
+from perago.workflows.signals import deliver, open_waits
+from perago.workflows.waiting import LONGEST_MINUTES
 from perago.workflows.writer import Part
 
 __tracebackhide__ = True  # pytest shows the line of the test
+
+Signal: TypeAlias = BaseModel | Mapping[str, Any]
+Signals: TypeAlias = Mapping[str, Signal | Sequence[Signal | None]]
+"""The signals of a test, by the name of the step that waits for them. None in a list lets the step wait."""
+
 _MOST_ATTEMPTS = 1_000
 _AT_A_TIME = 100
 """The deliveries of a task that are taken together."""
@@ -110,14 +117,16 @@ class WorkflowRunner:
         payload: Mapping[str, Any],
         lost: Collection[str] = (),
         choose: Callable[[Sequence[Delivery]], int] = lambda _: 0,
+        signals: Signals | None = None,
     ) -> WorkflowRun:
-        """Start the workflow, and run its steps until no task is due within a day of virtual time.
+        """Start the workflow, and run its steps until no task is due within ten years of virtual time.
 
         Args:
             services: Where it runs. The repository exists.
             repository: The repository of its workspace.
             payload: The input of the workflow.
             lost: Steps whose first worker ends after its publication and before its report.
+            signals: A signal for each time that a step waits, by its reference, or a list of them.
             choose: Returns the index of the waiting delivery that runs next.
         """
         conductor = services.conductor
@@ -128,7 +137,8 @@ class WorkflowRunner:
         workflow_id = conductor.start_workflow(str(started["name"]), payload, version=started.get("version"))
         outcomes: list[Outcome] = []
         unused_losses = set(lost)
-        for delivery in self._deliveries(services, choose):
+        sender = _Sender(conductor, workflow_id, signals or {})
+        for delivery in self._deliveries(services, choose, sender):
             task = self._tasks[delivery.task_name]
             report = delivery.reference_name not in unused_losses
             unused_losses.discard(delivery.reference_name)
@@ -137,29 +147,31 @@ class WorkflowRunner:
                 raise RuntimeError(f"the workflow still has tasks after {_MOST_ATTEMPTS:,} attempts")
         if unused_losses:
             raise LookupError(f"lost: no attempt of {', '.join(sorted(unused_losses))} ran")
+        if unsent := sender.unsent():
+            raise LookupError(f"signals: no step waited for {', '.join(unsent)}")
         ended = conductor.workflow(workflow_id)
         reason, result = ended.get("reasonForIncompletion"), ended.get("output", {}).get("result")
         tree = PublishedTree(services.tree(repository=repository))
         return WorkflowRun(ended["status"], reason, result, tuple(outcomes), tree, workflow_id)
 
     def _deliveries(
-        self, services: InMemoryServices, choose: Callable[[Sequence[Delivery]], int]
+        self, services: InMemoryServices, choose: Callable[[Sequence[Delivery]], int], sender: _Sender
     ) -> Iterator[Delivery]:
-        """The deliveries of all tasks; those that wait at the same time in the order that `choose` gives them."""
+        """The deliveries of all tasks; those that wait at the same time in the order that `choose` gives them.
+
+        Signals are sent when no delivery waits, and before time passes."""
         conductor, waiting = services.conductor, list[Delivery]()
         while True:
             conductor.sweep()
             for name in self._tasks:
                 waiting += conductor.poll(name, WORKER, count=_AT_A_TIME, wait_seconds=0)
-            if not waiting:
-                try:
-                    waiting.append(conductor.next_delivery(*self._tasks, within=DAY))
-                except LookupError:
-                    return
-            yield waiting.pop(choose(waiting) if len(waiting) > 1 else 0)
+            if waiting:
+                yield waiting.pop(choose(waiting) if len(waiting) > 1 else 0)
+            elif not sender.send() and not conductor.step(conductor.clock.now() + 60 * LONGEST_MINUTES):
+                return
 
     def run_in_orders(
-        self, files: Mapping[str, str | bytes | None], payload: Mapping[str, Any], most: int
+        self, files: Mapping[str, str | bytes | None], payload: Mapping[str, Any], most: int, signals: Signals | None
     ) -> WorkflowRun:
         """Run the workflow in every order of the steps that wait at the same time, each time on new services.
 
@@ -167,6 +179,7 @@ class WorkflowRunner:
             files: The input tree.
             payload: The input of the workflow, without its workspace.
             most: The number of orders after which it ends.
+            signals: See `run`.
 
         Returns:
             The first run.
@@ -180,7 +193,9 @@ class WorkflowRunner:
         while order is not None and runs < most:
             with InMemoryServices() as services:
                 block = workspace_block(REPOSITORY, BRANCH, services.seed(dict(files)))
-                ran = self.run(services, REPOSITORY, {"workspace": block, **payload}, choose=order.choose)
+                ran = self.run(
+                    services, REPOSITORY, {"workspace": block, **payload}, choose=order.choose, signals=signals
+                )
             runs += 1
             first = first or ran
             _compare(first, ran)
@@ -188,6 +203,49 @@ class WorkflowRunner:
         if first is None:
             raise ValueError("orders must be at least 1")
         return first
+
+
+class _Sender:
+    """Sends the signals of a test when a step waits for one."""
+
+    def __init__(self, conductor: VirtualConductor, workflow_id: str, signals: Signals) -> None:
+        self._conductor = conductor
+        self._workflow_id = workflow_id
+        self._signals = {
+            name: itertools.repeat(signal) if isinstance(signal, BaseModel | Mapping) else iter(signal)
+            for name, signal in signals.items()
+        }
+        self._asked: dict[tuple[str, str], str] = {}
+        """The names of the steps that have waited, by workflow and reference."""
+
+    def send(self) -> bool:
+        """Answer a step that waits. Return whether there was one.
+
+        Raises:
+            TypeError: The signal has other types than the step waits for.
+        """
+        workflow = self._conductor.workflow(self._workflow_id) if self._signals else {"tasks": ()}
+        for wait in open_waits(self._conductor, workflow):
+            if (wait.workflow_id, wait.reference) in self._asked:
+                continue
+            self._asked[wait.workflow_id, wait.reference] = wait.name
+            signal = next(self._signals.get(wait.name, iter(())), None)
+            if signal is not None:
+                try:
+                    deliver(self._conductor, wait, sent_params(signal))
+                except Failure as failure:
+                    raise TypeError(failure.message) from None
+                return True
+        return False
+
+    def unsent(self) -> list[str]:
+        """The names of the signals that no step waited for, or less often than there are signals."""
+        return [
+            name
+            for name, left in self._signals.items()
+            if name not in self._asked.values()
+            or (not isinstance(left, itertools.repeat) and next(left, None) is not None)
+        ]
 
 
 class _Order:

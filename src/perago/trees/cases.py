@@ -19,7 +19,7 @@ Case files are for people who do not write Python (docs/testing/generated.md).
 
 `tests/perago_cases/<task>/<name>/`:
 
-    case.json       params, how the attempt ended, its result, digests of what it published
+    case.json       params, signals of a workflow, how the attempt ended, its result, digests of what it published
     input/          the tree that it read
     published/      those of the published files that are small
     taskdef.json    the TaskDef of the time
@@ -34,7 +34,7 @@ import json
 import shutil
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,8 @@ class RunCase:
     removed: tuple[str, ...] | None = None
     file: Path | None = None
     """The case file; None for a declared `Example`."""
+    signals: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    """The signals of a workflow, by the step that waits for them."""
 
 
 def case_of_example(task: Task, example: Example) -> RunCase:
@@ -257,7 +259,7 @@ LARGEST_KEPT = 64 * 1024
 MOST_KEPT = 4 * 1024 * 1024
 """Maximum size of all kept published files together."""
 WRITTEN_BY: dict[str, int | str] = {"perago.format": FORMAT, "perago.version": __version__}
-_RECORDED_KEYS = {*WRITTEN_BY, "about", "expect", "params", "result", "published", "removed"}
+_RECORDED_KEYS = {*WRITTEN_BY, "about", "expect", "params", "result", "published", "removed", "signals"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,7 +319,10 @@ def read_recorded_case(directory: Path) -> tuple[RunCase, Record]:
     published, removed = _published(directory, document), frozenset(_paths(file, document, "removed") or ())
     result, has_result = document.get("result"), "result" in document
     record = Record(directory, ending, _reason(document), result, has_result, published, removed)
-    return RunCase(directory.name, document["params"], tree, ending, file=file), record
+    signals = document.get("signals", {})
+    if not isinstance(signals, dict) or not all(isinstance(answers, list) for answers in signals.values()):
+        raise InvalidCase(f"{file}: signals must be an object with a list for each step")
+    return RunCase(directory.name, document["params"], tree, ending, file=file, signals=signals), record
 
 
 def _reason(document: Mapping[str, Any]) -> str:

@@ -36,6 +36,7 @@ from typing import Any, TextIO
 from perago.driver import AttemptRecord
 from perago.driver.runtime import Direction, Observer
 from perago.guardrails.evaluation import Finding
+from perago.hanging import service_in
 from perago.ports import Delivery
 from perago.processes import signals_held
 from perago.settings.mask import Mask
@@ -144,7 +145,8 @@ class AttemptLog(Observer):
         self._mask = plan.mask
         self._budget = budget
         self._lock = threading.RLock()  # a signal handler of the function may log, too
-        self._waits = False
+        self._waits = set[str]()
+        """The services whose silence was reported."""
         """Whether the last line about a wait for lakeFS was about its beginning."""
         self._tail = Tail()
         self._left_out = 0

@@ -12,11 +12,11 @@ from contextlib import nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from enum import Enum
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, Union, cast
 
-from pydantic import BaseModel, RootModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, RootModel, ValidationError
 
 from perago.authoring.declaration import (
     LARGEST_INT,
@@ -40,10 +40,12 @@ from perago.workflows.values import (
     contains_value,
     element_of,
     expression,
+    inputs_of,
     recorded,
     refuse_step,
     sent_name,
 )
+from perago.workflows.waiting import _WaitingFlow
 from perago.workflows.writer import Built, Frame, Json, Publisher, Writer, without_items
 
 K = ParamSpec("K")
@@ -178,7 +180,7 @@ class Workflow(Generic[P, R]):
         else:
             unused = [name for name in self.given.model_fields if name not in writer.used]
         writer.problems += writer.unopened
-        inputs, schemas = self._inputs(writer), self._schemas(writer)
+        inputs, schemas = inputs_of(self.given, partial(self._report, writer)), self._schemas(writer)
         notes = writer.warnings if writer.problems else writer.problems  # another mistake can be the reason
         for name in unused:
             rule = f"no step uses the parameter {self.given.__name__}.{name}"
@@ -206,38 +208,6 @@ class Workflow(Generic[P, R]):
         names = frozenset({(self.name, self.version)}).union(*(part._build().names for part in parts))
         warnings = _different(writer.warnings)
         return Built(text, writer.has_workspace, writer.publishers, functions, parts, names, warnings)
-
-    def _inputs(self, writer: Writer) -> dict[str, tuple[Any] | None]:
-        """The keys of the input, each with the JSON of its default, which Conductor fills in."""
-        inputs: dict[str, tuple[Any] | None] = {}
-        for name, field in self.given.model_fields.items():
-            key, label = sent_name(name, field), f"{self.given.__name__}.{name}"
-            if key is None or key == "workspace":
-                self._report(writer, f"{label} cannot be sent as {key!r}", "give the field another name")
-                continue
-            inputs[key] = None
-            if field.is_required():
-                continue
-            adapter: TypeAdapter[Any] = TypeAdapter(field.rebuild_annotation())
-            try:
-                default, again = (
-                    adapter.dump_python(
-                        field.get_default(call_default_factory=True, validated_data={}),
-                        mode="json",
-                        by_alias=True,
-                        warnings=False,
-                    )
-                    for _ in range(2)
-                )
-                json.dumps(default, allow_nan=False)
-            except Exception as error:  # noqa: BLE001 - factories and serializers of the author may fail in any way
-                rule = f"{label} has no default that JSON can hold: {type(error).__name__}: {error}"
-                self._report(writer, rule, "make it a required field")
-                continue
-            if default != again:
-                self._report(writer, f"{label} has another default each time", "make it a required field")
-            inputs[key] = (default,)
-        return inputs
 
     def _schemas(self, writer: Writer) -> dict[str, Any]:
         """The JSON Schemas of the input and the output, which `perago register` compares with those on the server."""
@@ -300,13 +270,8 @@ def _names(name: tuple[str, int]) -> Iterator[None]:
         _building.reset(token)
 
 
-class Flow(_ChoosingFlow):
+class Flow(_ChoosingFlow, _WaitingFlow):
     """Writes the steps of one workflow, in the order of the calls."""
-
-    def __init__(self, _writer: Writer) -> None:
-        self._writer = _writer
-        self._options: Json = {}
-        """Fields of the tasks that are being written."""
 
     # ---------------------------------------------------------------------------- steps
 

@@ -12,6 +12,8 @@ _HIDDEN = ("JOIN",)
 _DEEPEST = 20
 """Structures inside of each other. What is deeper is not shown, because a definition may come from anywhere."""
 _COMPARISON = re.compile(r"\(.* \? \$\.value (.*) : null\)")
+_SCRIPT = re.compile(r"\$\{([^.}]+)\.output\.result\}")
+_STATUS = re.compile(r"\$\{([^.}]+)\.status\}")
 _ROUNDS = re.compile(r"\['iteration'\]\s*<\s*(\d+)")
 
 
@@ -29,13 +31,13 @@ class Node:
 
 
 def nodes_of(tasks: Any, depth: int = 0) -> tuple[Node, ...]:
-    """The steps of a list of Conductor's tasks. A JOIN, and the step that prepares a dynamic fork, are part of it."""
+    """The steps of a list of Conductor's tasks. A JOIN, and a step that prepares or checks another, are part of it."""
     listed = [task for task in tasks if isinstance(task, Mapping)] if isinstance(tasks, list) else []
     if listed and depth > _DEEPEST:
         return (Node("…", f"steps in more than {_DEEPEST} structures"),)
-    prepared = {_source(task) for task in listed if task.get("type") == "FORK_JOIN_DYNAMIC"}
+    prepared = {reference for task in listed for reference in _prepared(task)}
     by_name = {str(task.get("taskReferenceName")): task for task in listed}
-    shown = [task for task in listed if task.get("type") not in _HIDDEN]
+    shown = [task for task in listed if task.get("type") not in _HIDDEN and not _checks_signal(task, by_name)]
     return tuple(
         _node(task, by_name, depth + 1) for task in shown if str(task.get("taskReferenceName")) not in prepared
     )
@@ -51,6 +53,34 @@ def _source(task: Mapping[str, Any]) -> str:
     tasks_param = _mapping(task, "inputParameters").get(str(task.get("dynamicForkTasksParam")))
     match = re.match(r"\$\{([^.}]+)\.output\.result\.tasks\}", str(tasks_param))
     return match.group(1) if match else ""
+
+
+def _prepared(task: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the steps that are part of this one: they prepare a dynamic fork or a time."""
+    if task.get("type") == "FORK_JOIN_DYNAMIC":
+        yield _source(task)
+    elif task.get("type") == "WAIT":
+        yield from _SCRIPT.findall(str(_mapping(task, "inputParameters")))
+
+
+def _checks_signal(task: Mapping[str, Any], by_name: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether a step checks the signal of a WAIT, and is part of it."""
+    (waiting, *_) = (*_STATUS.findall(str(_mapping(task, "inputParameters").get("status"))), "")
+    return task.get("type") == "JSON_JQ_TRANSFORM" and by_name.get(waiting, {}).get("type") == "WAIT"
+
+
+def _waiting(task: Mapping[str, Any], by_name: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the signal or the time that a WAIT waits for, in words."""
+    inputs, definition = _mapping(task, "inputParameters"), _mapping(task, "taskDefinition")
+    for key, text in (("duration", "sleep for"), ("until", "sleep until")):
+        if key in inputs:
+            script = by_name.get("".join(_SCRIPT.findall(str(inputs[key]))), {})
+            unit = " minutes" if script and key == "duration" else ""
+            return f"{text} {_mapping(script, 'inputParameters').get('value', inputs[key])}{unit}"
+    model = _mapping(definition, "outputSchema").get("name")
+    limit = definition.get("timeoutSeconds")
+    at_most = f", at most {limit // 60} minutes" if isinstance(limit, int) and limit > 0 else ""
+    return f"wait for a signal{f' {model}' if model else ''}{at_most}"
 
 
 def _node(task: Mapping[str, Any], by_name: Mapping[str, Mapping[str, Any]], depth: int) -> Node:
@@ -91,6 +121,8 @@ def _node(task: Mapping[str, Any], by_name: Mapping[str, Mapping[str, Any]], dep
         case "TERMINATE":
             ending = _mapping(task, "inputParameters")
             return Node(reference, f"end as {ending.get('terminationStatus')}: {ending.get('terminationReason')}")
+        case "WAIT":
+            return Node(reference, _waiting(task, by_name))
         case kind:
             return Node(reference, str(kind))
 

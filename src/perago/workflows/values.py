@@ -277,6 +277,39 @@ def sent_name(name: str, field: FieldInfo) -> str | None:
     return name if alias is None else alias if isinstance(alias, str) else None
 
 
+def inputs_of(model: type[BaseModel], report: Callable[[str, str], None]) -> dict[str, tuple[Any] | None]:
+    """The keys of the JSON of a model, each with the JSON of its default, which Conductor fills in."""
+    inputs: dict[str, tuple[Any] | None] = {}
+    for name, field in model.model_fields.items():
+        key, label = sent_name(name, field), f"{model.__name__}.{name}"
+        if key is None or key == "workspace":
+            report(f"{label} cannot be sent as {key!r}", "give the field another name")
+            continue
+        inputs[key] = None
+        if field.is_required():
+            continue
+        adapter: TypeAdapter[Any] = TypeAdapter(field.rebuild_annotation())
+        try:
+            default, again = (
+                adapter.dump_python(
+                    field.get_default(call_default_factory=True, validated_data={}),
+                    mode="json",
+                    by_alias=True,
+                    warnings=False,
+                )
+                for _ in range(2)
+            )
+            json.dumps(default, allow_nan=False)
+        except Exception as error:  # noqa: BLE001 - factories and serializers of the author may fail in any way
+            rule = f"{label} has no default that JSON can hold: {type(error).__name__}: {error}"
+            report(rule, "make it a required field")
+            continue
+        if default != again:
+            report(f"{label} has another default each time", "make it a required field")
+        inputs[key] = (default,)
+    return inputs
+
+
 def reported_name(name: str, field: FieldInfo | ComputedFieldInfo) -> str:
     """The key under which a field of a result is written."""
     alias = field.serialization_alias if isinstance(field, FieldInfo) else None
@@ -352,7 +385,7 @@ class Documents:
                     "give a value of that type; flow.unchecked(value) skips the check",
                 )
             elif self._is_sent and record.is_written and record.annotation == _plain(annotation):
-                for model, name in _renamed_fields(record.annotation):
+                for model, name in renamed_fields(record.annotation):
                     self._report(
                         f"{label} reads {model}.{name} under another name than {record.shown} is written with",
                         f"give {model}.{name} the same validation_alias and serialization_alias",
@@ -471,10 +504,10 @@ def _keys_fit(source: Any, target: Any) -> bool:
     return read in (Any, str) or written == read
 
 
-def _renamed_fields(annotation: Any) -> Iterator[tuple[str, str]]:
+def renamed_fields(annotation: Any) -> Iterator[tuple[str, str]]:
     """The models and fields of a type that are written under another name than they are read."""
     for argument in typing.get_args(annotation):
-        yield from _renamed_fields(argument)
+        yield from renamed_fields(argument)
     if _is_model(annotation):
         for name, field in annotation.model_fields.items():
             if reported_name(name, field) != sent_name(name, field):

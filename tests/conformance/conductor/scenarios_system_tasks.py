@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..rest import Rest
 from ..scenario import Declared, each, scenario, scenario_for_each, to
 from .operators import TWICE, fork, inline, join, loop, operator, sub_workflow, switch, system_task
@@ -147,7 +149,61 @@ OPEN: dict[str, Json] = {
 }
 
 
+def timed_wait(**fields: Any) -> Json:
+    """A WAIT with a definition of its own, whose timeout is two seconds."""
+    limits = {"timeoutSeconds": 2, "timeoutPolicy": "RETRY", "retryCount": 0, "responseTimeoutSeconds": 0}
+    schema = {"name": "signal", "version": 1, "type": "JSON", "data": {"type": "object"}}
+    return system_task("WAIT", "wait") | {"taskDefinition": {"name": "wait", "outputSchema": schema, **limits}} | fields
+
+
+SCRIPT = """(function () {
+  var parts = /^(\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d):\\d\\d(Z|[+-]\\d\\d:\\d\\d)$/.exec($.value);
+  var time = parts ? Date.parse(parts[1] + ":00" + parts[2]) : NaN;
+  if (isNaN(time)) { throw new Error("this is no time"); }
+  return new Date(time).toISOString().slice(0, 16).replace("T", " ") + " UTC";
+})()"""
+TIMES = {"a_time_of_a_script": "2000-01-01T00:00:01+02:00", "a_script_refuses_a_time": "soon"}
+
+
 SCENARIOS: Declared = {
+    # A WAIT in a loop is answered by its reference, with or without the number of its round.
+    "a_wait_in_a_loop_is_answered": to(start_types, loop(TWICE, system_task("WAIT", "wait")), types={})(
+        on.await_row("wait__1", "IN_PROGRESS"),
+        on.report("wait__2", "COMPLETED", {"n": 0}),
+        on.report("wait__1", "COMPLETED", {"n": 1}),
+        on.await_row("wait__2", "IN_PROGRESS"),
+        on.report("wait__1", "COMPLETED", {"n": 2}),
+        on.noted.report("wait", "COMPLETED", {"n": 3}),
+    ),
+    # An answer before the WAIT, and one after it, is a success without an id.
+    "a_wait_is_answered_too_early_and_twice": to(start_types, step("task", "first"), system_task("WAIT", "wait"))(
+        on.report("wait", "COMPLETED", {"n": 1}),
+        on.run(),
+        on.await_row("wait", "IN_PROGRESS"),
+        on.report("wait", "COMPLETED", {"n": 2}),
+        on.noted.report("wait", "COMPLETED", {"n": 3}),
+    ),
+    # An optional WAIT whose time has passed has no output, and what follows reads its status.
+    "an_optional_wait_times_out": to(
+        start_types,
+        timed_wait(optional=True),
+        step("task", "last", inputParameters={"s": "${wait.status}", "o": "${wait.output}"}),
+    )(on.await_row("wait", "IN_PROGRESS"), on.wait(3), on.await_row("last"), on.note("last")),
+    # Another one ends the workflow, and its definition is shown with it.
+    "a_wait_times_out": to(start_types, timed_wait(), types={})(
+        on.await_row("wait", "IN_PROGRESS"), on.wait(3), on.settle("TIMED_OUT"), on.read()
+    ),
+    # A script writes a time as WAIT reads it, or fails the workflow.
+    **{
+        name: to(
+            start_types,
+            system_task("INLINE", "script", evaluatorType="graaljs", expression=SCRIPT, value="${workflow.input.x}"),
+            system_task("WAIT", "wait", until="${script.output.result}"),
+            types={},
+            given={"x": time},
+        )(on.settle("COMPLETED", "FAILED"), on.note_all())
+        for name, time in TIMES.items()
+    },
     # A workflow of one step of the server.
     **each(WAITS, lambda case: to(start_types, case, types={}, given={"x": "5 s"})(on.note_all())),
     # LAMBDA evaluates a script that returns its result; scripts that are no text fail.

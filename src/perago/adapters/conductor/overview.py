@@ -294,6 +294,19 @@ class ConductorWorkflows(ConductorClient):
         operation = f"{how} workflow {workflow_id}"
         self.once(operation, "POST", "workflow", workflow_id, how, body=queue.to_json(operation, body))
 
+    def update_task_by_reference(
+        self, workflow_id: str, reference_name: str, status: str, output: Mapping[str, Any]
+    ) -> str | None:
+        """Give the open attempt of a step a status, and add to its output. Sent once.
+
+        Returns:
+            Its id; None if no attempt was open, because Conductor then answers with success, too.
+        """
+        operation = f"answer step {reference_name} of workflow {workflow_id}"
+        path = ("tasks", workflow_id, reference_name, status)
+        answer = self.once(operation, "POST", *path, body=queue.to_json(operation, dict(output)))
+        return answer.body.decode(errors="replace").strip().strip('"') or None
+
     def find_workflows(self, query: WorkflowQuery, *, start: int, size: int) -> tuple[int, Sequence[WorkflowSummary]]:
         """Return the number of workflows that Conductor's index has for a query, and some of them, newest first.
 

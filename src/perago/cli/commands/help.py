@@ -91,6 +91,7 @@ TOPICS = {
         "write-a-task": ("how-to/write-a-task.md", "in a new project or in an existing one"),
         "check-contents": ("how-to/check-contents.md", "guardrails for tables, and guardrails of your own"),
         "write-a-workflow": ("how-to/write-a-workflow.md", "typed steps in Python instead of JSON"),
+        "wait-for-a-signal": ("how-to/wait-for-a-signal.md", "workflows that wait for people and times"),
         "fork-and-join": ("how-to/fork-and-join.md", "several tasks that publish to one branch"),
         "test-a-task": ("how-to/test-a-task.md", "which kind of test answers which question"),
         "run-locally": ("how-to/run-locally.md", "one attempt, or a workflow on embedded servers"),

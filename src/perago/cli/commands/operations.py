@@ -1,4 +1,4 @@
-"""`perago terminate`, `perago retry` and `perago rerun`: end workflows, or run them again."""
+"""`perago signal`, `terminate`, `retry` and `rerun`: answer workflows, end them, or run them again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from perago.cli import messages
 from perago.cli.messages import CommandError, ExitCode
-from perago.cli.parameters import Json, argument, option
+from perago.cli.parameters import Json, argument, option, read_object
 from perago.cli.rendering import Renderer, print_json
 from perago.text import one_line
 
@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from perago.diagnosis.operations import Operation
 
 EXAMPLES = {
+    "signal": """\b
+Conductor loses a signal that comes before the workflow waits for it, so perago
+refuses to send one. The sub-workflows of the workflow can wait, too.
+
+\b
+Examples:
+  perago signal 4a6c1f0e-8f5d-4c0e-9d0b-2f6a5f4f7c11 approval --params '{"by": "ann"}'
+  perago signal 4a6c1f0e-8f5d-4c0e-9d0b-2f6a5f4f7c11 approval --params @approval.json""",
     "terminate": """\b
 Running attempts are canceled. Their workers stop the functions and publish
 nothing. Publications of earlier steps stay on the branch.
@@ -69,6 +77,29 @@ Examples:
   perago undo 4a6c1f0e-8f5d-4c0e-9d0b-2f6a5f4f7c11 --terminate"""
 
 WorkflowId = Annotated[str, argument("WORKFLOW_ID", "The id of the workflow in Conductor.")]
+
+
+def signal(
+    workflow_id: WorkflowId,
+    name: Annotated[str, argument("NAME", "The name of the step that waits.")],
+    params: Annotated[str, option("--params JSON|@FILE|-", "The signal: JSON, a file, or standard input.")] = "{}",
+    as_json: Json = False,
+) -> None:
+    """Answer a step of a workflow that waits for a signal.
+
+    The types of the signal are checked before it is sent. The command fails if the step has not taken it.
+    """
+    from perago.diagnosis import operations
+    from perago.workflows.signals import send_signal
+
+    content = read_object(params)
+    with operations.operated() as servers:
+        workflow = operations.read_workflow(servers.workflows, workflow_id)
+        wait = send_signal(servers.workflows, workflow, name, content)
+    if as_json:
+        print_json({"workflow_id": wait.workflow_id, "step": wait.reference, "taken": True})
+    else:
+        Renderer().line(one_line(f"step {wait.reference} of workflow {wait.workflow_id} has taken the signal"))
 
 
 def terminate(

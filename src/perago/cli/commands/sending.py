@@ -35,6 +35,7 @@ from perago.failure import Failure
 from perago.processes import end_if_told
 from perago.text import json_text, one_line, short
 from perago.workflows.picture import task_names
+from perago.workflows.signals import is_wait, signal_name
 
 if TYPE_CHECKING:
     from perago.adapters.conductor.overview import ConductorWorkflows
@@ -258,9 +259,13 @@ class FollowView:
     def attempt(self, row: Mapping[str, Any], log: Sequence[str], above: str = "") -> None:
         """Show the current state of one attempt, whose name comes after `above`."""
         self._silence = ""
-        if step_type(row) != "SIMPLE":  # Conductor does the step itself
-            return
         task_id, status = row["taskId"], row["status"]
+        if step_type(row) != "SIMPLE":  # Conductor does the step itself
+            if is_wait(row) and status == "IN_PROGRESS" and task_id not in self._statuses:
+                self._statuses[task_id] = status
+                name, workflow_id = signal_name(row), row["workflowInstanceId"]
+                self._write(f"{above}{name} waits for a signal: perago signal {workflow_id} {name} --params ...")
+            return
         reference = row["referenceTaskName"]
         step = row["taskDefName"] if reference == REFERENCE else f"{reference} ({row['taskDefName']})"
         name = f"{above}{step} attempt {int(row.get('retryCount') or 0) + 1}"

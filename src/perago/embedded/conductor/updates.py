@@ -9,7 +9,16 @@ from pydantic import Field, field_validator
 
 from perago.embedded.conductor import wire
 from perago.embedded.conductor.decider import decide
-from perago.embedded.conductor.state import HistoryEvent, State, Status, TaskRow, WorkflowRow, every_step, holds
+from perago.embedded.conductor.state import (
+    HistoryEvent,
+    State,
+    Status,
+    TaskRow,
+    WorkflowRow,
+    every_step,
+    holds,
+    without_iteration,
+)
 
 OPERATION = "update task"
 
@@ -119,10 +128,11 @@ def finished_by(state: State, result: Mapping[str, Any]) -> TaskRow | None:
 
 
 def open_attempt(state: State, workflow_id: str, reference_name: str) -> TaskRow | None:
-    """Return the attempt of a step that waits for a result, if there is one."""
+    """Return the attempt of a step that waits for a result, if there is one; in a loop also without its round."""
     workflow = state.workflows.get(workflow_id)
     rows = [] if workflow is None else [row for row in workflow.tasks if not row.status.terminal]
-    return next((row for row in rows if row.reference_name == reference_name), None)
+    names = ((row, (row.reference_name, without_iteration(row.reference_name))) for row in rows)
+    return next((row for row, accepted in names if reference_name in accepted), None)
 
 
 def update_row(state: State, row: TaskRow, status: str, output: Mapping[str, Any], worker_id: str | None) -> str:
