@@ -228,7 +228,7 @@ while not Path("gate").exists():
     ("command", "importing", "later"),
     [
         ("check", "importing features", "task features.build"),
-        ("send", "importing features", "Conductor has not answered for"),
+        ('send --params {"rows":1}', "importing features", "Conductor has not answered for"),
         ("start", "importing features", "Conductor has not answered for"),
         ("dev --port 0", "importing features", "starting 1 worker: importing their modules"),
         ("doctor", "checking this machine", "Conductor has not answered for"),

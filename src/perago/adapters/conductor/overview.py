@@ -243,7 +243,9 @@ class ConductorWorkflows(ConductorClient):
 
     policy: ClassVar[CallPolicy] = CallPolicy(answer=30.0, tries=3)
 
-    def start(self, definition: Mapping[str, Any], payload: Mapping[str, Any]) -> str:
+    def start(
+        self, definition: Mapping[str, Any], payload: Mapping[str, Any], correlation_id: str | None = None
+    ) -> str:
         """Start a workflow with a definition that is not registered; returns its id. Sent once.
 
         Raises:
@@ -251,12 +253,25 @@ class ConductorWorkflows(ConductorClient):
         """
         operation = f"start a workflow {definition['name']}"
         request = {"name": definition["name"], "version": 1, "input": dict(payload), "workflowDef": dict(definition)}
+        if correlation_id is not None:
+            request["correlationId"] = correlation_id
         body = queue.to_json(operation, request)
         answer = self.once(operation, "POST", "workflow", body=body)
         workflow_id = answer.body.decode(errors="replace").strip().strip('"')
         if not workflow_id or len(workflow_id.split()) != 1:
             raise unreadable(SERVICE, operation, "a workflow id", "it is not one word", write=True)
         return workflow_id
+
+    def correlated(self, name: str, ids: Sequence[str]) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+        """Return the workflows of a name by correlation id, without their attempts, as JSON."""
+        operation = f"look up workflows {name}"
+        body = queue.to_json(operation, list(ids))
+        answer = self.read(
+            operation, "POST", "workflow", name, "correlated", query={"includeClosed": "true"}, body=body
+        )
+        workflows = json_of(operation, answer, dict, "workflows by correlation id")
+        with reading(SERVICE, operation, "workflows by correlation id"):
+            return {shared: [typed(row, dict, "a workflow") for row in rows] for shared, rows in workflows.items()}
 
     def search_tasks(self, query: str, *, start: int, size: int) -> Sequence[Mapping[str, Any]]:
         """Return summaries of the attempts that Conductor's index has for a query, the latest first

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
+import re
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
@@ -33,12 +36,14 @@ from perago.conductor_json import rows_of, step_type
 from perago.dev import REFERENCE, workflow_definition
 from perago.failure import Failure
 from perago.processes import end_if_told
-from perago.text import json_text, one_line, short
+from perago.text import count, json_text, one_line, short, strict_json
 from perago.workflows.picture import task_names
 from perago.workflows.signals import is_wait, signal_name
 
 if TYPE_CHECKING:
     from perago.adapters.conductor.overview import ConductorWorkflows
+    from perago.configuration import Servers
+    from perago.workflows.backfill import Line, Run
 
 
 _POLL_INTERVAL = 0.5
@@ -48,6 +53,8 @@ _OUTAGE_LIMIT = 120.0
 _LOG_DELAY = 1.0
 """Seconds for the last lines of a log, which Conductor can show after the end."""
 _OPEN_STATUSES = ("RUNNING", "PAUSED")
+_SHOWN_PROBLEMS = 10
+"""Lines of a back-fill that are shown with their mistake."""
 _WORKER_WAIT = 5.0
 """Seconds that an attempt waits for a worker before perago mentions it."""
 
@@ -58,9 +65,11 @@ Examples:
   perago send my_tasks.features --branch my-data/main --params @params.json --follow
   perago send my_tasks.summary --params '{"day": "2026-01-31"}' --follow | jq .total
   perago send my_tasks.nightly --branch my-data/main --workflow nightly
+  perago send my_tasks.summary --each days.jsonl --at-most 4
 
 Prints the id of the workflow, or the result with --follow. Status 0 means that the
-workflow started, or that it completed with --follow.""",
+workflow started, or that it completed with --follow. With --each all must complete;
+the same command continues a back-fill that was ended.""",
     "input": """\b
 Examples:
   perago input my-data/main --params '{"feature_set": "a"}'
@@ -84,6 +93,16 @@ def send(
     follow: Annotated[
         bool, option("--follow -f", "Show attempts until the workflow ends. Ctrl-C leaves it running.")
     ] = False,
+    file: Annotated[
+        Path | None, option("--each FILE", "Back-fill: start one workflow for each line, a JSON object of parameters.")
+    ] = None,
+    at_most: Annotated[
+        int, option("--at-most N", "With --each, the number of workflows that run at the same time.", min=1)
+    ] = 1,
+    back_fill: Annotated[
+        str | None,
+        option("--back-fill NAME", "With --each, the name that it is continued by. Default: that of the file."),
+    ] = None,
     timeout: Timeout = IMPORT_LIMIT,
 ) -> None:
     """Start a workflow of one task, or a workflow that the module declares, on the configured Conductor.
@@ -92,22 +111,34 @@ def send(
     `perago dev`. `perago dev` prints the variables that lead to its services.
     """
     sent = _sent(module, name, timeout)
-    payload = sent.payload(read_object(params))
     place = _place(sent, branch)
+    if file is not None:
+        if follow or params != "{}":
+            raise typer.BadParameter(
+                "--each takes the parameters from its file, and follows all; omit the other option."
+            )
+        lines = _lines(file, back_fill, sent, branch)
+    else:
+        payload = sent.payload(read_object(params))
     from perago.cli.services import branch_head
     from perago.configuration import Servers
     from perago.taskdef.payload import workspace_block
+
+    def complete(payload: dict[str, Any]) -> dict[str, Any]:
+        if place is None:
+            return payload
+        repository, branch_name = place
+        block = workspace_block(repository, branch_name, branch_head(repository, branch_name))
+        return {**payload, "workspace": block}
 
     with Servers() as servers:
         for task in sent.tasks:
             if servers.queue.get_task_definition(task) is None:
                 message = f"{servers.settings.require_conductor().shown} has no TaskDef {task}; nothing was started"
                 raise Failure(message, f"create it with: perago register {sent.workers}")
-        if place is not None:
-            repository, name = place
-            ref = branch_head(repository, name)
-            payload["workspace"] = workspace_block(repository, name, ref)
-        workflow_id = servers.workflows.start(sent.definition, payload)
+        if file is not None:
+            raise typer.Exit(_back_fill(servers, sent, lines, at_most, complete))
+        workflow_id = servers.workflows.start(sent.definition, complete(payload))
         if follow:
             raise typer.Exit(_follow(servers.workflows, workflow_id, FollowView(sys.stderr, sent.workers)))
     sys.stdout.write(f"{workflow_id}\n")
@@ -173,6 +204,103 @@ def _place(sent: Sent, branch: str | None) -> tuple[str, str] | None:
         raise typer.BadParameter(f"{sent.label} works on a branch; name it as --branch REPO/BRANCH.")
     repository, name = place_of(branch)
     return repository, checked_branch(name)
+
+
+# ------------------------------------------------------------------------------------------------ a back-fill
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
+
+
+def _lines(file: Path, name: str | None, sent: Sent, branch: str | None) -> list[Line]:
+    """Return the lines of a back-fill, whose params are all valid.
+
+    Raises:
+        typer.BadParameter: the file or a line of it cannot be read, or has params that are not valid.
+    """
+    from perago.workflows.backfill import Line
+
+    name = name or file.name
+    if not _NAME.fullmatch(name):
+        raise typer.BadParameter(
+            f"{name!r} is not a name of at most 100 letters, digits, dots, - and _; give --back-fill NAME."
+        )
+    try:
+        texts = file.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"cannot read {file}: {getattr(error, 'strerror', 'it is not UTF-8')}.") from None
+    lines, problems = [], []
+    for number, text in enumerate(texts, 1):
+        if not text.strip():
+            continue
+        try:
+            params = strict_json(text)
+            if isinstance(params, dict):
+                lines.append(Line.of(name, number, sent.payload(params), branch))
+            else:
+                problems.append(f"line {number}: it is not a JSON object.")
+        except (typer.BadParameter, ValueError, RecursionError) as error:
+            problems.append(f"line {number}: {error}")
+    if problems or not lines:
+        more = f"\nand {len(problems) - _SHOWN_PROBLEMS:,} more" if len(problems) > _SHOWN_PROBLEMS else ""
+        shown = "\n".join(problems[:_SHOWN_PROBLEMS]) or "it has no line"
+        raise Failure(f"nothing was started: {file}\n{shown}{more}", "correct these lines")
+    return lines
+
+
+def _back_fill(
+    servers: Servers,
+    sent: Sent,
+    lines: Sequence[Line],
+    at_most: int,
+    complete: Callable[[dict[str, Any]], dict[str, Any]],
+) -> int:
+    """Run a back-fill to its end, and print a summary."""
+    from perago.settings import state_directory
+    from perago.workflows.backfill import Backfill, SenderLock
+
+    def start(line: Line) -> str:
+        payload = complete(dict(line.params))
+        lock.started()
+        return servers.workflows.start(sent.definition, payload, line.correlation_id)
+
+    def sleep(seconds: float) -> None:
+        end_if_told()
+        time.sleep(seconds)
+
+    name, server = sent.definition["name"], servers.settings.require_conductor()
+    identity = f"{server.server_url} {name} {lines[0].correlation_id.partition(':')[0]}"
+    lock = SenderLock(state_directory() / "back-fills" / hashlib.sha256(identity.encode()).hexdigest())
+    back_fill = Backfill(servers.workflows, name, lines, at_most, start, sleep)
+    out = Renderer(sys.stderr)
+    with lock.hold() as doubt:
+        sleep(doubt)
+        out.begin("back-fill")
+        try:
+            for run in back_fill.run(lambda error: out.doing(messages.service_words(error))):
+                ended = sum(bool(runs) and not any(run.is_open for run in runs) for runs in back_fill.runs.values())
+                progress = f"{ended:,} of {len(lines):,} lines have ended, {back_fill.open_runs:,} run"
+                out.doing(progress)
+                if run is not None:
+                    status = f"line {run.line.number} {out.status(run.status)} {one_line(run.workflow_id)}"
+                    out.line(f"{status} ({progress})")
+        except BaseException:
+            running = count(back_fill.open_runs, "workflow")
+            messages.note(f"{running} of the back-fill may still run; the same command continues it")
+            raise
+        finally:
+            out.end()
+    return _summary([run for runs in back_fill.runs.values() for run in runs], len(lines))
+
+
+def _summary(runs: Sequence[Run], lines: int) -> int:
+    """Print what a back-fill did, with the reason of each failure and the command to retry it."""
+    out = Renderer()
+    failures = [run for run in runs if run.status != "COMPLETED"]
+    out.line(f"{count(lines, 'line')}: {len(runs) - len(failures):,} completed, {len(failures):,} failed")
+    for run in failures:
+        out.line(f"line {run.line.number} {out.status(run.status)}: {one_line(run.reason) or 'without a reason'}")
+        out.line(f"  perago retry {one_line(run.workflow_id)}")
+    return ExitCode.FAILURE if failures else ExitCode.OK
 
 
 def _follow(workflows: ConductorWorkflows, workflow_id: str, view: FollowView) -> int:
