@@ -115,7 +115,16 @@ def test_a_workflow_that_ends_again_immediately_is_reported(project: Project, em
     steps = flow(operator("INLINE", "i", inputParameters=inputs))
     workflow_id = embedded.conductor.start_workflow("w", {}, definition=steps)
     assert embedded.conductor.workflow(workflow_id)["status"] == "FAILED"
-    ran(project, embedded, "retry", workflow_id).ends(0, "warning: it has ended again already: FAILED")
+    again = ran(project, embedded, "retry", workflow_id)
+    again.ends(0, "warning: it has ended again already: FAILED (")
+    assert "boo" in again.err
+    assert "attempts of this run: i FAILED" in again.err
+    assert "run the command again" not in again.err
+
+
+def test_the_help_of_retry_says_that_it_undoes_first(project: Project, embedded: EmbeddedServices) -> None:
+    text = ran(project, embedded, "retry", "--help").out
+    assert "Publications that will no longer count are undone first." in " ".join(text.split())
 
 
 def test_a_workflow_is_run_again_in_full_or_from_a_step(

@@ -346,6 +346,30 @@ def test_a_refused_rerun_brings_back_what_it_has_undone(family: Family, monkeypa
     monkeypatch.undo()
 
 
+def test_a_retry_whose_attempts_are_canceled_is_to_be_run_again(
+    family: Family, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Conductor was still ending the workflow when it accepted the first retry."""
+    family.start(step("f0"), f0=put("a"))
+    family.run("f0", report=TaskStatus.FAILED_WITH_TERMINAL_ERROR)
+    conductor = family.services.conductor
+
+    def retry_and_end(*_: object) -> None:
+        conductor.retry_workflow(family.workflow_id)
+        conductor.terminate_workflow(family.workflow_id, "by hand")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ConductorWorkflows, "retry", retry_and_end)
+        (warning,) = operations.retry(family.servers, family.workflow_id).warnings
+    assert warning == (
+        "it has ended again already: TERMINATED (by hand); attempts of this run: f0 CANCELED; Conductor has canceled "
+        "them, because it was still ending the workflow: run the command again"
+    )
+    operations.retry(family.servers, family.workflow_id)
+    family.run("f0")
+    assert (family.status, family.tree()) == ("COMPLETED", {"a": "x"})
+
+
 def test_a_refused_retry_brings_back_only_what_still_counts(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another operator was faster, and the step has published again."""
     family.start(step("f0"), f0=put("a"))
@@ -452,7 +476,7 @@ def test_an_interrupted_rerun_of_steps_with_the_same_bytes_is_revoked(
 
 
 @pytest.mark.parametrize("operation", ["rerun", "rerun from a step", "retry"])
-def test_a_step_whose_bytes_others_share_completes_if_it_writes_them_again(family: Family, operation: str) -> None:
+def test_a_step_that_writes_shared_bytes_again_completes(family: Family, operation: str) -> None:
     status = TaskStatus.FAILED_WITH_TERMINAL_ERROR if operation == "retry" else None
     family.start(step("f0"), f0=put("a"))
     block = {"repository": "workspace", "branch": "main", "ref_type": "commit", "ref": family.ref}
@@ -470,7 +494,7 @@ def test_a_step_whose_bytes_others_share_completes_if_it_writes_them_again(famil
     assert family.services.conductor.workflow(other)["status"] == "COMPLETED"
 
 
-def test_what_others_share_is_not_undone_and_a_workflow_from_the_head_completes(family: Family) -> None:
+def test_what_others_share_stays_and_a_workflow_from_the_head_completes(family: Family) -> None:
     """The advice is followed."""
     family.start(step("f0"), f0=put("a"))
     block = {"repository": "workspace", "branch": "main", "ref_type": "commit", "ref": family.ref}

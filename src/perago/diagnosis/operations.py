@@ -234,9 +234,21 @@ def _after(
     warnings: tuple[str, ...] = (),
     undone: tuple[str, ...] = (),
 ) -> Operation:
-    status = str(workflows.workflow(workflow["workflowId"])["status"])
+    now = workflows.workflow(workflow["workflowId"])
+    status = str(now["status"])
     if status in ENDED_WORKFLOWS and workflow["status"] in ENDED_WORKFLOWS:
-        # Conductor accepts a retry while it still ends the workflow, and then cancels the new attempts.
-        again = f"it has ended again already: {status}; if that is unexpected, run the command again"
-        warnings = (*warnings, again)
+        warnings = (*warnings, _ended_again(workflow, now))
     return Operation(str(workflow["workflowId"]), str(workflow["workflowName"]), status, done, warnings, undone)
+
+
+def _ended_again(before: Json, now: Json) -> str:
+    """Describe a workflow that has ended again right after an operation."""
+    earlier = {row["taskId"]: row["status"] for row in before["tasks"]}
+    changed = [row for row in now["tasks"] if earlier.get(row["taskId"]) != row["status"]]
+    reason = f" ({now['reasonForIncompletion']})" if now.get("reasonForIncompletion") else ""
+    steps = listing([f"{row['referenceTaskName']} {row['status']}" for row in changed], 5)
+    text = f"it has ended again already: {now['status']}{reason}; attempts of this run: {steps or 'none'}"
+    if changed and all(row["status"] == "CANCELED" for row in changed):
+        # Conductor accepts a retry while it still ends the workflow, and then cancels the new attempts.
+        text += "; Conductor has canceled them, because it was still ending the workflow: run the command again"
+    return one_line(text)

@@ -39,7 +39,7 @@ Examples:
   perago rerun 4a6c1f0e-8f5d-4c0e-9d0b-2f6a5f4f7c11       start it again""",
     "retry": """\b
 Steps that completed keep their results. Failed and canceled steps get new
-attempts with new ids.
+attempts with new ids. Publications that will no longer count are undone first.
 
 \b
 Examples:
