@@ -241,10 +241,6 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
-UNTIL_ITS_RETRY_ENDS = 5
-"""Seconds before an attempt that waits for the end of its retry is handed out again."""
-
-
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """One hand-over of an attempt to a worker.
@@ -292,6 +288,12 @@ class Delivery:
     @property
     def identity(self) -> tuple[str, int, int]:
         return (self.task_id, self.poll_count, self.start_time)
+
+
+def until_its_retry_ends(delivery: Delivery) -> int:
+    """Return the seconds before an attempt that waits for the end of its retry is handed out again: 5, 10, 20 ... 60,
+    more for each delivery."""
+    return (5, 10, 20, 40, 60)[min(delivery.poll_count, 5) - 1]
 
 
 ENDED_WORKFLOWS = ("COMPLETED", "FAILED", "TIMED_OUT", "TERMINATED")

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from perago.ports import UNTIL_ITS_RETRY_ENDS, Unavailable, Unclear, trace_of, workflow_span
+from perago.ports import Unavailable, Unclear, trace_of, workflow_span
 
 from .conductor_script import ACCEPTED, DELIVERY, POLLED, conductor, conductor_error
 from .lakefs_script import QUICK
@@ -135,20 +135,21 @@ def test_an_attempt_whose_mark_is_lost_is_known_by_its_retry(answer: Action, kno
     assert delivery == replace(DELIVERY, retry_count=1, **known)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("polls", "delay"), [(1, 5), (2, 10), (4, 40), (5, 60), (99, 60)])
 @pytest.mark.parametrize("answer", [_rows(RETRY), _rows({**RETRY, "status": "IN_PROGRESS"}), Drop()])
-def test_an_attempt_goes_back_until_its_retry_has_ended(answer: Action) -> None:
+def test_an_attempt_goes_back_until_its_retry_has_ended(answer: Action, polls: int, delay: int) -> None:
     """It would undo what the retry publishes, or fail the workflow."""
 
     def script(request: Request) -> Action:
         if "/poll/" in request.path:
-            return reply_json([{**POLLED, "retryCount": 1}])
+            return reply_json([{**POLLED, "retryCount": 1, "pollCount": polls}])
         return ACCEPTED if request.method == "POST" else answer
 
     with conductor(script) as (queue, server):
         assert queue.poll("features.build", "w", count=1, wait_seconds=0) == ()
     handed_back = json.loads(server.requests[-1].body)
     assert handed_back["status"] == "IN_PROGRESS"
-    assert handed_back["callbackAfterSeconds"] == UNTIL_ITS_RETRY_ENDS
+    assert handed_back["callbackAfterSeconds"] == delay
 
 
 def test_a_poll_never_asks_for_more_than_the_server_allows() -> None:

@@ -17,7 +17,6 @@ from perago.ports import (
     ENDED_WORKFLOWS,
     OPEN_STATUSES,
     POLL_MARGIN,
-    UNTIL_ITS_RETRY_ENDS,
     Delivery,
     Identity,
     NotFound,
@@ -28,6 +27,7 @@ from perago.ports import (
     WorkflowRow,
     WorkflowSpan,
     trace_of,
+    until_its_retry_ends,
     workflow_span,
 )
 from perago.settings import ConductorSettings
@@ -250,7 +250,7 @@ class ConductorQueue(ConductorClient):
             known = delivery if delivery.retried else None
         if known is None:
             with suppress(ServiceError):  # else it comes back after its response timeout, as from a poll that is lost
-                self.hand_back(delivery, UNTIL_ITS_RETRY_ENDS)
+                self.hand_back(delivery, until_its_retry_ends(delivery))
         return known
 
     def _with_traces(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:

@@ -21,7 +21,7 @@ from perago.embedded.conductor.definitions import (
 from perago.embedded.conductor.lifecycle import rerun, restart, retry, settle, sweep
 from perago.embedded.conductor.state import HistoryEntry, HttpHandler, LastPoll, State, Status, queue_name
 from perago.embedded.faults import FaultScript, faults_around
-from perago.ports import UNTIL_ITS_RETRY_ENDS, Clock, Delivery, Report, Unavailable, WorkflowRow
+from perago.ports import Clock, Delivery, Report, Unavailable, WorkflowRow, until_its_retry_ends
 
 _UPDATE = "updateWorkflowDef"
 
@@ -607,7 +607,7 @@ class InMemoryConductor(ConductorModel):
             rows = [views.task_json(row, state.now()) for row in tasks if row.reference_name == delivery.reference_name]
             known = known_by_its_retry({"tasks": rows}, delivery)
             if known is None:
-                later = _result(delivery, status="IN_PROGRESS", callbackAfterSeconds=UNTIL_ITS_RETRY_ENDS)
+                later = _result(delivery, status="IN_PROGRESS", callbackAfterSeconds=until_its_retry_ends(delivery))
                 updates.update_task(state, later)
             return known
 
