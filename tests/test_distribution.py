@@ -93,6 +93,27 @@ def test_a_page_names_the_file(file: str) -> None:
     assert any(name in page.read_text("utf-8") for page in PAGES)
 
 
+@pytest.mark.parametrize(
+    ("file", "place", "command"),
+    [
+        ("deploy/github-workflow.yaml", r"uses: \S+", "git ls-remote https://github.com/actions/checkout refs/tags/v4"),
+        (".github/workflows/ci.yml", r"uses: \S+", "git ls-remote https://github.com/actions/checkout refs/tags/v4"),
+        ("deploy/compose.yaml", r"image: (?!&|\*)\S+", "docker buildx imagetools inspect postgres:16.10-bookworm"),
+    ],
+)
+def test_a_file_pins_what_it_uses_or_says_how_to(file: str, place: str, command: str) -> None:
+    """Tags can be moved."""
+    text = (ROOT / file).read_text("utf-8")
+    pinned = re.compile(place + r"@(sha256:)?[0-9a-f]{40,64}\b")
+    assert command in text or len(pinned.findall(text)) == len(re.findall(place, text))
+
+
+def test_the_github_workflow_says_how_to_install_packages_by_their_hashes() -> None:
+    text = (ROOT / "deploy/github-workflow.yaml").read_text("utf-8")
+    assert "pip install --require-hashes" in text
+    assert "#sha256=" in text
+
+
 # ------------------------------------------------------------------------------------ dependencies
 
 
