@@ -58,13 +58,13 @@ def lakefs_client() -> Client:
     return client_of(load_settings().require_lakefs())
 
 
-def published(output: Mapping[str, Any], *, client: Client | None = None) -> Reference:
+def published(output: Mapping[str, Any] | None, *, client: Client | None = None) -> Reference:
     """Return the published commit in the output of a task or workflow, ready to read.
 
     Several commits are compared on the server. The result is the one that has all others in its history.
 
     Args:
-        output: The output, with `workspace`.
+        output: The output, with `workspace`. A run that has not ended has none.
         client: The client that reads the commit; None: `lakefs_client()`.
 
     Raises:
@@ -74,7 +74,7 @@ def published(output: Mapping[str, Any], *, client: Client | None = None) -> Ref
     """
     from perago.taskdef.payload import commits_of
 
-    block = output.get("workspace")
+    block = (output or {}).get("workspace")
     if not isinstance(block, Mapping) or not isinstance(block.get("repository"), str):
         raise ValueError(  # noqa: TRY004 - the output is wrong, not the type of the argument
             "the output has no workspace; give the output of a task or workflow that has one"

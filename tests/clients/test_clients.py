@@ -134,6 +134,8 @@ def test_published_opens_the_newest_of_several_commits(services: EmbeddedService
         published(output([None]))
     with pytest.raises(ValueError, match="has no workspace"):
         published({"result": 1})
+    with pytest.raises(ValueError, match="has no workspace"):
+        published(None)
 
 
 def test_calls_without_a_model_are_named_through_both_sdks(services: EmbeddedServices) -> None:
