@@ -157,4 +157,4 @@ def test_calls_without_a_model_are_named_through_both_sdks(services: EmbeddedSer
     sampled = models.RepositoryCreation(name="new", storage_namespace="local://new", sample_data=True)
     with pytest.raises(ServiceException) as parameter:
         services.lakefs_client.sdk_client.repositories_api.create_repository(sampled)
-    assert json.loads(str(parameter.value.body))["message"].startswith("POST /repositories with sample_data is not")
+    assert json.loads(str(parameter.value.body))["message"].startswith("POST /api/v1/repositories with sample_data is")

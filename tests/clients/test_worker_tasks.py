@@ -121,7 +121,7 @@ WRONG: dict[str, tuple[Callable[[Any, Any], object], str]] = {
     ),
     "a step of the wrong method": (
         lambda flow, params: flow.step("one", mail, Words, text=""),
-        "give a function that has @task, or one with @worker_task to flow.worker_task",
+        "'mail' is not a task give it to flow.worker_task",
     ),
 }
 

@@ -291,9 +291,10 @@ class Flow(_ChoosingFlow, _WaitingFlow):
         declared = get_task(task)
         if declared is None:
             rule = f"step {name!r}: {getattr(task, '__name__', task)!r} is not a task"
-            raise InvalidDeclaration(
-                rule, "give a function that has @task, or one with @worker_task to flow.worker_task"
-            )
+            from perago.workflows.sdk import is_worker_task
+
+            fix = "give it to flow.worker_task" if is_worker_task(task) else "give a function that has @task"
+            raise InvalidDeclaration(rule, fix)
         label = f"task {declared.name}"
         inputs: Json = {"params": self._arguments(name, label, declared.params_model, model, arguments, params)}
         self._writer.add_function(declared.name, declared.function)

@@ -371,6 +371,12 @@ _PLAIN = (str, int, float, bool, list, tuple, set, type(None))
 """Results of these types are put out as `result`. Others are the output itself."""
 
 
+def is_worker_task(function: object) -> bool:
+    """Whether a function has `@worker_task`, whose wrapper is in a module of the SDK."""
+    module = getattr(function, "__globals__", {}).get("__name__")
+    return bool(module == "conductor.client.worker.worker_task")
+
+
 def worker_task(
     writer: Writer, name: str, function: Callable[..., Any], arguments: Sequence[object], inputs: Mapping[str, Any]
 ) -> tuple[Json, Any, tuple[str, ...]]:
@@ -379,8 +385,8 @@ def worker_task(
     Raises:
         InvalidDeclaration: it is not such a function.
     """
-    place, code = f"step {name!r}", getattr(function, "__globals__", {})
-    if code.get("__name__") != "conductor.client.worker.worker_task":
+    place = f"step {name!r}"
+    if not is_worker_task(function):
         rule = f"{place}: {getattr(function, '__name__', function)!r} has no @worker_task of conductor-python"
         raise InvalidDeclaration(rule, "give flow.step a function with @task")
     task = str(function(task_ref_name=name).name)

@@ -179,7 +179,7 @@ def _repository_routes(server: LakeFSServer, root: str) -> list[Route]:
         """Create a repository. The answer for a bare one does not say whether it is read-only."""
         fields, bare = call.fields(api.RepositoryBody), call.query.bare
         if fields.pop("sample_data"):
-            raise values.NotModelled("POST /repositories with sample_data")
+            raise values.NotModelled(f"{call.method} {call.path} with sample_data")
         if fields.pop("storage_id"):
             raise values.Invalid("there is no storage of that id: this server has one without an id")
         described: Json = api.shown(server.create_repository(**fields, bare=bare))
