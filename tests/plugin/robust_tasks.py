@@ -13,7 +13,7 @@ import pytest
 from .projects import write_module
 
 _HEAD = """
-import csv, hashlib, itertools, json, math, os, random, signal, time, uuid
+import csv, datetime, hashlib, itertools, json, math, os, random, signal, time, uuid
 from pathlib import Path
 from pydantic import BaseModel, Field
 from perago import Example, TaskTerminalError, WorkspaceSpec, guardrail, require_file, require_glob, require_table, task
@@ -100,6 +100,14 @@ PLANTED: dict[str, Planted] = {
         "optional-file-gone",
         "require_file('config.json')",
         tree="{**ONE, 'config.json': '{\"a\": 1}\\n'}",
+    ),
+    "times with and without a zone": Planted(
+        "times = [datetime.datetime.fromisoformat(row['at']) for row in rows_of(tables[0], 'utf-8-sig')]\n"
+        "return Result(value=str(max(times).hour))",
+        "mixed-zones",
+        "def at_has_no_zone(",
+        pre="require_table('raw/*.csv', columns={'at': datetime.datetime}, min_rows=1, not_null=['at'])",
+        tree="{'raw/a.csv': 'id,at\\n1,2026-01-31T10:00:00\\n2,2026-01-31T11:00:00\\n'}",
     ),
     "not a number": Planted(
         "return Result(value=sum(float(row['value']) for row in rows_of(tables[0], 'utf-8-sig')))",

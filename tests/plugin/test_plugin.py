@@ -283,3 +283,6 @@ def test_kinds_that_are_left_out_are_mentioned_once_per_project(
     first, second = (pytester.runpytest_inprocess(*arguments).stdout for _ in range(2))
     assert [line.split()[0] for line in first.lines if "--perago-kinds" in line] == ["perago:", "perago:"]
     assert [line for line in second.lines if "--perago-kinds" in line] == []
+    free_module(pytester, "other", "return Model()", [example], "pre=[require_file('in.txt')]")
+    chosen = ("-p", "perago", "--cache-clear", "--perago-modules", "other", "--perago-kinds", "run")
+    assert "to attack" not in pytester.runpytest_inprocess(*chosen).stdout.str()

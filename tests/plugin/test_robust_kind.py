@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import re
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pytest_perago.kinds.robust import attacks
+from perago import require_glob, require_table
+from pytest_perago.kinds.robust import attacks, remedies
 from pytest_perago.kinds.robust.mutations import CATALOG, apply, mutations_of
 from pytest_perago.kinds.robust.table_mutations import Csv
 
@@ -26,7 +28,7 @@ TREE = {
     "raw/a.csv": b"id,name,value\n1,ann,1.5\n2,bob,2.5\n",
     "raw/b.csv": b"id,name,value\n3,cem,0.5\n",
     "raw/c.csv": b"id,name,value\n4,dan,0.5\n",
-    "config.json": b'{"a": 1, "b": [{"c": "x"}], "d": 0.5, "e": "2024-01-01"}\n',
+    "config.json": b'{"a": 1, "b": [{"c": "x"}], "d": 0.5, "e": "2024-01-01T10:00:00"}\n',
     "lines.jsonl": b'{"a": 1}\n{"a": 2}\n',
     "notes.txt": b"a\nb\nc\n",
     "image.png": b"\x89PNG....",
@@ -52,14 +54,58 @@ def test_each_mistake_gets_a_verified_fix_and_sound_functions_pass(
         first = text.partition("\n--- ")[2].partition("\n--- ")[0]
         assert f"case 'two' with {planted.label}: " in first, title
         assert planted.fix in first, title
-        assert "fix     handle it" not in first, title
+        assert "advice  handle it" not in first, title
         assert "/dev/shm" not in text, title
     lost = failed["rows-lost-silently"]
     assert "the result changes without an error: /value was 2.0, is 0.0" in lost
     assert 'accept  perago_skip = ["rows-lost-silently::robust[files:crlf]: ' in lost
     assert "pre guardrail readable: raised UnicodeDecodeError" in failed["rule-that-raises"]
-    assert "fix     catch the exception in the guardrail" in failed["rule-that-raises"]
+    assert "advice  catch the exception in the guardrail" in failed["rule-that-raises"]
     assert result.parseoutcomes()["failed"] == len(PLANTED)
+
+
+def test_a_guardrail_is_not_blamed_for_a_file_that_a_sibling_refuses(pytester: pytest.Pytester) -> None:
+    rule = (
+        "@guardrail\ndef everybody_has_a_name(workspace: Path) -> str | None:\n"
+        "    for table in workspace.glob('raw/*.csv'):\n"
+        "        for row in rows_of(table):\n            row['name'].strip()"
+    )
+    pre = "everybody_has_a_name, require_table('raw/*.csv', columns={'name': str}, min_rows=1, not_null=['name'])"
+    write_tasks(pytester, {"sibling": Planted("return Result()", before=rule, pre=pre)})
+    run(pytester, *FILES).assert_outcomes(passed=1, deselected=2)
+    write_tasks(pytester, {"sibling": Planted("return Result()", before=rule, pre="everybody_has_a_name")})
+    assert "an exception is retried" in blocks(run(pytester, *FILES))["sibling"]
+
+
+def test_the_order_of_directory_listings_must_not_matter(pytester: pytest.Pytester) -> None:
+    tasks = {
+        "first": Planted("tables = list(workspace.glob('raw/*.csv'))\nreturn Result(value=len(rows_of(tables[0])))"),
+        "rows": Planted("return Result(value=','.join(row['id'] for row in rows_of(tables[0], 'utf-8-sig')))"),
+    }
+    wide = "require_glob('raw/*.csv'), require_table('raw/*.csv', columns={'id': str}, not_null=['id'])"
+    names = write_tasks(pytester, {title: replace(task, pre=wide) for title, task in tasks.items()})
+    failed = blocks(run(pytester, *FILES))
+    text = failed[names["first"]]
+    assert "the output depends on the order in which directories are listed" in text
+    assert "there is a second file, 'raw/a-2.csv'" in text
+    assert "handle it: sort what glob, iterdir, listdir and scandir return" in text
+    assert "directories are listed" not in failed.get(names["rows"], "")
+
+
+def test_a_proposed_rule_has_the_limits_of_the_declared_one() -> None:
+    declared = require_table("a.csv", columns={"id": int}, min_rows=1, not_null=["id"])
+    wider = require_table("a.csv", columns={"x": float}, min_rows=2)
+    change = remedies._as_change((require_glob("*.txt"), declared), wider)
+    assert change is not None
+    code = change.code.removeprefix(f"in place of {declared}: ")
+    assert str(eval(code, {"require_table": require_table})) == str(change.rules[1])
+    assert str(change.rules[1]) == (
+        "require_table('a.csv', columns={'x': float, 'id': int}, min_rows=2, not_null=['id'])"
+    )
+    assert remedies._as_change((declared,), require_table("a.csv")) is None
+    narrowed = remedies._as_change((require_glob("*.csv", max_count=3),), require_glob("*.csv", min_count=2))
+    assert narrowed is not None
+    assert str(narrowed.rules[0]) == "require_glob('*.csv', min_count=2, max_count=3)"
 
 
 def test_the_least_that_the_guardrails_allow_is_tried(pytester: pytest.Pytester) -> None:
@@ -96,14 +142,12 @@ def test_an_input_that_ends_the_process_is_named_by_the_next_run(pytester: pytes
     assert list(pytester.path.glob(".pytest_cache/d/perago/*")) == []
 
 
-def test_it_is_opt_in_and_the_summary_of_a_normal_run_mentions_it(pytester: pytest.Pytester) -> None:
+def test_it_is_opt_in(pytester: pytest.Pytester) -> None:
     add_module(pytester, "work", "add")
     result = run(pytester, "--perago-modules", "work", "-o", "perago_kinds=", "-m", "perago_run or perago_robust")
     result.assert_outcomes(
         passed=1, deselected=len(collected(pytester, "--perago-modules=work", "-o", "perago_kinds=")) - 1
     )
-    result.stdout.fnmatch_lines(["perago: to attack *--perago-kinds robust"])
-    assert "to attack" not in run(pytester, "--perago-modules", "work", "--perago-kinds", "run").stdout.str()
 
 
 def test_a_failure_that_needs_two_mutations_is_found_by_the_search(

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 _MOST_SHOWN = 5
 """Findings that are shown in full; the others get a line each."""
 _MOST_LABELS = 6
+_MOST_TRIED = 3
+_TRIED = "tried: this finding goes, no new one comes, and all examples pass"
 _MOST_DIFF = 8
 _LONGEST_TREE = 400
 """Characters of the files of an example to paste."""
@@ -73,6 +75,8 @@ _ADVICE = {
         "missing-key empty-object string-for-number bool-for-number nested list-for-scalar"
     ),
     "name the files that you need exactly": "foreign-file odd-name directory-like-file",
+    "convert all times to UTC, and say which zone a time without one has": "mixed-zones",
+    "sort what glob, iterdir, listdir and scandir return": "listing-order",
 }
 """Advice to the author, and the labels of the inputs that it is about. `_handled` has the default."""
 _HANDLED = {label: advice for advice, labels in _ADVICE.items() for label in labels.split()}
@@ -229,17 +233,17 @@ def _shown(attack: Attack, finding: AttackFinding) -> str:
         *(f"          {line}" for line in _difference(mutant)),
         f"  why     {_why(attack, failure)}",
     ]
-    remedy = remedy_for(attack, mutant)
-    code = constraint_for(attack, mutant) if mutant.is_of_params else remedy.code if remedy else None
     handled = f"handle it: {_handled(mutant)}"
     if failure.key.startswith("guardrail "):
-        lines.append("  fix     catch the exception in the guardrail, and return a text that describes the problem")
-    elif code is not None:
-        first, *rest = code.splitlines()
-        lines.append(f"  fix 1   refuse it (this refuses the input and accepts all examples): {first}")
-        lines += [*(f"          {line}" for line in rest), f"  fix 2   {handled}"]
+        lines.append("  advice  catch the exception in the guardrail, and return a text that describes the problem")
     else:
-        lines.append(f"  fix     {handled}")
+        remedy, failures = (None, []) if mutant.is_of_params else remedy_for(attack, finding.mutants)
+        code = constraint_for(attack, finding.mutants) if mutant.is_of_params else remedy.code if remedy else None
+        if code is not None:
+            first, *rest = code.splitlines()
+            lines += [f"  fix     refuse it ({_TRIED}): {first}", *(f"          {line}" for line in rest)]
+        lines += [f"  tried   {text}" for text in failures[:_MOST_TRIED] if code is None]
+        lines.append(f"  {'or      ' if code is not None else 'advice  '}{handled}")
     is_declarable = not failure.key.startswith((CHANGED_RESULT, "crash", "hang", "writes outside", "invalid result"))
     expect = "post" if failure.key.startswith("post ") else "failed"
     example = _example(mutant, expect) if is_declarable else None

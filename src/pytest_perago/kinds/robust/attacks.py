@@ -11,13 +11,15 @@ import json
 import linecache
 import os
 import random
+import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
+from types import FrameType
 from typing import Any, TypeAlias
 
 import pytest
@@ -52,6 +54,7 @@ from pytest_perago.kinds.robust.mutations import (
     is_neutral,
     mutations_of,
 )
+from pytest_perago.observation import Output
 from pytest_perago.session import Session
 from pytest_perago.user_code import UserCode
 
@@ -106,6 +109,8 @@ class Mutant:
     mutation: Mutation | None = None
     parts: tuple[Mutant, ...] = ()
     """The combined inputs, each of which has one mutation."""
+    backwards: bool = False
+    """Whether directories are listed backwards, and the output must be the same."""
 
     @property
     def is_of_params(self) -> bool:
@@ -231,6 +236,11 @@ class Attack:
         self._results: dict[int, tuple[Any] | None] = {}
         self.tally: Tally = Tally()
         declared = list(cases)
+        self._examples = [case for case in declared if case.expect != "pre"]
+        self._inputs: list[Mutant] = []
+        """The inputs of the run."""
+        self._keys: set[str] = set()
+        """Keys of the failures of the run."""
         complete = [case for case in declared if case.expect == "completed"]
         self.smallest: dict[str, bytes] = self._smallest_tree()
         self.seeds: list[Seed] = list(self._started(complete))
@@ -271,15 +281,16 @@ class Attack:
                 params = inputs.params.model_dump(mode="json", by_alias=True, round_trip=True)
                 yield self._shortened(Seed(fault_case, inputs.files or {}, params, outside))
 
-    def _smallest_tree(self) -> dict[str, bytes]:
+    def _smallest_tree(self, changed: Sequence[Guardrail] | None = None) -> dict[str, bytes]:
         """The smallest tree that the `pre` guardrails accept; empty if no such tree has a file."""
         spec = self.task.workspace
-        rules = [rule for rule in spec.pre if recipe_of(rule)] if spec is not None else []
+        declared = () if spec is None else spec.pre if changed is None else changed
+        rules = [rule for rule in declared if recipe_of(rule)]
         if spec is not None and rules:
             with suppress(Contradiction, Undecided, ValueError):
                 tree = smallest_tree(rules, key_prefix=spec.key_prefix, _view=View.of(spec))
                 files = {path: as_bytes(content) for path, content in tree.items() if content is not None}
-                return {} if self.judge(files) else files
+                return {} if self.judge(files, changed) else files
         return {}
 
     def _shortened(self, seed: Seed) -> Seed:
@@ -321,7 +332,25 @@ class Attack:
                 seed, SMALLEST, description, self.smallest, seed.params, Change(description, self.smallest)
             )
             mutants.setdefault(smallest.identity, (0, smallest))
-        return [mutant for _, mutant in sorted(mutants.values(), key=lambda ranked: ranked[0])]
+        ranked = sorted(mutants.values(), key=lambda ranked: ranked[0])
+        return [*self._listed_backwards(), *(mutant for _, mutant in ranked)]
+
+    def _listed_backwards(self) -> Iterator[Mutant]:
+        """Make an input whose directories are listed backwards: a seed with similar files, or with a second one."""
+        for seed in self.seeds:
+            if "listing" not in seed.case.first.used:
+                continue
+            places = [(PurePosixPath(path).parent, PurePosixPath(path).suffix) for path in seed.files]
+            added = {} if len(set(places)) < len(places) else _second_files(seed.files)
+            description = "directories are listed backwards"
+            if added:
+                description += f", and there is a second file, {listing([quoted(path) for path in added], _MOST_PATHS)}"
+            files = self._visible({**seed.files, **added})
+            if len(files) > 1:
+                yield Mutant(
+                    seed, "listing-order", description, files, seed.params, Change(description, added), backwards=True
+                )
+                return
 
     def mutated(self, seed: Seed, mutation: Mutation) -> Mutant | None:
         """Return the seed with a mutation applied; None if the task would not see the change."""
@@ -383,6 +412,38 @@ class Attack:
             findings = evaluate(rules, scan.listing, phase=Phase.PRE, disk=scan)
         return [finding for finding in findings if not finding.satisfied]
 
+    def problem_of(self, rules: Sequence[Guardrail]) -> str:
+        """Return why these `pre` guardrails are not better than the declared ones; empty if they are."""
+        for case in self._examples:
+            files = self._tree_of(case)
+            if files is not None and self.judge(files, rules):
+                return f"the example {case.label!r} is refused"
+        for mutant in self._inputs if isinstance(rules[-1], FunctionGuardrail) else ():
+            findings = self.judge(mutant.files, rules)
+            if any(finding.rule == str(rules[-1]) for finding in findings) and all(
+                finding.is_defect for finding in findings
+            ):
+                return f"the guardrail fails for {mutant.label}"
+        smallest = self._smallest_tree(rules)
+        if smallest and smallest != self.smallest:
+            failure = self.call(Mutant(self.seeds[0], SMALLEST, "", smallest, self.seeds[0].params))
+            if failure is not None and failure.key not in self._keys:
+                return f"the smallest tree that it accepts has a new finding, {failure.summary}"
+        return ""
+
+    @property
+    def accepted_params(self) -> list[Mapping[str, Any]]:
+        """The params of all cases that the task must accept."""
+        return [seed.params for seed in self.seeds] + [
+            case.params for case in self._examples if case.expect != "terminal"
+        ]
+
+    def _tree_of(self, case: RunCase) -> dict[str, bytes] | None:
+        with suppress(InvalidCase):
+            tree = read_tree(case.tree)
+            return self._visible({path: as_bytes(content) for path, content in tree.items() if content is not None})
+        return None
+
     def run(self, mutants: Sequence[Mutant], is_accepted: IsAccepted) -> list[AttackFinding]:
         """Try the inputs, within the budget. Return the reproducible failures, the worst first."""
         seconds = self._session.settings.robust_seconds
@@ -391,14 +452,16 @@ class Attack:
         findings: dict[str, AttackFinding] = {}
         hangs = 0
         self.tally.made = len(mutants)
+        self._inputs = [*mutants]
         admissible = []
         for mutant in mutants:
             violated = self.judge(mutant.files)
             self.tally.refused += bool(violated)
             if not violated:
                 admissible.append(mutant)
-            for defect in violated:
-                if defect.is_defect and not is_accepted(mutant, _of_rule(defect)):
+            is_retried = all(finding.is_defect for finding in violated)  # a violation ends the attempt for good
+            for defect in violated if is_retried else ():
+                if not is_accepted(mutant, _of_rule(defect)):
                     failure = _of_rule(defect)
                     findings.setdefault(failure.key, AttackFinding(failure, [])).mutants.append(mutant)
         for mutant in admissible:
@@ -411,6 +474,8 @@ class Attack:
                 break
             self.tally.called += 1
             failure_of_call = self.call(mutant)
+            if failure_of_call is not None:
+                self._keys.add(failure_of_call.key)
             if failure_of_call is None or is_accepted(mutant, failure_of_call):
                 continue
             findings.setdefault(failure_of_call.key, AttackFinding(failure_of_call, [])).mutants.append(mutant)
@@ -433,8 +498,14 @@ class Attack:
         pool = [mutant for mutant in mutants if mutant.label not in _LONERS and not self.judge(mutant.files)]
         findings: dict[str, AttackFinding] = {}
         covered: set[tuple[str, str]] = set()
+        lines: set[tuple[str, int]] = set()
         most = min(self._most_calls(), MOST_COMBINATIONS)
+        draws_left = _LEAST_DRAWS
         for _ in range(most):
+            if draws_left == 0:
+                self.tally.stopped = f"stopped after {self.tally.called} of {most}: nothing new was learnt"
+                break
+            draws_left -= 1
             seed = source.choice(self.seeds)
             labels = list(dict.fromkeys(mutant.label for mutant in pool if mutant.seed is seed))
             if len(labels) < 2:
@@ -456,7 +527,11 @@ class Attack:
                 self.tally.refused += 1
                 continue
             self.tally.called += 1
-            failure = self.call(mutant)
+            known = len(lines)
+            with _lines_of(seed.case.user_code.files, lines):
+                failure = self.call(mutant)
+            if len(lines) > known or (failure is not None and failure.key not in findings):
+                draws_left = max(draws_left, _DRAWS_PER_DISCOVERY)
             if failure is None or failure.key in findings or is_accepted(mutant, failure):
                 continue
             smallest = self._reduced(mutant, failure.key)
@@ -532,7 +607,8 @@ class Attack:
         try:
             with case.watch:
                 inputs = replace(case.inputs, params=params, files=files, raw=None)
-                call = case.call_again(inputs=inputs, judged=True)
+                conditions = replace(case.conditions, backwards=True) if mutant.backwards else None
+                call = case.call_again(conditions, inputs=inputs, judged=True)
         except TimeLimitExceeded:
             call = None
         if case.watch.stuck is not None or call is None:
@@ -557,6 +633,8 @@ class Attack:
         if outside:
             names = ", ".join(sorted(path.name for path in outside)[:3])
             return Failure(_OUTSIDE, f"a file is written outside of the workspace ({names})", "writes outside")
+        if mutant.backwards:
+            return self._order_dependence(call.output, mutant)
         if isinstance(call.ended, Raised):
             if call.ended.kind == "error":
                 return self._error or Failure(_RAISED, call.ended.message.partition("\n")[0], call.ended.message)
@@ -569,6 +647,17 @@ class Attack:
             rules = ", ".join(str(finding.rule) for finding in call.violated)
             return Failure(_WRONG, call.violated[0].message, f"post {rules}")
         return self._silent_change(call.output.result, mutant)
+
+    def _order_dependence(self, output: Output, mutant: Mutant) -> Failure | None:
+        """Compare the output with those of two calls whose directories are listed forwards."""
+        case = mutant.seed.case
+        inputs = replace(case.inputs, files=mutant.files, raw=None)
+        first, second = (case.call_again(inputs=inputs).output for _ in range(2))
+        if first != second or first.problem or first == output:
+            return None
+        effect = output.problem or first.named(output)
+        summary = f"the output depends on the order in which directories are listed: {effect}"
+        return Failure(_SILENT, summary, f"{CHANGED_RESULT} of another listing")
 
     def _silent_change(self, result: Any, mutant: Mutant) -> Failure | None:
         """Compare the result with that of the seed, if the mutation leaves the data as they are."""
@@ -608,8 +697,10 @@ class Attack:
         self._error = Failure(rank, f"{message}{where}", f"{type(error).__name__}{key}", detail)
 
 
-_DRAWS = 20
+_DRAWS = 60
 """Number of random combinations, of which the one with the most new pairs of labels is tried."""
+_LEAST_DRAWS, _DRAWS_PER_DISCOVERY = 60, 20
+"""Combinations that are tried in any case, and after one that runs a new line or fails."""
 SMALLEST = "smallest-tree"
 """The label of the input that the guardrails alone describe."""
 _LONERS = (
@@ -623,6 +714,38 @@ _LONERS = (
     "empty-object",
 )
 """Mutations after which no other mutation applies."""
+
+
+def _second_files(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return a second file with another number of rows next to each table or text."""
+    added = {}
+    for path, content in files.items():
+        file, lines = PurePosixPath(path), content.splitlines(keepends=True)
+        if file.suffix.lower() in (*CSV, *LINES, ".txt") and len(lines) > 1:
+            rows = lines[:-1] if len(lines) > 2 else [*lines, lines[-1]]
+            added[str(file.with_name(f"{file.stem}-2{file.suffix}"))] = b"".join(rows)
+    return added
+
+
+@contextmanager
+def _lines_of(files: Collection[str], lines: set[tuple[str, int]]) -> Iterator[None]:
+    """Add the lines of these files that run in the block, unless a debugger or a coverage tool traces."""
+    if sys.gettrace() is not None:
+        yield
+        return
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        if frame.f_code.co_filename not in files:
+            return None
+        if event == "line":
+            lines.add((frame.f_code.co_filename, frame.f_lineno))
+        return trace
+
+    sys.settrace(trace)
+    try:
+        yield
+    finally:
+        sys.settrace(None)
 
 
 def _pairs(labels: Iterable[str]) -> set[tuple[str, str]]:

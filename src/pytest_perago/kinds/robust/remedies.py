@@ -1,7 +1,8 @@
-"""Guardrails that refuse an input on which a function fails.
+"""Changes of the guardrails that remove a finding.
 
-A guardrail is proposed only after it was tried: it refuses the input, and accepts the input of every declared case that
-completes.
+A change is proposed only after it was tried: the changed guardrails refuse all inputs of the finding, they accept the
+examples that they accepted, none of them raises an error on a tried input, and the function does not fail on the
+smallest tree that they accept.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import re
 import tomllib
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -41,31 +42,37 @@ _TABLES = {".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"}
 
 @dataclass(frozen=True, slots=True)
 class Remedy:
-    """A guardrail as code for the author, and as an object to try it."""
+    """A changed declaration: the change as code for the author, and the `pre` guardrails after it."""
 
     code: str
-    rule: Guardrail
+    rules: tuple[Guardrail, ...]
 
 
-def constraint_for(attack: Attack, mutant: Mutant) -> str | None:
-    """Return the constraint of a field that refuses the value of a param and accepts those of the seeds, as code; None
-    if none does."""
-    value, name = mutant.params[mutant.label], mutant.label
-    accepted = [seed.params[name] for seed in attack.seeds if name in seed.params]
-    for code, constraint in _CONSTRAINTS:
-        kind: Any = Annotated[Any, constraint]
-        if not _is_valid(kind, value) and all(_is_valid(kind, sample) for sample in accepted):
-            return f"{name}: ... = {code}"
-    return None
+def constraint_for(attack: Attack, mutants: Sequence[Mutant]) -> str | None:
+    """Return the constraints of fields that refuse the params of a finding and accept those of all examples, as code;
+    None if no constraint does."""
+    codes = []
+    for name in dict.fromkeys(mutant.label for mutant in mutants):
+        values = [mutant.params[name] for mutant in mutants if mutant.label == name]
+        accepted = [params[name] for params in attack.accepted_params if name in params]
+        for chosen in (*((constraint,) for constraint in _CONSTRAINTS), *itertools.combinations(_CONSTRAINTS, 2)):
+            kinds: list[Any] = [Annotated[Any, constraint] for _, constraint in chosen]
+            is_refused = all(any(not _is_valid(kind, value) for kind in kinds) for value in values)
+            if is_refused and all(_is_valid(kind, value) for kind in kinds for value in accepted):
+                codes.append(f"{name}: ... = Field({', '.join(code for code, _ in chosen)})")
+                break
+        else:
+            return None
+    return "\n".join(codes)
 
 
 _CONSTRAINTS = (
-    ("Field(gt=0)", Field(gt=0)),
-    ("Field(ge=0)", Field(ge=0)),
-    ("Field(min_length=1)", Field(min_length=1)),
-    ("Field(le=1_000_000)", Field(le=1_000_000)),
-    ("Field(max_length=50)", Field(max_length=50)),
-    (r'Field(pattern=r"^[\w.-]+$")', Field(pattern=r"^[\w.-]+$")),
+    ("gt=0", Field(gt=0)),
+    ("ge=0", Field(ge=0)),
+    ("min_length=1", Field(min_length=1)),
+    ("le=1_000_000", Field(le=1_000_000)),
+    ("max_length=50", Field(max_length=50)),
+    (r'pattern=r"^[\w.-]+$"', Field(pattern=r"^[\w.-]+$")),
 )
 """Constraints of a field, the plainest first."""
 
@@ -78,40 +85,126 @@ def _is_valid(kind: Any, value: Any) -> bool:
     return True
 
 
-def remedy_for(attack: Attack, mutant: Mutant) -> Remedy | None:
-    """Return the weakest guardrail that refuses the input and accepts those of the seeds; None if none does."""
-    parts = [replace(part, files=mutant.files) for part in mutant.parts] or [mutant]
-    for remedy in itertools.chain.from_iterable(_candidates(attack, part) for part in parts):
-        refused = attack.judge(mutant.files, [remedy.rule])
-        is_refused = bool(refused) and not any(finding.is_defect for finding in refused)
-        if is_refused and not any(attack.judge(seed.files, [remedy.rule]) for seed in attack.seeds):
+def remedy_for(attack: Attack, mutants: Sequence[Mutant]) -> tuple[Remedy | None, list[str]]:
+    """Return the weakest change that removes a finding, and the reasons why other changes do not.
+
+    Several changes are joined if the inputs of the finding have several defects.
+    """
+    rules = attack.rules
+    codes: list[str] = []
+    failures: list[str] = []
+    pending = [mutant for mutant in mutants if not mutant.backwards]
+    while pending and len(codes) < _MOST_CHANGES:
+        remedy = _best(attack, rules, pending, failures)
+        if remedy is None:
+            return None, failures
+        rules = remedy.rules
+        codes.append(remedy.code)
+        pending = [mutant for mutant in pending if not is_refused(attack, mutant, rules)]
+    if pending or not codes:
+        return None, failures
+    return Remedy("\n".join(codes), rules), failures
+
+
+def _best(
+    attack: Attack, rules: tuple[Guardrail, ...], mutants: Sequence[Mutant], failures: list[str]
+) -> Remedy | None:
+    """Return the change that refuses the first input and the most others, the weakest one first."""
+    parts = [replace(part, files=mutant.files) for mutant in mutants for part in mutant.parts or (mutant,)]
+    best: tuple[int, Remedy] | None = None
+    codes: set[str] = set()
+    for remedy in itertools.chain.from_iterable(_candidates(rules, attack, part) for part in parts):
+        if remedy.code in codes or len(codes) >= _MOST_CANDIDATES:
+            continue
+        codes.add(remedy.code)
+        if not is_refused(attack, mutants[0], remedy.rules):
+            continue
+        if problem := attack.problem_of(remedy.rules):
+            failures.append(f"{remedy.code.partition(chr(10))[0]}: {problem}")
+            continue
+        number = sum(is_refused(attack, mutant, remedy.rules) for mutant in mutants)
+        if number == len(mutants):
             return remedy
-    return None
+        if best is None or number > best[0]:
+            best = number, remedy
+    return best[1] if best else None
 
 
-def _candidates(attack: Attack, mutant: Mutant) -> Iterator[Remedy]:
-    """Yield candidates, the weakest guardrail first."""
+_MOST_CHANGES = 3
+_MOST_CANDIDATES = 30
+
+
+def is_refused(attack: Attack, mutant: Mutant, rules: Sequence[Guardrail]) -> bool:
+    """Whether a worker that has these guardrails ends the attempt for good."""
+    return any(not finding.is_defect for finding in attack.judge(mutant.files, rules))
+
+
+def _candidates(rules: tuple[Guardrail, ...], attack: Attack, mutant: Mutant) -> Iterator[Remedy]:
+    """Yield candidates, the weakest change first."""
     if mutant.change is None or not mutant.path:
         return
     seed = mutant.seed.files
     pattern = _pattern(attack, mutant.path)
     if mutant.label == "odd-name" and pattern != mutant.path:  # any name will do, so no name is required
-        yield from _name_functions(mutant.path, pattern)
+        yield from _with_functions(rules, _name_functions(mutant.path, pattern))
     for make in (*_size_rules(attack, mutant, pattern), *_tree_rules(mutant), *_table_rules(mutant, pattern)):
         with suppress(TaskDefinitionError, ValueError):
-            rule = make()
-            yield Remedy(_as_change(attack, rule), rule)
-    yield from _functions(mutant, pattern, seed)
+            remedy = _as_change(rules, make())
+            if remedy is not None:
+                yield remedy
+    yield from _with_functions(rules, _functions(mutant, pattern, seed))
 
 
-def _as_change(attack: Attack, rule: Guardrail) -> str:
-    """Describe the change of the `pre` guardrails. A new rule replaces one of the same kind and pattern."""
+def _with_functions(rules: tuple[Guardrail, ...], functions: Iterable[tuple[str, Guardrail]]) -> Iterator[Remedy]:
+    for code, rule in functions:
+        yield Remedy(code, (*rules, rule))
+
+
+def _as_change(rules: tuple[Guardrail, ...], rule: Guardrail) -> Remedy | None:
+    """Return the change of the `pre` guardrails. A rule of the same kind and pattern is narrowed. None if it is as
+    narrow already."""
     target = _target(rule)
-    for declared in attack.rules:
+    for number, declared in enumerate(rules):
         if type(declared) is type(rule) and target is not None and _target(declared) == target:
-            added = str(rule).removeprefix(f"require_table({target!r}, ").removesuffix(")")
-            return f"add {added} to {declared}" if isinstance(rule, RequireTable) else f"in place of {declared}: {rule}"
-    return f"pre=[..., {rule}]"
+            narrowed = _narrowed(declared, rule)
+            if narrowed == declared:
+                return None
+            code = f"in place of {declared}: {narrowed}"
+            if isinstance(declared, RequireTable) and isinstance(rule, RequireTable) and _is_apart(declared, rule):
+                code = f"add {str(rule).removeprefix(f'require_table({target!r}, ').removesuffix(')')} to {declared}"
+            return Remedy(code, (*rules[:number], narrowed, *rules[number + 1 :]))
+    return Remedy(f"pre=[..., {rule}]", (*rules, rule))
+
+
+def _is_apart(declared: RequireTable, added: RequireTable) -> bool:
+    """Whether no option of the added rule is declared already."""
+    options = ("columns", "min_rows", "unique", "not_null")
+    return not any(getattr(declared.rule, name) and getattr(added.rule, name) for name in options)
+
+
+def _narrowed(declared: Guardrail, added: Guardrail) -> Guardrail:
+    """Return the declared rule with the limits of the other one, too."""
+    match declared, added:
+        case RequireTable(_, old), RequireTable(_, new):
+            rule = replace(
+                old,
+                columns=tuple({**dict(new.columns), **dict(old.columns)}.items()),
+                min_rows=max(filter(None, (old.min_rows, new.min_rows)), default=None),
+                unique=old.unique or new.unique,
+                not_null=tuple(dict.fromkeys((*old.not_null, *new.not_null))),
+            )
+            return replace(declared, rule=rule)
+        case RequireGlob(), RequireGlob():
+            limits = [limit for limit in (declared.max_count, added.max_count) if limit is not None]
+            return replace(
+                declared,
+                min_count=max(declared.min_count, added.min_count),
+                max_count=min(limits, default=None),
+                min_bytes=max(declared.min_bytes, added.min_bytes),
+            )
+        case RequireFile(), RequireFile():
+            return replace(declared, min_bytes=max(declared.min_bytes, added.min_bytes))
+    return added
 
 
 def _target(rule: Guardrail) -> str | None:
@@ -234,6 +327,8 @@ _ON_CELLS = {
     "zero": ("is_not_zero", "float({cell} or 1) == 0", "0"),
     "negative": ("is_not_negative", "float({cell} or 0) < 0", "a negative number"),
     "wide-int": ("is_small", "abs(int({cell} or 0)) >= 2**63", "an integer beyond 64 bits"),
+    "mixed-zones": ("has_no_zone", 'bool(re.search(r"(Z|[+-][0-9][0-9]:?[0-9][0-9])$", {cell}))', "a time with a zone"),
+    "no-zone": ("has_a_zone", 'not re.search(r"(Z|[+-][0-9][0-9]:?[0-9][0-9])$", {cell})', "a time without a zone"),
     "na-text": ("is_not_na", '{cell} == "NA"', "the text NA"),
     "quoted-delimiter": ("has_no_delimiter", '"," in {cell}', "a delimiter"),
     "quoted-newline": ("has_no_newline", '"\\n" in {cell}', "a line end"),
@@ -262,7 +357,7 @@ _READERS = {
 """Checks of files by suffix: name, the call that reads the file, its exceptions, and the expected format."""
 
 
-def _functions(mutant: Mutant, pattern: str, seed: Mapping[str, bytes]) -> Iterator[Remedy]:
+def _functions(mutant: Mutant, pattern: str, seed: Mapping[str, bytes]) -> Iterator[tuple[str, Guardrail]]:
     loop, suffix = f"for file in sorted(workspace.glob({pattern!r})):", PurePosixPath(mutant.path).suffix.lower()
     if mutant.label in _ON_BYTES:
         name, condition, defect = _ON_BYTES[mutant.label]
@@ -286,9 +381,10 @@ def _functions(mutant: Mutant, pattern: str, seed: Mapping[str, bytes]) -> Itera
         return
     delimiter = "" if table.delimiter == "," else f", delimiter={table.delimiter!r}"
     reader = f"csv.DictReader(lines{delimiter})"
-    opened = [loop, '    with file.open(newline="", encoding="utf-8-sig") as lines:']
-    if mutant.label in _ON_CELLS and column in table.header:
-        yield from _cell_functions(mutant.label, column, opened, reader)
+    opened = [loop, '    with file.open(newline="", encoding="utf-8-sig", errors="replace") as lines:']
+    for label in ("mixed-zones", "no-zone") if mutant.label == "mixed-zones" else (mutant.label,):
+        if label in _ON_CELLS and column in table.header:
+            yield from _cell_functions(label, column, opened, reader)
     if mutant.label in _ON_COLUMNS:
         yield from _compiled(
             "has_the_columns",
@@ -306,23 +402,28 @@ def _functions(mutant: Mutant, pattern: str, seed: Mapping[str, bytes]) -> Itera
         )
 
 
-def _cell_functions(label: str, column: str, opened: Sequence[str], reader: str) -> Iterator[Remedy]:
+def _cell_functions(label: str, column: str, opened: Sequence[str], reader: str) -> Iterator[tuple[str, Guardrail]]:
     """Yield a guardrail about the values of one column. `opened` are the lines that open each file."""
     name, condition, defect = _ON_CELLS[label]
-    cell = f"row[{column!r}]"
-    if reader.startswith("map("):  # the values are no texts, and 0 is a value
-        condition = condition.replace("{cell} or 0", "{cell}").replace("{cell} or 1", "{cell}")
+    is_text = not reader.startswith("map(")
+    cell = f"(row.get({column!r}) or '')" if is_text else f"row.get({column!r})"
+    condition = condition.format(cell=cell)
+    if not is_text:  # the values are no texts, and 0 is a value
+        condition = condition.replace(f"{cell} or 0", cell).replace(f"{cell} or 1", cell)
     readable = "".join(character if character.isalnum() else "_" for character in column)
     indent = "    " * len(opened)
+    lines = [f"{indent}if any({condition} for row in {reader}):"]
+    refusal = f'return f"{{file.name}} has {defect} in column {column}"'
+    if "float(" in condition or "int(" in condition:
+        lines = [f"{indent}try:", f"{indent}    is_bad = any({condition} for row in {reader})"]
+        lines += [f"{indent}except (AttributeError, TypeError, ValueError):  # not even a number"]
+        lines += [f"{indent}    is_bad = True", f"{indent}if is_bad:"]
     yield from _compiled(
-        f"{readable}_{name}" if readable.isidentifier() else name,
-        *opened,
-        f"{indent}if any({condition.format(cell=cell)} for row in {reader}):",
-        f'{indent}    return f"{{file.name}} has {defect} in column {column}"',
+        f"{readable}_{name}" if readable.isidentifier() else name, *opened, *lines, f"{indent}    {refusal}"
     )
 
 
-def _name_functions(path: str, pattern: str) -> Iterator[Remedy]:
+def _name_functions(path: str, pattern: str) -> Iterator[tuple[str, Guardrail]]:
     """Yield guardrails about the names of files: each name once, and only names like that of the file."""
     file = PurePosixPath(path)
     names = f"[file.name for file in workspace.glob({pattern!r}) if file.is_file()]"
@@ -332,13 +433,14 @@ def _name_functions(path: str, pattern: str) -> Iterator[Remedy]:
         "if len(set(names)) < len(names):",
         '    return "two files have the same name"',
     )
-    suffix = re.escape(file.suffix)
-    yield from _compiled(
-        "has_plain_names",
-        f"for file in workspace.glob({str(file.with_name('*'))!r}):",
-        f'    if not re.fullmatch(r"[\\w-]+{suffix}", file.name, re.ASCII):',
-        f'        return f"{{file.name}} is not a name such as {file.name}"',
-    )
+    shape = re.sub(r"[A-Za-z]+|[0-9]+", lambda run: r"\d+" if run[0].isdigit() else "[A-Za-z]+", re.escape(file.stem))
+    for stem in (r"[\w-]+", shape):
+        yield from _compiled(
+            "has_plain_names",
+            f"for file in workspace.glob({str(file.with_name('*'))!r}):",
+            f'    if not re.fullmatch(r"{stem}{re.escape(file.suffix)}", file.name, re.ASCII):',
+            f'        return f"{{file.name}} is not a name such as {file.name}"',
+        )
 
 
 _MODULES = (csv, gzip, json, math, re, tomllib, zipfile, zlib, ElementTree)
@@ -356,7 +458,7 @@ _EXPECTED: tuple[tuple[type, str, str], ...] = (
 """Checks of JSON values by type: the condition that finds a different value, and the expected value."""
 
 
-def _document_functions(read: Sequence[str], column: str, content: bytes) -> Iterator[Remedy]:
+def _document_functions(read: Sequence[str], column: str, content: bytes) -> Iterator[tuple[str, Guardrail]]:
     """Yield a guardrail for a JSON file: that its top level has the key with such a value."""
     document = None
     with suppress(ValueError):
@@ -374,7 +476,7 @@ def _document_functions(read: Sequence[str], column: str, content: bytes) -> Ite
                 return
 
 
-def _compiled(name: str, *body: str) -> Iterator[Remedy]:
+def _compiled(name: str, *body: str) -> Iterator[tuple[str, Guardrail]]:
     """Return a guardrail function of these lines, as code and as a rule."""
     head = "@guardrail", f"def {name}(workspace: Path) -> str | None:"
     text = "\n".join([*head, *(f"    {line}" for line in (*body, "return None"))])
@@ -384,4 +486,4 @@ def _compiled(name: str, *body: str) -> Iterator[Remedy]:
         exec(compile(text, f"<guardrail {name}>", "exec"), names)  # noqa: S102 - the text above, made here
     except (SyntaxError, TaskDefinitionError):  # a column has a name that the text cannot quote
         return
-    yield Remedy(f"pre=[..., {name}]\n{text}", names[name])
+    yield f"pre=[..., {name}]\n{text}", names[name]

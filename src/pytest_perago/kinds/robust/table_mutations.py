@@ -248,6 +248,17 @@ def _moved_to(day: str) -> Callable[[Any], str]:
     return lambda text: f"{day}{text[10:]}"
 
 
+_TIME = re.compile(r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?)(Z|[+-]\d\d:?\d\d)?")
+
+
+def _zone_toggled(text: str) -> str:
+    """Return a time without its zone, or with one if it has none."""
+    time = _TIME.fullmatch(text)
+    if time is None:
+        return text
+    return time[1] if time[2] else f"{time[1]}+00:00"
+
+
 VALUES = (
     Value("empty-number", 1, _NUMERIC, "an empty cell", _constant(""), None),
     Value("empty-text", 1, ("text", "date"), "an empty text", _constant(""), _constant("")),
@@ -276,6 +287,7 @@ VALUES = (
     Value("leading-zero", 2, _NUMERIC, "a leading zero", lambda cell: f"0{cell}", None),
     Value("wide-int", 2, ("integer",), "2**63", _constant(str(2**63)), lambda _: 2**63),
     Value("date-edge", 2, ("date",), "a leap day", _moved_to("2024-02-29"), _moved_to("2024-02-29")),
+    Value("mixed-zones", 2, ("date",), "a time with another kind of zone", _zone_toggled, _zone_toggled),
     Value("slash-in-text", 2, ("text",), "'../../x'", _constant("../../x"), _constant("../../x")),
     Value("dots", 2, ("text",), "'..'", _constant(".."), _constant("..")),
     Value("long-text", 2, ("text",), "a text of 300 characters", _constant("x" * 300), _constant("x" * 300)),
