@@ -66,7 +66,11 @@ def _run(workflow: Workflow[Any, Any], directory: Path, session: Session) -> Non
     def result() -> AttemptResult:
         watch = session.watch()
         with watch.case(case.label), watch.user_code(), TaskRunner() as run:
-            return _result(run.workflow(workflow, params, tree=tree, signals=case.signals), tree)
+            try:
+                return _result(run.workflow(workflow, params, tree=tree, signals=case.signals), tree)
+            except (LookupError, TypeError) as error:
+                problem = f"the signals of {case.label!r} are not valid: {error}"
+                raise CaseFailed(Cause.CONTRACT, problem) from None
 
     if record is not None:
         compare_with_record(session, case, record, result(), tree, result)

@@ -138,6 +138,22 @@ def test_a_log_beyond_the_largest_size_is_given_up() -> None:
             workflows.log("t")
 
 
+@pytest.mark.parametrize(("body", "task_id"), [(b"", None), (b"4a6c-1f", "4a6c-1f"), (b'"4a6c"', "4a6c")])
+def test_an_answer_to_a_step_has_the_id_of_the_attempt_that_took_it(body: bytes, task_id: str | None) -> None:
+    with ScriptedServer(lambda _: Reply(200, body)) as server:
+        workflows = ConductorWorkflows(ConductorSettings(server_url=f"{server.url}/api"))
+        assert workflows.update_task_by_reference("w", "ask__2", "COMPLETED", {"by": "ann"}) == task_id
+        (request,) = server.requests
+        assert (request.path, request.body) == ("/api/tasks/w/ask__2/COMPLETED", b'{"by":"ann"}')
+
+
+def test_a_page_in_place_of_the_answer_to_a_step_is_unclear() -> None:
+    with ScriptedServer(lambda _: Reply(200, b"<html>")) as server:
+        workflows = ConductorWorkflows(ConductorSettings(server_url=f"{server.url}/api"))
+        with pytest.raises(Unclear, match="a task id"):
+            workflows.update_task_by_reference("w", "ask", "COMPLETED", {})
+
+
 def from_place(place: str) -> tuple[Action, CallPolicy, str]:
     return Reply(206, b"x" * 100, {"Content-Range": place} if place else {}), CALM, "the server sends"
 

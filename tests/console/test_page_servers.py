@@ -54,7 +54,7 @@ def test_the_page_of_servers_changes_nothing_and_takes_no_post(read_only: Site, 
     for path, answer in answers.items():
         if "text/html" in answer.headers["content-type"]:
             assert not answer.page.all("form", method="post"), path
-    for address in ("/start", f"/workflows/{filled.waiting}/terminate"):
+    for address in ("/start", f"/workflows/{filled.waiting}/terminate", f"/workflows/{filled.waiting}/signals/a"):
         assert read_only.request("POST", address, {"reason": "x"}).status in (404, 405)
     assert filled.services.conductor.workflow(filled.waiting)["status"] == "RUNNING"
 

@@ -294,6 +294,22 @@ def test_a_recorded_run_of_parameters_that_no_longer_exist_is_reported(project: 
     )
 
 
+def test_a_recorded_run_gets_its_signals_again(project: pytest.Pytester) -> None:
+    step = '[flow.wait_for("ask", Given).result.rows, given.rows]'
+    project.makepyfile(flows=FLOW.format(numbers=step))
+    record_run(project, signals={"ask": [{"rows": 0}]})
+    run(project, "--perago-modules=flows", "-k", "run").assert_outcomes(passed=1, deselected=2)
+
+    for signals, problem in (
+        ({"ask": [{"rows": "3"}]}, "the signal 'ask' was not sent: /rows: must be integer, but is string"),
+        ({"asked": [{"rows": 3}]}, "signals: no step waited for asked"),
+    ):
+        case = project.path / "tests/perago_cases/nightly.workflow/monday/case.json"
+        case.write_text(json.dumps({**json.loads(case.read_text()), "signals": signals}))
+        failed = run(project, "--perago-modules=flows", "-k", "run")
+        failed.stdout.fnmatch_lines([f"*the signals of 'monday' are not valid: {problem}"])
+
+
 def test_the_cases_of_a_workflow_that_no_longer_exists_are_unused(project: pytest.Pytester) -> None:
     record_run(project)
     project.makepyfile(flows=FLOW.format(numbers="[given.rows]").replace('"nightly"', '"nightli"'))

@@ -254,32 +254,21 @@ def test_a_workflow_sleeps_in_virtual_time(perago_run: TaskRunner) -> None:
     assert timedelta(0) <= after - at < timedelta(minutes=2)
 
 
-class AnyMinutes(BaseModel):
-    minutes: Any
-
-
-class AnyTime(BaseModel):
-    at: Any
-
-
 @pytest.mark.parametrize("params", [{"minutes": -1}, {"minutes": 1.5}, {"minutes": "1"}, {"minutes": []}])
 def test_minutes_that_are_no_number_fail_the_workflow(perago_run: TaskRunner, params: Mapping[str, Any]) -> None:
-    @workflow(name="minutes", version=1, owner_email=OWNER)
-    def minutes(flow: Flow, params: AnyMinutes) -> None:
-        flow.sleep(minutes=flow.unchecked(params.minutes))
-
-    ran = perago_run.workflow(minutes, params, tree={})
+    ran = perago_run.workflow(sleeps.definition(), params, tree={}, functions=[times, count])
     assert ran.status == "FAILED"
     assert "the minutes of a sleep are not a whole number" in str(ran.reason)
 
 
-@pytest.mark.parametrize("at", ["soon", "2030-01-01T00:00:00", "2030-13-01T00:00:00Z", "9999-12-31T23:59:59Z", None, 5])
+@pytest.mark.parametrize("at", ["soon", "2030-01-01T00:00:00", "2030-13-01T00:00:00Z", "9999-12-31T23:59:59Z", {}, 5])
 def test_a_value_that_is_no_time_fails_the_workflow(perago_run: TaskRunner, at: object) -> None:
     @workflow(name="until", version=1, owner_email=OWNER)
-    def until(flow: Flow, params: AnyTime) -> None:
-        flow.sleep_until(flow.unchecked(params.at))
+    def until(flow: Flow, params: Plan) -> None:
+        flow.sleep(minutes=params.minutes)
+        flow.sleep_until(params.at)
 
-    ran = perago_run.workflow(until, {"at": at} if at is not None else {"at": {}}, tree={})
+    ran = perago_run.workflow(until.definition(), {"minutes": 1, "at": at}, tree={})
     assert ran.status == "FAILED"
     assert "the value of a sleep is not a time with a time zone" in str(ran.reason)
 

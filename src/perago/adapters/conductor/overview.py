@@ -320,7 +320,10 @@ class ConductorWorkflows(ConductorClient):
         operation = f"answer step {reference_name} of workflow {workflow_id}"
         path = ("tasks", workflow_id, reference_name, status)
         answer = self.once(operation, "POST", *path, body=queue.to_json(operation, dict(output)))
-        return answer.body.decode(errors="replace").strip().strip('"') or None
+        task_id = answer.body.decode(errors="replace").strip().strip('"')
+        if task_id and not re.fullmatch(r"[\w-]+", task_id):
+            raise unreadable(SERVICE, operation, "a task id", "it is not one word", write=True)
+        return task_id or None
 
     def find_workflows(self, query: WorkflowQuery, *, start: int, size: int) -> tuple[int, Sequence[WorkflowSummary]]:
         """Return the number of workflows that Conductor's index has for a query, and some of them, newest first.
