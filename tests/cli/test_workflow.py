@@ -8,6 +8,7 @@ import shlex
 
 import pytest
 
+from perago.embedded.conductor.wire import not_found
 from perago.embedded.services import EmbeddedServices
 
 from .conftest import PLAIN, Project
@@ -230,3 +231,70 @@ def test_dev_registers_workflows_and_send_starts_and_follows_them(project: Proje
         project.module("flows", FLOW.format(version=1, rows="4"))
         dev.wait_for(r"(?m)^flows +\| reloaded$")
         assert json.loads(project.run("send", "flows", "--follow", **dev.variables()).out) == {"total": 4}
+
+
+SCHEDULED = FLOW.replace(
+    'owner_email="data@example.com")',
+    'owner_email="data@example.com", schedule=Cron("{cron}", time_zone="Europe/Berlin", input=Given(rows=7)))',
+).replace("import Flow", "import Cron, Flow")
+
+
+def test_a_schedule_is_registered_listed_paused_and_pruned(project: Project, embedded: EmbeddedServices) -> None:
+    variables = {"CONDUCTOR_SERVER_URL": embedded.conductor_url}
+    project.module("flows", SCHEDULED.format(version=1, rows=1, cron="0 3 * * *"))
+    dry = project.run("register", "--dry-run", "work", "flows", **variables).out.splitlines()
+    assert dry[-1].startswith("dry run: 1 TaskDef and 1 workflow and 1 schedule would be registered")
+    assert embedded.conductor.schedules() == []
+    first = project.run("register", "work", "flows", **variables)
+    assert "new        schedule of nightly\n" in first.out
+    assert re.search(r"next: \d{4}-\d\d-\d\d 03:00 CES?T, \S+ 03:00 CES?T, \S+ 03:00 CES?T\n", first.out)
+    shown = project.run("workflow", "show", "flows").out
+    assert shown.endswith("\n  schedule: 0 0 3 * * * Europe/Berlin\n")
+    (schedule,) = embedded.conductor.schedules("nightly")
+    assert (schedule["cronExpression"], schedule["zoneId"]) == ("0 0 3 * * *", "Europe/Berlin")
+    assert schedule["startWorkflowRequest"]["input"] == {"rows": 7}
+    assert project.run("diff", "work", "flows", **variables).code == 0
+
+    listed = project.run("schedules", **variables).out.splitlines()
+    assert listed[0].split() == ["NAME", "CRON", "ZONE", "NEXT"]
+    assert listed[1].split()[:8] == ["nightly", *["0", "0", "3", "*", "*", "*"], "Europe/Berlin"]
+    for _ in range(2):
+        paused = project.run("schedules", "pause", "nightly", "--reason", "holiday", **variables)
+        assert "none, because it is paused" in paused.out
+    assert embedded.conductor.schedule("nightly")["pausedReason"] == "holiday"
+
+    project.module("flows", SCHEDULED.format(version=1, rows=1, cron="30 4 * * *"))
+    compared = project.run("diff", "flows", **variables)
+    assert '  compatible  /cronExpression: "0 0 3 * * *" -> "0 30 4 * * *" (later runs have it)\n' in compared.out
+    again = project.run("register", "flows", **variables)
+    assert again.out.splitlines()[-1].startswith("registered 1 schedule on ")
+    assert (embedded.conductor.schedule("nightly")["paused"], compared.code) == (True, 1)
+    for _ in range(2):
+        assert "04:30" in project.run("schedules", "resume", "nightly", **variables).out
+
+    project.module("flows", FLOW.format(version=1, rows=1))
+    removed = project.run("diff", "flows", **variables)
+    assert (removed.code, "changed         schedule of nightly\n" in removed.out) == (1, True)
+    assert "it still starts workflows; remove it with: perago register --prune" in removed.out
+    project.run("register", "flows", **variables)
+    assert len(embedded.conductor.schedules()) == 1
+    pruned = project.run("register", "--prune", "flows", **variables)
+    assert pruned.out.splitlines()[-1].startswith("registered 1 removed schedule on ")
+    assert json.loads(project.run("schedules", "--json", **variables).out) == {"schedules": []}
+    project.run("schedules", "pause", "nightly", **variables).ends(1, "there is no schedule nightly")
+    project.run("schedules", "pause", **variables).ends(2, "pause and resume take the name of a schedule")
+
+
+def test_a_scheduler_that_is_off_is_reported_before_anything_is_sent(
+    project: Project, embedded: EmbeddedServices
+) -> None:
+    variables = {"CONDUCTOR_SERVER_URL": embedded.conductor_url}
+    project.module("flows", SCHEDULED.format(version=1, rows=1, cron="0 3 * * *"))
+    off = not_found("read", "No static resource api/scheduler/schedules.")  # the answer of the real server
+    for number in (1, 2):
+        embedded.conductor._faults.before("schedules", nth=number, error=off)
+    ran = project.run("register", "work", "flows", **variables).ends(1, "nothing was sent")
+    assert "workflow nightly has a schedule, but the scheduler of" in ran.err
+    assert "set conductor.scheduler.enabled=true on the server" in ran.err
+    assert embedded.conductor.workflow_definitions() == embedded.conductor.task_definitions() == []
+    project.run("schedules", **variables).ends(1, "the scheduler of", "is off")

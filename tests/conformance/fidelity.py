@@ -116,9 +116,9 @@ Everything that perago and conductor-python's clients and worker use in ordinary
 ### Not supported (501)
 
 Searches, removing several workflows at once, lists of names and versions, checks of definitions that are not stored,
-event handlers and queues, secrets, the scheduler, agents, admin, a loop inside of a loop, and every other call in the
-server's own description: `src/perago/embedded/http/conductor_operations.txt`. Fields that would change what happens
-(`sink`, `cacheConfig`, `rateLimited`, `joinStatus`, input or output in external storage) are refused, too.
+event handlers and queues, secrets, runs of the scheduler, agents, admin, a loop inside of a loop, and every other call
+in the server's own description: `src/perago/embedded/http/conductor_operations.txt`. Fields that would change what
+happens (`sink`, `cacheConfig`, `rateLimited`, `joinStatus`, input or output in external storage) are refused, too.
 """
 SUMMARIES = {"lakefs": LAKEFS, "conductor": CONDUCTOR}
 """What users need to know of a server. The scenarios themselves stand in `tests/conformance/`."""

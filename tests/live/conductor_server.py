@@ -108,7 +108,6 @@ STOP_SECONDS = 30.0
 _OPTIONS = (
     "--server.address=127.0.0.1",
     "--loadSample=false",
-    "--conductor.scheduler.enabled=false",
     "--conductor.integrations.ai.enabled=false",
     "--conductor.enable.ui.serving=false",
     "--conductor.app.taskExecutionPostponeDuration=1s",

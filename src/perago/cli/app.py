@@ -43,6 +43,7 @@ GROUPS = {
     "Deploy and run": {
         "register": "Put TaskDefs and workflows on the Conductor server.",
         "extract": "Write the TaskDef of a task module as JSON.",
+        "schedules": "List the schedules of workflows, or pause or resume one.",
         "diff": "Compare the TaskDefs of task modules with those on the server.",
         "config": "Show every setting with its value and its source.",
         "fence": "Guard the publications to a branch, or check whether they are guarded.",
@@ -74,7 +75,7 @@ SHARED = {
     **dict.fromkeys(("check", "config", "doctor"), "checks"),
     **dict.fromkeys(("send", "input"), "sending"),
     **dict.fromkeys(("gc", "cache"), "cleanup"),
-    **dict.fromkeys(("extract", "workflow", "diff", "register"), "definitions"),
+    **dict.fromkeys(("extract", "workflow", "diff", "register", "schedules"), "definitions"),
     **dict.fromkeys(("show", "log"), "history"),
     **dict.fromkeys(("signal", "terminate", "retry", "rerun", "undo"), "operations"),
 }

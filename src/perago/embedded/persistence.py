@@ -433,6 +433,7 @@ def _place(blob: Blob, path: Path) -> None:
 KINDS: Mapping[str, TypeAdapter[Any]] = {
     "task_definitions": TypeAdapter(dict[str, Any]),
     "workflow_definitions": TypeAdapter(dict[int, dict[str, Any]]),
+    "schedules": TypeAdapter(dict[str, Any]),
     "tasks": TypeAdapter(TaskRow),
     "workflows": TypeAdapter(WorkflowRow),
     "queue": TypeAdapter(Message),

@@ -103,6 +103,8 @@ class WorkflowSummary:
     where: str
     """The file and line of its function."""
     definition: str
+    schedule: Mapping[str, Any] | None = None
+    """Its schedule as Conductor's JSON."""
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -196,6 +196,7 @@ def _workflows(module: str, warnings: list[TaskDefinitionError]) -> list[dict[st
         summaries[workflow.name] = {"name": workflow.name, "version": workflow.version, "where": where}
         try:
             summaries[workflow.name]["definition"] = canonical_json(workflow.definition())
+            summaries[workflow.name]["schedule"] = workflow._scheduled()
             warnings += workflow._build().warnings
         except WorkflowDefinitionError as error:
             problems += error.problems

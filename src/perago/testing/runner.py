@@ -268,6 +268,31 @@ class TaskRunner:
         except (TaskDefinitionError, ServiceError, BadTree) as error:  # the message has the author's line
             raise error.with_traceback(None) from None
 
+    def schedule(self, workflow: Workflow[Any, Any], *, days: float = 1) -> tuple[WorkflowRun, ...]:
+        """Run the schedule of a workflow for some days of virtual time, without waiting.
+
+            runs = perago_run.schedule(nightly, days=2)
+
+        Args:
+            workflow: Declared with `@workflow(schedule=Cron(...))`.
+            days: The number of days from now.
+
+        Returns:
+            The runs that the schedule started, in their order.
+
+        Raises:
+            TypeError: The workflow has no schedule.
+            perago.workflows.WorkflowDefinitionError: The workflow has mistakes.
+        """
+        __tracebackhide__ = True
+        try:
+            runner, schedule = WorkflowRunner(workflow, ()), workflow._scheduled()
+        except TaskDefinitionError as error:
+            raise error.with_traceback(None) from None
+        if schedule is None:
+            raise TypeError(f"workflow {workflow.name} has no schedule; declare one with @workflow(schedule=Cron(...))")
+        return runner.run_schedule(self._services, schedule, days)
+
     # ----------------------------------------------------- in the middle of the function
 
     def cancel(self, at: Moment | float | None = None, *, n: int = 1) -> None:

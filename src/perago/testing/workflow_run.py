@@ -54,6 +54,8 @@ class WorkflowRun:
     tree: PublishedTree
     """The branch after the last attempt, from the root of the repository."""
     workflow_id: str
+    scheduled: float | None = None
+    """The time of its schedule, in seconds since the epoch; None if no schedule started it."""
 
     def outcome(self, step: str) -> Outcome:
         """The last attempt of a step, by its task reference name.
@@ -130,9 +132,7 @@ class WorkflowRunner:
             choose: Returns the index of the waiting delivery that runs next.
         """
         conductor = services.conductor
-        conductor.register(*(task.function for task in self._tasks.values()))
-        for definition in self._definitions:
-            conductor.create_workflow_definition(definition, overwrite=True)
+        self._register(services)
         started = self._definitions[-1]
         workflow_id = conductor.start_workflow(str(started["name"]), payload, version=started.get("version"))
         outcomes: list[Outcome] = []
@@ -153,6 +153,49 @@ class WorkflowRunner:
         reason, result = ended.get("reasonForIncompletion"), ended.get("output", {}).get("result")
         tree = PublishedTree(services.tree(repository=repository))
         return WorkflowRun(ended["status"], reason, result, tuple(outcomes), tree, workflow_id)
+
+    def _register(self, services: InMemoryServices) -> None:
+        services.conductor.register(*(task.function for task in self._tasks.values()))
+        for definition in self._definitions:
+            services.conductor.create_workflow_definition(definition, overwrite=True)
+
+    def run_schedule(
+        self, services: InMemoryServices, schedule: Mapping[str, Any], days: float
+    ) -> tuple[WorkflowRun, ...]:
+        """Keep a schedule for some days of virtual time. Return the runs that it started, in their order."""
+        conductor = services.conductor
+        self._register(services)
+        conductor.save_schedule(schedule)
+        end, outcomes = conductor.clock.now() + days * DAY, list[Outcome]()
+        while True:
+            try:
+                delivery = conductor.next_delivery(*self._tasks, within=end - conductor.clock.now())
+            except LookupError:
+                break
+            outcomes.append(services.attempt(self._tasks[delivery.task_name].function, delivery))
+            if len(outcomes) == _MOST_ATTEMPTS:
+                raise RuntimeError(f"the schedule ran {_MOST_ATTEMPTS:,} attempts; give fewer days")
+        conductor.delete_schedule(str(schedule["name"]))
+
+        def root(workflow_id: str) -> str:
+            parent = conductor.workflow(workflow_id, include_tasks=False).get("parentWorkflowId")
+            return root(parent) if parent else workflow_id
+
+        roots = [root(outcome.delivery.workflow_id) for outcome in outcomes]
+        workflows = map(conductor.workflow, conductor.workflow_ids())
+        started = [row for row in workflows if row["input"].get("_startedByScheduler") == schedule["name"]]
+        return tuple(
+            WorkflowRun(
+                row["status"],
+                row.get("reasonForIncompletion"),
+                row.get("output", {}).get("result"),
+                tuple(outcome for outcome, own in zip(outcomes, roots, strict=True) if own == row["workflowId"]),
+                PublishedTree({}),
+                row["workflowId"],
+                row["input"]["_scheduledTime"] / 1000,
+            )
+            for row in sorted(started, key=lambda row: int(row["input"]["_scheduledTime"]))
+        )
 
     def _deliveries(
         self, services: InMemoryServices, choose: Callable[[Sequence[Delivery]], int], sender: _Sender

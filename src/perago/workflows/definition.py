@@ -23,6 +23,7 @@ from perago.authoring.declaration import (
 from perago.authoring.task import check_texts
 from perago.taskdef.schema import schema_problems
 from perago.workflows.flow import Flow, Workflow
+from perago.workflows.schedule import Cron, check_schedule
 
 P = TypeVar("P", bound=BaseModel)
 R = TypeVar("R")
@@ -66,7 +67,13 @@ def complete_input(definition: Mapping[str, Any], params: Mapping[str, Any]) -> 
 
 @declares("@workflow", named_only=True)
 def workflow(
-    *, name: str, version: int, owner_email: str, description: str | None = None, timeout_seconds: int = 0
+    *,
+    name: str,
+    version: int,
+    owner_email: str,
+    description: str | None = None,
+    timeout_seconds: int = 0,
+    schedule: Cron | None = None,
 ) -> Callable[[Callable[[Flow, P], R]], Workflow[P, R]]:
     """Declare a function `(flow: Flow, given: Model) -> Model | None` as a workflow.
 
@@ -78,6 +85,7 @@ def workflow(
         owner_email: The contact for questions about the workflow.
         description: A text for people.
         timeout_seconds: Seconds after which Conductor ends the workflow; 0: never.
+        schedule: The times at which Conductor starts it, as `Cron("0 3 * * *", time_zone="Europe/Berlin")`.
 
     Raises:
         TaskDefinitionError: The declaration or the signature breaks a rule; file, line, rule and fix are named.
@@ -94,12 +102,14 @@ def workflow(
         try:
             plain = require_function(function, "@workflow")
             params, result = _models(plain, calling_locals() if "<locals>" in plain.__qualname__ else {})
+            if schedule is not None:
+                check_schedule(schedule, params)
         except InvalidDeclaration as invalid:
             raise declared_at.error(f"workflow {name!r}: {invalid.rule}", invalid.fix) from None
         module, code = plain.__module__, plain.__code__
         place = (module, code.co_filename, code.co_firstlineno)
         made: Workflow[Any, Any] = Workflow(
-            name, version, owner_email, description, timeout_seconds, params, result, plain, *place
+            name, version, owner_email, description, timeout_seconds, params, result, plain, *place, schedule
         )
         if "<locals>" not in plain.__qualname__:
             _declared.setdefault(module, []).append((getattr(sys.modules.get(module), "__spec__", None), made))

@@ -29,6 +29,7 @@ from perago.authoring.task import get_task
 from perago.taskdef.definition import schema_definition
 from perago.taskdef.schema import GIVEN_REF, model_schema, result_schema, workspace_schema
 from perago.workflows.choices import _ChoosingFlow
+from perago.workflows.schedule import Cron, schedule_of
 from perago.workflows.values import (
     UNCHECKED,
     Documents,
@@ -124,6 +125,20 @@ class Workflow(Generic[P, R]):
     module: str
     file: str
     line: int
+    schedule: Cron | None = None
+
+    def _scheduled(self) -> dict[str, Any] | None:
+        """Return its schedule as Conductor's JSON; None for a workflow without one.
+
+        Raises:
+            WorkflowDefinitionError: the workflow has mistakes; all are listed.
+        """
+        if self.schedule is None:
+            return None
+        model = self.schedule.input
+        params = {} if model is None else model.model_dump(mode="json", by_alias=True, round_trip=True)
+        workflow_input = {**self.definition()["inputTemplate"], **params}
+        return schedule_of(self.schedule, self.name, self.version, workflow_input)
 
     def definition(self) -> dict[str, Any]:
         """Return Conductor's JSON. The same module always gives the same JSON, and the caller can change it.
@@ -164,6 +179,10 @@ class Workflow(Generic[P, R]):
             writer.end = self._location
             output = writer.output(returned, self.result)
             writer.check_runs()
+            if self.schedule is not None and writer.has_workspace:
+                rule = "a schedule starts each run with the same input, so it cannot name the newest commit"
+                fix = "start it with perago send from a scheduler of your own, such as cron"
+                writer.report(f"the workflow has a workspace, but {rule}", fix)
             if not writer.current.tasks:
                 writer.report("the workflow has no step, which Conductor refuses", "add one")
         except WorkflowDefinitionError as error:  # of a sub-workflow

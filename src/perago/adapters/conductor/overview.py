@@ -19,6 +19,7 @@ from perago.ports import NotFound, Refused
 MOST_PENDING = 10_000
 """Number of attempts of one type that are read. Conductor returns them in no order."""
 _DEFINITIONS = ("metadata", "workflow")
+_SCHEDULES = ("scheduler", "schedules")
 _PAGE = 1000
 _LATEST = 2**53
 """An upper bound of all times and durations in milliseconds."""
@@ -357,6 +358,35 @@ class ConductorWorkflows(ConductorClient):
         operation = f"register workflow {definition['name']}"
         body = queue.to_json(operation, dict(definition))
         self.read(operation, "POST", *_DEFINITIONS, body=body, query={"overwrite": "true"})
+
+    def schedules(self, workflow: str | None = None) -> Sequence[Mapping[str, Any]]:
+        """Return the schedules of a workflow, or all.
+
+        Raises:
+            NotFound: the scheduler of the server is off.
+        """
+        operation = "read the schedules"
+        query: Query = {} if workflow is None else {"workflowName": workflow}
+        rows = self.get_json(operation, list, "a list of schedules", *_SCHEDULES, query=query)
+        with reading(SERVICE, operation, "a list of schedules"):
+            return [typed(row, dict, "a schedule") for row in rows]
+
+    def save_schedule(self, schedule: Mapping[str, Any]) -> None:
+        """Create or replace a schedule. The call is repeated if the answer is lost."""
+        operation = f"save the schedule {schedule['name']}"
+        self.read(operation, "POST", *_SCHEDULES, body=queue.to_json(operation, dict(schedule)))
+
+    def delete_schedule(self, name: str) -> None:
+        """Remove a schedule, if it exists."""
+        self.read(f"remove the schedule {name}", "DELETE", *_SCHEDULES, name)
+
+    def pause_schedule(self, name: str, reason: str) -> None:
+        """Start no further runs of a schedule. Times that pass are not made up."""
+        self.read(f"pause the schedule {name}", "PUT", *_SCHEDULES, name, "pause", query={"reason": reason})
+
+    def resume_schedule(self, name: str) -> None:
+        """Start the runs of a paused schedule again."""
+        self.read(f"resume the schedule {name}", "PUT", *_SCHEDULES, name, "resume")
 
     def log(self, task_id: str) -> Sequence[str]:
         """Return the entries of an attempt's log, in order."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,7 +19,7 @@ from perago.cli import messages
 from perago.cli.loading import load_definitions, load_tasks
 from perago.cli.messages import Colour, ExitCode
 from perago.cli.parameters import IMPORT_LIMIT, Json, Modules, Timeout, argument, option
-from perago.cli.rendering import Renderer, print_json
+from perago.cli.rendering import Column, Renderer, print_json
 from perago.failure import Failure
 from perago.text import count, one_line
 
@@ -55,6 +56,11 @@ Examples:
 Examples:
   perago register my_tasks.features my_tasks.clean
   perago register --dry-run my_tasks.features""",
+    "schedules": """\b
+Examples:
+  perago schedules
+  perago schedules pause nightly --reason "the source is down"
+  perago schedules resume nightly""",
 }
 
 
@@ -112,9 +118,17 @@ def workflow(
     if action is Action.SHOW:
         from perago.workflows.picture import picture_of
 
-        sys.stdout.write("\n\n".join(picture_of(json.loads(flow.definition)) for flow in workflows) + "\n")
+        sys.stdout.write(
+            "\n\n".join(picture_of(json.loads(flow.definition)) + _schedule_line(flow) for flow in workflows) + "\n"
+        )
     else:
         sys.stdout.write(_document(workflows))
+
+
+def _schedule_line(flow: WorkflowSummary) -> str:
+    if flow.schedule is None:
+        return ""
+    return f"\n  schedule: {one_line(flow.schedule['cronExpression'])} {one_line(flow.schedule['zoneId'])}"
 
 
 def _document(declared: Sequence[TaskSummary | WorkflowSummary], *, as_list: bool = False) -> str:
@@ -138,6 +152,8 @@ class Compared:
     changes: tuple[Change, ...] | None
     """None: there is nothing to compare with."""
     workflow: WorkflowSummary | None = None
+    schedule: str | None = None
+    """The name of a schedule, whose definition is empty if its workflow no longer declares it."""
 
 
 def _compared(
@@ -157,6 +173,30 @@ def _compared(
         with_which = "" if base in (None, flow.version) else f", compared with version {base}"
         name = f"{flow.name} version {flow.version}{with_which}"
         yield Compared(name, definition, base != flow.version, None if base is None else tuple(since), flow)
+    for flow in workflows:
+        yield from _compared_schedule(servers, flow)
+
+
+def _compared_schedule(servers: Servers, flow: WorkflowSummary) -> Iterator[Compared]:
+    from perago.ports import NotFound
+    from perago.workflows.schedule import removed_schedule, schedule_changes
+
+    try:
+        rows = servers.workflows.schedules(flow.name)
+    except NotFound as error:
+        if flow.schedule is None:
+            return
+        server = servers.settings.require_conductor().shown
+        message = f"{flow.where}: workflow {flow.name} has a schedule, but the scheduler of {server} is off"
+        raise Failure(f"{message}; nothing was sent", "set conductor.scheduler.enabled=true on the server") from error
+    registered = next((row for row in rows if row.get("name") == flow.name), None)
+    name = f"schedule of {flow.name}"
+    if flow.schedule is not None:
+        changes = None if registered is None else schedule_changes(registered, flow.schedule)
+        definition = {**flow.schedule, "paused": bool(registered and registered.get("paused"))}
+        yield Compared(name, definition, registered is None, changes, flow, flow.name)
+    elif registered is not None:
+        yield Compared(name, {}, False, (removed_schedule(registered),), flow, flow.name)
 
 
 def diff(modules: Modules, as_json: Json = False, timeout: Timeout = IMPORT_LIMIT) -> None:
@@ -214,6 +254,7 @@ def register(
     overwrite: Annotated[
         bool, option("--overwrite", "Replace a registered version of a workflow that has other steps.")
     ] = False,
+    prune: Annotated[bool, option("--prune", "Remove schedules that the workflows no longer declare.")] = False,
     timeout: Timeout = IMPORT_LIMIT,
 ) -> None:
     """Put the TaskDefs and workflows of modules on the Conductor server. A package means all modules below it.
@@ -227,10 +268,21 @@ def register(
     from perago.configuration import Servers
 
     with Servers() as servers:
-        outdated, missing = [], []
+        outdated: list[dict[str, Any]] = []
+        missing: list[dict[str, Any]] = []
+        schedules: list[dict[str, Any]] = []
+        removed: list[str] = []
         for comparison in _compared(servers, tasks, workflows):
             print_comparison(comparison.name, comparison.is_new, comparison.changes or ())
+            if comparison.schedule and comparison.definition:
+                Renderer().entry("", [f"next: {_next_times(comparison.definition)}"])
             if not comparison.is_new and not comparison.changes:
+                continue
+            if comparison.schedule:
+                if comparison.definition:
+                    schedules.append(comparison.definition)
+                elif prune:
+                    removed.append(comparison.schedule)
                 continue
             if comparison.workflow is None:
                 outdated.append(comparison.definition)
@@ -244,11 +296,85 @@ def register(
             servers.queue.register_task_definitions(outdated)
         for definition in [] if dry_run else missing:
             servers.workflows.register_workflow(definition)
-    parts = [(outdated, "TaskDef"), (missing, "workflow")]
-    what = " and ".join(count(len(definitions), noun) for definitions, noun in parts if definitions)
+        for definition in [] if dry_run else schedules:
+            servers.workflows.save_schedule(definition)
+        for name in [] if dry_run else removed:
+            servers.workflows.delete_schedule(name)
+    parts: list[tuple[Sequence[object], str]] = [
+        (outdated, "TaskDef"),
+        (missing, "workflow"),
+        (schedules, "schedule"),
+        (removed, "removed schedule"),
+    ]
+    what = " and ".join(count(len(rows), noun) for rows, noun in parts if rows)
     server = servers.settings.require_conductor().shown
     done = f"dry run: {what} would be registered on {server}" if dry_run else f"registered {what} on {server}"
     sys.stdout.write(f"{done if what else f'nothing to register on {server}'}\n")
+
+
+def _next_times(schedule: Mapping[str, Any]) -> str:
+    from perago.workflows.schedule import next_times
+
+    if schedule.get("paused"):
+        return "none, because it is paused"
+    times = next_times(schedule, datetime.now(UTC))
+    return ", ".join(time.strftime("%Y-%m-%d %H:%M %Z") for time in times) or "none: Conductor does not fire this cron"
+
+
+SCHEDULES: Sequence[Column[Mapping[str, Any]]] = (
+    Column("NAME", "the workflow, or the name that somebody gave it", lambda row: one_line(str(row["name"]))),
+    Column("CRON", "seconds first", lambda row: one_line(str(row.get("cronExpression") or "-"))),
+    Column("ZONE", "", lambda row: one_line(str(row.get("zoneId") or "UTC"))),
+    Column("NEXT", "the next times", _next_times),
+)
+
+
+class ScheduleAction(StrEnum):
+    """Actions of `perago schedules`."""
+
+    LIST = "list"
+    PAUSE = "pause"
+    RESUME = "resume"
+
+
+def schedules(
+    action: Annotated[ScheduleAction, argument("[ACTION]", "list, pause or resume.")] = ScheduleAction.LIST,
+    name: Annotated[str | None, argument("[NAME]", "The schedule, which has the name of its workflow.")] = None,
+    reason: Annotated[str, option("--reason TEXT", "The reason that Conductor keeps.")] = "paused with perago",
+    as_json: Json = False,
+) -> None:
+    """List the schedules of the configured Conductor, or pause or resume one.
+
+    Times that pass while a schedule is paused are not made up.
+    """
+    from perago.configuration import Servers
+    from perago.ports import NotFound
+
+    if (action is ScheduleAction.LIST) != (name is None):
+        raise typer.BadParameter("pause and resume take the name of a schedule, and list takes none.")
+    with Servers() as servers:
+        try:
+            rows = servers.workflows.schedules()
+        except NotFound as error:
+            server = servers.settings.require_conductor().shown
+            fix = "set conductor.scheduler.enabled=true on the server"
+            raise Failure(f"the scheduler of {server} is off", fix) from error
+        if name is not None:
+            row = next((row for row in rows if row.get("name") == name), None)
+            if row is None:
+                raise Failure(f"there is no schedule {name}", "perago schedules lists them")
+            is_paused = bool(row.get("paused"))
+            if action is ScheduleAction.PAUSE and not is_paused:
+                servers.workflows.pause_schedule(name, reason)
+            elif action is ScheduleAction.RESUME and is_paused:  # Conductor answers 404 for one that is not paused
+                servers.workflows.resume_schedule(name)
+            rows = [{**row, "paused": action is ScheduleAction.PAUSE}]
+    if as_json:
+        print_json({"schedules": rows})
+    elif rows:
+        Renderer().table(SCHEDULES, rows)
+    else:
+        Renderer().line("there is no schedule")
 
 
 def print_comparison(name: str, is_new: bool, changes: Sequence[Change]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from loguru import logger
 
-from perago.embedded.conductor import wire
+from perago.embedded.conductor import schedules, wire
 from perago.embedded.conductor.branching import DynamicFork
 from perago.embedded.conductor.context import (
     DecisionContext,
@@ -491,6 +491,9 @@ def settle(state: State) -> None:
                 state.call_attention(row.workflow_id)
             elif task_id in state.workflows:  # a failure workflow
                 state.call_attention(task_id, decide=True)
+            else:
+                with guarded(state, task_id):
+                    schedules.fire(state, task_id, due)
     while state.attention:
         workflow_id = next(iter(state.attention))
         must_decide = state.attention.pop(workflow_id)

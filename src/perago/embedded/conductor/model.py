@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from perago.conductor_json import delivery_from, known_by_its_retry, workflow_from
 from perago.driver import SystemClock
-from perago.embedded.conductor import lifecycle, updates, views, wire
+from perago.embedded.conductor import lifecycle, schedules, updates, views, wire
 from perago.embedded.conductor.decider import OPERATION, create_workflow, decide, workflow_definition
 from perago.embedded.conductor.definitions import (
     parse_changed_task_definition,
@@ -241,6 +241,49 @@ class ConductorModel(ModelCore):
             else:
                 detail = f"No such workflow definition: {name} version: {version}"
                 raise wire.server_error("delete workflow definition", detail)
+
+    # ------------------------------------------------------------------------- schedules
+
+    def save_schedule(self, schedule: Mapping[str, Any]) -> dict[str, Any]:
+        """Create or replace a schedule, which is then returned as the server stores it."""
+        with self._operation("save_schedule") as state:
+            return wire.copied(schedules.save(state, schedule))
+
+    def schedules(self, workflow_name: str | None = None) -> list[dict[str, Any]]:
+        """Return the schedules of a workflow, or all, sorted by name."""
+        with self._operation("schedules") as state:
+            rows = [state.schedules[name] for name in sorted(state.schedules)]
+            return wire.copied(
+                [row for row in rows if workflow_name in (None, "", row["startWorkflowRequest"]["name"])]
+            )
+
+    def schedule(self, name: str) -> dict[str, Any]:
+        """Return a schedule; an unknown one is a 404."""
+        with self._operation("schedule") as state:
+            return wire.copied(schedules.find(state, name))
+
+    def delete_schedule(self, name: str) -> None:
+        """Forget a schedule, if it exists."""
+        with self._operation("delete_schedule") as state:
+            schedules.remove(state, name)
+
+    def pause_schedule(self, name: str, reason: str | None = None) -> None:
+        """Start no further runs of a schedule; an unknown one is a 404."""
+        with self._operation("pause_schedule") as state:
+            schedules.pause(state, name, reason)
+
+    def next_schedule_times(self, cron: str, number: int) -> Sequence[int]:
+        """Return the next times (ms) of a cron in UTC; one that is not valid is a 500."""
+        with self._operation("next_schedule_times") as state:
+            times = schedules.next_times(cron, "UTC", state.now(), number)
+            if not times:
+                raise wire.server_error("next times", "Invalid cron expression")
+            return times
+
+    def resume_schedule(self, name: str) -> None:
+        """Start the runs of a schedule again; one that is not paused is a 404."""
+        with self._operation("resume_schedule") as state:
+            schedules.resume(state, name)
 
     # -------------------------------------------------------------------------- attempts
 

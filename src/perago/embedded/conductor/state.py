@@ -405,6 +405,7 @@ class State:
         self.task_definitions: Table[str, dict[str, Any]] = Table(self.journal, "task_definitions")
         self.workflow_definitions: Table[str, dict[int, dict[str, Any]]] = Table(self.journal, "workflow_definitions")
         """By name and version."""
+        self.schedules: Table[str, dict[str, Any]] = Table(self.journal, "schedules")
         self.workflows: Table[str, WorkflowRow] = Table(self.journal, "workflows")
         self.tasks: Table[str, TaskRow] = Table(self.journal, "tasks")
         self.queue: MessageQueue = MessageQueue(self.journal)
@@ -419,7 +420,7 @@ class State:
         self.attention: dict[str, bool] = {}
         """Workflows that the server's own workers must still check, and whether to decide them (`lifecycle`)."""
         self.timers: Table[str, int] = Table(self.journal, "timers")
-        """The times (ms) at which those workers start their attempts, by task id."""
+        """The times (ms) at which those workers start their attempts, by task id, and those of schedules."""
         self.sub_workflows: Table[tuple[str, int], str] = Table(self.journal, "sub_workflows")
         """The first workflow that an attempt started, by its task id and retry count."""
         self.between_writes: Callable[[], None] = lambda: None

@@ -163,6 +163,7 @@ def conductor_app(model: ConductorModel) -> ASGIApp:
             *routes([("GET", f"{API}/admin/task/{{task_name}}", model.pending_tasks)]),
             *unserved_routes("conductor", API, _unserved),
             *routes(_definition_calls(model, f"{API}/metadata")),
+            *routes(_schedule_calls(model, f"{API}/scheduler")),
             *routes([*polls, *waits], waiting),
             *routes([*tasks, *workflows]),
         ],
@@ -266,6 +267,25 @@ def _definition_calls(model: ConductorModel, root: str) -> Table:
         ("GET", workflow, model.get_workflow_definition),
         ("GET", f"{workflow}/versions", versions),
         ("DELETE", f"{workflow}/{{version}}", model.delete_workflow_definition),
+    ]
+
+
+def _schedule_calls(model: ConductorModel, root: str) -> Table:
+    """Calls about schedules."""
+
+    def next_few(cron_expression: str, limit: int = 3) -> Any:
+        """Return the next times in UTC, whatever the zone of a schedule."""
+        return model.next_schedule_times(cron_expression, min(limit, 5))
+
+    schedule = f"{root}/schedules/{{name}}"
+    return [
+        ("GET", f"{root}/nextFewSchedules", next_few),
+        ("GET", f"{root}/schedules", model.schedules),
+        ("POST", f"{root}/schedules", model.save_schedule),
+        ("GET", schedule, model.schedule),
+        ("DELETE", schedule, model.delete_schedule),
+        ("PUT", f"{schedule}/pause", model.pause_schedule),
+        ("PUT", f"{schedule}/resume", model.resume_schedule),
     ]
 
 

@@ -1,0 +1,128 @@
+"""The schedule of a workflow: a cron of five fields, checked here, and written for Conductor's scheduler.
+
+Conductor's cron has six fields, seconds first. It accepts one of five and never fires it, and checks nothing but the
+time zone. A day must match both the day of the month and the day of the week.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim, CronSimError
+from pydantic import BaseModel
+
+from perago.authoring.declaration import InvalidDeclaration
+from perago.taskdef.compatibility import Change, Impact
+from perago.taskdef.definition import ABSENT, json_differences
+
+_FIELDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Cron:
+    """The times at which Conductor starts a workflow.
+
+        Cron("0 3 * * *", time_zone="Europe/Berlin", input=Given(min_rows=5))
+
+    Attributes:
+        expression: Minute, hour, day of the month, month and day of the week.
+        time_zone: The IANA name of the zone of these times.
+        input: The parameters of each run. None: the defaults of their model.
+    """
+
+    expression: str
+    time_zone: str = "UTC"
+    input: BaseModel | None = None
+
+
+def check_schedule(cron: Cron, model: type[BaseModel]) -> None:
+    """Check the expression, the zone, and the input, which must be of this model.
+
+    Raises:
+        InvalidDeclaration: one of them is not valid.
+    """
+    shown, fix = f"schedule {cron.expression!r}", 'write it like "0 3 * * *"'
+    if not isinstance(cron.expression, str) or len(fields := cron.expression.split()) != _FIELDS:
+        raise InvalidDeclaration(f"{shown} does not have the five fields minute, hour, day, month, weekday", fix)
+    try:
+        ZoneInfo(cron.time_zone)
+    except (OSError, ValueError, TypeError, KeyError):
+        raise InvalidDeclaration(
+            f"{shown}: there is no time zone {cron.time_zone!r}", "write UTC or Europe/Berlin"
+        ) from None
+    try:
+        next(times_of(_six_fields(cron), cron.time_zone, datetime.now(UTC)))
+    except CronSimError as error:
+        raise InvalidDeclaration(f"{shown} is not valid: {str(error).lower()}", fix) from None
+    except StopIteration:
+        raise InvalidDeclaration(f"{shown} never comes", "correct the day") from None
+    if not any(field.startswith(("*", "?")) for field in (fields[2], fields[4])):
+        rule = f"{shown} names days of the month and of the week, and Conductor starts only on days that are both"
+        raise InvalidDeclaration(rule, "write * for one of the two")
+    if cron.input is None:
+        missing = [name for name, field in model.model_fields.items() if field.is_required()]
+        if missing:
+            rule = f"{shown} gives no input, but {model.__name__} needs {', '.join(missing)}"
+            raise InvalidDeclaration(rule, f"give input={model.__name__}({missing[0]}=...)")
+    elif type(cron.input) is not model:
+        rule = f"{shown}: the input is {type(cron.input).__name__}, but the workflow takes {model.__name__}"
+        raise InvalidDeclaration(rule, f"give input={model.__name__}(...)")
+
+
+def schedule_of(cron: Cron, name: str, version: int, workflow_input: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schedule of a workflow as Conductor's JSON. It has the name of the workflow."""
+    start = {"name": name, "version": version, "input": dict(workflow_input)}
+    return {
+        "name": name,
+        "cronExpression": _six_fields(cron),
+        "zoneId": cron.time_zone,
+        "runCatchupScheduleInstances": False,
+        "startWorkflowRequest": start,
+    }
+
+
+def _six_fields(cron: Cron) -> str:
+    return f"0 {' '.join(cron.expression.upper().split())}"
+
+
+def times_of(cron: str, zone: str, after: datetime) -> Iterator[datetime]:
+    """Yield the times of a cron of six fields after a time, in its zone.
+
+    Raises:
+        CronSimError: it is not valid.
+    """
+    return CronSim(cron.replace("?", "*"), after.astimezone(ZoneInfo(zone)))
+
+
+def next_times(schedule: Mapping[str, Any], after: datetime, number: int = 3) -> Sequence[datetime]:
+    """Return the next times of a schedule of a server; none if its cron is not one that fires."""
+    try:
+        times = times_of(str(schedule["cronExpression"]), str(schedule.get("zoneId") or "UTC"), after)
+    except (CronSimError, KeyError, OSError, ValueError):
+        return ()
+    is_complete = len(str(schedule["cronExpression"]).split()) > _FIELDS
+    return list(itertools.islice(times, number)) if is_complete else ()
+
+
+def schedule_changes(registered: Mapping[str, Any], schedule: Mapping[str, Any]) -> tuple[Change, ...]:
+    """Return the changes to the schedule on a server, which adds fields of its own."""
+    old = {key: registered.get(key) for key in schedule}
+    if isinstance(old["startWorkflowRequest"], Mapping):
+        request = old["startWorkflowRequest"]
+        old["startWorkflowRequest"] = {key: request.get(key) for key in schedule["startWorkflowRequest"]}
+    reason = "later runs have it"
+    return tuple(
+        Change(difference.path, difference.old, difference.new, Impact.COMPATIBLE, reason)
+        for difference in json_differences(old, schedule)
+    )
+
+
+def removed_schedule(registered: Mapping[str, Any]) -> Change:
+    """Return the change of a schedule that its workflow no longer declares."""
+    reason = "it still starts workflows; remove it with: perago register --prune"
+    return Change("/cronExpression", registered.get("cronExpression"), ABSENT, Impact.COMPATIBLE, reason)
