@@ -441,6 +441,10 @@ class Session:
             self._samples[workflow_name(runner.task)] = params_of(runner.task)
         for flow in runner.workflows:
             conductor.create_workflow_definition(json.loads(flow.definition), overwrite=True)
+            if flow.schedule is None:
+                conductor.delete_schedule(flow.name)
+            else:
+                conductor.save_schedule(flow.schedule)
 
     def without_duplicate(self, probed: Probed) -> Probed:
         """Return the same, or a problem if another module declares a task of that name."""

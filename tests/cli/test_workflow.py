@@ -11,6 +11,7 @@ import pytest
 from perago.embedded.conductor.wire import not_found
 from perago.embedded.services import EmbeddedServices
 
+from ..worker.bench import wait_for
 from .conftest import PLAIN, Project
 from .dev_command import PAGE, developing
 
@@ -298,3 +299,21 @@ def test_a_scheduler_that_is_off_is_reported_before_anything_is_sent(
     assert "set conductor.scheduler.enabled=true on the server" in ran.err
     assert embedded.conductor.workflow_definitions() == embedded.conductor.task_definitions() == []
     project.run("schedules", **variables).ends(1, "the scheduler of", "is off")
+
+
+def test_dev_keeps_the_schedules_of_its_modules(project: Project) -> None:
+    text = SCHEDULED.format(version=1, rows=1, cron="* * * * *")
+    project.module("flows", text)
+    with developing(project, "work", "flows") as dev:
+        dev.wait_for(PAGE)
+        assert "0 * * * * *" in project.run("schedules", **dev.variables()).out
+
+        def run() -> list[dict[str, str]]:
+            rows: list[dict[str, str]] = dev.get("/workflow/search?query=workflowType%3D'nightly'")["results"]
+            return [row for row in rows if row["status"] == "COMPLETED"]
+
+        (first, *_) = wait_for("a run of the schedule", run, 90)
+        assert dev.get(f"/workflow/{first['workflowId']}")["input"]["_startedByScheduler"] == "nightly"
+        project.module("flows", FLOW.format(version=1, rows=22))
+        dev.wait_for(r"(?m)^flows +\| reloaded$")
+        assert project.run("schedules", **dev.variables()).out == "there is no schedule\n"
