@@ -38,6 +38,25 @@ def nested(flow: Flow, given: Given) -> None:
     flow.sub("inner", nightly, Given, rows=given.rows)
 """
 
+HANDLED = """
+from perago.workflows import FailedWorkflow, Flow, workflow
+from work import Params, work
+
+@workflow(name="cleanup", version=1, owner_email="data@example.com")
+def cleanup(flow: Flow, failed: FailedWorkflow) -> None:
+    flow.step("clean", work, Params, rows=1)
+"""
+
+HANDLING = """
+from handled import cleanup
+from perago.workflows import Flow, workflow
+from work import Params, work
+
+@workflow(name="handling", version=1, owner_email="data@example.com", on_failure=cleanup)
+def handling(flow: Flow, given: Params) -> None:
+    flow.step("one", work, Params, rows=given.rows)
+"""
+
 CASES = r"""
 from pydantic import BaseModel
 from perago.workflows import Flow, workflow
@@ -122,9 +141,24 @@ def test_the_steps_are_shown_as_a_tree(project: Project) -> None:
     assert project.run("workflow", "show", "flows").out.splitlines() == [
         "cases, version 1",
         "  choice  switch on ${workflow.input.kind}",
-        r"  └─ \x1b[31m\n: one  plain.work",
+        r"  ├─ \x1b[31m\n: one  plain.work",
+        "  └─ null: choice_missing  end as FAILED: switch 'choice': given.kind has no value",
     ]
     project.run("workflow", "show", "work").ends(1, "work declares no workflow")
+
+
+def test_a_handler_of_failures_must_be_registered_too(project: Project, embedded: EmbeddedServices) -> None:
+    variables = {"CONDUCTOR_SERVER_URL": embedded.conductor_url}
+    project.module("handled", HANDLED)
+    project.module("handling", HANDLING)
+    refused = project.run("register", "work", "handling", **variables).ends(1)
+    problem = "workflow handling starts cleanup version 1 after a failure, which is not registered; nothing was sent"
+    assert problem in refused.err
+    assert "fix: register the module of cleanup, too" in refused.err
+    both = project.run("register", "work", "handling", "handled", **variables)
+    assert both.out.splitlines()[-1].startswith("registered 1 TaskDef and 2 workflows on ")
+    again = project.run("diff", "handling", "handled", **variables)
+    assert (again.code, again.out.count("unchanged")) == (0, 2)
 
 
 def test_a_version_is_registered_once_and_replaced_only_on_request(

@@ -157,9 +157,9 @@ CONDITIONS: list[tuple[Any, dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("condition", "given", "branch"), CONDITIONS)
+@pytest.mark.parametrize(("condition", "fields", "branch"), CONDITIONS)
 def test_a_condition_chooses_one_branch_or_fails(
-    perago_run: TaskRunner, condition: Any, given: dict[str, Any], branch: str
+    perago_run: TaskRunner, condition: Any, fields: dict[str, Any], branch: str
 ) -> None:
     @workflow(name="conditions", version=1, owner_email=OWNER)
     def conditions(flow: Flow, params: Facts) -> None:
@@ -170,7 +170,7 @@ def test_a_condition_chooses_one_branch_or_fails(
             with choice.otherwise():
                 flow.step("otherwise", taken, Taken, branch="otherwise")
 
-    ran = perago_run.workflow(conditions, given)
+    ran = perago_run.workflow(conditions, fields)
 
     if branch == "no value":
         assert ran.status == "FAILED"
@@ -181,7 +181,7 @@ def test_a_condition_chooses_one_branch_or_fails(
 
 def test_a_condition_with_one_branch_goes_on_after_it(perago_run: TaskRunner) -> None:
     @workflow(name="one", version=1, owner_email=OWNER)
-    def one(flow: Flow, needed: Needed) -> None:
+    def few_steps(flow: Flow, needed: Needed) -> None:
         with flow.loop("again", at_most=5, on_exhausted="fail") as loop:
             counted = flow.step("count", count, Rounds, rounds=9)
             loop.until(counted.result.rounds >= 2)
@@ -190,13 +190,18 @@ def test_a_condition_with_one_branch_goes_on_after_it(perago_run: TaskRunner) ->
         flow.step("last", alone, Named, name="last")
         flow.unchecked(needed.rounds)
 
-    assert perago_run.workflow(one, Needed(least=3), tree=START).tree.keys() == {"last", "round1", "round2", "start"}
-    assert "enough" in perago_run.workflow(one, Needed(least=1), tree=START).tree
-    assert "few  switch on ${workflow.input.least} > 2" in picture_of(one.definition())
+    assert perago_run.workflow(few_steps, Needed(least=3), tree=START).tree.keys() == {
+        "last",
+        "round1",
+        "round2",
+        "start",
+    }
+    assert "enough" in perago_run.workflow(few_steps, Needed(least=1), tree=START).tree
+    assert "few  switch on ${workflow.input.least} > 2" in picture_of(few_steps.definition())
 
 
 @pytest.mark.parametrize(
-    ("name", "cases", "given", "last"),
+    ("name", "cases", "fields", "last"),
     [
         ("is_valid", [True, False], False, "case_1"),
         ("number", [3, 4], 4, "case_1"),
@@ -206,7 +211,7 @@ def test_a_condition_with_one_branch_goes_on_after_it(perago_run: TaskRunner) ->
     ],
 )
 def test_a_switch_takes_bools_integers_and_members_of_enums(
-    perago_run: TaskRunner, name: str, cases: list[Any], given: object, last: str
+    perago_run: TaskRunner, name: str, cases: list[Any], fields: object, last: str
 ) -> None:
     @workflow(name="cases", version=1, owner_email=OWNER)
     def chosen(flow: Flow, params: Facts) -> None:
@@ -218,7 +223,7 @@ def test_a_switch_takes_bools_integers_and_members_of_enums(
             with switch.default():
                 flow.step("default", taken, Taken, branch="default")
 
-    ran = perago_run.workflow(chosen, {name: given})
+    ran = perago_run.workflow(chosen, {name: fields})
 
     assert (ran.status, ran.outcomes[-1].delivery.reference_name) == ("COMPLETED", last)
 
@@ -265,7 +270,7 @@ def test_a_missing_value_takes_no_case(perago_run: TaskRunner) -> None:
 
 
 class Listed(BaseModel):
-    founds: list[Facts]
+    listed: list[Facts]
 
 
 class Total(BaseModel):
@@ -274,7 +279,7 @@ class Total(BaseModel):
 
 @task(name="flow.total", owner_email=OWNER)
 def total(params: Listed) -> Total:
-    return Total(numbers=[found.number for found in params.founds])
+    return Total(numbers=[row.number for row in params.listed])
 
 
 class Numbers(BaseModel):
@@ -290,16 +295,16 @@ class Numbered(BaseModel):
     number: int
 
 
-@workflow(name="item", version=1, owner_email=OWNER)
-def item(flow: Flow, params: Numbered) -> Facts:
+@workflow(name="single", version=1, owner_email=OWNER)
+def single(flow: Flow, params: Numbered) -> Facts:
     return _facts(flow, params.number).result
 
 
 @workflow(name="mapped", version=1, owner_email=OWNER)
 def mapped(flow: Flow, params: Numbers) -> Total:
-    founds = flow.map("each", params.numbers, lambda number: _facts(flow, number))
+    listed = flow.map("each", params.numbers, lambda number: _facts(flow, number))
     flow.unchecked(params.rounds)
-    return flow.step("total", total, Listed, founds=founds).result
+    return flow.step("total", total, Listed, listed=listed).result
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 12])
@@ -320,16 +325,16 @@ def test_results_of_maps_in_loops_branches_and_sub_workflows(perago_run: TaskRun
     @workflow(name="maps", version=1, owner_email=OWNER)
     def maps(flow: Flow, params: Numbers) -> Total:
         def branch(name: str) -> list[Facts]:
-            return flow.map("each", params.numbers, lambda number: flow.sub(name, item, Numbered, number=number))
+            return flow.map("each", params.numbers, lambda number: flow.sub(name, single, Numbered, number=number))
 
         first, _ = flow.fork("parts", ["a", "b"], branch)
         with flow.loop("again", at_most=2, on_exhausted="continue") as loop:
-            founds = flow.map("inner", first, lambda found: _facts(flow, found.number))
-            counted = flow.step("total", total, Listed, founds=founds)
+            listed = flow.map("inner", first, lambda row: _facts(flow, row.number))
+            counted = flow.step("total", total, Listed, listed=listed)
             loop.until(flow.step("done", facts, Facts).result.number == 5)
         flow.unchecked(params.rounds)
         flow.unchecked(counted.result)
-        return flow.step("last", total, Listed, founds=founds).result
+        return flow.step("last", total, Listed, listed=listed).result
 
     assert perago_run.workflow(maps, Numbers(numbers=[5, 4])).result == {"numbers": [5, 4]}
 
@@ -341,7 +346,7 @@ def test_an_optional_step_of_a_map_may_have_no_result() -> None:
             with flow.options(optional=True):
                 return _facts(flow, number)
 
-        flow.step("total", total, Listed, founds=flow.map("each", params.numbers, step))
+        flow.step("total", total, Listed, listed=flow.map("each", params.numbers, step))
         flow.unchecked(params.rounds)
 
     with pytest.raises(

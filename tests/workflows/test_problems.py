@@ -372,7 +372,7 @@ def reasons_of_a_failure(flow: Any, params: Any) -> None:
         with switch.case("b"):
             flow.fail("unused", "no rows", rows=params.number)
         with switch.case("c"):
-            flow.fail("several", "{found}", found=first.result)
+            flow.fail("several", "{files}", files=first.result)
         with switch.case("d"):
             flow.fail("expression", "${workflow.input.text}")
         with switch.case("e"):
@@ -399,8 +399,8 @@ def exhausted_loops(flow: Any, params: Any) -> None:
 
 
 def comparisons_that_cannot_be(flow: Any, params: Any) -> None:
-    words = flow.step("words", split, Words, text="a")
-    found = flow.step("one", alone, Named, name="a")
+    texts = flow.step("words", split, Words, text="a")
+    earlier = flow.step("one", alone, Named, name="a")
     compared: list[Callable[[], Any]] = [
         lambda: params.number == "a",
         lambda: params.text < "b",
@@ -410,8 +410,8 @@ def comparisons_that_cannot_be(flow: Any, params: Any) -> None:
         lambda: params.number < 2**60,
         lambda: params.number < float("nan"),
         lambda: params.text == "${workflow.input.text}",
-        lambda: found.result.kind == "medium",
-        lambda: words.result.words == ["a"],
+        lambda: earlier.result.kind == "medium",
+        lambda: texts.result.words == ["a"],
         lambda: flow.step("two", count, Rounds, rounds=params.number > 3),
         lambda: flow.when("three", params.text).__enter__(),
     ]
@@ -439,8 +439,8 @@ def condition_that_is_known(flow: Any, params: Any) -> None:
 
 
 def floats_as_cases(flow: Any, params: Any) -> None:
-    found = flow.step("one", alone, Named, name="a")
-    with flow.switch("weight", found.result.weight) as switch, switch.case(1):
+    earlier = flow.step("one", alone, Named, name="a")
+    with flow.switch("weight", earlier.result.weight) as switch, switch.case(1):
         flow.step("two", alone, Named, name="a")
     with flow.switch("number", params.number) as switch, switch.case(1.0):
         flow.step("three", alone, Named, name="a")

@@ -180,7 +180,7 @@ def _workflows(module: str, warnings: list[TaskDefinitionError]) -> list[dict[st
         return []
     from perago.authoring.declaration import Location
     from perago.taskdef import canonical_json
-    from perago.workflows.flow import WorkflowDefinitionError
+    from perago.workflows.flow import Workflow, WorkflowDefinitionError
     from perago.workflows.sdk import all_workflows_of
 
     summaries: dict[str, dict[str, Any]] = {}
@@ -196,7 +196,8 @@ def _workflows(module: str, warnings: list[TaskDefinitionError]) -> list[dict[st
         summaries[workflow.name] = {"name": workflow.name, "version": workflow.version, "where": where}
         try:
             summaries[workflow.name]["definition"] = canonical_json(workflow.definition())
-            summaries[workflow.name]["schedule"] = workflow._scheduled()
+            if isinstance(workflow, Workflow):
+                summaries[workflow.name]["schedule"] = workflow._scheduled()
             warnings += workflow._build().warnings
         except WorkflowDefinitionError as error:
             problems += error.problems

@@ -18,6 +18,7 @@ from perago.ports import Delivery, TaskStatus
 from perago.taskdef import build_task_definition
 from perago.taskdef.payload import workspace_block
 from perago.testing.conductor import WORKER, VirtualConductor
+from perago.testing.interfaces import DAY
 from perago.testing.outcome import Outcome, Race, attempt_log, logging_attempts
 from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices, sent_params
 from perago.testing.tasks import TaskFunction, task_of

@@ -4,6 +4,17 @@ from perago.workflows.choices import Loop, Switch, When
 from perago.workflows.definition import workflow
 from perago.workflows.flow import Flow, Workflow, WorkflowDefinitionError
 from perago.workflows.schedule import Cron
-from perago.workflows.values import Step
+from perago.workflows.values import FailedWorkflow, Step
 
-__all__ = ["Cron", "Flow", "Loop", "Step", "Switch", "When", "Workflow", "WorkflowDefinitionError", "workflow"]
+__all__ = [
+    "Cron",
+    "FailedWorkflow",
+    "Flow",
+    "Loop",
+    "Step",
+    "Switch",
+    "When",
+    "Workflow",
+    "WorkflowDefinitionError",
+    "workflow",
+]

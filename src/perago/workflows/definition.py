@@ -24,9 +24,11 @@ from perago.authoring.task import check_texts
 from perago.taskdef.schema import schema_problems
 from perago.workflows.flow import Flow, Workflow
 from perago.workflows.schedule import Cron, check_schedule
+from perago.workflows.values import FailedWorkflow
 
 P = TypeVar("P", bound=BaseModel)
 R = TypeVar("R")
+F = TypeVar("F", bound=FailedWorkflow)
 
 
 _declared: dict[str, list[tuple[object, Workflow[Any, Any]]]] = {}
@@ -74,6 +76,7 @@ def workflow(
     description: str | None = None,
     timeout_seconds: int = 0,
     schedule: Cron | None = None,
+    on_failure: Workflow[F, Any] | None = None,
 ) -> Callable[[Callable[[Flow, P], R]], Workflow[P, R]]:
     """Declare a function `(flow: Flow, given: Model) -> Model | None` as a workflow.
 
@@ -86,6 +89,8 @@ def workflow(
         description: A text for people.
         timeout_seconds: Seconds after which Conductor ends the workflow; 0: never.
         schedule: The times at which Conductor starts it, as `Cron("0 3 * * *", time_zone="Europe/Berlin")`.
+        on_failure: The workflow that runs after a failure or a timeout. Its parameters are a `FailedWorkflow`, and its
+            steps continue the last workspace. It does not run if somebody ends the workflow by hand.
 
     Raises:
         TaskDefinitionError: The declaration or the signature breaks a rule; file, line, rule and fix are named.
@@ -95,6 +100,7 @@ def workflow(
         check_texts(name, owner_email, description, kind="workflow")
         _check_number("version", version, 1)
         _check_number("timeout_seconds", timeout_seconds, 0)
+        _check_handler(on_failure)
     except InvalidDeclaration as invalid:
         raise declared_at.error(f"@workflow: {invalid.rule}", invalid.fix) from None
 
@@ -109,7 +115,17 @@ def workflow(
         module, code = plain.__module__, plain.__code__
         place = (module, code.co_filename, code.co_firstlineno)
         made: Workflow[Any, Any] = Workflow(
-            name, version, owner_email, description, timeout_seconds, params, result, plain, *place, schedule
+            name,
+            version,
+            owner_email,
+            description,
+            timeout_seconds,
+            params,
+            result,
+            plain,
+            *place,
+            schedule=schedule,
+            on_failure=on_failure,
         )
         if "<locals>" not in plain.__qualname__:
             _declared.setdefault(module, []).append((getattr(sys.modules.get(module), "__spec__", None), made))
@@ -121,6 +137,12 @@ def workflow(
 def _check_number(label: str, number: object, least: int) -> None:
     if isinstance(number, bool) or not isinstance(number, int) or not least <= number <= LARGEST_INT:
         raise InvalidDeclaration(f"{label} {number!r} is not a whole number from {least}", f"write {label}={least}")
+
+
+def _check_handler(on_failure: object) -> None:
+    if on_failure is not None and not issubclass(getattr(on_failure, "given", type(None)), FailedWorkflow):
+        rule = f"on_failure={getattr(on_failure, 'name', on_failure)!r} is not a workflow that takes a FailedWorkflow"
+        raise InvalidDeclaration(rule, "give a function with @workflow and `(flow: Flow, failed: FailedWorkflow)`")
 
 
 def _models(function: FunctionType, local_names: Mapping[str, Any]) -> tuple[type[BaseModel], type[BaseModel] | None]:

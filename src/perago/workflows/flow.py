@@ -26,13 +26,14 @@ from perago.authoring.declaration import (
     calling_line,
 )
 from perago.authoring.task import get_task
-from perago.taskdef.definition import schema_definition
+from perago.taskdef.definition import build_task_definition, schema_definition
 from perago.taskdef.schema import GIVEN_REF, model_schema, result_schema, workspace_schema
 from perago.workflows.choices import _ChoosingFlow
 from perago.workflows.schedule import Cron, schedule_of
 from perago.workflows.values import (
     UNCHECKED,
     Documents,
+    FailedWorkflow,
     Item,
     Recorded,
     Scope,
@@ -41,10 +42,12 @@ from perago.workflows.values import (
     contains_value,
     element_of,
     expression,
+    fits,
     inputs_of,
     recorded,
     refuse_step,
     sent_name,
+    spelled,
 )
 from perago.workflows.waiting import _WaitingFlow
 from perago.workflows.writer import Built, Frame, Json, Publisher, Writer, without_items
@@ -126,6 +129,8 @@ class Workflow(Generic[P, R]):
     file: str
     line: int
     schedule: Cron | None = None
+    on_failure: Workflow[Any, Any] | None = None
+    """The workflow that runs after its failure."""
 
     def _scheduled(self) -> dict[str, Any] | None:
         """Return its schedule as Conductor's JSON; None for a workflow without one.
@@ -175,8 +180,12 @@ class Workflow(Generic[P, R]):
         output: dict[str, Any] = {}
         unused: list[str] = []
         try:
+            if self.on_failure is not None:
+                writer.has_handler = True
+                writer.add_part(self.on_failure)
             returned = self.function(Flow(writer), cast("P", writer.params))
             writer.end = self._location
+            self._check_handler(writer)
             output = writer.output(returned, self.result)
             writer.check_runs()
             if self.schedule is not None and writer.has_workspace:
@@ -197,7 +206,8 @@ class Workflow(Generic[P, R]):
                 fix = f"write flow.value({error.title}, ...)"
             writer.problems.append(self._place_of(error).error(problem, fix))
         else:
-            unused = [name for name in self.given.model_fields if name not in writer.used]
+            own = FailedWorkflow.model_fields if issubclass(self.given, FailedWorkflow) else {}
+            unused = [name for name in self.given.model_fields if name not in {*writer.used, *own}]
         writer.problems += writer.unopened
         inputs, schemas = inputs_of(self.given, partial(self._report, writer)), self._schemas(writer)
         notes = writer.warnings if writer.problems else writer.problems  # another mistake can be the reason
@@ -216,6 +226,8 @@ class Workflow(Generic[P, R]):
             "ownerEmail": self.owner_email,
             "timeoutSeconds": self.timeout_seconds,
             "timeoutPolicy": "TIME_OUT_WF" if self.timeout_seconds else "ALERT_ONLY",
+            "failureWorkflow": self.on_failure and self.on_failure.name,
+            "failureWorkflowVersion": self.on_failure and self.on_failure.version,
             "inputParameters": [*place, *inputs],
             "inputTemplate": {key: template[0] for key, template in inputs.items() if template is not None},
             "tasks": writer.tasks(),
@@ -227,6 +239,28 @@ class Workflow(Generic[P, R]):
         names = frozenset({(self.name, self.version)}).union(*(part._build().names for part in parts))
         warnings = _different(writer.warnings)
         return Built(text, writer.has_workspace, writer.publishers, functions, parts, names, warnings)
+
+    def _check_handler(self, writer: Writer) -> None:
+        """Report what the workflow that runs after a failure needs, and does not get."""
+        if self.on_failure is None:
+            return
+        label = f"on_failure={self.on_failure.function.__name__}"
+        if self.on_failure._build().has_workspace and not writer.has_workspace:
+            rule = f"{label} has steps with a workspace, but the workflow has none"
+            self._report(writer, rule, "give it steps without a workspace")
+        for step, rebases in self.on_failure._build().publishers:
+            if not rebases:
+                rule = f"{label}: step {step!r} fails if the failed workflow still publishes"
+                self._report(writer, rule, 'declare on_moved_head="rebase" in the WorkspaceSpec of its task')
+        sent = {sent_name(name, field): field.annotation for name, field in self.given.model_fields.items()}
+        for name, field in self.on_failure.given.model_fields.items():
+            key = sent_name(name, field)
+            if name in FailedWorkflow.model_fields or (key not in sent and not field.is_required()):
+                continue
+            if key not in sent or not fits(sent[key], field.annotation):
+                rule = f"{label} takes {key!r} as {spelled(field.annotation)}"
+                rule += f", but {self.given.__name__} has {spelled(sent[key]) if key in sent else 'no such field'}"
+                self._report(writer, rule, "give both fields one name and type")
 
     def _schemas(self, writer: Writer) -> dict[str, Any]:
         """The JSON Schemas of the input and the output, which `perago register` compares with those on the server."""
@@ -325,6 +359,12 @@ class Flow(_ChoosingFlow, _WaitingFlow):
                 publisher = Publisher(name, rebases, calling_line(), "optional" in self._options)
                 self._writer.current.publishers.append(publisher)
         simple = {"name": declared.name, "type": "SIMPLE", "inputParameters": inputs}
+        if self._timeout_seconds is not None:
+            # It replaces the registered TaskDef as a whole.
+            simple["taskDefinition"] = {**build_task_definition(declared), "timeoutSeconds": self._timeout_seconds}
+            if declared.controls.timeout.policy == "ALERT_ONLY":
+                rule = f"step {name!r}: task {declared.name} has the timeout policy ALERT_ONLY, so no timeout ends it"
+                self._writer.report(rule, "declare another TimeoutPolicy for the task, or remove timeout_seconds")
         step: Step[R] = self._add(name, simple, declared.result_model)
         if workspace is not None:
             head = expression(step.name, ("workspace", "ref"))
@@ -343,6 +383,7 @@ class Flow(_ChoosingFlow, _WaitingFlow):
                 f"step {name!r} is a sub-workflow, which may publish files before it fails, so it cannot be optional",
                 "make the steps in the sub-workflow optional",
             )
+        self._refuse_timeout(name, "give the inner workflow @workflow(timeout_seconds=...)")
         built = workflow._build()
         arguments_json = self._arguments(name, f"workflow {workflow.name}", workflow.given, model, arguments, params)
         # Conductor fills in no default if the input is empty.
@@ -404,6 +445,7 @@ class Flow(_ChoosingFlow, _WaitingFlow):
             raise InvalidDeclaration(f"raw() takes a task as a dictionary, not {task!r}", "give Conductor's JSON")
         written: Json = self._filled(dict(task))
         name = str(written.pop("taskReferenceName", ""))
+        self._refuse_timeout(name, 'give its JSON a complete "taskDefinition"')
         try:
             text = json.dumps(without_items(written)[0], allow_nan=False)
         except (TypeError, ValueError) as error:
@@ -442,8 +484,20 @@ class Flow(_ChoosingFlow, _WaitingFlow):
             document = document.get("root")
         return cast("T", Value(Recorded(document, f"{kind.__name__}(...)", kind, tuple(scopes))))
 
+    _timeout_seconds: int | None = None
+    """The time limit of the steps that are being written."""
+
+    def _refuse_timeout(self, name: str, fix: str) -> None:
+        if self._timeout_seconds is not None:
+            self._writer.report(f"step {name!r} is not a task of perago, so timeout_seconds does not limit it", fix)
+
     def options(
-        self, *, optional: bool = False, retries: int | None = None, start_delay_seconds: int = 0
+        self,
+        *,
+        optional: bool = False,
+        retries: int | None = None,
+        start_delay_seconds: int = 0,
+        timeout_seconds: int | None = None,
     ) -> contextlib.AbstractContextManager[None]:
         """Write steps with options of their own.
 
@@ -451,6 +505,7 @@ class Flow(_ChoosingFlow, _WaitingFlow):
             optional: The workflow continues without a failed step. The results of optional steps cannot be read.
             retries: Used in place of the retries that the task declares.
             start_delay_seconds: The time that a step waits before its first attempt.
+            timeout_seconds: The time limit of each attempt, in place of the one that the task declares.
         """
         options: Json = {"optional": True} if optional else {}
         for key, label, number in (
@@ -462,16 +517,22 @@ class Flow(_ChoosingFlow, _WaitingFlow):
             if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= LARGEST_INT:
                 self._writer.report(f"{label}={number!r} is not a whole number from 0", f"write {label}=3")
             options[key] = number
-        return self._writer.to_open("flow.options()", self._with_options(options, optional=optional))
+        whole = isinstance(timeout_seconds, int) and not isinstance(timeout_seconds, bool) and timeout_seconds > 0
+        if timeout_seconds is not None and not whole:
+            rule = f"timeout_seconds={timeout_seconds!r} is not a whole number from 1"
+            self._writer.report(rule, "write timeout_seconds=60")
+        structure = self._with_options(options, timeout_seconds, optional=optional)
+        return self._writer.to_open("flow.options()", structure)
 
     @contextlib.contextmanager
-    def _with_options(self, options: Json, *, optional: bool) -> Iterator[None]:
-        before, outer = self._options, self._writer.current
+    def _with_options(self, options: Json, timeout_seconds: int | None, *, optional: bool) -> Iterator[None]:
+        before, outer, limit = self._options, self._writer.current, self._timeout_seconds
+        self._timeout_seconds = limit if timeout_seconds is None else timeout_seconds
         self._options = {**before, **options}
         with self._writer.frame("optional", "an optional step") if optional else nullcontext(outer) as frame:
             frame.is_closed = outer.is_closed
             yield
-        self._options = before
+        self._options, self._timeout_seconds = before, limit
         if optional:
             outer.tasks += frame.tasks
             self._writer.leave([frame], frame.heads)

@@ -16,7 +16,15 @@ _FREE = frozenset({"inputParameters", "inputTemplate", "outputParameters", "data
 """The keys in these are the author's, so one that only the server has is a difference."""
 _OF_A_SCHEMA = {"inputParameters": "inputSchema", "inputTemplate": "inputSchema", "outputParameters": "outputSchema"}
 """The schema that says what a field means for those who start a workflow or read its output."""
-_OPTIONAL = {"description": None, "optional": False, "permissive": False, "retryCount": None, "startDelay": 0}
+_OPTIONAL = {
+    "description": None,
+    "failureWorkflow": "",
+    "failureWorkflowVersion": None,
+    "optional": False,
+    "permissive": False,
+    "retryCount": None,
+    "startDelay": 0,
+}
 """Fields that a definition can leave out, with the value that the server then has."""
 
 
@@ -64,6 +72,8 @@ def classify_workflows(registered: Mapping[str, Any], definition: Mapping[str, A
         schema = _OF_A_SCHEMA.get(field)
         if field == "tasks":
             impact, reason = Impact.COMPATIBLE, "running workflows keep the steps that they started with"
+        elif field.startswith("failureWorkflow"):
+            impact, reason = Impact.COMPATIBLE, "it runs after a failure, and does not change the workflow itself"
         elif schema is not None and all(schema in side for side in schemas):
             impact, reason = Impact.COMPATIBLE, f"{schema} says what it means for others"
         else:

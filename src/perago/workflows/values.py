@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, S
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, TypeGuard, TypeVar
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from pydantic.fields import ComputedFieldInfo, FieldInfo
 
 from perago.authoring.declaration import InvalidDeclaration
@@ -25,6 +25,21 @@ from perago.taskdef.compatibility import AffectedParty, affected_by, schema_chan
 from perago.taskdef.schema import inline, same_json
 
 R = TypeVar("R")
+
+
+class FailedWorkflow(BaseModel):
+    """The parameters of a workflow that runs after the failure of another one.
+
+    A subclass can have fields of the failed workflow's parameters, too.
+    """
+
+    workflow_id: str = Field(alias="workflowId")
+    """The id of the failed workflow."""
+    reason: str
+    """The text that Conductor gives as the reason."""
+    status: str = Field(alias="failureStatus")
+    """FAILED, TIMED_OUT or TERMINATED."""
+
 
 UNCHECKED = object()
 """The type of a value that the author has marked with `flow.unchecked`; it fits everywhere."""

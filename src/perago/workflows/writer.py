@@ -21,7 +21,7 @@ from typing import Any, Protocol, TypeVar
 from pydantic import BaseModel
 
 from perago.authoring.declaration import InvalidDeclaration, Location, TaskDefinitionError, calling_line
-from perago.workflows.values import Documents, Item, Recorded, Scope, Value, expression, sent_name
+from perago.workflows.values import Documents, FailedWorkflow, Item, Recorded, Scope, Value, expression, sent_name
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -31,8 +31,12 @@ _LONGEST_REFERENCE = 200
 """The databases have 250 or 255 characters for it and the number of a round and of a retry."""
 _PLACE = {key: expression("workflow", ("workspace", key)) for key in ("repository", "branch")}
 _FIRST_HEAD = expression("workflow", ("workspace", "ref"))
-_FIRST_IN_LIST = {"workspace": expression("workflow", ("workspace",))}
-"""The same head in a list: its ref may be a list, which must not be in a list."""
+_LAST_OF_FAILED = expression("workflow", ("failedWorkflow", "output", "published"))
+_IN_LIST = {
+    _FIRST_HEAD: {"workspace": expression("workflow", ("workspace",))},
+    _LAST_OF_FAILED: {"workspace": _LAST_OF_FAILED},
+}
+"""The same heads in a list: their refs may be lists, which must not be in a list."""
 
 
 _FILE = "write a file that later steps read"
@@ -123,7 +127,7 @@ class Built:
     functions: Mapping[str, Callable[..., Any]]
     """The task functions of its steps by the name of the task, without those of sub-workflows."""
     parts: tuple[Part, ...]
-    """Its sub-workflows, without theirs."""
+    """Its sub-workflows and the workflow that runs after its failure, without theirs."""
     names: frozenset[tuple[str, int]]
     """Names and versions of the workflow and of all below it."""
     warnings: tuple[TaskDefinitionError, ...] = ()
@@ -136,7 +140,12 @@ class Writer:
     def __init__(self, model: type[BaseModel], label: str) -> None:
         """A workflow without tasks, with parameters of this model; `label` is their name in the author's function."""
         root = Scope("flow", "")
-        self.current: Frame = Frame(root, (_FIRST_HEAD,))
+        after_failure = issubclass(model, FailedWorkflow)
+        self._first_heads = (_LAST_OF_FAILED, _FIRST_HEAD) if after_failure else (_FIRST_HEAD,)
+        self._all_heads: list[str] = []
+        self.has_handler = False
+        """Whether another workflow runs after a failure of this one."""
+        self.current: Frame = Frame(root, self._first_heads)
         self.open: set[Scope] = {root}
         self.references: dict[str, Location] = {}
         self.problems: list[TaskDefinitionError] = []
@@ -196,14 +205,14 @@ class Writer:
     def tasks(self) -> list[Json]:
         """All tasks as Conductor's JSON."""
         for output, workspace in self._failures if self.has_workspace else ():
-            output["workspace"] = workspace
+            output |= {"workspace": workspace, **self._published()}
         return list(map(_rendered, self.current.tasks))
 
     def output(self, result: object, model: type[BaseModel] | None) -> Json:
         """The output parameters of the workflow; `result` is what the author's function returned."""
         output: Json = {}
         if self.has_workspace:
-            output["workspace"] = _rendered(self.workspace())
+            output |= {"workspace": _rendered(self.workspace()), **self._published()}
         if model is None and result is not None:
             self.report("the workflow returns a value, but its function has no return type", "write `-> MODEL`")
         if model is not None:
@@ -311,6 +320,11 @@ class Writer:
         """The workspace block of a step that continues the heads."""
         return {**_PLACE, "ref_type": "commit", "ref": Ends(self.current.heads)}
 
+    def _published(self) -> Json:
+        """A workspace block of all heads for the workflow that runs after a failure: that of a failed step is null."""
+        heads = [_IN_LIST.get(head, head) for head in dict.fromkeys((*self._all_heads, *self._first_heads))]
+        return {"published": {**_PLACE, "ref_type": "commit", "ref": heads}} if self.has_handler else {}
+
     def append(self, name: str, reference: str, task: Json) -> None:
         """Add a task to the part that is being written."""
         if self.current.is_closed:
@@ -344,6 +358,7 @@ class Writer:
     def continue_with(self, head: str, *, optional: bool) -> None:
         """Make the commit of a step the only head. The commit of an optional step is null if the step failed, so the
         heads before it stay."""
+        self._all_heads.append(head)
         self.current.heads = (*self.current.heads, head) if optional else (head,)
         self.current.has_workspace = True
 
@@ -352,6 +367,7 @@ class Writer:
         for frame in frames:
             self.current.publishers += frame.publishers
         if any(frame.has_workspace for frame in frames):
+            self._all_heads += [head for head in heads if isinstance(head, str)]
             self.current.heads = tuple(dict.fromkeys(heads))
             self.current.has_workspace = True
 
@@ -382,7 +398,7 @@ def _rendered(node: Any) -> Any:
     match node:
         case Ends():
             heads = list(dict.fromkeys(_flat(node)))
-            return heads[0] if len(heads) == 1 else [_FIRST_IN_LIST if head == _FIRST_HEAD else head for head in heads]
+            return heads[0] if len(heads) == 1 else [_IN_LIST.get(head, head) for head in heads]
         case dict():
             return {key: _rendered(value) for key, value in node.items()}
         case list():

@@ -292,6 +292,7 @@ def register(
                 message = f"version {flow.version} of workflow {flow.name} is registered with another definition"
                 raise Failure(f"{flow.where}: {message}; nothing was sent", fix)
             missing.append(comparison.definition)
+        _require_handlers(servers, missing, workflows)
         if outdated and not dry_run:
             servers.queue.register_task_definitions(outdated)
         for definition in [] if dry_run else missing:
@@ -310,6 +311,23 @@ def register(
     server = servers.settings.require_conductor().shown
     done = f"dry run: {what} would be registered on {server}" if dry_run else f"registered {what} on {server}"
     sys.stdout.write(f"{done if what else f'nothing to register on {server}'}\n")
+
+
+def _require_handlers(
+    servers: Servers, definitions: Sequence[Mapping[str, Any]], workflows: Sequence[WorkflowSummary]
+) -> None:
+    """Refuse a workflow whose failure would start a workflow that does not exist: the server checks no handler.
+
+    Raises:
+        Failure: the server does not have it, and it is not registered now.
+    """
+    here = {(flow.name, flow.version) for flow in workflows}
+    for definition in definitions:
+        name, version = definition.get("failureWorkflow"), definition.get("failureWorkflowVersion")
+        if name and (name, version) not in here and version not in servers.workflows.workflow_versions(name):
+            problem = f"workflow {definition['name']} starts {name} version {version} after a failure, "
+            problem += "which is not registered; nothing was sent"
+            raise Failure(problem, f"register the module of {name}, too")
 
 
 def _next_times(schedule: Mapping[str, Any]) -> str:
