@@ -16,7 +16,7 @@ from perago.diagnosis.undo import UndoPlan, wait_until_at_rest
 from perago.driver import AttemptRecord, AttemptRuntime, deliver_report, run_attempt
 from perago.embedded.services import EmbeddedServices
 from perago.failure import Failure
-from perago.ports import Refused, SystemClock, TaskStatus, Unclear, WorkspaceStore
+from perago.ports import Commit, NotFound, Refused, SystemClock, TaskStatus, Unclear, WorkspaceStore
 from perago.settings import load_settings
 from perago.taskdef import build_task_definition
 from perago.testing.tasks import task_of
@@ -530,6 +530,32 @@ def test_undo_leaves_other_workflows_on_the_branch_alone(family: Family) -> None
     assert [commit.workflow_id for branch in plan.branches for commit in branch.commits] == [ended]
     assert family.services.lakefs.list_branches("workspace", "perago-") == (staging,)
     assert family.services.lakefs.history("workspace", "main", until=ref, limit=9)[0] == head
+
+
+def test_a_commit_that_was_cherry_picked_is_not_said_to_be_missing(
+    family: Family, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """lakeFS 1.84 no longer finds such a commit by its id, and finds it again after a restart."""
+    family.start(step("f0"), f0=put("a"))
+    family.run_all()
+    lakefs = family.services.lakefs
+    lost = lakefs.get_commit("workspace", "main").parents[1]
+    family.services.conductor.rerun_workflow(family.workflow_id, family.row("f0")["taskId"])
+    get_commit = lakefs.get_commit
+
+    def lose(repository: str, ref: str) -> Commit:
+        if ref == lost:
+            raise NotFound("lakeFS", f"read commit {ref}", f"commit {ref} does not exist")
+        return get_commit(repository, ref)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lakefs, "get_commit", lose)
+        (record,) = family.run("f0", report=TaskStatus.FAILED)
+    assert record.report is not None
+    assert f"does not find commit {lost} by its id, but the log of the branch has it" in str(record.report.reason)
+    assert "does not exist" not in str(record.report.reason)
+    family.run("f0")
+    assert (family.status, family.tree(), family.in_effect()) == ("COMPLETED", {"a": "x"}, {"f0": 1})
 
 
 def test_undo_waits_for_open_attempts_and_says_what_counts(family: Family) -> None:

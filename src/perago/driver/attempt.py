@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import secrets
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +47,18 @@ from perago.workspace.layout import FULL, RESERVE, NoRoom, says_full
 from perago.workspace.scan import EXHAUSTED, WorkspaceError, WorkspaceRefused
 
 _OF_THE_INPUT = (Step.VALIDATED, Step.RECOVERED, Step.LISTED)
+_COMMIT_ID = re.compile(r"\b[0-9a-f]{64}\b")
+_LOST = (
+    "lakeFS does not find commit {commit} by its id, but the log of the branch has it. This happens after a person has "
+    "cherry-picked a commit with metadata. lakeFS finds it again after a restart; then retry"
+)
 
 
-def failure_of(error: ServiceError | WorkspaceError | OSError, step: Step, root: Path) -> CommandFailed:
-    """Return the event for a command that could not be carried out at `step`.
+def failure_of(
+    error: ServiceError | WorkspaceError | OSError, step: Step, root: Path, logged: Collection[str] = ()
+) -> CommandFailed:
+    """Return the event for a command that could not be carried out at `step`. `logged`: the commits that the log of the
+    branch has.
 
     An unknown repository, branch or commit is final if the input names it, because a branch that perago made can only
     have been deleted. A listing or an id that no disk accepts is final. A disk that is full or too small is not.
@@ -58,6 +67,10 @@ def failure_of(error: ServiceError | WorkspaceError | OSError, step: Step, root:
     if isinstance(error, WorkspaceRefused):
         return CommandFailed(str(error), terminal=not error.retryable)
     is_final = isinstance(error, NotFound) and step in _OF_THE_INPUT
+    commits = _COMMIT_ID.findall(error.detail) if isinstance(error, NotFound) else []
+    if isinstance(error, NotFound) and commits and set(commits) <= set(logged):
+        text = f"{error.service}: {error.operation}: {_LOST.format(commit=' or '.join(commits))}"
+        return CommandFailed(text, terminal=is_final)
     return CommandFailed(_words(error, root) if isinstance(error, OSError) else str(error), terminal=is_final)
 
 
@@ -304,7 +317,8 @@ class _AttemptRun:
         if is_before and is_of_this_host(error, self._runtime.workspace_root, self._delivery.poll_count):
             self._hand_back = True
         if isinstance(error, ServiceError | WorkspaceError | OSError):
-            event = failure_of(error, step, self._runtime.workspace_root)
+            logged = self._publisher.logged if self._publisher else ()
+            event = failure_of(error, step, self._runtime.workspace_root, logged)
         else:
             event = unexpected(error, command)
             self._note(where(error))

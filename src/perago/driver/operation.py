@@ -154,7 +154,7 @@ def run_operation(
             try:
                 event = handlers[type(command)](command)
             except (ServiceError, OSError) as error:
-                event = failure_of(error, state.step, root)
+                event = failure_of(error, state.step, root, publisher.logged)
             is_shared |= isinstance(event, on.StagingDiffers) and event.held
             state, command = advance(state, event)
     finally:

@@ -318,6 +318,8 @@ class Publisher:
         self._known_sources: dict[str, Commit] = {}
         self._range: tuple[Commit, ...] = ()
         """The commits after the input ref, as they were read last."""
+        self.logged = set[str]()
+        """The commits that the log of the branch has, or names as parents."""
         self.fence_refusals: int = 0
         """Number of merges that were refused because the head had moved."""
         self.from_cache: int = 0
@@ -356,6 +358,8 @@ class Publisher:
         if not reaches_ref:  # raises for an unknown commit, not for one of another branch
             self._lakefs.get_commit(where.repository, where.ref)
         self._range = since if reaches_ref else ()
+        self.logged |= {name for commit in self._range for name in (commit.id, *commit.parents)}
+        self.logged |= {where.ref} if reaches_ref else set()
         head = self._lakefs.get_commit(where.repository, where.ref) if command.with_head and not since else None
         sources = self._sources(where.repository, since) if reaches_ref else {}
         return on.BranchRead(since, reaches_ref, late, head, sources)
