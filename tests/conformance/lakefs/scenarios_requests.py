@@ -125,6 +125,16 @@ SCENARIOS: Declared = {
         repo.call("POST", "/branches"),
         repo.rest.post("/repositories"),
     ),
+    # An empty name between two slashes is a missing parameter; at the end of a path there is no such route.
+    "a_name_that_is_empty": empty(
+        repo.call("GET", "/refs//objects/ls"),
+        repo.call("GET", "/refs//objects/stat?path=a"),
+        repo.call("GET", "/refs//commits"),
+        repo.call("GET", "/branches//diff"),
+        repo.call("GET", "/refs//diff/main"),
+        repo.call("POST", "/refs//merge/main", body=b"{}", headers=JSON),
+        repo.call("GET", "/commits/"),
+    ),
     # A branch's members are checked by the schema.
     "members_of_a_branch_of_the_wrong_type": empty(
         repo.branch("side", hidden="yes"),

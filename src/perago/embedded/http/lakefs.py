@@ -19,7 +19,7 @@ from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from perago.embedded.http import JsonAnswer, unserved_routes
@@ -124,8 +124,23 @@ def _unserved(request: Request, name: str) -> Response:
 async def _no_such_path(request: Request, error: Exception) -> Response:  # noqa: ARG001 - as above
     """A call that lakeFS does not have either. Outside of the API lakeFS would show its web pages."""
     if request.url.path.startswith(f"{API}/"):
+        if (name := _empty_parameter(request)) is not None:
+            missing = f'parameter "{name}" in path has an error: value is required but missing'
+            return _refusal(request, values.LakeFSError(missing, status=400))
         return _refusal(request, values.LakeFSError("invalid API endpoint", status=404))
     return _refusal(request, values.NotModelled(f"{request.method} {request.url.path}"))
+
+
+def _empty_parameter(request: Request) -> str | None:
+    """Return the name of the parameter that is empty between two slashes of the path. None: it is another path."""
+    scope = {**request.scope, "path": request.scope["path"].replace("//", "/ /", 1)}
+    for route in request.app.routes:
+        matches, more = route.matches(scope)
+        if matches is Match.FULL and " " in (parameters := more["path_params"]).values():
+            name = next(name for name, value in parameters.items() if value == " ")
+            ref = {"merge": "sourceRef", "diff": "leftRef"}.get(scope["path"].split("/ /")[1].split("/")[0], "ref")
+            return ref if name in ("ref", "left", "source") else str(name)
+    return None
 
 
 # ------------------------------------------------------------------------ the server itself
