@@ -149,7 +149,7 @@ class SdkWorkflow:
     def _check(self) -> _Check:
         known = {
             task.name: task
-            for loaded in tuple(sys.modules.values())
+            for loaded in (*sys.modules.values(), self._module)  # whose own names count, if two tasks share a name
             for member in tuple(getattr(loaded, "__dict__", {}).values())
             if isinstance(member, FunctionType) and (task := get_task(member)) is not None
         }
