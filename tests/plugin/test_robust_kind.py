@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 
@@ -300,3 +301,14 @@ def test_a_changed_cell_leaves_the_other_lines_of_a_table_as_they_are(tmp_path: 
     table = Csv("a.csv", b'id;name\r\n1;"a;b"\r\n2;c\r\n')
     assert (table.header, table.rows) == (["id", "name"], [["1", "a;b"], ["2", "c"]])
     assert table.with_row("", 1, ["2", "x"]).files == {"a.csv": b'id;name\r\n1;"a;b"\r\n2;x\r\n'}
+
+
+def test_a_pasted_guardrail_removes_its_finding(pytester: pytest.Pytester) -> None:
+    names = write_tasks(pytester, {"not a number": PLANTED["not a number"]})
+    block = blocks(run(pytester, *FILES))[names["not a number"]]
+    code = block.partition("pre=[..., value_is_finite]\n")[2].partition("  or      ")[0]
+    file = pytester.path / "work" / "m00.py"
+    text = file.read_text().replace("import csv, datetime, hashlib, itertools, json, math", "import csv")
+    text = text.replace("@task(", f"{textwrap.dedent(code)}\n@task(", 1).replace("pre=[", "pre=[value_is_finite, ", 1)
+    file.write_text(text)
+    run(pytester, *FILES).assert_outcomes(passed=1, deselected=2)

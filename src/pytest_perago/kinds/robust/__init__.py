@@ -258,8 +258,10 @@ def _shown(attack: Attack, finding: AttackFinding) -> str:
 
 
 def _why(attack: Attack, failure: Failure) -> str:
-    from pytest_perago.kinds.robust.attacks import CHANGED_RESULT
+    from pytest_perago.kinds.robust.attacks import CHANGED_BY_LISTING, CHANGED_RESULT
 
+    if failure.key == CHANGED_BY_LISTING:
+        return "no file system promises an order, so a retry can publish something else"
     if failure.key.startswith("guardrail "):
         return "a guardrail must return a text for data that it refuses; an exception is retried"
     if failure.key.startswith("crash"):

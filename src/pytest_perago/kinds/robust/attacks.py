@@ -657,7 +657,7 @@ class Attack:
             return None
         effect = output.problem or first.named(output)
         summary = f"the output depends on the order in which directories are listed: {effect}"
-        return Failure(_SILENT, summary, f"{CHANGED_RESULT} of another listing")
+        return Failure(_SILENT, summary, CHANGED_BY_LISTING)
 
     def _silent_change(self, result: Any, mutant: Mutant) -> Failure | None:
         """Compare the result with that of the seed, if the mutation leaves the data as they are."""
@@ -717,13 +717,14 @@ _LONERS = (
 
 
 def _second_files(files: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Return a second file with another number of rows next to each table or text."""
+    """Return a second file, with the rows in another order and another number of them, next to each table or text."""
     added = {}
     for path, content in files.items():
         file, lines = PurePosixPath(path), content.splitlines(keepends=True)
         if file.suffix.lower() in (*CSV, *LINES, ".txt") and len(lines) > 1:
-            rows = lines[:-1] if len(lines) > 2 else [*lines, lines[-1]]
-            added[str(file.with_name(f"{file.stem}-2{file.suffix}"))] = b"".join(rows)
+            head, rows = (lines[:1], lines[:0:-1]) if file.suffix.lower() in CSV else ([], lines[::-1])
+            rows = rows[:-1] or rows * 2
+            added[str(file.with_name(f"{file.stem}-2{file.suffix}"))] = b"".join([*head, *rows])
     return added
 
 
@@ -754,6 +755,8 @@ def _pairs(labels: Iterable[str]) -> set[tuple[str, str]]:
 
 CHANGED_RESULT = "other result"
 """The beginning of the key of a finding about a result that changes although the mutation is neutral."""
+
+CHANGED_BY_LISTING = f"{CHANGED_RESULT} of another listing"
 
 _CRASH, _HANG, _OUTSIDE, _WRONG, _SILENT, _RULE, _RAISED, _LIBRARY = range(8)
 

@@ -407,7 +407,7 @@ def _cell_functions(label: str, column: str, opened: Sequence[str], reader: str)
     name, condition, defect = _ON_CELLS[label]
     is_text = not reader.startswith("map(")
     cell = f"(row.get({column!r}) or '')" if is_text else f"row.get({column!r})"
-    condition = condition.format(cell=cell)
+    condition = condition.format(cell=cell).replace(f"{cell} or", f"row.get({column!r}) or")
     if not is_text:  # the values are no texts, and 0 is a value
         condition = condition.replace(f"{cell} or 0", cell).replace(f"{cell} or 1", cell)
     readable = "".join(character if character.isalnum() else "_" for character in column)
@@ -486,4 +486,10 @@ def _compiled(name: str, *body: str) -> Iterator[tuple[str, Guardrail]]:
         exec(compile(text, f"<guardrail {name}>", "exec"), names)  # noqa: S102 - the text above, made here
     except (SyntaxError, TaskDefinitionError):  # a column has a name that the text cannot quote
         return
-    yield f"pre=[..., {name}]\n{text}", names[name]
+    imports = [
+        "from xml.etree import ElementTree" if used == "ElementTree" else f"import {used}"
+        for used in modules
+        if re.search(rf"\b{used}\.", text)
+    ]
+    imported = "\n".join([*imports, "from perago import guardrail"])
+    yield f"pre=[..., {name}]\n{imported}\n\n{text}", names[name]
