@@ -45,7 +45,7 @@ def bare(params: Params) -> Result:
 WIRING = """
 from datetime import UTC, datetime
 from pydantic import BaseModel
-from perago.workflows import Flow, workflow
+from perago.workflows import FailedWorkflow, Flow, workflow
 from tests.workflows.tasks import Found, Named, Round, Rounds, Split, Words, alone, count, split, write
 
 class Given(BaseModel):
@@ -73,6 +73,21 @@ def good(flow: Flow, given: Given) -> Report:
     flow.sleep(minutes=counted.result.rounds)
     flow.sleep_until(datetime.now(UTC))
     return flow.value(Report, weight=parts[0].result.weight)
+
+class FailedText(FailedWorkflow):
+    text: str
+
+@workflow(name="c", version=1, owner_email="data@example.com")
+def cleanup(flow: Flow, failed: FailedText) -> None:
+    flow.step("words", split, Words, text=failed.reason + failed.text)
+
+@workflow(name="d", version=1, owner_email="data@example.com", on_failure=cleanup, timeout_seconds=60)
+def handled(flow: Flow, given: Given) -> None:
+    with flow.options(timeout_seconds=9):
+        flow.step("words", split, Words, text=given.text)
+
+@workflow(name="e", version=1, owner_email="data@example.com", on_failure=good)  # cannot be "Given"
+def unhandled(flow: Flow, given: Given) -> None: ...
 
 @workflow(name="b", version=1, owner_email="data@example.com")
 def bad(flow: Flow, given: Given) -> Report:
