@@ -12,6 +12,7 @@ import pytest
 
 from .commands import Environment, Worker, perago
 from .repositories import BRANCH, LakeFSServer, Repository
+from .waiting import wait_for
 from .workflows import Conductor
 
 pytestmark = pytest.mark.live
@@ -43,7 +44,7 @@ TASK = """
 FLOWS = """
     from pydantic import BaseModel
     from .work import Params, Result, work
-    from perago.workflows import Flow, workflow
+    from perago.workflows import FailedWorkflow, Flow, workflow
 
     class Given(BaseModel):
         name: str = "default"
@@ -53,15 +54,29 @@ FLOWS = """
         flow.fork("halves", ["a", "b"], lambda half: flow.step("half", work, Params, name=half))
         return flow.step("inside", work, Params, name=given.name).result
 
+    @workflow(name="{token}.cleanup", version=1, owner_email="live@example.com")
+    def cleanup(flow: Flow, failed: FailedWorkflow) -> None:
+        flow.step("clean", work, Params, name="clean")
+
+    @workflow(name="{token}.fails", version=1, owner_email="live@example.com", on_failure=cleanup)
+    def fails(flow: Flow, given: Given) -> None:
+        flow.step("before", work, Params, name="before")
+        flow.fail("end", "{{name}} on purpose", name=given.name)
+
     @workflow(name="{token}.outer", version=1, owner_email="live@example.com")
     def outer(flow: Flow, given: Given) -> Result:
         first = flow.step("first", work, Params, name="first")
         flow.fork("parts", ["North", "South"], lambda part: flow.step("part", work, Params, name=part))
-        flow.map("words", first.result.words, lambda word: flow.step("word", work, Params, name=word))
+        words = flow.map("words", first.result.words, lambda word: flow.step("word", work, Params, name=word))
+        flow.map("sizes", words, lambda result: flow.step("of", work, Params, name=result.size))
         flow.map("subs", first.result.words, lambda word: flow.sub("each", inner, Given, name=word))
-        with flow.loop("rounds", at_most=5) as loop:
+        with flow.loop("rounds", at_most=5, on_exhausted="fail") as loop:
             counted = flow.step("round", work, Params, name="round")
             loop.until(counted.result.is_done)
+        with flow.when("unfinished", counted.result.is_done == False) as unfinished, unfinished.then():
+            flow.fail("end", "not done, and of the size {{size}}", size=first.result.size)
+        with flow.options(timeout_seconds=300):
+            flow.step("limited", work, Params, name="limited")
         with flow.switch("size", first.result.size) as switch:
             with switch.case("small"):
                 flow.step("small", work, Params, name="small")
@@ -90,7 +105,7 @@ def test_every_structure_runs_and_loses_no_file(
 
     registered = perago(environment, "register", package.name, **paths)
     assert registered.returncode == 0, registered.stderr
-    assert "registered 1 TaskDef and 2 workflows" in registered.stdout
+    assert "registered 1 TaskDef and 4 workflows" in registered.stdout
     again = perago(environment, "register", package.name, **paths)
     assert "nothing to register" in again.stdout, again.stdout
 
@@ -100,13 +115,19 @@ def test_every_structure_runs_and_loses_no_file(
         place = f"{repository.name}/{BRANCH}"
         arguments = ("--branch", place, "--workflow", f"live.{environment.token}.outer", "--follow")
         sent = perago(environment, "send", f"{package.name}.flows", *arguments, **paths)
+        arguments = ("--branch", place, "--workflow", f"live.{environment.token}.fails", "--follow")
+        failed = perago(environment, "send", f"{package.name}.flows", *arguments, **paths)
+        wait_for("the workflow after the failure", lambda: "clean1" in repository.tree())
     finally:
         worker.stop()
     assert sent.returncode == 0, f"{sent.stderr}\n{worker.said()}"
 
+    assert failed.returncode != 0
+    assert "default on purpose" in failed.stderr
+
     rounds = {"round1", "round2"}
     before = {"start", "first1", "North1", "South1", "u1", "v1", "u2", "v2", *rounds, "small1", "a1", "b1", "default1"}
-    before.add("works1")
+    before |= {"works1", "limited1", "small1", "small2"}
     result = json.loads(sent.stdout)
     assert before <= set(result["files"])
     assert "large1" not in result["files"]
