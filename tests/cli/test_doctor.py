@@ -114,9 +114,9 @@ def test_a_workflow_whose_version_is_not_registered(project: Project, embedded: 
     assert findings(ran)["nightly"]["advice"] == "perago register flows"
     project.run("register", "flows", **embedded.environment())
     assert "nightly" in findings(doctor(project, embedded, "flows", "--json"), "ok")
-    project.module("flows", FLOW.format(version=1, rows=2))
+    project.module("flows", FLOW.format(version=1, rows=22))
     assert "differs in 1 place" in findings(doctor(project, embedded, "flows", "--json"), "warning")["nightly"]["what"]
-    project.module("flows", FLOW.format(version=2, rows=22))
+    project.module("flows", FLOW.format(version=2, rows=333))
     newer = findings(doctor(project, embedded, "flows", "--json"))["nightly"]
     assert newer["what"] == "version 2 of the workflow is not registered; the newest one there is version 1"
 

@@ -143,10 +143,10 @@ def test_a_rerun_has_the_files_that_its_input_did_not_have(project: Project, sha
     first = story.published({"a": b"1", FENCE_PATH: FENCE_TEXT.encode()})
     again = {"perago.supersedes": first, "perago.input_ref": story.seed, "perago.branch": "main"}
     rerun = story.merged({"a": b"1", "b": b""}, again)
-    assert story.document(project, "rerun", first)["files"]["fence"] == "added"
-    facts = story.document(project, "rerun", rerun)
+    assert story.document(project, f"rerun/{first}")["files"]["fence"] == "added"
+    facts = story.document(project, f"rerun/{rerun}")
     assert (facts["files"]["counts"]["added"], facts["files"]["fence"], facts["fence"]) == (2, None, "installed")
-    shown = story.show(project, "rerun", rerun).out
+    shown = story.show(project, f"rerun/{rerun}").out
     assert "the branch had the publish fence then" in shown
     assert "2 added, 0 changed, 0 removed\n" in shown
 
@@ -157,7 +157,7 @@ def test_the_fence_of_an_adopted_publication_is_not_that_of_the_adoption(
     story = Story(shared_embedded, "adopted-fence")
     first = story.published({"a": b"1", FENCE_PATH: FENCE_TEXT.encode()})
     adoption = story.published({"unimportant": b""}, phase="fence", adopts=first)
-    shown = story.show(project, "adopted-fence", adoption).out
+    shown = story.show(project, f"adopted-fence/{adoption}").out
     assert f"1 added, 0 changed, 0 removed and the publish fence added, by {first}" in shown
 
 

@@ -94,6 +94,7 @@ def shows_an_attempt_of_servers() -> None:
         "attempts": attempts,
         "commit": commit_facts(HOSTILE, Commit(HOSTILE, (), HOSTILE, HOSTILE, 0, noted, "")),
         "undone": {"commit": HOSTILE},
+        "files_from": HOSTILE,
         "fence": "absent",
         "files": {
             "counts": {HOSTILE: 1},

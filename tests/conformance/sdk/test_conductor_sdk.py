@@ -244,7 +244,7 @@ def test_definitions_are_managed(clients: Any, task_type: str) -> None:
 
 CALLS = {
     "testWorkflow": lambda clients: clients.get_workflow_client().test_workflow(WorkflowTestRequest(name="w")),
-    "getAllSchedules": lambda clients: clients.get_scheduler_client().get_all_schedules(),
+    "pauseAllSchedules": lambda clients: clients.get_scheduler_client().pause_all_schedules(),
     "listAllNames": lambda clients: clients.get_secret_client().list_all_secret_names(),
 }
 
