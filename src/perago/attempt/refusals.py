@@ -1,6 +1,6 @@
 """The refusals: all reasons for which the protocol ends an attempt, each declared once.
 
-    FROZEN = refusal(
+    FROZEN = _refusal(
         "Branch {branch} of {repository} is frozen: commit {head} says so. Nothing was published. Ask its owner.",
         shown="Branch ... is frozen",
         meaning="the newest commit has the metadata key `frozen`",
@@ -71,7 +71,7 @@ def _registered(declare: Callable[P, Refusal]) -> Callable[P, Refusal]:
     return refusal
 
 
-refusal = _registered(Refusal)
+_refusal = _registered(Refusal)
 """Declares a refusal: a `Refusal` that is added to `REFUSALS`."""
 
 
@@ -146,7 +146,7 @@ def _strange_id(state: State) -> Mapping[str, str] | None:
     return None
 
 
-STRANGE_ID = refusal(
+STRANGE_ID = _refusal(
     "The {what} id {text} cannot be recorded in a commit: perago takes 1 to 255 letters (A-Z, a-z), digits and "
     ". _ : ~ + = @ -, but not . or .. alone. Nothing was done. Let the server make such ids, and start the workflow "
     "again.",
@@ -159,7 +159,7 @@ STRANGE_ID = refusal(
     check="input",
     condition=_strange_id,
 )
-RETRIED = refusal(
+RETRIED = _refusal(
     "Attempt {task} has been retried since, and only the retry counts. Conductor hands such attempts out again when a "
     "workflow is rerun from a later step, and ignores how they end. Nothing was done; the workflow continues.",
     shown="Attempt ... has been retried since",
@@ -169,7 +169,7 @@ RETRIED = refusal(
     terminal=True,
 )
 
-NOT_ONE_LINE = refusal(
+NOT_ONE_LINE = _refusal(
     "The {count} commits of workspace.ref are not one line of history: {first} is not in the first-parent history of "
     "{second}, nor the other way round. No task can continue two branches: let the tasks publish to one branch, or "
     "merge the branches and give the merge commit alone. Given: {given}.",
@@ -179,7 +179,7 @@ NOT_ONE_LINE = refusal(
     terminal=True,
     example={"count": "2", "first": "a", "second": "b", "given": "a, b"},
 )
-TOO_FAR_APART = refusal(
+TOO_FAR_APART = _refusal(
     "The {count} commits of workspace.ref are too far apart: {first} was not found within {limit} commits below "
     "{second}, nor the other way round. Give the newest of them alone as workspace.ref. Given: {given}.",
     shown="The ... commits of workspace.ref are too far apart",
@@ -188,7 +188,7 @@ TOO_FAR_APART = refusal(
     terminal=True,
     example={"count": "2", "first": "a", "second": "b", "limit": "1000", "given": "a, b"},
 )
-UNKNOWN_COMMIT = refusal(
+UNKNOWN_COMMIT = _refusal(
     "{error}. It is one of the {count} commits of workspace.ref; give only what tasks have published to this "
     "repository. Given: {given}.",
     shown="... It is one of the ... commits of workspace.ref",
@@ -200,7 +200,7 @@ UNKNOWN_COMMIT = refusal(
 
 # ------------------------------------------------------------------------------ the branch
 
-MOVED_HEAD = refusal(
+MOVED_HEAD = _refusal(
     "Branch {branch} of {repository} has moved since the input ref {ref}: its head is {commit}, committed {described}"
     "{more}. {nothing}A retry would get the same ref; start the workflow from the new head. Tasks that publish side by "
     'side declare on_moved_head="rebase".',
@@ -211,7 +211,7 @@ MOVED_HEAD = refusal(
     terminal=True,
     example={**_COMMIT, "more": ""},
 )
-NOT_ON_BRANCH = refusal(
+NOT_ON_BRANCH = _refusal(
     "Commit {ref} is not in the first-parent history of branch {branch} of {repository} (looked through {count} "
     "commits from the head {newest}). Give a commit of that branch as the ref, as `perago input` does.",
     shown="Commit ... is not in the first-parent history of branch",
@@ -220,7 +220,7 @@ NOT_ON_BRANCH = refusal(
     terminal=True,
     example={"count": "1", "newest": "dddddddddddd"},
 )
-BURIED = refusal(
+BURIED = _refusal(
     "An earlier attempt of this step (task {publisher}) has published commit {own} to branch {branch} of {repository}, "
     "but others have committed there as well: the head is {commit}, {described}. Nothing is lost and nothing is "
     "published twice: check that commit and continue from it, or start the workflow from the new head.",
@@ -231,7 +231,7 @@ BURIED = refusal(
     terminal=True,
     example={**_COMMIT, "own": "cccccccccccc"},
 )
-COPIED = refusal(
+COPIED = _refusal(
     "Commit {commit} on branch {branch} of {repository} carries the metadata of this step, but perago did not publish "
     "it: {why}. {older}{nothing}A retry would find the same. Check both commits, and start the workflow from the new "
     "head.",
@@ -242,7 +242,7 @@ COPIED = refusal(
     terminal=True,
     example={**_COMMIT, "why": "it is not a merge, and its parent is missing", "older": ""},
 )
-NEWER_FORMAT = refusal(
+NEWER_FORMAT = _refusal(
     "Commit {commit} on branch {branch} of {repository} has format {format}: perago {version} wrote it, and this "
     "worker reads formats up to {known}. {nothing}Install perago {version} or later here; a retry then succeeds.",
     shown="Commit ... has format ...: perago ... wrote it",
@@ -250,7 +250,7 @@ NEWER_FORMAT = refusal(
     advice="install the version that the message names; a retry then succeeds, as does a retry on such a worker",
     example={**_COMMIT, "format": "2", "known": "1"},
 )
-INTERRUPTED = refusal(
+INTERRUPTED = _refusal(
     "Operation {by} has undone commit {commit} of step {step} on branch {branch} of {repository}, and Conductor still "
     "counts that step: the operation ended before the step was run again. {nothing}Continue or revoke it: perago undo "
     "{root}; then: perago retry {root}.",
@@ -259,7 +259,7 @@ INTERRUPTED = refusal(
     advice="run the `perago undo` that the message names, then `perago retry`",
     example={**_COMMIT, "by": "cccccccccccc", "root": "w-1"},
 )
-REPLACED = refusal(
+REPLACED = _refusal(
     "Sub-workflow {workflow} of this attempt no longer counts: its parent has retried it, or runs another workflow in "
     "its place. Conductor runs such sub-workflows again when a step next to them is recovered, and ignores how they "
     "end. {nothing}The parent continues.",
@@ -270,7 +270,7 @@ REPLACED = refusal(
     terminal=True,
     example={"workflow": "w-1"},
 )
-UNPROVEN = refusal(
+UNPROVEN = _refusal(
     "Conductor has no evidence that it still counts commit {commit} of step {step} on branch {branch} of "
     "{repository}, and step {other} may replace it but has not. {nothing}End the workflow, if it has not ended, and "
     "remove what no longer counts: perago undo {root}; then: perago retry {root}.",
@@ -281,7 +281,7 @@ UNPROVEN = refusal(
     "first, so that this does not happen",
     example={**_COMMIT, "other": "right", "root": "w-1"},
 )
-FORGOTTEN = refusal(
+FORGOTTEN = _refusal(
     "Conductor has forgotten the row of commit {commit} of step {step} (workflow {workflow}) on branch {branch} of "
     "{repository}, because a loop keeps its last rounds only (keepLastN). So it is unknown whether the commit still "
     "counts, and it is not undone. {nothing}Check it, and start the workflow from the new head.",
@@ -291,7 +291,7 @@ FORGOTTEN = refusal(
     terminal=True,
     example=_COMMIT,
 )
-INPUT_UNDONE = refusal(
+INPUT_UNDONE = _refusal(
     "The input commit {input} is no longer in effect on branch {branch} of {repository}: commit {commit} has undone "
     "it. {nothing}The step that published the input was run again after this attempt got its input, or a rerun has "
     "removed that step. Run the workflow again from that step or an earlier one, or all of it: perago rerun {root}.",
@@ -302,7 +302,7 @@ INPUT_UNDONE = refusal(
     terminal=True,
     example={"input": "aaaaaaaaaaaa", "commit": "dddddddddddd", "root": "w-1"},
 )
-UNREAD_WORKFLOW = refusal(
+UNREAD_WORKFLOW = _refusal(
     "It is unknown whether workflow {workflow} still counts, and with it what it has published to branch {branch} of "
     "{repository}: its root was not found within {limit} workflows. {nothing}Start the workflow from the new head.",
     shown="It is unknown whether workflow ... still counts",
@@ -312,7 +312,7 @@ UNREAD_WORKFLOW = refusal(
     terminal=True,
     example={"workflow": "w-1", "limit": "1000"},
 )
-STILL_STARTING = refusal(
+STILL_STARTING = _refusal(
     "The parent of workflow {workflow} has not named it within 30 s, so it is unknown whether the workflow counts. "
     "{nothing}A retry reads the parent again.",
     shown="The parent of workflow ... has not named it",
@@ -321,14 +321,14 @@ STILL_STARTING = refusal(
     "sweeper works",
     example={"workflow": "w-1"},
 )
-ADOPTED_IS_GONE = refusal(
+ADOPTED_IS_GONE = _refusal(
     "Commit {adopted} of an earlier attempt of this step was to be adopted, but branch {branch} of {repository} "
     "changed in the meantime. A retry reads the branch again.",
     shown="Commit ... was to be adopted, but branch ... changed in the meantime",
     meaning="another delivery of the workflow published just then",
     advice="nothing: the retry reads the branch again",
 )
-RESTLESS = refusal(
+RESTLESS = _refusal(
     "Branch {branch} of {repository} changed {races} times while this attempt tried to publish. A retry reads the "
     "branch again.",
     shown="Branch ... changed ... times while this attempt tried to publish",
@@ -361,7 +361,7 @@ def _over_budget(state: State) -> Mapping[str, str] | None:
     return None
 
 
-CHANGED_READ_ONLY = refusal(
+CHANGED_READ_ONLY = _refusal(
     "The workspace is read-only, but the function changed it: {listed}. Nothing was published.",
     shown="The workspace is read-only, but the function changed it",
     meaning="the task declares `read_only=True`",
@@ -370,7 +370,7 @@ CHANGED_READ_ONLY = refusal(
     check="changes",
     condition=_changed_read_only,
 )
-OVER_BUDGET = refusal(
+OVER_BUDGET = _refusal(
     "{number} changed {what} exceed publish_budget.max_changed_{what} ({limit}). Nothing was published.",
     shown="... exceed publish_budget.",
     meaning="more changes than the task declares",
@@ -379,7 +379,7 @@ OVER_BUDGET = refusal(
     check="changes",
     condition=_over_budget,
 )
-CONFLICT = refusal(
+CONFLICT = _refusal(
     "Conflict with others on branch {branch} of {repository}: {listed}. The input ref is {ref}, the head {head}. "
     "{nothing}A retry would meet the same; start the workflow from the new head.",
     shown="Conflict with others on branch ... was ...",
@@ -389,7 +389,7 @@ CONFLICT = refusal(
     terminal=True,
     example={"listed": "'a' was changed on both sides"},
 )
-VIOLATED_TOGETHER = refusal(
+VIOLATED_TOGETHER = _refusal(
     "{violations}. This concerns the combination with commits of others on branch {branch} since the input ref "
     "{ref} (head {head}). The files of the function alone satisfy the rules. {nothing}",
     shown="... This concerns the combination with commits of others on branch",
@@ -398,7 +398,7 @@ VIOLATED_TOGETHER = refusal(
     advice="decide which change has to go; a retry succeeds once the branch allows it",
     example={"violations": "post guardrail require_file('a'): found nothing"},
 )
-CANNOT_UNDO = refusal(
+CANNOT_UNDO = _refusal(
     "Commits {commits} in {repository} are of an earlier run of this workflow and cannot be undone: {why}. {nothing}"
     "Check these commits, and start the workflow from the new head.",
     shown="Commits ... are of an earlier run of this workflow and cannot be undone",
@@ -410,7 +410,7 @@ CANNOT_UNDO = refusal(
     example={"commits": "dddddddddddd", "why": "others have changed 'a' since"},
 )
 
-TREE_NOT_RESTORED = refusal(
+TREE_NOT_RESTORED = _refusal(
     "Undoing the stale publications on branch {branch} of {repository} did not give the tree of the input ref: {keys} "
     "differ. {nothing}Start the workflow from the new head.",
     shown="Undoing the stale publications on branch ... did not give the tree of the input ref",
@@ -422,7 +422,7 @@ TREE_NOT_RESTORED = refusal(
 
 # ------------------------------------------------------------------- staging and the fence
 
-FOREIGN_STAGING = refusal(
+FOREIGN_STAGING = _refusal(
     "The head {found} of staging branch {staging_branch} of {repository} is not the commit of this attempt on the "
     "input ref: another client used the branch. {nothing}",
     shown="The head ... of staging branch ... is not the commit of this attempt",
@@ -430,7 +430,7 @@ FOREIGN_STAGING = refusal(
     advice="find out who writes to branches that begin with `perago-`; a retry makes a new one",
     example={"found": "dddddddddddd"},
 )
-STAGING_DIFFERS = refusal(
+STAGING_DIFFERS = _refusal(
     "The staging commit {staged} of {repository} does not hold exactly the changes of this attempt: {keys} differ from "
     "what it staged. {nothing}A retry stages the changes again.",
     shown="The staging commit ... does not hold exactly the changes of this attempt",
@@ -438,7 +438,7 @@ STAGING_DIFFERS = refusal(
     advice="find out who writes to branches that begin with `perago-`; a retry makes a new one",
     example={"keys": "'a'"},
 )
-STAGING_VANISHED = refusal(
+STAGING_VANISHED = _refusal(
     "The changes of this attempt have vanished twice from staging branch {staging_branch} of {repository} before their "
     "commit. {nothing}Another client resets branches that begin with perago-, or lakeFS has failed over to a replica "
     "that lags behind. A retry stages the changes again.",
@@ -446,7 +446,7 @@ STAGING_VANISHED = refusal(
     meaning="another client has reset the staging branch, or lakeFS has failed over to a replica that lags behind",
     advice="find out who resets branches that begin with `perago-`; a retry stages the changes again",
 )
-ALTERED_FENCE = refusal(
+ALTERED_FENCE = _refusal(
     "The file {path} in commit {commit} of {repository} has the name of perago's publish fence, but a different text. "
     "{published} Move the file if it is yours, or replace it with `perago fence install {repository}/{branch}`; then "
     "start the workflow from the new head.",
@@ -456,14 +456,14 @@ ALTERED_FENCE = refusal(
     terminal=True,
     example={"path": "_lakefs_actions/a.yaml", "commit": "aaaaaaaaaaaa", "published": "Nothing was published."},
 )
-NOT_TRIED = refusal(
+NOT_TRIED = _refusal(
     "PERAGO_PUBLISH_FENCE is `required`, but lakeFS did not say whether it runs the hooks of {repository}: a challenge "
     "merge got no answer in time. {nothing}Check whether another hook is slow. A retry sends the challenge again.",
     shown="PERAGO_PUBLISH_FENCE is required, but lakeFS did not say",
     meaning="a challenge got no answer within the time for a merge, often because another team's hook is slow",
     advice="check the action runs of the repository; a retry sends the challenge again",
 )
-NOT_ENFORCED = refusal(
+NOT_ENFORCED = _refusal(
     "PERAGO_PUBLISH_FENCE is `required`, but lakeFS does not run the hooks of {repository}: it let a merge through "
     "that the publish fence must refuse. Nothing was published. Switch hooks on in the configuration of the server "
     "(`actions.enabled: true`) and start the workflow again.",
@@ -475,42 +475,42 @@ NOT_ENFORCED = refusal(
 
 # -------------------------------------------------------------------------------- the merge
 
-DIRTY = refusal(
+DIRTY = _refusal(
     "Branch {branch} of {repository} has uncommitted changes, so lakeFS refuses every merge into it. Commit or reset "
     "them; a retry then succeeds.",
     shown="Branch ... has uncommitted changes",
     meaning="lakeFS refuses every merge into a branch with staged objects",
     advice="commit or reset them; the retry then succeeds",
 )
-HOOK_REFUSED = refusal(
+HOOK_REFUSED = _refusal(
     "A merge hook refused the publication to branch {branch} of {repository}: {detail}",
     shown="A merge hook refused the publication",
     meaning="a pre-merge hook of another team refused the merge; its text follows",
     advice="do what the hook asks for; the retry then succeeds",
     example={"detail": "no"},
 )
-UNCONFIRMED = refusal(
+UNCONFIRMED = _refusal(
     "The merge into branch {branch} of {repository} could not be confirmed with {tries} calls: {problem}.",
     shown="The merge into branch ... could not be confirmed",
     meaning="lakeFS gave no usable answer to three calls",
     advice="look at the branch; a retry recognizes the commit if it appeared",
     example={"tries": "3"},
 )
-UNANSWERED_MERGE = refusal(
+UNANSWERED_MERGE = _refusal(
     "A merge of staging commit {staged} was sent without a clear answer, so it may still appear on branch {branch}; a "
     "retry will recognize it.",
     shown="... may still appear on branch ...",
     meaning="a merge was sent and its answer never came",
     advice="look at the branch; a retry recognizes the commit if it appeared",
 )
-UNVERIFIED_MERGE = refusal(
+UNVERIFIED_MERGE = _refusal(
     "The merge took place as commit {commit} on branch {branch}, but was not verified.",
     shown="... took place as commit ... but was not verified",
     meaning="lakeFS answered the merge, but the commit could not be read back",
     advice="nothing: a retry adopts the commit; without one, compare it with its parents",
     example={"commit": "cccccccccccc"},
 )
-WRONG_PUBLICATION = refusal(
+WRONG_PUBLICATION = _refusal(
     "Commit {commit} on branch {branch} of {repository} is not what this attempt built: {wrong}. Compare the branch "
     "with both parents before you continue from it.",
     shown="Commit ... is not what this attempt built",
@@ -519,7 +519,7 @@ WRONG_PUBLICATION = refusal(
     terminal=True,
     example={"commit": "cccccccccccc", "wrong": "its tree differs from the staging commit bbbbbbbbbbbb"},
 )
-LOST = refusal(
+LOST = _refusal(
     "Conductor no longer waits for this delivery",
     shown="Conductor no longer waits for this delivery",
     meaning="in the worker's log and at the end of the task's log: the step was terminated, timed out, or given to "

@@ -36,7 +36,8 @@ class OperationFailed(Exception):
 
     def __init__(self, reason: str, *, is_final: bool, is_shared: bool = False) -> None:
         super().__init__(reason)
-        self.is_final, self.is_shared = is_final, is_shared
+        self.is_final: bool = is_final
+        self.is_shared: bool = is_shared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -318,7 +318,7 @@ class Publisher:
         self._known_sources: dict[str, Commit] = {}
         self._range: tuple[Commit, ...] = ()
         """The commits after the input ref, as they were read last."""
-        self.logged = set[str]()
+        self.logged: set[str] = set()
         """The commits that the log of the branch has, or names as parents."""
         self.fence_refusals: int = 0
         """Number of merges that were refused because the head had moved."""
