@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from typing import Any
 
 import pytest
@@ -125,6 +126,20 @@ def test_logs_and_reports_have_no_spelling_of_a_secret(value: Any, secret: str) 
 @pytest.mark.parametrize("value", HARMLESS)
 def test_logs_and_reports_keep_lines_without_secrets(value: Any) -> None:
     assert Mask(by_form=True)(as_line(value)) == as_line(value)
+
+
+@pytest.mark.parametrize("piece", ["?key=1", "?key=", "key=", "token: a ", "token: a,", "authorization: "])
+def test_a_long_line_costs_no_more_than_its_parts(piece: str) -> None:
+    mask = Mask(by_form=True)
+    mask(piece)
+
+    def seconds(count: int) -> float:
+        start = time.process_time()
+        mask(piece * count)
+        return time.process_time() - start
+
+    short = min(seconds(2_000) for _ in range(3))
+    assert min(seconds(64_000) for _ in range(2)) < 32 * short * 5
 
 
 def test_a_private_key_of_several_lines_is_redacted_as_a_unit() -> None:

@@ -63,9 +63,11 @@ _NAME = re.compile(
 _VALUE = re.compile(r"""(\\+["']).{1,2000}?\1|"[^"]+"|'[^']+'|\{[^{}\s]+\}|[^&#;,\s"'<>]+""")
 """The quotes of JSON inside JSON are escaped."""
 _QUOTES = "\\\"'"
-_MIXED = re.compile(r"(?=.{10})\S*\d[A-Za-z]")
-"""A text with a digit before a letter, unlike the keys and codes of data: `?key=raw/2024.csv`."""
+_MIXED = re.compile(r"""\\*["']?(?=[^&#;,\s"'<>]{10})[^&#;,\s"'<>?]*\d[A-Za-z]""")
+"""A value with a digit before a letter, unlike the keys and codes of data: `?key=raw/2024.csv`."""
 _END = re.compile(r"""[ \t]*(?:$|[\r\n,;&#"'<>)\]}]|[\w.-]+[ \t]*[=:])""")
+_INDENT = 100
+"""Maximum number of characters between the start of a line and the name that it assigns to."""
 _WORD = re.compile(r"[A-Za-z]?[a-z-]*|[A-Z]+|[\d.]+")
 """A word or a number of a sentence, mostly not a secret."""
 _PIECE = re.compile(r"""[^\s"'<>]+""")
@@ -170,7 +172,7 @@ def redact_text(text: str) -> tuple[str, list[str]]:
             start = name.end()
             is_secret = looks_secret_in_address((name["name"] or name[0]).strip("- "))
             value = _VALUE.match(text, start) if is_secret or _is_parameter(name) else None
-            if value is not None and not (_is_prose(name, value) if is_secret else not _MIXED.match(value[0])):
+            if value is not None and not (is_secret and _is_prose(name, value)):
                 parts += text[end:start], without(value[0])
                 end = start = value.end()
         return "".join((*parts, text[end:]))
@@ -224,7 +226,11 @@ def without_secrets(text: str) -> str:
 
 def _is_parameter(name: re.Match[str]) -> bool:
     """Whether a name is that of a parameter of an address which can hold a secret: `?key=`, `?code=`."""
-    return name["name"] in ("key", "code") and name.string[: name.start()].endswith(("?", "&"))
+    return (
+        name["name"] in ("key", "code")
+        and name.string.endswith(("?", "&"), 0, name.start())
+        and _MIXED.match(name.string, name.end()) is not None
+    )
 
 
 def _is_prose(name: re.Match[str], value: re.Match[str]) -> bool:
@@ -238,9 +244,10 @@ def _is_prose(name: re.Match[str], value: re.Match[str]) -> bool:
     if sign == name["sign"] == "=" or name["option"] or is_json or not _is_word(content):
         return False
     text, is_certain = name.string, is_password(name["name"])
+    before = text[max(0, name.start() - _INDENT) : name.start()]
     if sign != ":":
         return value[0].isdigit() and not is_certain
-    starts_line = not text[text.rfind("\n", 0, name.start()) + 1 : name.start()].strip(" \t-{,;")
+    starts_line = not before.rpartition("\n")[2].strip(" \t-{,;")
     ends = _END.match(text, value.end()) is not None
     return not (ends and (is_certain or (starts_line and not value[0].isdigit())))
 
