@@ -42,7 +42,7 @@ _ENDS = (
     *("".join(pair) for pair in sorted(_PAIRS)),
 )
 """Endings of compound words without a separator: `PGPASSWORD`, `authtoken`, `signingkey`."""
-_MEASURES = frozenset({"count", "counts", "length", "limit", "size", "total", "ttl"})
+_MEASURES = frozenset({"count", "counts", "length", "limit", "size", "time", "total", "ttl", "type"})
 """Last words of names that describe a secret: `token_count`."""
 _PLURALS = frozenset({"cookies", "credentials", "passphrases", "passwords", "secrets"})
 """Plurals that name secrets. `tokens` is not one of them, because it usually means words or their number."""

@@ -90,6 +90,8 @@ HARMLESS: list[Any] = [
         "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b",
         "2024-01-01T10:30:00Z",
     ),
+    *("lakefs://lake/main/key=a1b2/token=5/part.parquet", "/raw/session_id=a1b2/a.csv", "pass=3 fail=2", "token=5"),
+    *("    token = first(tokens)", '    token = row["token"]', "token_type=bearer1", "auth_time=0.2s"),
     *("10:30@home", "error: no such column: api", "Tokens: 4096", "SELECT key, code FROM t WHERE key = 'a1'"),
 ]
 
