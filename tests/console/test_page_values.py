@@ -32,7 +32,7 @@ def test_texts_and_payloads_are_shown_without_secrets() -> None:
     token = "gh" + "p_" + "Xq7Zp2Lm9Vt4Kc8RXq7Zp2Lm"
     assert block(f"sent {token} to a").text == line(f"sent {token} to a").text == "sent *** to a"
     assert readable_json({"db": {"password": "Xq7Zp2Lm"}, "rows": 3}).text == (
-        '{\n  "db": {\n    "password": ***\n  },\n  "rows": 3\n}'
+        '{\n  "db": {\n    "password": "***"\n  },\n  "rows": 3\n}'
     )
 
 

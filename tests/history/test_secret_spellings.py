@@ -144,6 +144,14 @@ def test_a_long_line_costs_no_more_than_its_parts(piece: str) -> None:
     assert min(seconds(64_000) for _ in range(2)) < 32 * short * 5
 
 
+def test_a_line_of_json_stays_json() -> None:
+    inner = json.dumps({"token": S, "rows": 3})
+    line = Mask(by_form=True)(json.dumps({"password": S, "inner": inner, "rows": 3}))
+    clean = json.loads(line)
+    assert (clean["password"], clean["rows"]) == ("***", 3)
+    assert json.loads(clean["inner"]) == {"token": "***", "rows": 3}
+
+
 def test_a_private_key_of_several_lines_is_redacted_as_a_unit() -> None:
     key = f"-----BEGIN PRIVATE KEY-----\n{S}\n-----END PRIVATE KEY-----"
     assert Mask(by_form=True)(f"key:\n{key}\nend") == "key:\n***\nend"

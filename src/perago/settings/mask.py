@@ -144,7 +144,7 @@ def redact_text(text: str) -> tuple[str, list[str]]:
         if content == "" or content.startswith(REDACTED):
             return secret
         secrets.append(content)
-        return REDACTED
+        return REDACTED if secret.startswith("'") else secret.replace(content, REDACTED)  # JSON stays valid
 
     def login(match: re.Match[str]) -> str:
         user, colon, password = match[2].partition(":")
