@@ -339,6 +339,37 @@ def test_results_of_maps_in_loops_branches_and_sub_workflows(perago_run: TaskRun
     assert perago_run.workflow(maps, Numbers(numbers=[5, 4])).result == {"numbers": [5, 4]}
 
 
+class Names(BaseModel):
+    names: list[str]
+    text: str = ""
+
+
+@pytest.mark.parametrize(
+    ("names", "text"), [(["a", "${workflow.input.text}"], "secret"), (["a"], "${workflow.input.names}")]
+)
+def test_a_map_refuses_values_that_conductor_would_read_as_expressions(
+    perago_run: TaskRunner, names: list[str], text: str
+) -> None:
+    class Texts(BaseModel):
+        name: str
+        text: str
+
+    @task(name="choices.texts", owner_email=OWNER)
+    def texts(params: Texts) -> Named:
+        return Named(name=params.name)
+
+    @workflow(name="texted", version=1, owner_email=OWNER)
+    def texted(flow: Flow, params: Names) -> None:
+        flow.map("each", params.names, lambda name: flow.step("texts", texts, Texts, name=name, text=params.text))
+
+    ran = perago_run.workflow(texted, Names(names=names, text=text))
+
+    assert ran.status == "FAILED"
+    assert "step texts is refused: an item or another value has an expression" in str(ran.reason)
+    assert not ran.outcomes
+    assert perago_run.workflow(texted, Names(names=["a$", "{b}"], text="$5")).status == "COMPLETED"
+
+
 def test_an_optional_step_of_a_map_may_have_no_result() -> None:
     @workflow(name="optional", version=1, owner_email=OWNER)
     def optional(flow: Flow, params: Numbers) -> None:

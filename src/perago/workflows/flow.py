@@ -70,8 +70,12 @@ _DYNAMIC_TASKS = (
     " | {tasks: [$all[] | $in.task + {taskReferenceName: .name}],"
     " inputs: ([$all[] | {key: .name, value: (.item as $item | reduce $in.places[] as $place"
     " ($in.inputs; put($place.at; reduce $place.from[] as $key ($item; .[$key]))))}] | from_entries)}"
+    ' | if (.inputs | tojson | contains("$" + "{")) then'
+    ' error("step \\($in.task.taskReferenceName) is refused: an item or another value has an expression") else . end'
 )
 """The jq program of each `map`. It contains no text of the author, because items, input and places are data.
+
+It refuses `${` in values, because Conductor would read it as an expression: it resolves the inputs of a dynamic fork.
 
 The server's implementation of jq has neither `setpath` nor `getpath`."""
 
