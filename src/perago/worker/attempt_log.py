@@ -147,7 +147,6 @@ class AttemptLog(Observer):
         self._lock = threading.RLock()  # a signal handler of the function may log, too
         self._waits = set[str]()
         """The services whose silence was reported."""
-        """Whether the last line about a wait for lakeFS was about its beginning."""
         self._tail = Tail()
         self._left_out = 0
         self._last: deque[tuple[str, str, str]] = deque(maxlen=TAIL_LINES)
