@@ -296,6 +296,8 @@ def until_its_retry_ends(delivery: Delivery) -> int:
     return (5, 10, 20, 40, 60)[min(delivery.poll_count, 5) - 1]
 
 
+OPEN_WORKFLOWS = ("RUNNING", "PAUSED")
+"""The statuses of a workflow that has not ended, as Conductor spells them."""
 ENDED_WORKFLOWS = ("COMPLETED", "FAILED", "TIMED_OUT", "TERMINATED")
 """The statuses of a workflow that has ended, as Conductor spells them."""
 

@@ -13,8 +13,8 @@ from starlette.datastructures import URL
 from starlette.requests import Request
 
 from perago import text as texts
-from perago.adapters.conductor.overview import OPEN
 from perago.console.source import Page
+from perago.ports import OPEN_WORKFLOWS
 from perago.settings.mask import without_secrets
 
 LINE_LIMIT = 300
@@ -94,7 +94,7 @@ def unquoted(text: str) -> str:
 
 def commands_for(workflow_id: str, status: str) -> tuple[str, ...]:
     """Return the commands that fit a workflow of this status, for a shell."""
-    is_open, has_completed = status in OPEN, status == "COMPLETED"
+    is_open, has_completed = status in OPEN_WORKFLOWS, status == "COMPLETED"
     names = ("terminate",) if is_open else ("rerun",) if has_completed else ("retry", "rerun")
     return tuple(f"perago {name} {shlex.quote(line(workflow_id).text)}" for name in names)
 

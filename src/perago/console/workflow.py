@@ -46,7 +46,7 @@ from perago.console.text import (
     status_view,
     tail,
 )
-from perago.ports import Commit
+from perago.ports import OPEN_WORKFLOWS, Commit
 from perago.text import count, plain_reason
 from perago.worker.log_reader import AttemptTrace, DeliveryTrace
 from perago.workflows.signals import waits_of
@@ -66,7 +66,6 @@ _FILES = 5
 """Changed files that are shown with a commit; its page shows all."""
 _STEPS_PER_PAGE = 25
 _HISTORY_PER_PAGE = 200
-_RUNNING = ("RUNNING", "PAUSED")
 _FAILED = ("FAILED", "FAILED_WITH_TERMINAL_ERROR", "TIMED_OUT")
 
 
@@ -267,7 +266,7 @@ def workflow(source: Source, request: Request) -> PageView:
     end = workflow.get("endTime") or source.conductor.now()
     reason = workflow.get("reasonForIncompletion") or ""
     failed = [task for task in tasks if task["status"] in _FAILED and task["taskId"] in reason]
-    is_open = workflow["status"] in _RUNNING
+    is_open = workflow["status"] in OPEN_WORKFLOWS
     type_, again = _type(source, workflow)
     return PageView(
         f"Workflow {line(workflow['workflowName']).text}",

@@ -21,9 +21,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from perago.failure import Failure
-from perago.ports import Unavailable, Unclear
+from perago.ports import OPEN_WORKFLOWS, Unavailable, Unclear
 
-OPEN = ("RUNNING", "PAUSED")
 DOUBT = 5.0
 """Seconds after which a start whose answer was lost has taken effect, or never does."""
 _POLL_INTERVAL = 0.5
@@ -62,7 +61,7 @@ class Run:
     @property
     def is_open(self) -> bool:
         """Whether it has not ended."""
-        return self.status in OPEN
+        return self.status in OPEN_WORKFLOWS
 
 
 class Correlated(Protocol):

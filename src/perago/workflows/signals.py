@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from perago.failure import Failure
+from perago.ports import OPEN_STATUSES
 from perago.taskdef.schema import Schema, schema_problems
 from perago.text import count, listing, one_line, quoted
 
@@ -69,7 +70,7 @@ def open_waits(workflows: Workflows, workflow: Mapping[str, Any]) -> Iterator[Op
 def waits_of(workflow: Mapping[str, Any]) -> Iterator[OpenWait]:
     """Yield the steps of a workflow that wait for a signal, without those of its sub-workflows."""
     for row in workflow["tasks"]:
-        if row["status"] in ("SCHEDULED", "IN_PROGRESS") and is_wait(row):
+        if row["status"] in OPEN_STATUSES and is_wait(row):
             definition = (row.get("taskDefinition") or {}).get("outputSchema") or {}
             schema = definition.get("data") or {"type": "object"}
             yield OpenWait(workflow["workflowId"], row["referenceTaskName"], signal_name(row), schema)

@@ -14,7 +14,7 @@ from perago.adapters.conductor import queue
 from perago.adapters.conductor.session import SERVICE, ConductorClient, Query, json_of
 from perago.adapters.http import CallPolicy, ServerAbout
 from perago.adapters.http_answers import reading, typed, unreadable
-from perago.ports import NotFound, Refused
+from perago.ports import ENDED_WORKFLOWS, OPEN_WORKFLOWS, NotFound, Refused
 
 MOST_PENDING = 10_000
 """Number of attempts of one type that are read. Conductor returns them in no order."""
@@ -25,10 +25,8 @@ _LATEST = 2**53
 """An upper bound of all times and durations in milliseconds."""
 
 
-STATUSES = ("RUNNING", "PAUSED", "COMPLETED", "FAILED", "TIMED_OUT", "TERMINATED")
+STATUSES = (*OPEN_WORKFLOWS, *ENDED_WORKFLOWS)
 """The statuses of a workflow."""
-OPEN = ("RUNNING", "PAUSED")
-"""The statuses of a workflow that has not ended."""
 _SEARCHABLE = re.compile(r"""[^'"(),\\\x00-\x1f]{1,200}""")
 """Texts that can be a value of a query. Conductor has no escapes: a quote ends the value, a comma is an error."""
 _OPERATOR = re.compile(r"\s(?:AND|OR)\s", re.IGNORECASE)
@@ -420,7 +418,7 @@ def _summary(row: Mapping[str, Any]) -> WorkflowSummary:
         correlation_id=str(row.get("correlationId") or ""),
         start_time=_milliseconds(row.get("startTime")),
         # The index keeps the previous end of a workflow that runs again.
-        end_time=0 if row["status"] in OPEN else _milliseconds(row.get("endTime")),
+        end_time=0 if row["status"] in OPEN_WORKFLOWS else _milliseconds(row.get("endTime")),
         reason=str(row.get("reasonForIncompletion") or ""),
         failed_references=tuple(filter(None, str(row.get("failedReferenceTaskNames") or "").split(","))),
     )

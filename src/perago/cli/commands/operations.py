@@ -11,6 +11,7 @@ from perago.cli import messages
 from perago.cli.messages import CommandError, ExitCode
 from perago.cli.parameters import Json, argument, option, read_object
 from perago.cli.rendering import Renderer, print_json
+from perago.ports import OPEN_WORKFLOWS
 from perago.text import one_line
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def terminate(
     with operations.operated() as servers:
         workflows = servers.workflows
         workflow = operations.read_workflow(workflows, workflow_id)
-        if not yes and workflow["status"] in ("RUNNING", "PAUSED"):
+        if not yes and workflow["status"] in OPEN_WORKFLOWS:
             state = f"{one_line(str(workflow['workflowName']))} {workflow_id} is {workflow['status']}"
             _confirm(f"{state}, {operations.running_steps(workflow)}")
         print_operation(operations.terminate(workflows, workflow, reason[:500]), as_json=as_json)

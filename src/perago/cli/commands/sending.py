@@ -35,6 +35,7 @@ from perago.cli.rendering import Renderer
 from perago.conductor_json import rows_of, step_type
 from perago.dev import REFERENCE, workflow_definition
 from perago.failure import Failure
+from perago.ports import OPEN_WORKFLOWS
 from perago.processes import end_if_told
 from perago.text import count, json_text, one_line, short, strict_json
 from perago.workflows.picture import task_names
@@ -52,7 +53,6 @@ _OUTAGE_LIMIT = 120.0
 """Seconds without an answer of Conductor before `--follow` fails."""
 _LOG_DELAY = 1.0
 """Seconds for the last lines of a log, which Conductor can show after the end."""
-_OPEN_STATUSES = ("RUNNING", "PAUSED")
 _SHOWN_PROBLEMS = 10
 """Lines of a back-fill that are shown with their mistake."""
 _WORKER_WAIT = 5.0
@@ -325,7 +325,7 @@ def _to_the_end(workflows: ConductorWorkflows, workflow_id: str, view: FollowVie
         workflow = _look(workflows, workflow_id, view, heard)
         if workflow is not None:
             heard = time.monotonic()
-            if workflow["status"] not in _OPEN_STATUSES:
+            if workflow["status"] not in OPEN_WORKFLOWS:
                 time.sleep(_LOG_DELAY)
                 return _look(workflows, workflow_id, view, heard) or workflow
         time.sleep(_POLL_INTERVAL)
@@ -355,7 +355,7 @@ def _show(workflows: ConductorWorkflows, workflow: Mapping[str, Any], view: Foll
         elif part not in view.ended_parts:
             inner = workflows.workflow(part)
             _show(workflows, inner, view, f"{above}{row['referenceTaskName']} > ")
-            if inner["status"] not in _OPEN_STATUSES:
+            if inner["status"] not in OPEN_WORKFLOWS:
                 view.ended_parts.add(part)
 
 
