@@ -290,12 +290,6 @@ class Delivery:
         return (self.task_id, self.poll_count, self.start_time)
 
 
-def until_its_retry_ends(delivery: Delivery) -> int:
-    """Return the seconds before an attempt that waits for the end of its retry is handed out again: 5, 10, 20 ... 60,
-    more for each delivery."""
-    return (5, 10, 20, 40, 60)[min(delivery.poll_count, 5) - 1]
-
-
 OPEN_WORKFLOWS = ("RUNNING", "PAUSED")
 """The statuses of a workflow that has not ended, as Conductor spells them."""
 ENDED_WORKFLOWS = ("COMPLETED", "FAILED", "TIMED_OUT", "TERMINATED")

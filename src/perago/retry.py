@@ -51,6 +51,10 @@ RESTARTS = BackOff(1.0, 30.0)
 """Delays of 1, 2, 4, 8, 16, 30, 30 seconds, between starts of a crashing process and while servers do not answer."""
 
 
+UNTIL_ITS_RETRY_ENDS = BackOff(5.0, 60.0)
+"""Delays before an attempt that waits for the end of its retry is handed out again."""
+
+
 class RestartDelay:
     """Counts the crashes in a row of one process that is started again."""
 

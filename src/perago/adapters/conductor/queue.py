@@ -27,9 +27,9 @@ from perago.ports import (
     WorkflowRow,
     WorkflowSpan,
     trace_of,
-    until_its_retry_ends,
     workflow_span,
 )
+from perago.retry import UNTIL_ITS_RETRY_ENDS
 from perago.settings import ConductorSettings
 
 J = TypeVar("J")
@@ -250,7 +250,7 @@ class ConductorQueue(ConductorClient):
             known = delivery if delivery.retried else None
         if known is None:
             with suppress(ServiceError):  # else it comes back after its response timeout, as from a poll that is lost
-                self.hand_back(delivery, until_its_retry_ends(delivery))
+                self.hand_back(delivery, round(UNTIL_ITS_RETRY_ENDS.pause(delivery.poll_count - 1)))
         return known
 
     def _with_traces(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:

@@ -21,7 +21,8 @@ from perago.embedded.conductor.definitions import (
 from perago.embedded.conductor.lifecycle import rerun, restart, retry, settle, sweep
 from perago.embedded.conductor.state import HistoryEntry, HttpHandler, LastPoll, State, Status, queue_name
 from perago.embedded.faults import FaultScript, faults_around
-from perago.ports import Clock, Delivery, Report, Unavailable, WorkflowRow, until_its_retry_ends
+from perago.ports import Clock, Delivery, Report, Unavailable, WorkflowRow
+from perago.retry import UNTIL_ITS_RETRY_ENDS
 
 _UPDATE = "updateWorkflowDef"
 
@@ -650,7 +651,8 @@ class InMemoryConductor(ConductorModel):
             rows = [views.task_json(row, state.now()) for row in tasks if row.reference_name == delivery.reference_name]
             known = known_by_its_retry({"tasks": rows}, delivery)
             if known is None:
-                later = _result(delivery, status="IN_PROGRESS", callbackAfterSeconds=until_its_retry_ends(delivery))
+                seconds = round(UNTIL_ITS_RETRY_ENDS.pause(delivery.poll_count - 1))
+                later = _result(delivery, status="IN_PROGRESS", callbackAfterSeconds=seconds)
                 updates.update_task(state, later)
             return known
 
