@@ -12,6 +12,7 @@ from typing import Any, Literal, cast, get_args
 
 from perago.authoring.declaration import InvalidDeclaration
 from perago.workflows.values import (
+    NO_EXPRESSION,
     Recorded,
     Scope,
     Value,
@@ -151,7 +152,7 @@ class _ChoosingFlow:
             if not isinstance(content, str):
                 self._writer.report(f"{label} is not a single value", "give one of its fields")
         elif "${" in str(content):
-            self._writer.report(f"{label}: Conductor would read '${{' in it as an expression", "give it without '${'")
+            self._writer.report(f"{label}: Conductor would read '${{' in it as an expression", NO_EXPRESSION)
         return str(content)
 
     def switch(self, name: str, value: object, /) -> contextlib.AbstractContextManager[Switch]:

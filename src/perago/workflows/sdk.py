@@ -27,7 +27,16 @@ from perago.text import listing
 from perago.workflows.definition import workflows_of
 from perago.workflows.flow import Workflow, WorkflowDefinitionError
 from perago.workflows.picture import walk
-from perago.workflows.values import UNCHECKED, Documents, Recorded, Value, called_name, reported_name, sent_name
+from perago.workflows.values import (
+    UNCHECKED,
+    Documents,
+    Recorded,
+    Value,
+    called_name,
+    nearest,
+    reported_name,
+    sent_name,
+)
 from perago.workflows.writer import Built, Json, Writer
 
 _RANDOM = re.compile(r"_([2-9A-HJ-NP-Za-km-z]{22})$")
@@ -216,10 +225,11 @@ class _Check:
         steps = definition.get("tasks") or []
         if not steps:
             self.report("", "the workflow has no step, which Conductor refuses", "add one")
-        listed = [str(step["taskReferenceName"]) for step in _own_steps(steps)]
+        own_steps = list(_own_steps(steps))
+        listed = [str(step["taskReferenceName"]) for step in own_steps]
         self._tasks = {
             str(step["taskReferenceName"]): self.known[step["name"]]
-            for step in _own_steps(steps)
+            for step in own_steps
             if step.get("type") == "SIMPLE" and step["name"] in self.known
         }
         duplicates = [reference for reference in dict.fromkeys(listed) if listed.count(reference) > 1]
@@ -227,8 +237,8 @@ class _Check:
             self.report(reference, "two steps have this name", "give one of the two another name")
         if duplicates:
             return
-        is_dynamic = any(step.get("type") == "FORK_JOIN_DYNAMIC" for step in _own_steps(steps))
-        for step in _own_steps(steps):
+        is_dynamic = any(step.get("type") == "FORK_JOIN_DYNAMIC" for step in own_steps)
+        for step in own_steps:
             for read, path in _OUTPUT.findall(json.dumps(step.get("inputParameters", {}))):
                 if read not in listed and read != "workflow" and not is_dynamic:
                     self.report(step["taskReferenceName"], f"no step has the name {read!r}", "correct the expression")
@@ -254,9 +264,8 @@ class _Check:
             names = {reported_name(known, info): info for known, info in described.items()}
             if name not in names:
                 listed = ", ".join(names) or "no field"
-                near = difflib.get_close_matches(name, names, n=1)
-                fix = f"did you mean {near[0]}?" if near else "use one of its fields"
-                self.report(reader, f"{annotation.__name__} has no field {name!r}; it has {listed}", fix)
+                rule = f"{annotation.__name__} has no field {name!r}; it has {listed}"
+                self.report(reader, rule, nearest(name, names))
                 return UNCHECKED
             annotation = getattr(names[name], "annotation", None) or getattr(names[name], "return_type", UNCHECKED)
         return annotation

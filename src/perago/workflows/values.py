@@ -44,7 +44,7 @@ class FailedWorkflow(BaseModel):
 UNCHECKED = object()
 """The type of a value that the author has marked with `flow.unchecked`; it fits everywhere."""
 
-_NO_EXPRESSION = "give it without '${'"
+NO_EXPRESSION = "give it without '${'"
 
 _ADDRESS = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
@@ -117,7 +117,7 @@ class Recorded:
         if info is None:
             listed = ", ".join(known) or "no field"
             rule = f"{shown}: {model.__name__} has no field {name!r}; it has {listed}"
-            raise InvalidDeclaration(rule, _nearest(name, known))
+            raise InvalidDeclaration(rule, nearest(name, known))
         if self.path is None:
             raise InvalidDeclaration(f"{shown}: {self.shown} was put together here", "use the value that was put in")
         if self.read is not None:
@@ -338,7 +338,7 @@ def spelled(annotation: object) -> str:
     return annotation.__name__ if isinstance(annotation, type) else inspect.formatannotation(annotation)
 
 
-def _nearest(name: str, known: Collection[str]) -> str:
+def nearest(name: str, known: Collection[str]) -> str:
     """The advice for a field that does not exist."""
     near = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {near[0]}?" if near else "use one of its fields"
@@ -373,7 +373,7 @@ class Documents:
             name = names.get(called)
             if name is None:
                 listed = ", ".join(names) or "no field"
-                self._report(f"{label} has no field {called!r}; it has {listed}", _nearest(called, names))
+                self._report(f"{label} has no field {called!r}; it has {listed}", nearest(called, names))
                 continue
             field = model.model_fields[name]
             key = sent_name(name, field)
@@ -431,7 +431,7 @@ class Documents:
         if isinstance(plain, bool) or not isinstance(plain, str | int):
             self._report(f"{label}: the key {key!r} is not a text or an integer", "give another key")
         elif "${" in str(plain):
-            self._report(f"{label}: Conductor would read '${{' in the key {key!r} as an expression", _NO_EXPRESSION)
+            self._report(f"{label}: Conductor would read '${{' in the key {key!r} as an expression", NO_EXPRESSION)
         return str(plain)
 
     def _constant(self, constant: Any, annotation: Any, label: str) -> Any:
@@ -449,7 +449,7 @@ class Documents:
         if not same:
             self._report(f"{label}: the value changes when it is written as JSON", "give a value that JSON can hold")
         if "${" in json.dumps(document):
-            self._report(f"{label}: Conductor would read '${{' in it as an expression", _NO_EXPRESSION)
+            self._report(f"{label}: Conductor would read '${{' in it as an expression", NO_EXPRESSION)
         return document
 
     def _report(self, rule: str, fix: str) -> None:
