@@ -51,7 +51,7 @@ from perago.taskdef.schema import same_json
 from perago.text import quoted
 from perago.trees import cases
 from perago.trees.differences import AttemptResult, Content, Digest, digest_of
-from perago.workflows.signals import is_wait, signal_name
+from perago.workflows.signals import is_wait, signal_name, signal_schema
 from perago.workspace.keys import is_reserved
 
 _ENDED = ("COMPLETED", "FAILED", "FAILED_WITH_TERMINAL_ERROR")
@@ -413,9 +413,8 @@ class PastRun:
         """Return the values that the schemas of the steps mark as secrets, by their places."""
         secrets: dict[str, str] = {}
         for row in self.waits:
-            schema = (row.get("taskDefinition") or {}).get("outputSchema") or {}
             place = f"/signals/{row.get('referenceTaskName')}"
-            secrets |= redact(row.get("outputData"), schema.get("data"), place)[1]
+            secrets |= redact(row.get("outputData"), signal_schema(row), place)[1]
         for step in self.steps:
             for what, value in (("params", step.params), ("result", step.result)):
                 pointer = f"/steps/{step.reference_name}/{what}"

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from perago.conductor_json import mapping
 from perago.failure import Failure
 from perago.ports import OPEN_STATUSES
 from perago.taskdef.schema import Schema, schema_problems
@@ -71,8 +72,7 @@ def waits_of(workflow: Mapping[str, Any]) -> Iterator[OpenWait]:
     """Yield the steps of a workflow that wait for a signal, without those of its sub-workflows."""
     for row in workflow["tasks"]:
         if row["status"] in OPEN_STATUSES and is_wait(row):
-            definition = (row.get("taskDefinition") or {}).get("outputSchema") or {}
-            schema = definition.get("data") or {"type": "object"}
+            schema = signal_schema(row) or {"type": "object"}
             yield OpenWait(workflow["workflowId"], row["referenceTaskName"], signal_name(row), schema)
 
 
@@ -80,6 +80,11 @@ def is_wait(row: Mapping[str, Any]) -> bool:
     """Whether a step of a workflow waits, or waited, for a signal, and not for a time."""
     timed = {"duration", "until"} & (row.get("inputData") or {}).keys()
     return row.get("taskType") in ("WAIT", "HUMAN") and not timed
+
+
+def signal_schema(row: Mapping[str, Any]) -> Schema | None:
+    """Return the schema of the signal of a step that waits; None if its workflow was not written with perago."""
+    return mapping(mapping(row.get("taskDefinition")).get("outputSchema")).get("data")
 
 
 def signal_name(row: Mapping[str, Any]) -> str:
