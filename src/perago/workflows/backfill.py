@@ -58,6 +58,11 @@ class Run:
     status: str
     reason: str = ""
 
+    @staticmethod
+    def of(line: Line, row: Mapping[str, Any]) -> Run:
+        """Return the workflow of a line that Conductor shows as `row`."""
+        return Run(line, str(row["workflowId"]), str(row["status"]), str(row.get("reasonForIncompletion") or ""))
+
     @property
     def is_open(self) -> bool:
         """Whether it has not ended."""
@@ -109,6 +114,11 @@ class Backfill:
         """The number of workflows that run."""
         return sum(run.is_open for runs in self.runs.values() for run in runs)
 
+    @property
+    def _waiting(self) -> list[Line]:
+        """The lines that were not started."""
+        return [line for line in self._lines if not self.runs[line.correlation_id]]
+
     def run(self, silent: Callable[[Unavailable], None]) -> Iterator[Run | None]:
         """Yield each workflow that has ended, and None whenever time passes.
 
@@ -120,7 +130,7 @@ class Backfill:
             ServiceError: Conductor refuses to start a workflow, or did not answer for two minutes.
         """
         is_first, answered = True, time.monotonic()
-        while is_first or self.open_runs or not all(self.runs.values()):
+        while is_first or self.open_runs or self._waiting:
             try:
                 ended = [*self._look_up(is_first=is_first)]
                 is_first = False
@@ -132,21 +142,20 @@ class Backfill:
                     raise
                 silent(error)
             yield None
-            if self.open_runs or not all(self.runs.values()):
+            if self.open_runs or self._waiting:
                 self._sleep(_POLL_INTERVAL)
 
     def _look_up(self, *, is_first: bool) -> Iterator[Run]:
         """Ask for the workflows of open and of the next lines, at first of all. Yield those that have ended since."""
-        waiting = [line for line in self._lines if not self.runs[line.correlation_id]]
         running = [line for line in self._lines if any(run.is_open for run in self.runs[line.correlation_id])]
-        lines = self._lines if is_first else [*running, *waiting[:_LOOKED_AHEAD]]
+        lines = self._lines if is_first else [*running, *self._waiting[:_LOOKED_AHEAD]]
         for start in range(0, len(lines), _LOOKED_UP):
             page = lines[start : start + _LOOKED_UP]
             workflows = self._conductor.correlated(self._name, [line.correlation_id for line in page])
             for line in page:
                 rows = workflows.get(line.correlation_id, ())
                 before = {run.workflow_id: run for run in self.runs[line.correlation_id]}
-                runs = [_run(line, row) for row in rows]
+                runs = [Run.of(line, row) for row in rows]
                 new = [run for run in runs if run.workflow_id not in before]
                 if new and not is_first and line.correlation_id not in self._doubtful:
                     message = f"another sender has started line {line.number} as workflow {new[0].workflow_id}"
@@ -159,8 +168,7 @@ class Backfill:
 
     def _start_next(self) -> None:
         """Start lines while there is room."""
-        waiting = [line for line in self._lines if not self.runs[line.correlation_id]]
-        for line in waiting[: max(0, self._at_most - self.open_runs)]:
+        for line in self._waiting[: max(0, self._at_most - self.open_runs)]:
             try:
                 workflow_id = self._start(line)
             except Unclear:
@@ -168,10 +176,6 @@ class Backfill:
                 self._sleep(DOUBT)
                 return
             self.runs[line.correlation_id] = [Run(line, workflow_id, "RUNNING")]
-
-
-def _run(line: Line, row: Mapping[str, Any]) -> Run:
-    return Run(line, str(row["workflowId"]), str(row["status"]), str(row.get("reasonForIncompletion") or ""))
 
 
 class SenderLock:

@@ -108,7 +108,7 @@ class _WaitingFlow:
             self._computed_sleep(name, "duration", value, int)
         else:
             self._check_minutes(f"sleep {name!r}: minutes", minutes)
-            self._wait(name, "", _wait_minutes(minutes))
+            self._wait(name, "", {"type": "WAIT", "inputParameters": {"duration": f"{minutes} minutes"}})
 
     def sleep_until(self, time: datetime, /, *, name: str = "sleep_until") -> None:
         """Wait until a time with a time zone, rounded up to the minute, or not at all after that time."""
@@ -120,7 +120,8 @@ class _WaitingFlow:
             rule = f"sleep_until {name!r}: {value!r} is not a datetime with a time zone"
             self._writer.report(rule, "give such a datetime, as in datetime(2030, 12, 31, 18, 0, tzinfo=UTC)")
         else:
-            self._wait(name, "", _wait_until(value))
+            rounded = value.astimezone(UTC) + timedelta(minutes=1, microseconds=-1)
+            self._wait(name, "", {"type": "WAIT", "inputParameters": {"until": f"{rounded:%Y-%m-%d %H:%M} UTC"}})
 
     def _computed_sleep(self, name: str, field: str, value: Value, kind: type) -> None:
         script = self._wait(name, "_time", _computed_script(field, self._converted(value, kind, f"sleep {name!r}")))
@@ -181,17 +182,6 @@ def _accepted(schema: Schema) -> Json:
             options = []
         return {key: [entry for option in options for entry in option[key]] for key in ("types", "values")}
     return {"types": [_JQ_TYPES.get(kind, kind) for kind in shape.kinds], "values": list(shape.values)}
-
-
-def _wait_minutes(minutes: int) -> Json:
-    """A WAIT for a number of minutes that is known."""
-    return {"type": "WAIT", "inputParameters": {"duration": f"{minutes} minutes"}}
-
-
-def _wait_until(time: datetime) -> Json:
-    """A WAIT until a time that is known, rounded up to the minute."""
-    rounded = (time.astimezone(UTC) + timedelta(minutes=1, microseconds=-1)).replace(second=0, microsecond=0)
-    return {"type": "WAIT", "inputParameters": {"until": f"{rounded:%Y-%m-%d %H:%M} UTC"}}
 
 
 def _computed_script(field: str, value: Any) -> Json:
