@@ -293,14 +293,15 @@ def register(
                 raise Failure(f"{flow.where}: {message}; nothing was sent", fix)
             missing.append(comparison.definition)
         _require_handlers(servers, missing, workflows)
-        if outdated and not dry_run:
-            servers.queue.register_task_definitions(outdated)
-        for definition in [] if dry_run else missing:
-            servers.workflows.register_workflow(definition)
-        for definition in [] if dry_run else schedules:
-            servers.workflows.save_schedule(definition)
-        for name in [] if dry_run else removed:
-            servers.workflows.delete_schedule(name)
+        if not dry_run:
+            if outdated:
+                servers.queue.register_task_definitions(outdated)
+            for definition in missing:
+                servers.workflows.register_workflow(definition)
+            for definition in schedules:
+                servers.workflows.save_schedule(definition)
+            for name in removed:
+                servers.workflows.delete_schedule(name)
     parts: list[tuple[Sequence[object], str]] = [
         (outdated, "TaskDef"),
         (missing, "workflow"),
