@@ -25,9 +25,10 @@ from perago.ports import OPEN_WORKFLOWS, Unavailable, Unclear
 
 DOUBT = 5.0
 """Seconds after which a start whose answer was lost has taken effect, or never does."""
-_POLL_INTERVAL = 0.5
-_OUTAGE_LIMIT = 120.0
-"""Seconds without an answer of Conductor before a back-fill fails."""
+POLL_INTERVAL = 0.5
+"""Seconds between two reads of workflows that are followed."""
+OUTAGE_LIMIT = 120.0
+"""Seconds without an answer of Conductor before a back-fill, or `--follow`, fails."""
 _LOOKED_UP = 100
 """Lines of one look-up, at most."""
 _LOOKED_AHEAD = 20
@@ -138,12 +139,12 @@ class Backfill:
                 self._start_next()
                 answered = time.monotonic()
             except Unavailable as error:
-                if time.monotonic() - answered > _OUTAGE_LIMIT:
+                if time.monotonic() - answered > OUTAGE_LIMIT:
                     raise
                 silent(error)
             yield None
             if self.open_runs or self._waiting:
-                self._sleep(_POLL_INTERVAL)
+                self._sleep(POLL_INTERVAL)
 
     def _look_up(self, *, is_first: bool) -> Iterator[Run]:
         """Ask for the workflows of open and of the next lines, at first of all. Yield those that have ended since."""

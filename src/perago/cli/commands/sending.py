@@ -38,19 +38,15 @@ from perago.failure import Failure
 from perago.ports import OPEN_WORKFLOWS
 from perago.processes import end_if_told
 from perago.text import count, json_text, one_line, short, strict_json
+from perago.workflows.backfill import OUTAGE_LIMIT, POLL_INTERVAL, Backfill, Line, Run, SenderLock
 from perago.workflows.picture import task_names
 from perago.workflows.signals import is_wait, signal_name
 
 if TYPE_CHECKING:
     from perago.adapters.conductor.overview import ConductorWorkflows
     from perago.configuration import Servers
-    from perago.workflows.backfill import Line, Run
 
 
-_POLL_INTERVAL = 0.5
-"""Seconds between two reads of the workflow."""
-_OUTAGE_LIMIT = 120.0
-"""Seconds without an answer of Conductor before `--follow` fails."""
 _LOG_DELAY = 1.0
 """Seconds for the last lines of a log, which Conductor can show after the end."""
 _SHOWN_PROBLEMS = 10
@@ -217,8 +213,6 @@ def _lines(file: Path, name: str | None, sent: Sent, branch: str | None) -> list
     Raises:
         typer.BadParameter: the file or a line of it cannot be read, or has params that are not valid.
     """
-    from perago.workflows.backfill import Line
-
     name = name or file.name
     if not _NAME.fullmatch(name):
         raise typer.BadParameter(
@@ -256,7 +250,6 @@ def _back_fill(
 ) -> int:
     """Run a back-fill to its end, and print a summary."""
     from perago.settings import state_directory
-    from perago.workflows.backfill import Backfill, SenderLock
 
     def start(line: Line) -> str:
         payload = complete(dict(line.params))
@@ -328,7 +321,7 @@ def _to_the_end(workflows: ConductorWorkflows, workflow_id: str, view: FollowVie
             if workflow["status"] not in OPEN_WORKFLOWS:
                 time.sleep(_LOG_DELAY)
                 return _look(workflows, workflow_id, view, heard) or workflow
-        time.sleep(_POLL_INTERVAL)
+        time.sleep(POLL_INTERVAL)
 
 
 def _look(workflows: ConductorWorkflows, workflow_id: str, view: FollowView, heard: float) -> Mapping[str, Any] | None:
@@ -339,7 +332,7 @@ def _look(workflows: ConductorWorkflows, workflow_id: str, view: FollowView, hea
         workflow = workflows.workflow(workflow_id)
         _show(workflows, workflow, view)
     except Unavailable as error:
-        if time.monotonic() - heard > _OUTAGE_LIMIT:
+        if time.monotonic() - heard > OUTAGE_LIMIT:
             raise
         view.silent(messages.service_words(error))
         return None
