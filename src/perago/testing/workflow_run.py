@@ -150,10 +150,8 @@ class WorkflowRunner:
             raise LookupError(f"lost: no attempt of {', '.join(sorted(unused_losses))} ran")
         if unsent := sender.unsent():
             raise LookupError(f"signals: no step waited for {', '.join(unsent)}")
-        ended = conductor.workflow(workflow_id)
-        reason, result = ended.get("reasonForIncompletion"), ended.get("output", {}).get("result")
         tree = PublishedTree(services.tree(repository=repository))
-        return WorkflowRun(ended["status"], reason, result, tuple(outcomes), tree, workflow_id)
+        return _ended(conductor.workflow(workflow_id), outcomes, tree)
 
     def _register(self, services: InMemoryServices) -> None:
         services.conductor.register(*(task.function for task in self._tasks.values()))
@@ -186,13 +184,10 @@ class WorkflowRunner:
         workflows = map(conductor.workflow, conductor.workflow_ids())
         started = [row for row in workflows if row["input"].get("_startedByScheduler") == schedule["name"]]
         return tuple(
-            WorkflowRun(
-                row["status"],
-                row.get("reasonForIncompletion"),
-                row.get("output", {}).get("result"),
-                tuple(outcome for outcome, own in zip(outcomes, roots, strict=True) if own == row["workflowId"]),
+            _ended(
+                row,
+                [outcome for outcome, own in zip(outcomes, roots, strict=True) if own == row["workflowId"]],
                 PublishedTree({}),
-                row["workflowId"],
                 row["input"]["_scheduledTime"] / 1000,
             )
             for row in sorted(started, key=lambda row: int(row["input"]["_scheduledTime"]))
@@ -247,6 +242,13 @@ class WorkflowRunner:
         if first is None:
             raise ValueError("orders must be at least 1")
         return first
+
+
+def _ended(
+    workflow: Mapping[str, Any], outcomes: Sequence[Outcome], tree: PublishedTree, scheduled: float | None = None
+) -> WorkflowRun:
+    reason, result = workflow.get("reasonForIncompletion"), workflow.get("output", {}).get("result")
+    return WorkflowRun(workflow["status"], reason, result, tuple(outcomes), tree, workflow["workflowId"], scheduled)
 
 
 class _Sender:
