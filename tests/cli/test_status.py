@@ -108,9 +108,11 @@ def test_the_problems_of_a_worker_are_below_it(project: Project, embedded: Embed
     plan.workspace_root.mkdir(mode=0o700)
     variables = {**embedded.environment(), "PERAGO_WORKSPACE_ROOT": str(plan.workspace_root)}
     rejection = "lakeFS does not accept the credentials (401)"
-    with presence(ExportContext(plan=plan)) as worker:
+    context = ExportContext(plan=plan)
+    with presence(context) as worker:
         worker(WorkerReady("m", "busy", "m0000", 1, 0.1))
-        worker(WaitingForLakeFS("m0001", rejection))
+        for listener in (context.incidents, worker):  # as `exporting` has them
+            listener(WaitingForLakeFS("m0001", rejection))
         worker(Pulse(1, 0, 1, 0, 0.0))
         wait_for("the marker", lambda: worker_processes(workers_here(plan.workspace_root))[0].problems)
         assert project.run("status", **variables).out.splitlines()[-1].strip() == rejection

@@ -25,7 +25,7 @@ from perago.worker import events, status_server
 from perago.worker import supervisor as supervision
 from perago.worker.events import Pulse, WorkerReady
 from perago.worker.exporters import service_manager
-from perago.worker.health import BEAT_LIMIT, REJECTED, Health
+from perago.worker.health import BEAT_LIMIT, REJECTED, Health, Incidents
 from perago.worker.metrics import Metrics
 from perago.worker.plan import ExportContext
 from perago.worker.status_server import Page, StatusServer
@@ -39,8 +39,20 @@ READY = WorkerReady("m", "t", "w0000", 1, 0.1)
 FINE = Pulse(slots=1, free=1, busy=0, unreported=0, beating=0.0)
 
 
+class HealthOfAWorker(Health):
+    """The health, and the record that it reads. Both hear each event, as in a worker."""
+
+    def __init__(self) -> None:
+        self.heard = Incidents()
+        super().__init__(Mask(["password"]), self.heard)
+
+    def __call__(self, event: events.Event) -> None:
+        self.heard(event)
+        super().__call__(event)
+
+
 def health_after(*worker_events: events.Event) -> Health:
-    health = Health(Mask(["password"]))
+    health = HealthOfAWorker()
     for event in worker_events:
         health(event)
     return health

@@ -28,7 +28,7 @@ from perago.worker.events import (
     Usage,
 )
 from perago.worker.exporters import metrics_page
-from perago.worker.health import REJECTED
+from perago.worker.health import REJECTED, Incidents
 from perago.worker.metrics import FAMILIES, Metrics
 from perago.worker.status_server import StatusServer
 from tests.deliveries import make_delivery
@@ -66,8 +66,10 @@ def samples(metrics: Metrics) -> dict[tuple[Any, ...], float]:
 
 
 def samples_after(*worker_events: Event) -> dict[tuple[Any, ...], float]:
-    metrics = Metrics([ODD])
+    incidents = Incidents()
+    metrics = Metrics([ODD], incidents=incidents)
     for event in worker_events:
+        incidents(event)
         metrics(event)
     return samples(metrics)
 
@@ -249,8 +251,10 @@ def test_the_page_of_the_documentation_lists_all_metrics() -> None:
 
 def test_a_worker_shows_all_declared_metrics() -> None:
     usage = Usage(metrics=(ROWS, SIZES, SHARE))
-    metrics = Metrics([ODD], lambda: True)
+    incidents = Incidents()
+    metrics = Metrics([ODD], lambda: True, incidents)
     for event in (ended(steps=(("Fetch", 1.0),), usage=usage), PULSE, DIED):
+        incidents(event)
         metrics(event)
     values = samples(metrics)
     assert values["perago_lakefs_up",] == 1

@@ -312,4 +312,4 @@ def exporting(context: ExportContext) -> Iterator[tuple[Listener, ...]]:
         if context.lakefs is not None and (context.http is not None or context.signals):
             stack.enter_context(context.lakefs)
         opened = [stack.enter_context(exporter(context)) for exporter in EXPORTERS]
-        yield tuple(listener for listener in opened if listener is not None)
+        yield (context.incidents, *(listener for listener in opened if listener is not None))

@@ -43,7 +43,7 @@ REJECTED = "lakeFS does not accept the credentials"
 
 class Incidents:
     """A `Listener` that remembers the deaths of processes and the rejected credentials of a worker. Health and metrics
-    share it. The same event twice counts once."""
+    only read it."""
 
     def __init__(self) -> None:
         self.rejections: Mapping[str, str] = {"Conductor": "", "lakeFS": ""}
@@ -83,9 +83,9 @@ class Health:
     """A `Listener` that remembers the state for the pages. It runs on the supervisor's thread, and other threads read
     it."""
 
-    def __init__(self, mask: Mask, incidents: Incidents | None = None) -> None:
+    def __init__(self, mask: Mask, incidents: Incidents) -> None:
         self._mask = mask
-        self._incidents = incidents or Incidents()
+        self._incidents = incidents
         self._state = "starting"
         self._pulsed_at: float | None = None
         self._pulse: events.Pulse | None = None
@@ -102,7 +102,6 @@ class Health:
 
     def __call__(self, event: Event) -> None:
         """Update the state from `event`. Values that other threads read are replaced, never changed."""
-        self._incidents(event)
         match event:
             case events.Pulse():
                 self._pulsed_at, self._pulse = time.monotonic(), event

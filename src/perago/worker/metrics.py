@@ -165,7 +165,7 @@ class Metrics:
     Args:
         tasks: the names that the label `task` has. Others are counted as `OTHER`.
         lakefs_up: whether lakeFS answers; None: unknown, or it is not needed.
-        incidents: the record that the metrics share with the health of the worker.
+        incidents: the record that the metrics share with the health of the worker, and only read. None: no incidents.
     """
 
     def __init__(
@@ -234,7 +234,6 @@ class Metrics:
 
     def __call__(self, event: Event) -> None:
         """Count `event`."""
-        self._incidents(event)
         match event:
             case events.SlotStartFailed(task_name=task):
                 self._not_starting.add(task)

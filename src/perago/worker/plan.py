@@ -312,7 +312,7 @@ class ExportContext:
     lakefs: LakeFSCheck | None = None
     """Checks whether lakeFS answers; None: the tasks do not need lakeFS."""
     incidents: Incidents = field(default_factory=Incidents)
-    """The record that all exporters share."""
+    """The record that all exporters read. It hears each event before them."""
     log_line: Callable[[Event], Mapping[str, Any] | None] = lambda _: None
     """`ExporterContext.log_line`, for exporters of other packages."""
     warn: Callable[[str], None] = lambda _: None
