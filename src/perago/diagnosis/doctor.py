@@ -248,7 +248,7 @@ def _of_workflows(servers: Servers, probed: Sequence[Probed]) -> Iterator[Check]
     for module in probed:
         for flow in module.workflows:
             run = partial(check_workflow, servers.workflows, module.module, json.loads(flow.definition))
-            yield Check(flow.name, "nobody can start it by its name", run)
+            yield Check(flow.name, "no client can start it by its name", run)
 
 
 def _of_tasks(

@@ -90,7 +90,7 @@ def workflow(
         timeout_seconds: Seconds after which Conductor ends the workflow; 0: never.
         schedule: The times at which Conductor starts it, as `Cron("0 3 * * *", time_zone="Europe/Berlin")`.
         on_failure: The workflow that runs after a failure or a timeout. Its parameters are a `FailedWorkflow`, and its
-            steps continue the last workspace. It does not run if somebody ends the workflow by hand.
+            steps continue the last workspace. It does not run after a manual termination.
 
     Raises:
         TaskDefinitionError: The declaration or the signature breaks a rule; file, line, rule and fix are named.

@@ -106,7 +106,7 @@ def check_workflow(definitions: Definitions, module: str, definition: Mapping[st
     label = f"version {definition['version']} of the workflow"
     if base != definition["version"]:
         which = "" if base is None else f"; the newest one there is version {base}"
-        why, register = "nobody can start it by its name", f"perago register {module}"
+        why, register = "no client can start it by its name", f"perago register {module}"
         yield Finding(definition["name"], Level.PROBLEM, f"{label} is not registered{which}", why, register)
     elif changes:
         shown = listing([one_line(change.difference) for change in changes], 3)

@@ -341,7 +341,11 @@ def _next_times(schedule: Mapping[str, Any]) -> str:
 
 
 SCHEDULES: Sequence[Column[Mapping[str, Any]]] = (
-    Column("NAME", "the workflow, or the name that somebody gave it", lambda row: one_line(str(row["name"]))),
+    Column(
+        "NAME",
+        "the name, which is that of its workflow if perago has registered it",
+        lambda row: one_line(str(row["name"])),
+    ),
     Column("CRON", "seconds first", lambda row: one_line(str(row.get("cronExpression") or "-"))),
     Column("ZONE", "", lambda row: one_line(str(row.get("zoneId") or "UTC"))),
     Column("NEXT", "the next times", _next_times),
