@@ -170,6 +170,21 @@ def test_a_retry_of_a_workflow_that_has_not_failed_is_refused() -> None:
     assert refusal.fix == f"end it first: perago terminate {run.id}"
 
 
+def test_a_retry_of_a_fork_that_never_ran_is_refused() -> None:
+    run = Run("fork", "completed")
+    row = attempt_of(run.workflow, "fork")
+    assert row is not None
+    run.conductor.rerun_workflow(run.id, row["taskId"])
+    run.conductor.terminate_workflow(run.id)
+    refusal = retry_refusal(run.workflow)
+    assert refusal is not None
+    assert refusal.problem.startswith("fork is a fork, whose new row would stay SCHEDULED")
+    assert list(recoveries(run, refusal.fix)) == [None]
+    run.conductor.retry_workflow(run.id)
+    assert run.drive() == []
+    assert run.workflow["status"] == "RUNNING", "the refused retry works"
+
+
 def test_a_retry_that_conductor_answers_with_500_is_refused() -> None:
     """The first step that the JOIN names has a row of another name, as in each round of a loop."""
     run = Run("fork", "failed")

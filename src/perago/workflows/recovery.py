@@ -15,12 +15,14 @@ from perago.ports import ENDED_WORKFLOWS
 
 Json = Mapping[str, Any]
 _UNSUCCESSFUL = ("FAILED", "FAILED_WITH_TERMINAL_ERROR", "TIMED_OUT", "CANCELED")
+_FORKS = ("FORK", "FORK_JOIN")
 _STUCK = {
     **dict.fromkeys(("JOIN", "EXCLUSIVE_JOIN"), "a JOIN"),
-    **dict.fromkeys(("FORK", "FORK_JOIN"), "a static fork"),
+    **dict.fromkeys(_FORKS, "a static fork"),
     **dict.fromkeys(("SWITCH", "DECISION"), "a SWITCH"),
 }
 """The types of rows that stay SCHEDULED when they are run again, in words."""
+_STAYS_RUNNING = "the workflow would stay RUNNING for good"
 _ROUND = re.compile(r"__\d+\Z")
 _VARIABLE = re.compile(r"\$\{workflow\.variables\.(\w+)")
 
@@ -59,6 +61,10 @@ def retry_refusal(workflow: Json) -> Refusal | None:
         ending = next((name for name, row in newest.items() if row["taskType"] == "TERMINATE"), None)
         problem = "none of its steps has failed" if ending is None else f"its step {ending} ended it on purpose"
         return Refusal(problem, again)
+    for row in newest.values():
+        if row["taskType"] in _FORKS and row["status"] in _UNSUCCESSFUL:  # ended after a rerun from it
+            problem = f"{row['referenceTaskName']} is a fork, whose new row would stay SCHEDULED: {_STAYS_RUNNING}"
+            return Refusal(problem, again)
     for join in newest.values():
         missing = _unreadable_join(join, newest)
         if missing is not None:
@@ -117,14 +123,13 @@ def rerun_refusal(workflow: Json, row: Json | None) -> Refusal | None:
 def _rerun_problem(workflow: Json, row: Json) -> str | None:
     name, kind = row["referenceTaskName"], row["taskType"]
     place = _places(workflow).get(_step_name(row))
-    stuck = "the workflow would stay RUNNING for good"
     if place is None:
         return f"{name} is in a branch of a dynamic fork, and a rerun removes the JOIN of the fork"
     if place.loop:
-        return f"{name} is in a loop, which would not continue after a rerun of one of its steps: {stuck}"
+        return f"{name} is in a loop, which would not continue after a rerun of one of its steps: {_STAYS_RUNNING}"
     is_dynamic = place.step.get("type") == "FORK_JOIN_DYNAMIC"
     if kind in _STUCK and not (is_dynamic and place.fork is None):
-        return f"{name} is {_STUCK[kind]}, whose row would stay SCHEDULED: {stuck}"
+        return f"{name} is {_STUCK[kind]}, whose row would stay SCHEDULED: {_STAYS_RUNNING}"
     if kind == "SUB_WORKFLOW":
         return f"{name} is a sub-workflow, and Conductor would not run the steps after it again"
     if (stale := _stale_variable(workflow, row)) is not None:
@@ -136,12 +141,13 @@ def _rerun_problem(workflow: Json, row: Json) -> str | None:
     if place.depth > 1:
         return f"{name} is in a fork inside {fork}, and the JOIN of {fork} would wait for rows that a rerun removes"
     if not place.is_last:
-        return f"{name} is not in the last branch of {fork}, and a rerun removes the rows of later branches: {stuck}"
+        removed = f"a rerun removes the rows of later branches: {_STAYS_RUNNING}"
+        return f"{name} is not in the last branch of {fork}, and {removed}"
     retried = sum(other["referenceTaskName"] == name for other in workflow["tasks"]) > 1
     if place.siblings > 1 or retried or kind in ("DO_WHILE", "FORK"):
-        return f"{name} was scheduled after the JOIN of {fork}, which would not run again: {stuck}"
+        return f"{name} was scheduled after the JOIN of {fork}, which would not run again: {_STAYS_RUNNING}"
     if (later := _begun_later(workflow, row, place.fork)) is not None:
-        return f"{later} of {fork} was scheduled after {name}, and a rerun removes its row: {stuck}"
+        return f"{later} of {fork} was scheduled after {name}, and a rerun removes its row: {_STAYS_RUNNING}"
     return None
 
 

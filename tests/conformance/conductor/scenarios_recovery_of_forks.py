@@ -157,6 +157,15 @@ SCENARIOS: Declared = {
     )(on.note_all()),
     # The row of the fork stays SCHEDULED, and nothing is open.
     "a_rerun_from_the_row_of_a_fork": to(_one_by_one)(on.noted.rerun(on.row("fork")), on.noted.evaluate()),
+    # A retry copies that row after a termination. The copy stays SCHEDULED, too; a restart works.
+    "a_retry_after_a_rerun_from_the_row_of_a_fork": to(_one_by_one)(
+        on.rerun(on.row("fork")),
+        on.noted.terminate("enough"),
+        on.noted.retry(),
+        on.noted.evaluate(),
+        on.terminate("enough"),
+        on.noted.restart(),
+    ),
     # The row of the JOIN stays SCHEDULED, although every branch has ended.
     "a_rerun_from_the_row_of_a_join": to(_one_by_one)(
         on.rerun(on.row("join")),

@@ -81,6 +81,10 @@ SCENARIOS: Declared = {
         *[on.run()] * 3,
         on.note_all(),
     ),
+    # The row of the switch is COMPLETED after a termination, so there is nothing to retry.
+    "a_retry_after_a_rerun_from_the_row_of_a_switch": to(_switched, "two")(
+        on.run(), on.run(), on.rerun(on.row("switch")), on.terminate("enough"), on.noted.retry()
+    ),
     # What comes after a switch follows the chosen case.
     "after_the_case": to(_switched, "two")(on.run(), on.read()),
     # A failure in a case is retried, and fails the workflow in the end.
