@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import itertools
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from perago.attempt.publication import FENCE_PATH
 from perago.driver import Limits
 from perago.driver.publisher import TURN_SECONDS
 from perago.embedded.lakefs import commits as model_commits
-from perago.embedded.lakefs import objects, references
+from perago.embedded.lakefs import objects, references, values
 from perago.embedded.lakefs.repository import Repository
 from perago.embedded.lakefs.trees import Tree, merge_trees
 from perago.ports import Commit
@@ -201,6 +202,32 @@ def test_a_refusal_names_others_only_if_others_are_involved(
 
     assert_ended(outcome, TERMINAL, "cannot be undone: reverting them did not restore 'raw/c.csv'")
     assert "others" not in str(outcome.reason)
+
+
+@pytest.mark.parametrize("is_lost_again", [False, True])
+def test_a_revert_without_effect_is_refused_only_if_a_second_one_has_none(
+    services: InMemoryServices, monkeypatch: pytest.MonkeyPatch, is_lost_again: bool
+) -> None:
+    """A lagging replica loses a revert once. lakeFS's merge of files with equal content always finds nothing to do."""
+    fork = Fork(services, A)
+    fork.run(fork.deliveries[0]).assert_completed()
+    services.seed({"theirs": "x"})
+    revert, times = model_commits.revert, itertools.count()
+
+    def lose(*arguments: Any, **options: Any) -> Any:
+        if is_lost_again or next(times) == 0:
+            raise values.NoChanges("no changes")
+        return revert(*arguments, **options)
+
+    monkeypatch.setattr(model_commits, "revert", lose)
+    services.clock.advance(1)
+    services.conductor.restart_workflow(fork.workflow)
+    outcome = fork.run(fork.take(1)[0])
+
+    if is_lost_again:
+        assert_ended(outcome, TERMINAL, "cannot be undone: reverting them did not restore 'raw/a.csv'")
+    else:
+        outcome.assert_completed()
 
 
 def unguarded(services: InMemoryServices, *edits: dict[str, Any]) -> Fork:

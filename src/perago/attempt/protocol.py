@@ -374,7 +374,9 @@ def reverted(state: State, event: on.Reverted) -> Next:
     if state.rebases:
         held = verified(state, event)
         if isinstance(held, str):
-            return _cannot_undo(state, held)
+            # Once more if a revert left no trace. If it leaves none again, lakeFS merges these files in another way.
+            is_lost = not event.is_whole and not state.staging.is_repeated
+            return staging_vanished(state, on.NothingStaged()) if is_lost else _cannot_undo(state, held)
         return _base_ready(state.evolve(staging=replace(state.staging, reverted=event.commit, held=held)))
     if wrong := event.beyond_input - {FENCE_PATH}:
         if not event.is_whole:

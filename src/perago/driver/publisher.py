@@ -456,7 +456,7 @@ class Publisher:
         where, head, is_whole = command.repository, command.source, True
         changes = list[on.RevertedChanges]()
         for stale, own in zip(command.stale, command.reverts, strict=True):
-            touched, left, is_undone = set[str](), set[str](), True
+            touched, left = set[str](), set[str]()
             if own:
                 try:
                     reverted = self._revert(command, own, head)
@@ -470,8 +470,6 @@ class Publisher:
                     head, is_whole = reverted.id, is_whole and is_undone
             if command.among_others and own:
                 touched, left = self.rebase.not_undone(where, own, head)
-                if left and not is_undone:
-                    return on.NothingStaged()
             superseded = (
                 self._lakefs.diff(where, stale.parents[0], stale.id) if stale.has_undone and stale.above else ()
             )
@@ -488,7 +486,7 @@ class Publisher:
         needs_others = changed or any(part.left or part.superseded for part in changes)
         others = command.others if needs_others else ()
         theirs = tuple(frozenset(self._lakefs.diff(where, parent, commit_id)) for commit_id, parent in others)
-        return on.Reverted(commit, tuple(changes), changed, theirs)
+        return on.Reverted(commit, tuple(changes), changed, theirs, is_whole=is_whole)
 
     def _revert(self, command: do.RevertStale, stale: str, head: str) -> Commit:
         """Undo one publication, and return the new head. If an earlier call got no answer, the head shows whether it
