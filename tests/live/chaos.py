@@ -163,6 +163,9 @@ REVIVALS = 12
 STALLED_SECONDS = 60.0
 """Longer than Conductor needs to hand out again what it has lost (about 35 seconds)."""
 STUCK_SECONDS = 5.0
+RESTARTS_OF_A_STUCK_ONE = 3
+"""Restarts in a row after which a workflow that always gets stuck is given up: Conductor never schedules its next step
+again (docs/dev/servers/conductor.md, section 10)."""
 CHAOTIC = [
     pytest.mark.live,
     # The embedded lakeFS is in this process. A client that is killed in mid-request leaves it a connection to collect.
@@ -184,6 +187,12 @@ class Run:
     """Whether its steps follow one another."""
     outside: list[str] = field(default_factory=list)
     """Commits that somebody else has made to the branch."""
+    stuck: int = 0
+    """How often in a row the workflow was RUNNING without an open attempt."""
+
+    @property
+    def is_given_up(self) -> bool:
+        return self.stuck > RESTARTS_OF_A_STUCK_ONE
 
 
 class Chaos:
@@ -263,6 +272,10 @@ class Chaos:
             return None
         if next(revivals, None) is None:
             raise AssertionError(f"it fails again and again:\n{family.told()}")
+        self._run.stuck = self._run.stuck + 1 if running and not is_open else 0
+        if self._run.is_given_up:
+            self._note(f"given up, because no restart helps: {running}")
+            return family
         if running:
             self._note(f"{'stalled' if is_open else 'stuck'}: {running}")
             for workflow_id in [root_id, *running]:

@@ -141,6 +141,8 @@ def play(deployment: Deployment, shape: Shape, repository: Repository, proxies: 
     try:
         chaos.rage(RAGE_SECONDS, outside=dice.random() < 0.3)
         judge(chaos.recover(RECOVERY_SECONDS), run)
+        if run.is_given_up:
+            return
         chaos.operate()
         chaos.rage(RAGE_SECONDS / 3, outside=False)
         judge(chaos.recover(RECOVERY_SECONDS), run)
@@ -152,7 +154,7 @@ def play(deployment: Deployment, shape: Shape, repository: Repository, proxies: 
 
 def judge(family: Family, run: Run) -> None:
     """Compare the branch with what the steps of the workflow reported."""
-    if family.root["status"] != "COMPLETED":
+    if family.root["status"] != "COMPLETED" and not run.is_given_up:
         return  # somebody else's commits ended it
     history = History(family, run.repository, run.ref)
     violations = list(history.violations(run.outside))
