@@ -301,8 +301,8 @@ def test_a_recorded_run_gets_its_signals_again(project: pytest.Pytester) -> None
     run(project, "--perago-modules=flows", "-k", "run").assert_outcomes(passed=1, deselected=2)
 
     for signals, problem in (
-        ({"ask": [{"rows": "3"}]}, "the signal 'ask' was not sent: /rows: must be integer, but is string"),
-        ({"asked": [{"rows": 3}]}, "signals: no step waited for asked"),
+        ({"ask": [{"rows": "3"}]}, "the signal 'ask' was not sent: /rows: must be integer, but is string (*"),
+        ({"asked": [{"rows": 3}]}, "signals: no step waits for 'asked'; did you mean ask? (*"),
     ):
         case = project.path / "tests/perago_cases/nightly.workflow/monday/case.json"
         case.write_text(json.dumps({**json.loads(case.read_text()), "signals": signals}))

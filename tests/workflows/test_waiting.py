@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -14,11 +15,11 @@ from perago import task
 from perago.failure import Failure
 from perago.testing import TaskRunner
 from perago.testing.services import InMemoryServices
-from perago.workflows import Flow, Workflow, workflow
+from perago.workflows import FailedWorkflow, Flow, Workflow, workflow
 from perago.workflows.picture import picture_of
 from perago.workflows.signals import MAX_SIGNAL_BYTES, send_signal
 
-from .tasks import OWNER, Named, Rounds, alone, count
+from .tasks import OWNER, Named, Rounds, Words, alone, count, split
 
 
 class Nothing(BaseModel):
@@ -96,7 +97,7 @@ def test_each_round_of_a_loop_waits_for_its_own_signal(perago_run: TaskRunner) -
     assert perago_run.workflow(rounds, tree={}, signals={"approval": signals[:2]}).result["by"] == "nobody"
     ran = perago_run.workflow(rounds, tree={}, signals={"approval": [None, *signals[1:]]})
     assert ran.result["by"] == "cem"
-    with pytest.raises(LookupError, match="signals: no step waited for approval"):
+    with pytest.raises(LookupError, match="step 'approval' waited 3 times, but the list has 6 signals"):
         perago_run.workflow(rounds, tree={}, signals={"approval": [*signals, *signals]})
 
 
@@ -116,11 +117,67 @@ def test_branches_and_sub_workflows_wait_for_signals(perago_run: TaskRunner) -> 
     assert (ran.status, ran.result["by"]) == ("COMPLETED", "l")
 
 
-def test_a_signal_of_a_test_is_checked(perago_run: TaskRunner) -> None:
-    with pytest.raises(TypeError, match="the signal 'approval' was not sent: /by: is missing"):
-        perago_run.workflow(asked, tree={}, signals={"approval": {}})
-    with pytest.raises(LookupError, match="signals: no step waited for aproval"):
-        perago_run.workflow(asked, tree={}, signals={"aproval": Approval(by="ann")})
+class Rejection(BaseModel):
+    by: str = "x"
+
+
+WRONG_SIGNALS: dict[str, tuple[Any, str]] = {
+    "no field": ({"approval": {}}, "the signal 'approval' was not sent: /by: is missing (sent: {}; the step waits for"),
+    "a name": (
+        {"aproval": Approval(by="a")},
+        "no step waits for 'aproval'; did you mean approval? (the workflow waits",
+    ),
+    "another name": (
+        {"x": {}},
+        "no step waits for 'x'; correct the name (the workflow waits for 'approval' (Approval))",
+    ),
+    "no names": (Approval(by="a"), "signals is Approval(by='a', answer='yes', notes=[]), not a dictionary of signals"),
+    "a model": ({"approval": Rejection()}, "Rejection(by='x') was sent to 'approval', but it waits for Approval"),
+    "a class": (
+        {"approval": Approval},
+        "was sent to 'approval', and is not a signal; give Approval(...), its JSON, or",
+    ),
+    "a text": ({"approval": "yes"}, "signals: 'yes' was sent to 'approval', and is not a signal"),
+    "a text in a list": ({"approval": [{"by": "a"}, "yes"]}, "signals: 'yes' was sent to 'approval', and is not"),
+    "nothing": ({"approval": None}, "signals: None was sent to 'approval', and is not a signal"),
+    "no JSON": ({"approval": {"by": {1}}}, "{'by': {1}} was sent to 'approval': Object of type set is not JSON"),
+    "too many": ({"approval": [{"by": "a"}] * 2}, "step 'approval' waited 1 time, but the list has 2 signals"),
+}
+
+
+@pytest.mark.parametrize(("signals", "problem"), WRONG_SIGNALS.values(), ids=WRONG_SIGNALS)
+def test_a_wrong_signal_of_a_test_is_reported(perago_run: TaskRunner, signals: Any, problem: str) -> None:
+    with pytest.raises((TypeError, LookupError)) as raised:
+        perago_run.workflow(asked, tree={}, signals=signals)
+    assert problem in str(raised.value)
+    shown = [Path(entry.path).name for entry in raised.traceback.filter(raised)]
+    assert shown == ["test_waiting.py"]
+
+
+def test_a_signal_that_no_step_waited_for_is_reported(perago_run: TaskRunner) -> None:
+    with pytest.raises(LookupError, match="signals: no step waited for after"):
+        perago_run.workflow(rescued, Words(text="good"), signals={"after": {"by": "ann"}})
+
+
+@workflow(name="rescue", version=1, owner_email=OWNER)
+def rescue(flow: Flow, failed: FailedWorkflow) -> None:
+    answer = flow.wait_for("after", Approval)
+    flow.sub("inner", asked, Nothing)
+    flow.step("words", split, Words, text=answer.result.by)
+
+
+@workflow(name="rescued", version=1, owner_email=OWNER, on_failure=rescue)
+def rescued(flow: Flow, params: Words) -> None:
+    with flow.when("bad", params.text == "bad") as bad, bad.then():
+        flow.fail("end", "it is bad")
+    flow.sleep(minutes=1)
+
+
+@pytest.mark.parametrize("orders", [1, 2])
+def test_a_workflow_that_runs_after_a_failure_gets_signals(perago_run: TaskRunner, orders: int) -> None:
+    signals = {"after": Approval(by="ann"), "approval": Approval(by="bob")}
+    ran = perago_run.workflow(rescued, Words(text="bad"), signals=signals, orders=orders)
+    assert (ran.status, ran.outcome("words").result) == ("FAILED", {"words": ["ann"]})
 
 
 @pytest.mark.parametrize("sent", [{}, {"by": 1}, {"by": "ann", "answer": "maybe"}, {"by": "ann", "notes": "none"}])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pydantic import BaseModel
 
 from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
 from perago.authoring import Task, WorkspaceSpec
+from perago.conductor_json import mapping
 from perago.embedded.faults import FaultScript
 from perago.failure import Failure
 from perago.ports import Delivery, TaskStatus
@@ -22,10 +24,13 @@ from perago.testing.interfaces import DAY
 from perago.testing.outcome import Outcome, Race, attempt_log, logging_attempts
 from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices, sent_params
 from perago.testing.tasks import TaskFunction, task_of
+from perago.text import count, listing, one_line, quoted
 from perago.trees.differences import PublishedTree, changed_paths, described, published_below
 from perago.workflows import Workflow
 from perago.workflows.definition import complete_input
-from perago.workflows.signals import deliver, open_waits
+from perago.workflows.picture import walk
+from perago.workflows.signals import deliver, is_wait, waits_of
+from perago.workflows.values import nearest
 from perago.workflows.waiting import LONGEST_MINUTES
 from perago.workflows.writer import Part
 
@@ -36,6 +41,8 @@ Signals: TypeAlias = Mapping[str, Signal | Sequence[Signal | None]]
 """The signals of a test, by the name of the step that waits for them. None in a list lets the step wait."""
 
 _MOST_ATTEMPTS = 1_000
+_LONGEST_SIGNAL = 120
+"""The characters of a signal in a message."""
 _AT_A_TIME = 100
 """The deliveries of a task that are taken together."""
 
@@ -133,12 +140,12 @@ class WorkflowRunner:
             choose: Returns the index of the waiting delivery that runs next.
         """
         conductor = services.conductor
+        sender = _Sender(conductor, self._definitions, signals)
         self._register(services)
         started = self._definitions[-1]
         workflow_id = conductor.start_workflow(str(started["name"]), payload, version=started.get("version"))
         outcomes: list[Outcome] = []
         unused_losses = set(lost)
-        sender = _Sender(conductor, workflow_id, signals or {})
         for delivery in self._deliveries(services, choose, sender):
             task = self._tasks[delivery.task_name]
             report = delivery.reference_name not in unused_losses
@@ -148,8 +155,7 @@ class WorkflowRunner:
                 raise RuntimeError(f"the workflow still has tasks after {_MOST_ATTEMPTS:,} attempts")
         if unused_losses:
             raise LookupError(f"lost: no attempt of {', '.join(sorted(unused_losses))} ran")
-        if unsent := sender.unsent():
-            raise LookupError(f"signals: no step waited for {', '.join(unsent)}")
+        sender.check_all_sent()
         tree = PublishedTree(services.tree(repository=repository))
         return _ended(conductor.workflow(workflow_id), outcomes, tree)
 
@@ -252,17 +258,53 @@ def _ended(
 
 
 class _Sender:
-    """Sends the signals of a test when a step waits for one."""
+    """Sends the signals of a test when a step waits for one, also in sub-workflows and workflows after a failure."""
 
-    def __init__(self, conductor: VirtualConductor, workflow_id: str, signals: Signals) -> None:
+    def __init__(
+        self, conductor: VirtualConductor, definitions: Sequence[Mapping[str, Any]], signals: Signals | None
+    ) -> None:
+        """
+        Raises:
+            LookupError: no step waits for one of the signals.
+            TypeError: a signal has another form than the step waits for.
+        """
         self._conductor = conductor
-        self._workflow_id = workflow_id
-        self._signals = {
-            name: itertools.repeat(signal) if isinstance(signal, BaseModel | Mapping) else iter(signal)
-            for name, signal in signals.items()
-        }
+        self._earlier = frozenset(conductor.workflow_ids())
+        self._models: dict[str, str | None] = {}
+        """The model of each signal; None for any model, also if two workflows wait for one name with two models."""
+        for step in walk([definition["tasks"] for definition in definitions]):
+            is_step = "taskReferenceName" in step
+            if is_step and is_wait({"taskType": step.get("type"), "inputData": step.get("inputParameters")}):
+                name, schema = step["taskReferenceName"], mapping(step.get("taskDefinition")).get("outputSchema")
+                model = mapping(schema).get("name")
+                self._models[name] = model if self._models.get(name, model) == model else None
+        waits = listing([f"{quoted(name)} ({model or 'any object'})" for name, model in self._models.items()])
+        self._awaited = f"the workflow waits for {waits or 'no signal'}"
+        if not isinstance(signals, Mapping | None):
+            raise TypeError(f"signals is {_shown(signals)}, not a dictionary of signals by name; {self._awaited}")
+        self._signals = {name: self._checked(name, answers) for name, answers in (signals or {}).items()}
         self._asked: dict[tuple[str, str], str] = {}
         """The names of the steps that have waited, by workflow and reference."""
+
+    def _checked(self, name: str, answers: Any) -> Signal | list[Signal | None]:
+        """Return the signals for a step, if a step has this name and they have a form that it can take."""
+        if name not in self._models:
+            near = nearest(name, self._models, "correct the name")
+            raise LookupError(f"signals: no step waits for {quoted(str(name))}; {near} ({self._awaited})")
+        model, is_list = self._models[name], isinstance(answers, Sequence) and not isinstance(answers, str | bytes)
+        signals = list(answers) if is_list else [answers]
+        for signal in signals:
+            classes = {kind.__name__ for kind in type(signal).__mro__}
+            if isinstance(signal, BaseModel) and model not in (None, *classes):
+                raise TypeError(f"signals: {_shown(signal)} was sent to {quoted(name)}, but it waits for {model}")
+            if not isinstance(signal, BaseModel | Mapping) and not (is_list and signal is None):
+                fix = f"give {model or 'a model'}(...), its JSON, or a list of these"
+                raise TypeError(f"signals: {_shown(signal)} was sent to {quoted(name)}, and is not a signal; {fix}")
+            try:
+                json.dumps(sent_params(signal or {}))
+            except (TypeError, ValueError) as error:
+                raise TypeError(f"signals: {_shown(signal)} was sent to {quoted(name)}: {error}") from None
+        return signals if is_list else answers
 
     def send(self) -> bool:
         """Answer a step that waits. Return whether there was one.
@@ -270,28 +312,46 @@ class _Sender:
         Raises:
             TypeError: The signal has other types than the step waits for.
         """
-        workflow = self._conductor.workflow(self._workflow_id) if self._signals else {"tasks": ()}
-        for wait in open_waits(self._conductor, workflow):
+        started = (name for name in self._conductor.workflow_ids() if self._signals and name not in self._earlier)
+        for wait in (wait for name in started for wait in waits_of(self._conductor.workflow(name))):
             if (wait.workflow_id, wait.reference) in self._asked:
                 continue
+            number = self._times(wait.name)
             self._asked[wait.workflow_id, wait.reference] = wait.name
-            signal = next(self._signals.get(wait.name, iter(())), None)
+            signal = self._signals.get(wait.name)
+            if isinstance(signal, list):
+                signal = signal[number] if number < len(signal) else None
             if signal is not None:
                 try:
                     deliver(self._conductor, wait, sent_params(signal))
                 except Failure as failure:
-                    raise TypeError(failure.message) from None
+                    model = self._models.get(wait.name) or "any object"
+                    text = f"{failure.message} (sent: {_shown(signal)}; the step waits for {model})"
+                    raise TypeError(text) from None
                 return True
         return False
 
-    def unsent(self) -> list[str]:
-        """The names of the signals that no step waited for, or less often than there are signals."""
-        return [
-            name
-            for name, left in self._signals.items()
-            if name not in self._asked.values()
-            or (not isinstance(left, itertools.repeat) and next(left, None) is not None)
-        ]
+    def _times(self, name: str) -> int:
+        """The number of times that steps of this name have waited."""
+        return list(self._asked.values()).count(name)
+
+    def check_all_sent(self) -> None:
+        """
+        Raises:
+            LookupError: no step waited for a signal, or less often than there are signals.
+        """
+        for name, signals in self._signals.items():
+            times = self._times(name)
+            if times == 0:
+                raise LookupError(f"signals: no step waited for {name}")
+            if isinstance(signals, list) and any(signal is not None for signal in signals[times:]):
+                waited = f"step {quoted(name)} waited {count(times, 'time')}"
+                raise LookupError(f"signals: {waited}, but the list has {count(len(signals), 'signal')}")
+
+
+def _shown(signal: object) -> str:
+    text = one_line(repr(signal))
+    return text if len(text) <= _LONGEST_SIGNAL else f"{text[:_LONGEST_SIGNAL]}…"
 
 
 class _Order:

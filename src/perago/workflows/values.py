@@ -338,10 +338,10 @@ def spelled(annotation: object) -> str:
     return annotation.__name__ if isinstance(annotation, type) else inspect.formatannotation(annotation)
 
 
-def nearest(name: str, known: Collection[str]) -> str:
-    """The advice for a field that does not exist."""
+def nearest(name: str, known: Collection[str], otherwise: str = "use one of its fields") -> str:
+    """The advice for a name that does not exist."""
     near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]}?" if near else "use one of its fields"
+    return f"did you mean {near[0]}?" if near else otherwise
 
 
 class Documents:
