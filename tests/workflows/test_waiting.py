@@ -191,6 +191,43 @@ def test_a_signal_that_nobody_checked_fails_the_workflow(sent: Mapping[str, Any]
         assert f"signal approval is refused: {field} is missing or of another type" in ended["reasonForIncompletion"]
 
 
+class Amount(BaseModel):
+    euros: int
+    note: str | None = None
+
+
+class Order(BaseModel):
+    amounts: list[Amount]
+    by: Approval | None = None
+    limit: float = 1
+
+
+@workflow(name="ordered", version=1, owner_email=OWNER)
+def ordered(flow: Flow, params: Nothing) -> Order:
+    return flow.wait_for("order", Order).result
+
+
+@pytest.mark.parametrize(
+    ("sent", "place"),
+    [
+        ({"amounts": [{"euros": 1}, {"note": "a"}]}, "amounts.1.euros"),
+        ({"amounts": [{"euros": 1.5}]}, "amounts.0.euros"),
+        ({"amounts": [{"euros": 1, "note": 1}]}, "amounts.0.note"),
+        ({"amounts": [{"euros": 1, "note": None}], "by": {"by": "ann", "answer": "maybe"}}, "by"),
+        ({"amounts": [1]}, "amounts.0"),
+        ({"amounts": [], "by": {"by": "ann"}, "limit": 1.5}, None),
+        ({"amounts": [], "limit": 2}, None),
+    ],
+)
+def test_nested_models_of_a_signal_are_checked_by_the_server(sent: Mapping[str, Any], place: str | None) -> None:
+    with InMemoryServices() as services:
+        conductor, workflow_id = services.conductor, _started(services, ordered)
+        conductor.update_task_by_reference(workflow_id, "order", "COMPLETED", sent)
+        reason = str(conductor.workflow(workflow_id).get("reasonForIncompletion", ""))
+        refused = f"signal order is refused: {place} is missing or of another type" in reason
+        assert (refused, bool(reason)) == (place is not None,) * 2
+
+
 def _started(services: InMemoryServices, flow: Workflow[Any, Any]) -> str:
     for part in (asked, flow):
         services.conductor.create_workflow_definition(part.definition(), overwrite=True)

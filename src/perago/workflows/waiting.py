@@ -34,18 +34,27 @@ P = TypeVar("P", bound=BaseModel)
 LONGEST_MINUTES = 10 * 366 * 24 * 60
 """Ten years."""
 _PROGRAM = (
-    'if .status == "COMPLETED" then (.defaults + .signal) as $signal'
-    " | [.fields[] | select($signal[.name] as $value | (.types | all(. != ($value | type)))"
-    " and (.values | all(. != $value))) | .name] as $wrong"
+    "def wrong($node; $at): . as $value"
+    ' | (if type == "number" and . == floor then "integer" else type end) as $type'
+    " | if $node.options != null then"
+    " if ($node.options | all(. as $option | $value | [wrong($option; $at)] != [])) then $at else empty end"
+    " elif ($node.types != null and ($node.types | all(. != $type)))"
+    " or ($node.values != null and ($node.values | all(. != $value))) then $at"
+    ' elif $type == "array" and $node.items != null then'
+    " range(0; length) as $index | .[$index] | wrong($node.items; $at + [$index | tostring])"
+    ' elif $type == "object" then ($node.fields // [] | .[]) as $field | ($at + [$field.name]) as $path'
+    " | if has($field.name) then .[$field.name] | wrong($field; $path) elif $field.required then $path else empty end"
+    " else empty end;"
+    ' if .status == "COMPLETED" then (.defaults + .signal) as $signal | .fields as $fields'
+    " | [$signal | wrong({fields: $fields}; [])] as $wrong"
     ' | if ($signal | tojson | contains("$" + "{")) then error("signal \\(.name) is refused: it has an expression")'
     " elif $wrong == [] then $signal"
-    ' else error("signal \\(.name) is refused: \\($wrong[0]) is missing or of another type") end'
+    ' else error("signal \\(.name) is refused: \\($wrong[0] | join(".")) is missing or of another type") end'
     ' elif .otherwise != null then .otherwise else error("signal \\(.name) did not come") end'
 )
 """The jq program that checks each signal. It contains no text of the author, because names and types are data.
 
 It refuses `${`, because Conductor reads expressions in the items of a dynamic fork, which a signal can contain."""
-_JQ_TYPES = {"integer": "number"}
 _MINUTES = """(function () {
   if (typeof $.value !== "number" || $.value % 1 !== 0 || $.value < 0 || $.value > LONGEST) {
     throw new Error("the minutes of a sleep are not a whole number from 0 to LONGEST");
@@ -160,12 +169,11 @@ def _signal_wait(name: str, model: str, schema: Json, minutes: int | None) -> Js
 
 def _signal_check(reference: str, schema: Schema, defaults: Mapping[str, Any], otherwise: Any) -> Json:
     """The step after the WAIT `reference`, whose result is the signal; `otherwise` takes its place after a timeout."""
-    fields = [{"name": key, **_accepted(part)} for key, part in schema.get("properties", {}).items()]
     inputs = {
         "name": reference,
         "signal": f"${{{reference}.output}}",
         "status": f"${{{reference}.status}}",
-        "fields": [field for field in fields if field["types"] or field["values"]],
+        "fields": _accepted(schema).get("fields", []),
         "defaults": defaults,
         "otherwise": otherwise,
         "queryExpression": _PROGRAM,
@@ -174,14 +182,20 @@ def _signal_check(reference: str, schema: Schema, defaults: Mapping[str, Any], o
 
 
 def _accepted(schema: Schema) -> Json:
-    """The types and the constants that jq sees in values of a schema; both are empty if it accepts any value."""
+    """The types, constants, fields and items that the program accepts in values of a schema; empty: any value."""
     shape = shape_of(schema)
     if shape.options:
         options = [_accepted(option) for option in shape.options]
-        if not all(option["types"] or option["values"] for option in options):
-            options = []
-        return {key: [entry for option in options for entry in option[key]] for key in ("types", "values")}
-    return {"types": [_JQ_TYPES.get(kind, kind) for kind in shape.kinds], "values": list(shape.values)}
+        return {"options": options} if all(options) else {}
+    if shape.values:
+        return {"values": list(shape.values)}
+    node: Json = {"types": [*shape.kinds, *(["integer"] if "number" in shape.kinds else [])]} if shape.kinds else {}
+    if shape.schema.get("items"):
+        node["items"] = _accepted(shape.schema["items"])
+    required = shape.schema.get("required", ())
+    parts = {key: _accepted(part) for key, part in shape.schema.get("properties", {}).items()}
+    fields = [{"name": key, "required": key in required, **part} for key, part in parts.items()]
+    return {**node, "fields": fields} if fields else node
 
 
 def _computed_script(field: str, value: Any) -> Json:
