@@ -119,6 +119,10 @@ WRONG: dict[str, tuple[Callable[[Any, Any], object], str]] = {
         lambda flow, params: flow.worker_task("one", worker_task("sdk.text")(as_text), to=""),
         "step 'one': as_text() has annotations that are text, with which the worker of conductor-python fails",
     ),
+    "a time limit": (
+        lambda flow, params: flow.options(timeout_seconds=5).__enter__() or flow.worker_task("one", count, text=""),
+        "step 'one' is not a task of perago, so timeout_seconds does not limit it",
+    ),
     "a step of the wrong method": (
         lambda flow, params: flow.step("one", mail, Words, text=""),
         "'mail' is not a task give it to flow.worker_task",

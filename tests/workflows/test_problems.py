@@ -249,6 +249,15 @@ def options_that_are_wrong(flow: Any, params: Any) -> None:
     flow.options(optional=True)
 
 
+def options_around_waits(flow: Any, params: Any) -> None:
+    with flow.options(retries=0, start_delay_seconds=5):
+        flow.step("one", alone, Named, name="a")
+        flow.wait_for("signal", Words)
+    with flow.options(timeout_seconds=60), flow.options(optional=True):
+        flow.sleep(minutes=1)
+        flow.sleep(minutes=params.number, name="computed")
+
+
 def rounds_that_hide_files(flow: Any, params: Any) -> None:
     with flow.loop("tries", at_most=3), flow.options(optional=True):
         flow.step("tried", alone, Named, name="a")

@@ -416,6 +416,7 @@ class Flow(_ChoosingFlow, _WaitingFlow):
         """
         from perago.workflows.sdk import worker_task
 
+        self._refuse_timeout(name, "limit it in the TaskDef of its worker")
         task, result, path = worker_task(self._writer, name, function, arguments, inputs)
         reference, scopes = self._add(name, task, result).name, (self._writer.current.scope,)
         record = Recorded(expression(reference, path), f"{name}.result", result, scopes, reference, path)
@@ -487,9 +488,6 @@ class Flow(_ChoosingFlow, _WaitingFlow):
         if issubclass(kind, RootModel):
             document = document.get("root")
         return cast("T", Value(Recorded(document, f"{kind.__name__}(...)", kind, tuple(scopes))))
-
-    _timeout_seconds: int | None = None
-    """The time limit of the steps that are being written."""
 
     def _refuse_timeout(self, name: str, fix: str) -> None:
         if self._timeout_seconds is not None:

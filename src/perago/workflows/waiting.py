@@ -78,6 +78,8 @@ class _WaitingFlow:
         self._writer = _writer
         self._options: Json = {}
         """Fields of the tasks that are being written."""
+        self._timeout_seconds: int | None = None
+        """The time limit of the steps that are being written."""
 
     def wait_for(
         self, name: str, signal: type[P], /, *, timeout_minutes: int | None = None, on_timeout: P | None = None
@@ -149,6 +151,11 @@ class _WaitingFlow:
     def _wait(self, name: str, part: str, task: Json) -> str:
         """Add a task of a step that waits, and return its reference. Of the options, it has `optional` alone."""
         reference = self._writer.claim(name, part)
+        limits = {"retries": self._options.get("retryCount"), "start_delay_seconds": self._options.get("startDelay")}
+        for option, number in {**limits, "timeout_seconds": self._timeout_seconds}.items():
+            if number is not None and not part:
+                rule = f"step {name!r} waits, so flow.options({option}={number}) has no effect on it"
+                self._writer.report(rule, "write it outside of this `with`; flow.wait_for takes timeout_minutes")
         optional = {"optional": True} if "optional" in self._options else {}
         self._writer.append(f"{name}{part}", reference, {**task, **optional})
         return reference
