@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["conductor_configuration", "conductor_workflow", "lakefs_client", "published", "simple_task"]
 
 _REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+_COROUTINE_SECONDS = 0.001
+"""The seconds between two questions whether a coroutine has ended."""
 
 
 def conductor_configuration() -> Configuration:
@@ -220,6 +223,51 @@ def _has_ancestor(client: Client, repository: str, commit: str, ancestor: str) -
         return True
     base = client.sdk_client.refs_api.find_merge_base(repository, commit, ancestor).base_commit_id
     return bool(base == ancestor)
+
+
+def run_worker_task(function: Callable[..., Any], row: Mapping[str, Any]) -> dict[str, Any]:
+    """Run a function with `@worker_task` in this process as the worker of the SDK does. It sends no request.
+
+    Args:
+        function: It has `@worker_task`.
+        row: The polled task, as Conductor's JSON.
+
+    Returns:
+        The JSON that the worker reports.
+
+    Raises:
+        ImportError: The extra `sdk` is not installed.
+    """
+    try:
+        from conductor.client.configuration.configuration import Configuration
+        from conductor.client.context import task_context
+        from conductor.client.http.api_client import ApiClient
+        from conductor.client.http.models import Task, TaskResult
+        from conductor.client.worker.worker import ASYNC_TASK_RUNNING, Worker
+    except ImportError as error:
+        raise _missing("run_worker_task", "conductor-python", error) from error
+    configuration = Configuration(base_url="http://127.0.0.1")
+    configuration.authentication_settings = None  # the client would ask for a token now
+    worker = Worker(str(row["taskDefName"]), function.__wrapped__)  # type: ignore[attr-defined]
+    worker.api_client = client = ApiClient(configuration)
+    task = client.deserialize_class(dict(row), Task)
+    changes = TaskResult(task_id=task.task_id, workflow_instance_id=task.workflow_instance_id)
+    task_context._set_task_context(task, changes)
+    try:
+        result = worker.execute(task)
+        while result is ASYNC_TASK_RUNNING:
+            time.sleep(_COROUTINE_SECONDS)
+            result = next((completed for _, completed, *_ in worker.check_completed_async_tasks()), result)
+    finally:
+        task_context._clear_task_context()
+    if isinstance(result, task_context.TaskInProgress):
+        changes.status, changes.output_data = "IN_PROGRESS", result.output
+        changes.callback_after_seconds, result = result.callback_after_seconds, changes
+    elif changes.logs:
+        result.logs = [*(result.logs or ()), *changes.logs]
+    result.callback_after_seconds = result.callback_after_seconds or changes.callback_after_seconds
+    report: dict[str, Any] = client.sanitize_for_serialization(result)
+    return report
 
 
 def configuration_of(settings: ConductorSettings) -> Configuration:

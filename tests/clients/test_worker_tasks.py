@@ -10,16 +10,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from conductor.client.context.task_context import TaskInProgress, get_task_context
 from conductor.client.http.models import Task, TaskResult
 from conductor.client.orkes_clients import OrkesClients
+from conductor.client.worker.exception import NonRetryableException
 from conductor.client.worker.worker import Worker
 from conductor.client.worker.worker_task import worker_task
 from pydantic import BaseModel
 
 from perago.embedded.services import EmbeddedServices
+from perago.testing import TaskRunner
 from perago.workflows import Flow, WorkflowDefinitionError, workflow
 
-from ..workflows.tasks import OWNER, Words, split
+from ..workflows.tasks import OWNER, Split, Words, split
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of conductor-python, about its own models
 
@@ -45,7 +48,8 @@ def count(text: str, more=None) -> dict[str, int]:  # type: ignore[no-untyped-de
 
 
 @worker_task(task_definition_name="sdk.audit")
-def audit(task: Task) -> TaskResult: ...
+def audit(task: Task) -> TaskResult:
+    return TaskResult(status="COMPLETED", output_data={"rows": task.input_data["length"]})
 
 
 @workflow(name="sdk.mailing", version=1, owner_email=OWNER)
@@ -72,6 +76,67 @@ def test_a_worker_of_the_sdk_runs_its_step() -> None:
     assert steps["mail"].output_data == {"result": "2 letters to me for you"}
     assert steps["count"].input_data["text"] == "2 letters to me for you"
     assert steps["audit"].input_data["length"] == 23
+
+
+def test_a_test_runs_such_steps_in_its_process(perago_run: TaskRunner) -> None:
+    ran = perago_run.workflow(mailing, Mailing(to="you"), lost=["mail"])
+    assert ran.status == "COMPLETED"
+    assert [outcome.delivery.reference_name for outcome in ran.outcomes] == ["mail", "mail", "count", "audit", "split"]
+    assert ran.outcome("mail").result == "3 letters to me for you"
+    assert ran.outcome("count").output == {"length": 23}
+    assert ran.outcome("audit").output == {"rows": 23}
+    assert ran.outcome("split").result == {"words": ["3", "letters", "to", "me", "for", "you"]}
+    functions = [mail, count, audit, split]
+    again = perago_run.workflow(mailing.definition(), {"to": "you", "letters": 3}, functions=functions)
+    assert again.outcome("audit").output == {"rows": 23}
+
+
+@worker_task(task_definition_name="sdk.slow")
+async def slow(text: str) -> list[str]:
+    get_task_context().add_log(f"slept for {text}")
+    return text.split()
+
+
+@worker_task(task_definition_name="sdk.polls")
+def polls(text: str) -> Any:
+    context = get_task_context()
+    return text if context.get_poll_count() > 1 else TaskInProgress(callback_after_seconds=60, output={"step": 1})
+
+
+@workflow(name="sdk.beside", version=1, owner_email=OWNER)
+def beside(flow: Flow, params: Words) -> Split:
+    def side(function: Any) -> Any:
+        return flow.worker_task("side", function, text=params.text).result
+
+    split_text, _ = flow.fork("sides", [slow, polls], side)
+    return flow.value(Split, words=split_text)
+
+
+def test_coroutines_and_long_tasks_run_in_every_order(perago_run: TaskRunner) -> None:
+    ran = perago_run.workflow(beside, Words(text="a b"), orders=4)
+    assert ran.result == {"words": ["a", "b"]}
+    assert ran.outcome("side_slow").log == ("slept for a b",)
+    assert len([outcome for outcome in ran.outcomes if outcome.delivery.reference_name == "side_polls"]) == 2
+
+
+@worker_task(task_definition_name="sdk.breaks")
+def breaks(text: str) -> str:
+    raise (NonRetryableException if text == "for good" else ValueError)(text)
+
+
+@workflow(name="sdk.breaking", version=1, owner_email=OWNER)
+def breaking(flow: Flow, params: Words) -> None:
+    with flow.options(retries=2):
+        flow.worker_task("breaks", breaks, text=params.text)
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "attempts"), [("for good", "FAILED_WITH_TERMINAL_ERROR", 1), ("once", "FAILED", 3)]
+)
+def test_an_exception_fails_such_a_step(perago_run: TaskRunner, text: str, status: str, attempts: int) -> None:
+    ran = perago_run.workflow(breaking, Words(text=text))
+    assert (ran.status, text in str(ran.reason), len(ran.outcomes)) == ("FAILED", True, attempts)
+    assert (ran.outcome("breaks").status, ran.outcome("breaks").reason) == (status, text)
 
 
 def test_what_perago_cannot_know_is_listed() -> None:

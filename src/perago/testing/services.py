@@ -17,11 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
+from perago.attempt.state import Step
 from perago.authoring import Task
 from perago.authoring.context import Current
+from perago.clients import run_worker_task
 from perago.driver import (
     AttemptRecord,
     AttemptRuntime,
+    Delivered,
     FunctionCaller,
     Limits,
     Raised,
@@ -35,7 +38,7 @@ from perago.driver.runtime import Observer
 from perago.embedded.clock import VirtualClock
 from perago.embedded.faults import FaultScript
 from perago.embedded.lakefs import InMemoryLakeFS
-from perago.ports import Delivery
+from perago.ports import Delivery, Report, TaskStatus
 from perago.taskdef.definition import workflow_of_one
 from perago.taskdef.payload import workspace_block
 from perago.testing.conductor import WORKER, Interruptions, VirtualConductor
@@ -43,6 +46,7 @@ from perago.testing.outcome import Outcome, attempt_log
 from perago.testing.tasks import TaskFunction, task_of
 from perago.trees import fast_directory
 from perago.trees.differences import PublishedTree, published_below
+from perago.workspace.changes import Changes
 
 if TYPE_CHECKING:
     from perago.testing.interfaces import EmbeddedServices
@@ -163,6 +167,22 @@ class InMemoryServices:
         if report:
             return self.report(record, lines, function_log.traceback, read)
         return Outcome(record, None, self._row(record), lines, function_log.traceback, read)
+
+    def sdk_attempt(self, function: Callable[..., Any], delivery: Delivery, *, report: bool = True) -> Outcome:
+        """Run a function with `@worker_task` as the worker of conductor-python does, and report its result.
+
+        Raises:
+            ImportError: the extra `sdk` is not installed.
+        """
+        result = run_worker_task(function, self.conductor.get_task(delivery.task_id))
+        status, lines = str(result["status"]), tuple(str(line["log"]) for line in result.get("logs") or ())
+        ended = None
+        if status in list(TaskStatus):
+            ended = Report(TaskStatus(status), result.get("outputData") or {}, result.get("reasonForIncompletion"))
+        record = AttemptRecord(delivery, ended, None, Step.RAN, (), (), Changes(), None, None)
+        if report:
+            self.conductor.update_task({**result, "workerId": WORKER})
+        return Outcome(record, Delivered() if report else None, self._row(record), lines)
 
     def report(
         self,

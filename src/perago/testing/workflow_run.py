@@ -29,6 +29,7 @@ from perago.trees.differences import PublishedTree, changed_paths, described, pu
 from perago.workflows import Workflow
 from perago.workflows.definition import complete_input
 from perago.workflows.picture import walk
+from perago.workflows.sdk import is_worker_task, worker_task_name
 from perago.workflows.signals import deliver, is_wait, waits_of
 from perago.workflows.values import nearest
 from perago.workflows.waiting import LONGEST_MINUTES
@@ -93,12 +94,18 @@ class WorkflowRunner:
         """
         self._definitions: list[Mapping[str, Any]] = []
         self._tasks: dict[str, Task] = {}
+        self._worker_tasks: dict[str, Callable[..., Any]] = {}
+        """The functions with `@worker_task` of conductor-python, by the names of their tasks."""
         self._is_declared = isinstance(workflow, Workflow)
         if isinstance(workflow, Workflow):
             self._add(workflow)
         else:
             self._definitions.append(workflow)
-        self._tasks.update({(task := task_of(function)).name: task for function in functions})
+        for function in functions:
+            if is_worker_task(function):
+                self._worker_tasks[worker_task_name(function)] = function
+            else:
+                self._tasks[task_of(function).name] = task_of(function)
 
     def _add(self, workflow: Part) -> None:
         built = workflow._build()
@@ -106,6 +113,7 @@ class WorkflowRunner:
             self._add(part)
         self._definitions.append(workflow.definition())
         self._tasks.update({(task := task_of(function)).name: task for function in built.functions.values()})
+        self._worker_tasks |= built.worker_tasks
 
     def input_of(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the parameters as they are sent. Those of Conductor's JSON can be any.
@@ -147,10 +155,12 @@ class WorkflowRunner:
         outcomes: list[Outcome] = []
         unused_losses = set(lost)
         for delivery in self._deliveries(services, choose, sender):
-            task = self._tasks[delivery.task_name]
             report = delivery.reference_name not in unused_losses
             unused_losses.discard(delivery.reference_name)
-            outcomes.append(services.attempt(task.function, delivery, report=report))
+            if (worker_task := self._worker_tasks.get(delivery.task_name)) is not None:
+                outcomes.append(services.sdk_attempt(worker_task, delivery, report=report))
+            else:
+                outcomes.append(services.attempt(self._tasks[delivery.task_name].function, delivery, report=report))
             if len(outcomes) == _MOST_ATTEMPTS:
                 raise RuntimeError(f"the workflow still has tasks after {_MOST_ATTEMPTS:,} attempts")
         if unused_losses:
@@ -208,7 +218,7 @@ class WorkflowRunner:
         conductor, waiting = services.conductor, list[Delivery]()
         while True:
             conductor.sweep()
-            for name in self._tasks:
+            for name in (*self._tasks, *self._worker_tasks):
                 waiting += conductor.poll(name, WORKER, count=_AT_A_TIME, wait_seconds=0)
             if waiting:
                 yield waiting.pop(choose(waiting) if len(waiting) > 1 else 0)

@@ -239,10 +239,11 @@ class Workflow(Generic[P, R]):
             **schemas,
         }
         text = json.dumps({key: value for key, value in definition.items() if value is not None}, allow_nan=False)
-        functions, parts = dict(writer.functions), tuple(writer.parts.values())
+        functions, worker_tasks = dict(writer.functions), dict(writer.worker_tasks)
+        parts = tuple(writer.parts.values())
         names = frozenset({(self.name, self.version)}).union(*(part._build().names for part in parts))
         warnings = _different(writer.warnings)
-        return Built(text, writer.has_workspace, writer.publishers, functions, parts, names, warnings)
+        return Built(text, writer.has_workspace, writer.publishers, functions, worker_tasks, parts, names, warnings)
 
     def _check_handler(self, writer: Writer) -> None:
         """Report what the workflow that runs after a failure needs, and does not get."""
@@ -410,7 +411,7 @@ class Flow(_ChoosingFlow, _WaitingFlow):
         return step
 
     def worker_task(self, name: str, function: Callable[K, R], /, *arguments: K.args, **inputs: K.kwargs) -> Step[R]:
-        """Run a function with `@worker_task` of conductor-python, which its own worker runs.
+        """Run a function with `@worker_task` of conductor-python, which its own worker runs, or the process of a test.
 
         It neither reads nor publishes files of the workspace. `perago check` lists what it cannot know about the task.
         """

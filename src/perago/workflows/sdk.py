@@ -125,7 +125,9 @@ class SdkWorkflow:
 
     def _build(self) -> Built:
         definition = json.dumps(self.definition())
-        return Built(definition, False, (), {}, (), frozenset({(self.name, self.version)}), tuple(self._check.warnings))
+        return Built(
+            definition, False, (), {}, {}, (), frozenset({(self.name, self.version)}), tuple(self._check.warnings)
+        )
 
     def definition(self) -> Json:
         """Return Conductor's JSON. The random names of the SDK are replaced by numbered ones.
@@ -386,6 +388,11 @@ def is_worker_task(function: object) -> bool:
     return bool(module == "conductor.client.worker.worker_task")
 
 
+def worker_task_name(function: Callable[..., Any]) -> str:
+    """Return the name of the task of a function with `@worker_task`."""
+    return str(function(task_ref_name="step").name)
+
+
 def worker_task(
     writer: Writer, name: str, function: Callable[..., Any], arguments: Sequence[object], inputs: Mapping[str, Any]
 ) -> tuple[Json, Any, tuple[str, ...]]:
@@ -398,7 +405,8 @@ def worker_task(
     if not is_worker_task(function):
         rule = f"{place}: {getattr(function, '__name__', function)!r} has no @worker_task of conductor-python"
         raise InvalidDeclaration(rule, "give flow.step a function with @task")
-    task = str(function(task_ref_name=name).name)
+    task = worker_task_name(function)
+    writer.add_worker_task(task, function)
     plain = inspect.unwrap(function)
     label, signature = f"{place}: {plain.__name__}()", inspect.signature(plain)
     if arguments:

@@ -126,6 +126,8 @@ class Built:
     """The steps that may publish, and whether each rebases."""
     functions: Mapping[str, Callable[..., Any]]
     """The task functions of its steps by the name of the task, without those of sub-workflows."""
+    worker_tasks: Mapping[str, Callable[..., Any]]
+    """The functions with `@worker_task` of its steps in the same way."""
     parts: tuple[Part, ...]
     """Its sub-workflows and the workflow that runs after its failure, without theirs."""
     names: frozenset[tuple[str, int]]
@@ -151,6 +153,7 @@ class Writer:
         self.problems: list[TaskDefinitionError] = []
         self.warnings: list[TaskDefinitionError] = []
         self.functions: dict[str, Callable[..., Any]] = {}
+        self.worker_tasks: dict[str, Callable[..., Any]] = {}
         self.parts: dict[tuple[str, int], Part] = {}
         self._known: dict[str, object] = {}
         """The workflows and functions of all parts, by their unique key."""
@@ -259,6 +262,11 @@ class Writer:
         self.functions[name] = function
         self._know(f"functions are the task {name!r}", function)
 
+    def add_worker_task(self, name: str, function: Callable[..., Any]) -> None:
+        """Note the function of a task that a worker of the official SDK runs."""
+        self.worker_tasks[name] = function
+        self._know(f"functions are the task {name!r}", function)
+
     def add_part(self, part: Part) -> None:
         """Note a sub-workflow."""
         self.parts[part.name, part.version] = part
@@ -270,7 +278,7 @@ class Writer:
             return
         self._know(label, part)
         built = part._build()
-        for name, function in built.functions.items():
+        for name, function in {**built.functions, **built.worker_tasks}.items():
             self._know(f"functions are the task {name!r}", function)
         for inner in built.parts:
             self._know_part(inner)
