@@ -36,10 +36,10 @@ def form(request: pytest.FixtureRequest) -> str:
     return name
 
 
-def earlier(world: World, form: str, *deeds: Callable[[World], None]) -> None:
+def earlier(world: World, form: str, *actions: Callable[[World], None]) -> None:
     """Let a worker of an earlier version do something."""
     world.store = EarlierStore(world.services.lakefs, form)
-    for do in deeds:
+    for do in actions:
         do(world)
     world.store = world.services.lakefs
 
@@ -80,12 +80,12 @@ HISTORIES: dict[str, tuple[tuple[Callable[[World], None], ...], list[str]]] = {
 }
 
 
-@pytest.mark.parametrize(("deeds", "expected"), HISTORIES.values(), ids=HISTORIES)
+@pytest.mark.parametrize(("actions", "expected"), HISTORIES.values(), ids=HISTORIES)
 def test_what_an_earlier_version_has_published_is_adopted(
-    services: InMemoryServices, form: str, deeds: tuple[Callable[[World], None], ...], expected: list[str]
+    services: InMemoryServices, form: str, actions: tuple[Callable[[World], None], ...], expected: list[str]
 ) -> None:
     world = World(services)
-    earlier(world, form, *deeds)
+    earlier(world, form, *actions)
     world.run(world.take())
 
     assert phases(world) == expected

@@ -214,7 +214,7 @@ class Chaos:
 
     def rage(self, seconds: float, *, outside: bool) -> None:
         """Do harm for a while. `outside`: somebody else also commits to the branch."""
-        deeds: list[Callable[[], str]] = [
+        actions: list[Callable[[], str]] = [
             *[lambda: self._fleet.signal_slot(signal.SIGKILL)] * 4,
             *[lambda: self._fleet.signal_slot(signal.SIGSTOP)] * 4,
             self._fleet.kill_supervisor,
@@ -230,7 +230,7 @@ class Chaos:
         start = time.monotonic()
         while time.monotonic() - start < seconds:
             self._fleet.resume_due()
-            self._note(self._dice.choice(deeds)())
+            self._note(self._dice.choice(actions)())
             time.sleep(self._dice.uniform(0.05, 0.5))
 
     def operate(self) -> None:
@@ -319,7 +319,7 @@ class Chaos:
         self.journal.append(f"{time.monotonic() - self._began:6.2f} {text}")
         return text
 
-    # ---------------------------------------------------------------------------- deeds
+    # ---------------------------------------------------------------------------- actions
 
     def _cut(self) -> str:
         name = self._dice.choice(list(self._proxies))

@@ -47,7 +47,7 @@ class Done(BaseModel):
     seen: dict[str, str] = {}
 
 
-DEEDS: dict[str, list[str]] = {}
+ACTIONS: dict[str, list[str]] = {}
 """What the next calls of a step do, by its reference name: `stamp` (what it does when nothing is said), `nothing`,
 `fail`, `give up`, or a path to write."""
 
@@ -65,8 +65,8 @@ def work(workspace: Path, params: Nothing) -> Done:
         for path in workspace.rglob("*")
         if path.is_file()
     }
-    deeds = DEEDS.get(current().reference_name)
-    match deeds.pop(0) if deeds else "stamp":
+    actions = ACTIONS.get(current().reference_name)
+    match actions.pop(0) if actions else "stamp":
         case "nothing":
             return Done(seen=seen)
         case "fail":
@@ -103,8 +103,8 @@ class Interposed:
         return call if callable(method) else method
 
 
-class Hand:
-    """A worker in the hand of a test."""
+class Actor:
+    """A worker whose steps a test decides."""
 
     def __init__(
         self, servers: Servers, conductor: Conductor, repository: Repository, environment: Environment, root: Path
@@ -241,14 +241,14 @@ class Hand:
 
 
 @pytest.fixture
-def hand(
+def actor(
     conductor: Conductor,
     lakefs: LakeFSServer,
     repository: Repository,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Hand]:
-    DEEDS.clear()
+) -> Iterator[Actor]:
+    ACTIONS.clear()
     variables = {"CONDUCTOR_SERVER_URL": conductor.url, **lakefs.environment()}
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
@@ -256,7 +256,7 @@ def hand(
     root = tmp_path / "attempts"
     root.mkdir()
     with Servers(policy=COMMAND_POLICY) as servers:
-        yield Hand(servers, conductor, repository, environment, root)
+        yield Actor(servers, conductor, repository, environment, root)
 
 
 def simple(name: str, workspace: str = FROM_INPUT) -> Json:
@@ -291,106 +291,106 @@ def fork(*branches: Json) -> list[Json]:
 
 
 @pytest.mark.parametrize("moment", ["read_workflow", "create_branch"])
-def test_a_branch_that_read_the_row_of_another_before_its_poll_undoes_nothing(hand: Hand, moment: str) -> None:
+def test_a_branch_that_read_the_row_of_another_before_its_poll_undoes_nothing(actor: Actor, moment: str) -> None:
     """Case A: a rerun resets a failed attempt of the other branch, too, and that one comes first. The other publishes
     when it has read rows, or, if it does not wait, when it makes its staging branch."""
-    DEEDS.update(f0=["fail"], f1=["fail"])
-    workflow_id = hand.start(*fork(simple("f0"), simple("f1")))
-    assert hand.play(workflow_id) == "COMPLETED"
-    hand.judge(workflow_id)
-    hand.rerun(workflow_id, "f0")
-    early, published = hand.poll("f1"), list[AttemptRecord]()
-    record = hand.run(early, **{moment: lambda: published.append(hand.step("f0"))})
-    hand.report(record)
+    ACTIONS.update(f0=["fail"], f1=["fail"])
+    workflow_id = actor.start(*fork(simple("f0"), simple("f1")))
+    assert actor.play(workflow_id) == "COMPLETED"
+    actor.judge(workflow_id)
+    actor.rerun(workflow_id, "f0")
+    early, published = actor.poll("f1"), list[AttemptRecord]()
+    record = actor.run(early, **{moment: lambda: published.append(actor.step("f0"))})
+    actor.report(record)
     if not published:
         assert record.hand_back
-        published.append(hand.step("f0"))
+        published.append(actor.step("f0"))
     assert published[0].published_commit is not None
     if record.hand_back:
-        assert hand.step("f1").report is not None
-    assert hand.effective() == ["f0", "f1"]
-    hand.see_through(workflow_id)
+        assert actor.step("f1").report is not None
+    assert actor.effective() == ["f0", "f1"]
+    actor.see_through(workflow_id)
 
 
-def test_a_sub_workflow_that_judges_first_leaves_nothing_of_the_steps_behind_it(hand: Hand) -> None:
+def test_a_sub_workflow_that_judges_first_leaves_nothing_of_the_steps_behind_it(actor: Actor) -> None:
     """Case B: the first step publishes nothing, so the sub-workflow is the first to judge."""
-    DEEDS.update(first=["nothing", "nothing"])
-    child = hand.define(simple("inner"))
-    workflow_id = hand.start(
+    ACTIONS.update(first=["nothing", "nothing"])
+    child = actor.define(simple("inner"))
+    workflow_id = actor.start(
         simple("first"),
         below(child, "sub", "${first.output.workspace}"),
         simple("second", "${sub.output.workspace}"),
         simple("third", "${second.output.workspace}"),
     )
-    hand.see_through(workflow_id)
-    assert hand.effective() == ["inner", "second", "third"]
-    hand.rerun(workflow_id, "first")
-    hand.see_through(workflow_id)
-    assert hand.effective() == ["inner", "second", "third"]
+    actor.see_through(workflow_id)
+    assert actor.effective() == ["inner", "second", "third"]
+    actor.rerun(workflow_id, "first")
+    actor.see_through(workflow_id)
+    assert actor.effective() == ["inner", "second", "third"]
 
 
-def test_bytes_that_another_workflow_shares_stay(hand: Hand) -> None:
+def test_bytes_that_another_workflow_shares_stay(actor: Actor) -> None:
     """Case C: two workflows write a file alike; the one that wrote it first is run again, and then does not."""
-    DEEDS.update(mine=["alike.txt", "alike.txt", "nothing"], other=["alike.txt"])
-    mine, other = hand.start(simple("mine")), hand.start(simple("other"))
-    hand.report(hand.run(hand.poll("mine")))
-    hand.report(hand.run(hand.poll("other")))
-    assert hand.play(mine) == hand.play(other) == "COMPLETED"
+    ACTIONS.update(mine=["alike.txt", "alike.txt", "nothing"], other=["alike.txt"])
+    mine, other = actor.start(simple("mine")), actor.start(simple("other"))
+    actor.report(actor.run(actor.poll("mine")))
+    actor.report(actor.run(actor.poll("other")))
+    assert actor.play(mine) == actor.play(other) == "COMPLETED"
     for _ in range(2):
-        hand.conductor.restart(mine)
-        status = hand.play(mine)
-        assert "alike.txt" in hand.repository.tree()
+        actor.conductor.restart(mine)
+        status = actor.play(mine)
+        assert "alike.txt" in actor.repository.tree()
         if status != "COMPLETED":  # it says that it cannot undo what another has shared
-            assert "start the workflow from the new head" in Family(hand.conductor, mine).reasons
-            hand.ref = hand.repository.head()
-            DEEDS.update(mine=["nothing"])
-            assert hand.play(hand.start(simple("mine"))) == "COMPLETED"
-            assert "alike.txt" in hand.repository.tree()
+            assert "start the workflow from the new head" in Family(actor.conductor, mine).reasons
+            actor.ref = actor.repository.head()
+            ACTIONS.update(mine=["nothing"])
+            assert actor.play(actor.start(simple("mine"))) == "COMPLETED"
+            assert "alike.txt" in actor.repository.tree()
 
 
-def test_a_commit_whose_late_report_completes_the_row_that_was_started_again_stays(hand: Hand) -> None:
+def test_a_commit_whose_late_report_completes_the_row_that_was_started_again_stays(actor: Actor) -> None:
     """Case D: the report of `f0` arrives when a rerun has started its row again."""
-    workflow_id = hand.start(simple("f0"), simple("f1"))
-    published = hand.run(hand.poll("f0"))
-    hand.conductor.terminate(workflow_id)
-    hand.rerun(workflow_id, "f0")
-    hand.report(published)
-    row = hand.row(workflow_id, "f0")
-    assert (row["status"], row["startTime"]) == ("COMPLETED", 0), told(hand.conductor.workflow(workflow_id))
-    hand.see_through(workflow_id)
-    assert hand.effective() == ["f0", "f1"]
-    assert hand.row(workflow_id, "f0")["outputData"]["workspace"]["ref"] == published.published_commit
+    workflow_id = actor.start(simple("f0"), simple("f1"))
+    published = actor.run(actor.poll("f0"))
+    actor.conductor.terminate(workflow_id)
+    actor.rerun(workflow_id, "f0")
+    actor.report(published)
+    row = actor.row(workflow_id, "f0")
+    assert (row["status"], row["startTime"]) == ("COMPLETED", 0), told(actor.conductor.workflow(workflow_id))
+    actor.see_through(workflow_id)
+    assert actor.effective() == ["f0", "f1"]
+    assert actor.row(workflow_id, "f0")["outputData"]["workspace"]["ref"] == published.published_commit
 
 
-def with_a_replaced_child(hand: Hand, *steps: Json) -> str:
+def with_a_replaced_child(actor: Actor, *steps: Json) -> str:
     """Start a workflow whose first step is a sub-workflow that has failed and was retried."""
-    DEEDS["inner"] = ["give up"]
-    workflow_id = hand.start(below(hand.define(simple("inner")), "sub"), *steps)
-    assert hand.play(workflow_id) == "FAILED"
-    hand.conductor.retry(workflow_id)
+    ACTIONS["inner"] = ["give up"]
+    workflow_id = actor.start(below(actor.define(simple("inner")), "sub"), *steps)
+    assert actor.play(workflow_id) == "FAILED"
+    actor.conductor.retry(workflow_id)
     return workflow_id
 
 
-def test_a_replaced_sub_workflow_that_a_rerun_starts_again_publishes_nothing(hand: Hand) -> None:
+def test_a_replaced_sub_workflow_that_a_rerun_starts_again_publishes_nothing(actor: Actor) -> None:
     """Case E: a rerun of a later step also starts the failed sub-workflow again."""
-    workflow_id = with_a_replaced_child(hand, simple("last"))
-    hand.see_through(workflow_id)
-    hand.rerun(workflow_id, "last")
-    wait_for("the replaced row in progress", lambda: hand.row(workflow_id, "sub", 0)["status"] != "FAILED")
-    hand.see_through(workflow_id)
-    assert hand.effective() == ["inner", "last"]
+    workflow_id = with_a_replaced_child(actor, simple("last"))
+    actor.see_through(workflow_id)
+    actor.rerun(workflow_id, "last")
+    wait_for("the replaced row in progress", lambda: actor.row(workflow_id, "sub", 0)["status"] != "FAILED")
+    actor.see_through(workflow_id)
+    assert actor.effective() == ["inner", "last"]
 
 
-def test_a_replaced_sub_workflow_that_the_retry_of_another_starts_again_publishes_nothing(hand: Hand) -> None:
+def test_a_replaced_sub_workflow_that_the_retry_of_another_starts_again_publishes_nothing(actor: Actor) -> None:
     """Case E: the retry of another failed sub-workflow alone also retries the replaced one."""
-    DEEDS["second"] = ["give up"]
-    two = below(hand.define(simple("second")), "two", "${sub.output.workspace}")
-    workflow_id = with_a_replaced_child(hand, two, simple("last", "${two.output.workspace}"))
-    assert hand.play(workflow_id) == "FAILED"
-    hand.conductor.retry(hand.row(workflow_id, "two")["subWorkflowId"])
-    replaced = hand.poll("inner")
-    hand.step("second")
-    hand.step("last")
-    hand.report(hand.run(replaced))
-    hand.see_through(workflow_id)
-    assert hand.effective() == ["inner", "last", "second"]
+    ACTIONS["second"] = ["give up"]
+    two = below(actor.define(simple("second")), "two", "${sub.output.workspace}")
+    workflow_id = with_a_replaced_child(actor, two, simple("last", "${two.output.workspace}"))
+    assert actor.play(workflow_id) == "FAILED"
+    actor.conductor.retry(actor.row(workflow_id, "two")["subWorkflowId"])
+    replaced = actor.poll("inner")
+    actor.step("second")
+    actor.step("last")
+    actor.report(actor.run(replaced))
+    actor.see_through(workflow_id)
+    assert actor.effective() == ["inner", "last", "second"]

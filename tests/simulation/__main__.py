@@ -15,28 +15,28 @@ import os
 import sys
 import time
 
-from .plots import draw
-from .trying import Found, made_small, play, try_all
+from .schedules import draw
+from .searching import Outcome, made_small, simulate, try_all
 
 
 def main() -> int:
     """Play what the command line asks for."""
-    given = _arguments()
-    if given.seed is not None:
-        return _one(given.seed)
-    until = time.monotonic() + given.hours * 3600 if given.forever else None
-    seeds = itertools.count(given.first) if given.forever else range(given.first, given.first + given.seeds)
+    options = _arguments()
+    if options.seed is not None:
+        return _one(options.seed)
+    until = time.monotonic() + options.hours * 3600 if options.forever else None
+    seeds = itertools.count(options.first) if options.forever else range(options.first, options.first + options.seeds)
     began, worlds, attempts, wrong = time.monotonic(), 0, 0, 0
     for seed, made, broken in try_all(
-        itertools.takewhile(lambda _: until is None or time.monotonic() < until, seeds), given.jobs
+        itertools.takewhile(lambda _: until is None or time.monotonic() < until, seeds), options.jobs
     ):
         worlds, attempts = worlds + 1, attempts + made
         if broken:
             wrong += 1
             print(f"seed {seed}: {broken[0]}", flush=True)
-            if wrong == 1 or given.all:
-                _tell(made_small(play(draw(seed))))
-            if not given.all:
+            if wrong == 1 or options.all:
+                _print(made_small(simulate(draw(seed))))
+            if not options.all:
                 break
         elif worlds % 1000 == 0:
             print(f"{worlds} worlds, up to seed {seed}", flush=True)
@@ -58,17 +58,23 @@ def _arguments() -> argparse.Namespace:
 
 
 def _one(seed: int) -> int:
-    found = play(draw(seed))
-    _tell(found)
-    if not found.broken:
+    outcome = simulate(draw(seed))
+    _print(outcome)
+    if not outcome.broken:
         return 0
     print("\n==== the same, made smaller")
-    _tell(made_small(found))
+    _print(made_small(outcome))
     return 1
 
 
-def _tell(found: Found) -> None:
-    print(found.plot, *found.lines, *(f"BROKEN: {words}" for words in found.broken), sep="\n", flush=True)
+def _print(outcome: Outcome) -> None:
+    print(
+        outcome.schedule,
+        *outcome.lines,
+        *(f"BROKEN: {violation}" for violation in outcome.broken),
+        sep="\n",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

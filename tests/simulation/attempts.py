@@ -103,8 +103,8 @@ class Attempt:
         """Why it failed or was lost."""
         if self.record is None:
             return ""
-        found = self.record.report.reason if self.record.report else self.record.lost_reason
-        return found or ""
+        reason = self.record.report.reason if self.record.report else self.record.lost_reason
+        return reason or ""
 
     @property
     def completed(self) -> bool:
@@ -115,7 +115,7 @@ class Attempt:
     @property
     def is_open(self) -> bool:
         """Whether it does not know what becomes of its merge."""
-        return self.killed or any(words in self.words for words in OPEN)
+        return self.killed or any(text in self.words for text in OPEN)
 
     # ------------------------------------------------------------------------------- the baton
 
@@ -160,7 +160,7 @@ class Attempt:
 
     @contextmanager
     def interruptible_block(self) -> Iterator[None]:
-        """Where the news of a loss ends a command at once."""
+        """Run commands that the news of a loss ends immediately."""
         self.interruptible = True
         self._commands += 1
         if self._commands > _MOST_COMMANDS:

@@ -33,33 +33,33 @@ class Checking:
         self.by_id = {record.commit.id: record for record in history}
         self.by_stamp = {attempt.stamp: attempt for attempt in world.attempts}
         self.publications = [
-            each
-            for each in self.commits
-            if "perago.task_id" in each.commit.metadata and each.commit.id not in world.outside
+            record
+            for record in self.commits
+            if "perago.task_id" in record.commit.metadata and record.commit.id not in world.outside
         ]
         self.superseded = self._superseded()
-        self.is_guarded = world.plot.fence != "off"
+        self.is_guarded = world.schedule.fence != "off"
 
     def _superseded(self) -> set[str]:
         """What publications have undone. What one of them has undone stays undone when it is undone itself, unless it
         is in the input of the publication that did this."""
         undone_by = dict[str, CommitRecord]()
-        for each in reversed(self.publications):
-            undoer = undone_by.get(each.commit.id)
-            for gone in supersedes(each):
-                if undoer is None or self._is_above_input(gone, undoer):
-                    undone_by.setdefault(gone, undoer or each)
+        for publication in reversed(self.publications):
+            undoer = undone_by.get(publication.commit.id)
+            for stale_id in supersedes(publication):
+                if undoer is None or self._is_above_input(stale_id, undoer):
+                    undone_by.setdefault(stale_id, undoer or publication)
         return set(undone_by)
 
     def _is_above_input(self, commit_id: str, record: CommitRecord) -> bool:
         """Whether a commit is not in the input of a publication."""
-        places = [each.commit.id for each in self.commits]
+        places = [above.commit.id for above in self.commits]
         start = record.commit.metadata.get("perago.input_ref", "")
         return commit_id in places and (start not in places or places.index(start) < places.index(commit_id))
 
     def all(self) -> Iterator[str]:
         """Every promise that was broken."""
-        if self.world.plot.forgetful:
+        if self.world.schedule.forgetful:
             yield from self._forgotten()
             return
         for record in self.commits:
@@ -70,7 +70,7 @@ class Checking:
         yield from self._twice()
         if not self._has_gap():
             yield from self._sequential()
-        rows = [row for each in self.world.workflows for row in rows_of(self.world, each)]
+        rows = [row for workflow in self.world.workflows for row in rows_of(self.world, workflow)]
         counted: set[str] = set()
         for row in rows:
             if row["status"] == "COMPLETED":
@@ -81,16 +81,16 @@ class Checking:
     def _forgotten(self) -> Iterator[str]:
         """A server that does not take a tree as it is, is noticed: no attempt counts what it has made of the tree."""
         for attempt in self.world.attempts:
-            found = self.by_id.get(attempt.record.published_commit or "") if attempt.record else None
-            if found in self.publications and attempt.plan is not None:
-                wanted = patched(self.world.tree(found.commit.parents[0]), attempt.plan)
-                if self.world.tree(found.commit.id) != wanted:
-                    yield f"#{attempt.index} counts {name(found)}, which is not what it has built"
+            publication = self.by_id.get(attempt.record.published_commit or "") if attempt.record else None
+            if publication in self.publications and attempt.plan is not None:
+                expected = patched(self.world.tree(publication.commit.parents[0]), attempt.plan)
+                if self.world.tree(publication.commit.id) != expected:
+                    yield f"#{attempt.index} counts {name(publication)}, which is not what it has built"
 
     # --------------------------------------------------------------------------- each commit
 
     def _publication(self, record: CommitRecord) -> Iterator[str]:
-        found, attempt = record.commit.metadata, self.by_stamp.get(stamp_of(record))
+        metadata, attempt = record.commit.metadata, self.by_stamp.get(stamp_of(record))
         if attempt is None:
             yield f"{name(record)} is of no attempt"
             return
@@ -107,18 +107,18 @@ class Checking:
         if plan is None:
             yield f"{name(record)} was published before its function has run"
             return
-        theirs = difference(self.world.tree(found["perago.input_ref"]), before)
+        theirs = difference(self.world.tree(metadata["perago.input_ref"]), before)
         for key, text in plan.items():
             if theirs.get(key, text) != text:
                 yield f"{name(record)} overwrites what others did to {key}: {theirs[key]!r} with {text!r}"
-        if attempt.mode == "reads" and not found["perago.adopts"] and plan:
+        if attempt.mode == "reads" and not metadata["perago.adopts"] and plan:
             for key in theirs:
                 if any(fnmatchcase(key, pattern) for pattern in READS):
                     yield f"{name(record)} was published although others changed {key}, which it reads"
-        wanted, tree = patched(before, plan), self.world.tree(record.commit.id)
-        if tree != wanted:
-            yield f"{name(record)} is not its head and its own changes: {difference(wanted, tree)} on {plan}"
-        if plan and found["perago.phase"] == "merge":
+        expected, tree = patched(before, plan), self.world.tree(record.commit.id)
+        if tree != expected:
+            yield f"{name(record)} is not its head and its own changes: {difference(expected, tree)} on {plan}"
+        if plan and metadata["perago.phase"] == "merge":
             yield from self._whole(record, attempt, tree)
 
     def _taken_over(self, record: CommitRecord, attempt: Attempt) -> Iterator[str]:
@@ -157,22 +157,22 @@ class Checking:
         """The tree below a publication without what it undoes, and what is wrong with the undoing."""
         tree, problems = dict(self.world.tree(record.commit.parents[0])), []
         already, by_hand = set[str](), {*self.world.reverted.values()}
-        for gone in supersedes(record):
-            if gone in already:
+        for stale_id in supersedes(record):
+            if stale_id in already:
                 continue
-            stale = self.by_id.get(gone)
+            stale = self.by_id.get(stale_id)
             if stale is None:
-                problems.append(f"{name(record)} undoes {gone[:12]}, which is not on the branch")
+                problems.append(f"{name(record)} undoes {stale_id[:12]}, which is not on the branch")
                 continue
             if stale not in self.publications:
                 problems.append(f"{name(record)} undoes {name(stale)}, which is of others")
-            if self._is_reverted_right_after(gone):
+            if self._is_reverted_right_after(stale_id):
                 continue
-            if gone not in by_hand:
+            if stale_id not in by_hand:
                 already.update(supersedes(stale))
-            is_own = any(self._is_above_input(each, record) for each in supersedes(stale))
+            is_own = any(self._is_above_input(earlier, record) for earlier in supersedes(stale))
             before = self._undone(stale)[0] if is_own else self.world.tree(stale.commit.parents[0])
-            after = self.world.tree(gone)
+            after = self.world.tree(stale_id)
             for key in difference(before, after):
                 if tree.get(key) not in (before.get(key), after.get(key)):
                     problems.append(f"{name(record)} undoes {key} of {name(stale)}, which others have changed since")
@@ -182,8 +182,8 @@ class Checking:
     def _is_reverted_right_after(self, commit_id: str) -> bool:
         """Whether a person reverted a publication right after it came. Then it has no changes left to undo, and a file
         that a person has written since is not the publication's."""
-        reverts = (each for each, reverted in self.world.reverted.items() if reverted == commit_id)
-        return any(self.by_id[each].commit.parents[0] == commit_id for each in reverts)
+        reverts = (revert for revert, reverted in self.world.reverted.items() if reverted == commit_id)
+        return any(self.by_id[revert].commit.parents[0] == commit_id for revert in reverts)
 
     def _plan(self, record: CommitRecord) -> Changes | None:
         """What the attempt of a publication has changed itself."""
@@ -206,11 +206,15 @@ class Checking:
 
     def _twice(self) -> Iterator[str]:
         living = [
-            each
-            for each in self.publications
-            if self._in_effect(each) and moves_data(each) and not self._is_overtaken(each)
+            publication
+            for publication in self.publications
+            if self._in_effect(publication) and moves_data(publication) and not self._is_overtaken(publication)
         ]
-        makers = [(each, self.by_stamp[stamp_of(each)]) for each in living if stamp_of(each) in self.by_stamp]
+        makers = [
+            (publication, self.by_stamp[stamp_of(publication)])
+            for publication in living
+            if stamp_of(publication) in self.by_stamp
+        ]
         places = (maker.place for record, maker in makers if not self._is_in_a_later_input(record, maker))
         for place, number in Counter(places).items():
             if number > 1:
@@ -267,9 +271,9 @@ class Checking:
             yield f"{who} reported {name(record)} with the result of {stamp}"
             return
         counted |= {commit, adopted.commit.id}
-        for each in (record, adopted):
-            if not self._in_effect(each) and not (is_late and not self._is_continued(each)):
-                yield f"{who} reported {name(each)}, which was undone"
+        for publication in (record, adopted):
+            if not self._in_effect(publication) and not (is_late and not self._is_continued(publication)):
+                yield f"{who} reported {name(publication)}, which was undone"
         tree = self.world.tree(adopted.commit.id)
         if wrong := {key: tree.get(key) for key, text in maker.plan.items() if tree.get(key) != text}:
             yield f"{who} reported {name(record)}, which has {wrong} and not its changes {maker.plan}"
@@ -287,13 +291,13 @@ class Checking:
 
     def _is_repeated(self, row: Mapping[str, Any], rows: list[Mapping[str, Any]]) -> bool:
         """Whether the attempt was handed out again after its retry, and repeats what that has reported."""
-        found = self.by_id.get(row["outputData"]["workspace"]["ref"])
-        is_its_own = found is not None and found.commit.metadata.get("perago.task_id") == row["taskId"]
+        commit = self.by_id.get(row["outputData"]["workspace"]["ref"])
+        is_its_own = commit is not None and commit.commit.metadata.get("perago.task_id") == row["taskId"]
         return not is_its_own and any(other is not row and other["outputData"] == row["outputData"] for other in rows)
 
     def _stale(self, counted: set[str]) -> Iterator[str]:
         """Of a workflow that is completed, the branch holds nothing but what Conductor counts."""
-        done = [each for each in self.world.workflows if self.world.status(each) == "COMPLETED"]
+        done = [workflow for workflow in self.world.workflows if self.world.status(workflow) == "COMPLETED"]
         for record in self.publications:
             root = self.world.root_of_workflow(record.commit.metadata["perago.workflow_id"])
             if (
@@ -337,7 +341,7 @@ class Checking:
     def _is_in_a_later_input(self, record: CommitRecord, maker: Attempt) -> bool:
         """Whether a later attempt got an input that has a stale publication in it already. What is above the input ref
         is all that perago judges."""
-        places = {each.commit.id: place for place, each in enumerate(self.commits)}
+        places = {above.commit.id: place for place, above in enumerate(self.commits)}
         return any(
             other.place[0] == maker.place[0]
             and other.index > maker.index
@@ -389,4 +393,4 @@ def _round(attempt: Attempt) -> _Round | None:
 def _is_replaced_by_a_later_row(row: Mapping[str, Any], rows: list[Mapping[str, Any]]) -> bool:
     """Whether Conductor has begun a long retried attempt again, and a new one of its step after that."""
     key = ("workflowInstanceId", "referenceTaskName", "status")
-    return any(other["seq"] > row["seq"] and all(other[each] == row[each] for each in key) for other in rows)
+    return any(other["seq"] > row["seq"] and all(other[field] == row[field] for field in key) for other in rows)

@@ -1,4 +1,4 @@
-"""A plot as workflow definitions of Conductor, and the function of every task."""
+"""A schedule as workflow definitions of Conductor, and the function of every task."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from perago.driver import Raised, Returned
 
 from .attempts import Attempt
 from .editing import TASKS, Params, Result, applied, difference, read, write
-from .plots import ROUNDS, Node, Plot, Step
+from .schedules import ROUNDS, Node, Schedule, Step
 
 if TYPE_CHECKING:
     from .world import World
@@ -28,7 +28,7 @@ _QUIET = {1: ("first",), 2: ("again",), 3: ("again", "later")}
 def run_function(
     world: World, attempt: Attempt, task: Task, workspace: Path | None, params: BaseModel
 ) -> Returned | Raised:
-    """Change the workspace as the step of the plot says, and remember that as the attempt's plan."""
+    """Change the workspace as the step of the schedule says, and remember that as the attempt's plan."""
     if workspace is None or task.workspace is None:
         raise TypeError("the tasks of the simulation have workspaces")
     attempt.calls["function"] += 1
@@ -53,7 +53,7 @@ def run_function(
     else:
         write(workspace, changes)
     attempt.plan = {prefix + path: text for path, text in changes.items()}
-    world.tell(f"#{attempt.index} changes {attempt.plan}")
+    world.log(f"#{attempt.index} changes {attempt.plan}")
     return Returned(Result(stamp=attempt.stamp))
 
 
@@ -76,14 +76,14 @@ class Definitions:
     steps: dict[str, Step] = field(default_factory=dict)
 
 
-def define(plot: Plot) -> Definitions:
-    """The definitions of a plot. Behind a fork the workflow continues from what its JOIN gives."""
+def define(schedule: Schedule) -> Definitions:
+    """The definitions of a schedule. Behind a fork the workflow continues from what its JOIN gives."""
     made = Definitions()
     tasks: list[dict[str, Any]] = []
     workspace: Workspace = _INPUT
-    for number, node in enumerate(plot.nodes):
-        found, workspace = _node(made, f"n{number}", node, workspace)
-        tasks += found
+    for number, node in enumerate(schedule.nodes):
+        node_tasks, workspace = _node(made, f"n{number}", node, workspace)
+        tasks += node_tasks
     made.workflows.append(_workflow(MAIN, tasks, workspace))
     return made
 
@@ -118,8 +118,8 @@ def _node(made: Definitions, name: str, node: Node, workspace: Workspace) -> tup
 def _sub(made: Definitions, name: str, steps: tuple[Step, ...], workspace: Workspace) -> Made:
     inner, last = _chain(made, name, steps, _INPUT)
     made.workflows.append(_workflow(name, inner, last))
-    given = {"workspace": workspace, "mood": _MOOD}
-    step = _system(name, "SUB_WORKFLOW", subWorkflowParam={"name": name}, inputParameters=given)
+    inputs = {"workspace": workspace, "mood": _MOOD}
+    step = _system(name, "SUB_WORKFLOW", subWorkflowParam={"name": name}, inputParameters=inputs)
     return [step], f"${{{name}.output.workspace}}"
 
 

@@ -50,8 +50,8 @@ def difference(before: Files, after: Files) -> dict[str, str | None]:
 
 def read(workspace: Path) -> dict[str, str]:
     """The files of a directory."""
-    found = (path for path in sorted(workspace.rglob("*")) if path.is_file())
-    return {path.relative_to(workspace).as_posix(): path.read_text() for path in found}
+    paths = (path for path in sorted(workspace.rglob("*")) if path.is_file())
+    return {path.relative_to(workspace).as_posix(): path.read_text() for path in paths}
 
 
 def write(workspace: Path, changes: Mapping[str, str | None]) -> None:
@@ -70,7 +70,7 @@ def write(workspace: Path, changes: Mapping[str, str | None]) -> None:
 
 class Params(BaseModel):
     step: str
-    """Which step of the plot this is."""
+    """Which step of the schedule this is."""
     mood: str = ""
     """Of no use to the function. An operator changes it."""
 
@@ -117,4 +117,4 @@ DEPLOYED = {
     "part": _declare("part", WorkspaceSpec(on_moved_head="rebase", prefix="p")),
 }
 """The same with another prefix, as a new version of the workers may have it."""
-BY_NAME = {found.name: mode for mode, found in TASKS.items()}
+BY_NAME = {declared.name: mode for mode, declared in TASKS.items()}

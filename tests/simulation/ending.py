@@ -35,20 +35,20 @@ def patched(tree: Mapping[str, str], changes: Changes) -> dict[str, str]:
 
 def name(record: CommitRecord) -> str:
     """A commit, for messages."""
-    found = record.commit.metadata
-    what = f"{found.get('perago.phase')} of {found.get('perago.reference_name')}, " if found else ""
+    metadata = record.commit.metadata
+    what = f"{metadata.get('perago.phase')} of {metadata.get('perago.reference_name')}, " if metadata else ""
     return f"commit {record.commit.id[:12]} ({what}{record.commit.message.split(':')[0]})"
 
 
 def stamp_of(record: CommitRecord) -> str:
     """The identity of the delivery that has published a commit."""
-    found = record.commit.metadata
-    return "/".join(found.get(f"perago.{key}", "") for key in ("task_id", "poll_count", "start_time"))
+    metadata = record.commit.metadata
+    return "/".join(metadata.get(f"perago.{key}", "") for key in ("task_id", "poll_count", "start_time"))
 
 
 def supersedes(record: CommitRecord) -> list[str]:
     """The commits that a publication has undone, newest first."""
-    return [gone for gone in record.commit.metadata.get("perago.supersedes", "").split(",") if gone]
+    return [commit_id for commit_id in record.commit.metadata.get("perago.supersedes", "").split(",") if commit_id]
 
 
 def moves_data(record: CommitRecord) -> bool:
@@ -84,7 +84,7 @@ def badly_asked(attempt: Attempt) -> Iterator[str]:
     for index, call in enumerate(journal):
         before = journal[:index]
         if call.operation == "is_current" and call.outcome == "no":
-            later = {each.operation for each in journal[index + 1 :]} - {"delete_branch"}
+            later = {after.operation for after in journal[index + 1 :]} - {"delete_branch"}
             if later:
                 yield f"after the delivery check said no: {sorted(later)}"
         elif call.operation == "create_branch":
@@ -97,7 +97,7 @@ def badly_asked(attempt: Attempt) -> Iterator[str]:
         elif call.operation == "merge":
             yield from _looked(before)
         elif call.operation == "delete_branch":
-            is_known = any(each.outcome == "yes" or each.operation == "create_branch" for each in before)
+            is_known = any(earlier.outcome == "yes" or earlier.operation == "create_branch" for earlier in before)
             if not is_known:
                 yield "a branch of others is removed without the delivery check"
     sent = Counter(call.argument for call in journal if call.operation == "merge")
@@ -187,15 +187,15 @@ class Ending:
         self.world = world
         self.commits = commits
         self.publications = [
-            each
-            for each in commits.values()
-            if "perago.task_id" in each.commit.metadata and each.commit.id not in world.outside
+            record
+            for record in commits.values()
+            if "perago.task_id" in record.commit.metadata and record.commit.id not in world.outside
         ]
 
     def all(self) -> Iterator[str]:
         """Every promise that was broken."""
         for attempt in self.world.attempts:
-            yield from (f"#{attempt.index}: {words}" for words in self._attempt(attempt))
+            yield from (f"#{attempt.index}: {violation}" for violation in self._attempt(attempt))
         yield from self._left_directories()
         yield from self._left_branches()
 
@@ -205,12 +205,12 @@ class Ending:
             return
         yield from badly_ended(self.world, attempt)
         report, commit = attempt.record.report, attempt.record.published_commit
-        own = [each.commit.id for each in self.publications if stamp_of(each) == attempt.stamp]
+        own = [record.commit.id for record in self.publications if stamp_of(record) == attempt.stamp]
         if attempt.calls["function"] > 1:
             yield "the function has run more than once"
         if report is not None and attempt.completed != (commit is not None) and attempt.calls["history"]:
             yield f"{report.status} with publication {commit}"
-        if own and commit is None and not any(words in attempt.words for words in (*BLAMES, BLAME)):
+        if own and commit is None and not any(text in attempt.words for text in (*BLAMES, BLAME)):
             yield f"{own} are kept quiet: {attempt.words}"
         if not own and BLAME in attempt.words:
             yield f"the publication of others is taken for a broken one: {attempt.words}"
@@ -232,18 +232,18 @@ class Ending:
     def _left_directories(self) -> Iterator[str]:
         for attempt in self.world.attempts:
             root = self.world.root_of(attempt)
-            mine = directory_name(attempt.delivery) if self.world.plot.shared_root else "*"
+            mine = directory_name(attempt.delivery) if self.world.schedule.shared_root else "*"
             if not attempt.killed and any(path.name != TURNS_FILE for path in root.glob(mine)):
                 yield f"#{attempt.index} has left its directory"
 
     def _left_branches(self) -> Iterator[str]:
         for branch in self.world.staging_branches():
-            owner = next((each for each in self.world.attempts if has_made(each, branch)), None)
+            owner = next((candidate for candidate in self.world.attempts if has_made(candidate, branch)), None)
             if owner is None:
                 yield f"{branch} is nobody's branch"
             elif not owner.is_open and not any("was not removed" in note for note in notes_of(owner)):
                 yield f"#{owner.index} has left {branch}"
-            elif follower := next((each for each in self.world.attempts if follows(each, owner)), None):
+            elif follower := next((candidate for candidate in self.world.attempts if follows(candidate, owner)), None):
                 yield f"#{follower.index} has left {branch} of #{owner.index}"
 
 

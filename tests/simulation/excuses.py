@@ -13,7 +13,7 @@ from perago.workspace.keys import directories_above
 
 from .attempts import Attempt
 from .editing import READS, difference
-from .plots import LOOPS
+from .schedules import LOOPS
 from .world import World
 
 Needs = Callable[[World, Attempt], bool]
@@ -27,8 +27,8 @@ def badly_ended(world: World, attempt: Attempt) -> Iterator[str]:
     reason = report.reason or ""
     if len(reason) > 500:
         yield "a reason is too long"
-    for words, needs in _EXCUSES.items():
-        if words in reason:
+    for text, needs in _EXCUSES.items():
+        if text in reason:
             if not needs(world, attempt):
                 yield f"it failed without need: {reason}"
             return
@@ -41,7 +41,7 @@ def _others(world: World, attempt: Attempt) -> bool:
 
 
 def _conflict(world: World, attempt: Attempt) -> bool:
-    """Something of others meets what it has changed, or reads."""
+    """Whether a foreign change overlaps its own changes or its reads."""
     theirs = {key.casefold() for key in _changed_since(world, attempt)}
     mine = {key.casefold() for key in attempt.plan or ()}
     if attempt.mode == "reads":
@@ -49,7 +49,7 @@ def _conflict(world: World, attempt: Attempt) -> bool:
         if any(fnmatchcase(key, pattern) for key in {*theirs, *changed} for pattern in READS):
             return True
     return any(
-        one == other or one.startswith(other + "/") or other.startswith(one + "/") for one in theirs for other in mine
+        key == other or key.startswith(other + "/") or other.startswith(key + "/") for key in theirs for other in mine
     )
 
 
@@ -58,8 +58,8 @@ def _met_on_a_path(world: World, attempt: Attempt) -> bool:
     steps = list(world.steps.values())
     paths = [{edit.path.split("/")[0].casefold() for edit in step.edits} for step in steps]
     is_shared = any(mine & theirs for number, mine in enumerate(paths) for theirs in paths[:number])
-    is_looped = any(node.kind in LOOPS for node in world.plot.nodes)
-    return bool(world.outside) or world.plot.workflows > 1 or is_shared or is_looped or _has_restored_input(world)
+    is_looped = any(node.kind in LOOPS for node in world.schedule.nodes)
+    return bool(world.outside) or world.schedule.workflows > 1 or is_shared or is_looped or _has_restored_input(world)
 
 
 def _has_restored_input(world: World) -> bool:
@@ -75,24 +75,24 @@ def _has_restored_input(world: World) -> bool:
 
 
 def _changed_since(world: World, attempt: Attempt) -> set[str]:
-    found = set[str]()
+    keys = set[str]()
     for record in world.history()[::-1]:
         if record.commit.id == attempt.ref:
             break
         if _is_of_its_step(world, attempt, record):
             continue
-        found |= set(difference(world.tree(record.commit.parents[0]), world.tree(record.commit.id)))
-    return found
+        keys |= set(difference(world.tree(record.commit.parents[0]), world.tree(record.commit.id)))
+    return keys
 
 
 def _is_of_its_step(world: World, attempt: Attempt, record: CommitRecord) -> bool:
     """Whether a commit is of the attempt's own step, in this run or in one before. Conductor may continue a
-    sub-workflow that another one has replaced: the other one's commits are of others."""
-    found = record.commit.metadata
-    if record.commit.id in world.outside or not found:
+    sub-workflow that another one has replaced: the commits of the other one are foreign."""
+    metadata = record.commit.metadata
+    if record.commit.id in world.outside or not metadata:
         return False
-    is_step = found["perago.reference_name"] == attempt.delivery.reference_name
-    is_of_family = world.root_of_workflow(found["perago.workflow_id"]) == world.root_workflow(attempt)
+    is_step = metadata["perago.reference_name"] == attempt.delivery.reference_name
+    is_of_family = world.root_of_workflow(metadata["perago.workflow_id"]) == world.root_workflow(attempt)
     return is_step and is_of_family and not _is_replaced(world, attempt.delivery.workflow_id)
 
 
@@ -109,14 +109,14 @@ def _is_replaced(world: World, workflow: str) -> bool:
 
 
 def _has_an_altered_fence(world: World) -> bool:
-    found = (record.tree.get(FENCE_PATH) for record in world.history())
-    return any(entry is not None and entry.blob.read().decode() != FENCE_TEXT for entry in found)
+    fences = (record.tree.get(FENCE_PATH) for record in world.history())
+    return any(entry is not None and entry.blob.read().decode() != FENCE_TEXT for entry in fences)
 
 
 def _saw_other_heads(world: World, attempt: Attempt) -> bool:
     """It says how often the branch has changed: so many heads it has seen."""
-    told = re.search(r"changed (\d+) times", attempt.words)
-    return told is not None and len(set(attempt.heads)) >= int(told.group(1))
+    message = re.search(r"changed (\d+) times", attempt.words)
+    return message is not None and len(set(attempt.heads)) >= int(message.group(1))
 
 
 def _had_no_answer(world: World, attempt: Attempt) -> bool:
@@ -151,7 +151,9 @@ def _always(world: World, attempt: Attempt) -> bool:
 _EXCUSES: dict[str, Needs] = {
     "injected": _always,
     # A rerun of a branch leaves the JOIN of a dynamic fork without the names of what it waits for.
-    "/workspace/ref: names no commit": lambda world, attempt: any(node.kind == "dynamic" for node in world.plot.nodes),
+    "/workspace/ref: names no commit": lambda world, attempt: any(
+        node.kind == "dynamic" for node in world.schedule.nodes
+    ),
     "/workspace: must be an object": lambda world, attempt: attempt.delivery.input["workspace"] is None,
     "has the name of perago's publish fence": lambda world, attempt: _has_an_altered_fence(world),
     "has moved since the input ref": _others,
@@ -179,6 +181,6 @@ _EXCUSES: dict[str, Needs] = {
     "carries the metadata of this step, but perago did not publish it": lambda world, attempt: bool(world.forged),
     "The publish fence could not be tried": lambda world, attempt: world.disturbed,
     "cannot be laid out as files": _cannot_be_laid_out,
-    "is not what this attempt built": lambda world, attempt: world.plot.fence == "off" or world.plot.forgetful,
+    "is not what this attempt built": lambda world, attempt: world.schedule.fence == "off" or world.schedule.forgetful,
 }
 """Words of a reason, with what must be the case."""

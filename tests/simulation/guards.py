@@ -3,13 +3,13 @@
     python -m tests.simulation.guards --seeds 1000
 
 takes each guard of `GUARDS` and each of `FIXES` away, and plays worlds until one breaks a promise. With
-`--keep` it writes the seeds to `found.json`, whose worlds `test_simulation` plays again.
+`--keep` it writes the seeds to `guard_seeds.json`, whose worlds `test_simulation` plays again.
 
 Where two guards keep one promise, neither is missed alone. `BACKED` names such a guard with the other one: a world
 shows what is broken when both are gone, and only then.
 
 `mutations` has the guards of the protocol. `FIXES` are fixes that only whole workflows judge. The operations that
-exposed these defects are deeds of the simulation.
+exposed these defects are actions of the simulation.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ from perago.workspace.changes import Overlap, find_overlap
 from perago.workspace.scan import Tree, scan_tree
 
 from .mutations import GUARDS
-from .plots import draw
-from .trying import play
+from .schedules import draw
+from .searching import simulate
 
 Patch = pytest.MonkeyPatch
 
@@ -89,11 +89,11 @@ def compare_sizes_only(patch: Patch) -> None:
     verify, stat_objects = Publisher.verify_staging, PatientStore.stat_objects
 
     def verified(self: Publisher, command: do.VerifyStaging) -> on.Event:
-        wanted = {key: upload.checksum for key, upload in self.planned(command).items() if upload is not None}
+        checksums = {key: upload.checksum for key, upload in self.planned(command).items() if upload is not None}
 
         def stat(lakefs: PatientStore, repository: str, commit: str, keys: Sequence[str]) -> Any:
-            found = stat_objects(lakefs, repository, commit, keys)
-            return {key: replace(entry, checksum=wanted.get(key, entry.checksum)) for key, entry in found.items()}
+            entries = stat_objects(lakefs, repository, commit, keys)
+            return {key: replace(entry, checksum=checksums.get(key, entry.checksum)) for key, entry in entries.items()}
 
         with pytest.MonkeyPatch.context() as inner:
             inner.setattr(PatientStore, "stat_objects", stat)
@@ -105,8 +105,8 @@ def compare_sizes_only(patch: Patch) -> None:
 def deliver_without_a_check(patch: Patch) -> None:
     """Deliver what the cache has, whatever its bytes are."""
 
-    def deliver(self: Shelf, wanted: ObjectId, name: str, source: int, destination: int) -> bool:
-        copy_bytes(source, destination, wanted.size)
+    def deliver(self: Shelf, object_id: ObjectId, name: str, source: int, destination: int) -> bool:
+        copy_bytes(source, destination, object_id.size)
         return True
 
     patch.setattr(Shelf, "_deliver", deliver)
@@ -135,9 +135,9 @@ def read_no_removed_paths(patch: Patch) -> None:
     """Let `reads` pass over what both sides have done the same way."""
 
     def overlap(*arguments: Any, **options: Any) -> Overlap:
-        found = find_overlap(*arguments, **options)
-        conflicts = {key: why for key, why in found.conflicts.items() if key not in found.shared}
-        return replace(found, conflicts=conflicts)
+        result = find_overlap(*arguments, **options)
+        conflicts = {key: why for key, why in result.conflicts.items() if key not in result.shared}
+        return replace(result, conflicts=conflicts)
 
     patch.setattr(perago.driver.publisher, "find_overlap", overlap)
 
@@ -184,7 +184,7 @@ IN_SMALL_SCOPE = frozenset(
     }
 )
 """The guards whose loss none of the first worlds shows, but a case of `test_small_scope`."""
-_FOUND = Path(__file__).with_name("found.json")
+_GUARD_SEEDS = Path(__file__).with_name("guard_seeds.json")
 MUTATIONS = GUARDS | FIXES
 
 
@@ -221,7 +221,7 @@ def broken_without(seed: int, *names: str) -> tuple[str, ...]:
     without its guards, so an error counts, too."""
     with without(*names):
         try:
-            return play(draw(seed)).broken
+            return simulate(draw(seed)).broken
         except Exception as error:
             return (f"{type(error).__name__}: {error}",)
 
@@ -231,25 +231,25 @@ def is_missed(seed: int, name: str) -> tuple[str, ...]:
     backing = BACKED.get(name)
     if backing is None:
         return broken_without(seed, name)
-    words = [each for each in broken_without(seed, name, backing.by) if backing.promise in each]
-    alone = [*broken_without(seed, name), *broken_without(seed, backing.by)] if words else []
-    return () if any(backing.promise in each for each in alone) else tuple(words)
+    violations = [violation for violation in broken_without(seed, name, backing.by) if backing.promise in violation]
+    alone = [*broken_without(seed, name), *broken_without(seed, backing.by)] if violations else []
+    return () if any(backing.promise in violation for violation in alone) else tuple(violations)
 
 
-def found_by(given: tuple[str, int, tuple[int, ...]]) -> tuple[str, int | None, str]:
+def first_seed(job: tuple[str, int, tuple[int, ...]]) -> tuple[str, int | None, str]:
     """The name of a guard, and the first seed, and the words, that show it missing. `given`: its name, how many
     seeds, and which ones are tried first."""
-    name, seeds, first = given
+    name, seeds, first = job
     for seed in (*first, *range(seeds)):
-        if words := is_missed(seed, name):
-            return name, seed, words[0]
+        if violations := is_missed(seed, name):
+            return name, seed, violations[0]
     return name, None, ""
 
 
-def found() -> dict[str, int]:
+def guard_seeds() -> dict[str, int]:
     """The seeds that were kept, by guard."""
-    kept: dict[str, int] = json.loads(_FOUND.read_text())
-    return kept
+    seeds: dict[str, int] = json.loads(_GUARD_SEEDS.read_text())
+    return seeds
 
 
 def main() -> int:
@@ -261,22 +261,24 @@ def main() -> int:
         "--keep", action="store_true", help="keep the seeds for the tests; those that are kept are tried first"
     )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
-    given = parser.parse_args()
-    names = [name for name in MUTATIONS if given.only in name]
-    kept = found() if given.keep else {}
+    options = parser.parse_args()
+    names = [name for name in MUTATIONS if options.only in name]
+    known_seeds = guard_seeds() if options.keep else {}
     seeds = dict[str, int | None]()
-    with multiprocessing.get_context("spawn").Pool(given.jobs) as pool:
-        for name, seed, words in pool.imap(
-            found_by, [(name, given.seeds, (kept[name],) if name in kept else ()) for name in names]
+    with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
+        for name, seed, violation in pool.imap(
+            first_seed, [(name, options.seeds, (known_seeds[name],) if name in known_seeds else ()) for name in names]
         ):
             seeds[name] = seed
             by = f"backed by {BACKED[name].by!r}, both gone: " if name in BACKED else ""
-            print(f"{name:<60} {'not found' if seed is None else f'seed {seed}':<12} {by}{words[:120]}", flush=True)
+            print(f"{name:<60} {'not found' if seed is None else f'seed {seed}':<12} {by}{violation[:120]}", flush=True)
     missing = [name for name, seed in seeds.items() if seed is None]
-    print(f"{len(names) - len(missing)} of {len(names)} guards are found within {given.seeds} seeds")
-    if given.keep and not missing:
-        kept |= {name: seed for name, seed in seeds.items() if seed is not None}
-        _FOUND.write_text(json.dumps({name: kept[name] for name in MUTATIONS if name in kept}, indent=2) + "\n")
+    print(f"{len(names) - len(missing)} of {len(names)} guards are found within {options.seeds} seeds")
+    if options.keep and not missing:
+        known_seeds |= {name: seed for name, seed in seeds.items() if seed is not None}
+        _GUARD_SEEDS.write_text(
+            json.dumps({name: known_seeds[name] for name in MUTATIONS if name in known_seeds}, indent=2) + "\n"
+        )
     return 1 if missing else 0
 
 

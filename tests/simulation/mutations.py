@@ -134,8 +134,8 @@ def take_staging_for_right(original: Any, state: State, event: on.StagingCommitt
 
 @in_place_of(publication, "metadata")
 def name_no_expected_head(original: Any, state: State, *, phase: str) -> dict[str, str]:
-    found = original(state, phase=phase)
-    return {key: text for key, text in found.items() if key != publication.EXPECTED_HEAD or phase == "staging"}
+    command = original(state, phase=phase)
+    return {key: text for key, text in command.items() if key != publication.EXPECTED_HEAD or phase == "staging"}
 
 
 @in_place_of(commits, "merge_trees")
@@ -174,7 +174,7 @@ def report_on_old_news(original: Any, state: Reporting, event: on.Event) -> Any:
 
 
 def overlook_what_others_left(patch: pytest.MonkeyPatch) -> None:
-    """A staging branch that is there already does not tell of a predecessor."""
+    """A staging branch that is there already is not evidence of a predecessor."""
 
     def mutated(state: State) -> bool:
         return state.plan.delivery.retried_task_id is not None or state.plan.delivery.poll_count > 1
@@ -265,12 +265,12 @@ def undo_what_is_foreign(original: Any, state: State, family: Family, commit: Co
 # ------------------------------------------------------------------------- evidence
 
 
-def take_evidence_as(found: Evidence, instead: Evidence) -> Mutate:
+def take_evidence_as(former: Evidence, instead: Evidence) -> Mutate:
     """What rows say about an attempt is taken for something else."""
 
     def mutated(original: Any, *arguments: Any, **options: Any) -> Evidence:
         evidence: Evidence = original(*arguments, **options)
-        return instead if evidence is found else evidence
+        return instead if evidence is former else evidence
 
     def mutate(patch: pytest.MonkeyPatch) -> None:
         original = Family.evidence

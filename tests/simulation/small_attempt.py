@@ -1,5 +1,5 @@
 """An attempt without files and threads: the state machine, on a branch that is a set of commits and on the embedded
-Conductor. An attempt is copied at each call that others can notice, so that every order of calls can be played."""
+Conductor. An attempt is copied at each call that others can notice, so that every order of calls can be simulated."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 A case is a workflow, a trouble for each step's first attempt, and one operation. It comes when the workflow has ended,
 or the workflow is terminated and recovered while a merge or a report is late. `explore` plays every order of "poll,
-read row, read branch, merge, report". Worlds that are equal are played once. Times are those of nodes whose clocks
+read row, read branch, merge, report". Worlds that are equal are simulated once. Times are those of nodes whose clocks
 differ, so their order says nothing.
 
 Not in the model: tasks that do not rebase, a lakeFS that does not enforce the fence, lost answers, resets that are not
@@ -145,7 +145,7 @@ def _copied(conductor: InMemoryConductor, clock: VirtualClock) -> InMemoryConduc
 
 @dataclass
 class World:
-    """One moment."""
+    """One point in time."""
 
     case: Case
     clock: VirtualClock
@@ -388,7 +388,7 @@ def begin(case: Case) -> World:
 
 @dataclass
 class Exploration:
-    """What `explore` has played."""
+    """What `explore` has simulated."""
 
     worlds: int = 0
     ends: int = 0

@@ -1,4 +1,4 @@
-"""Many hosts at once, each a real supervisor: nothing is lost, nothing done twice, and each host gets work."""
+"""Many hosts at the same time, each a real supervisor: nothing is lost, nothing done twice, and each host gets work."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ def play(work: dict[str, int], *, over: float, seed: int = 1) -> Seen:
 
 @pytest.fixture(scope="module")
 def raced() -> Seen:
-    """Steps that all advance one branch, started at once."""
+    """Steps that all advance one branch, started at the same time."""
     return play({"shared": 40}, over=0)
 
 
 def test_a_mixture_is_done_once_by_all_hosts() -> None:
-    seen = play(dict(mixture(100)), over=60)
-    assert not list(problems(seen))
-    assert seen.tasks == 100
-    assert min(seen.by_host().values()) >= 10
-    assert max(map(max, seen.waits.values())) < 30
+    fleet = play(dict(mixture(100)), over=60)
+    assert not list(problems(fleet))
+    assert fleet.tasks == 100
+    assert min(fleet.by_host().values()) >= 10
+    assert max(map(max, fleet.waits.values())) < 30
 
 
 def test_racing_steps_on_one_branch_are_all_published(raced: Seen) -> None:

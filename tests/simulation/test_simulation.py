@@ -12,9 +12,9 @@ from __future__ import annotations
 import pytest
 
 from .editing import Edit
-from .guards import IN_SMALL_SCOPE, MUTATIONS, found, is_missed
-from .plots import Event, Node, Plot, Step, draw
-from .trying import made_small, play
+from .guards import IN_SMALL_SCOPE, MUTATIONS, guard_seeds, is_missed
+from .schedules import Event, Node, Schedule, Step, draw
+from .searching import made_small, simulate
 
 WORLDS = 10_000
 BLOCK = 50
@@ -24,11 +24,11 @@ BLOCK = 50
 @pytest.mark.parametrize("first", range(0, WORLDS, BLOCK))
 def test_no_world_breaks_a_promise(first: int) -> None:
     for seed in range(first, first + BLOCK):
-        found = play(draw(seed))
-        if found.broken:
-            small = made_small(found)
-            told = "\n".join((str(small.plot), *small.lines, *small.broken))
-            pytest.fail(f"seed {seed}: {found.broken}\nmade smaller:\n{told}")
+        outcome = simulate(draw(seed))
+        if outcome.broken:
+            small = made_small(outcome)
+            report = "\n".join((str(small.schedule), *small.lines, *small.broken))
+            pytest.fail(f"seed {seed}: {outcome.broken}\nmade smaller:\n{report}")
 
 
 def _put(path: str, text: str = "") -> tuple[Edit, ...]:
@@ -36,7 +36,7 @@ def _put(path: str, text: str = "") -> tuple[Edit, ...]:
 
 
 RARE = {
-    "a person reverts a publication and writes its file again": Plot(
+    "a person reverts a publication and writes its file again": Schedule(
         7803,
         _put("z", "1"),
         (
@@ -46,7 +46,7 @@ RARE = {
         afterwards=(("revert", 0), ("outside", 4), ("rerun", 0)),
         workers=1,
     ),
-    "a run with a later input ref brings a publication back": Plot(
+    "a run with a later input ref brings a publication back": Schedule(
         7027,
         _put("e"),
         (Node("step", ((Step("fail", _put("n9")),),)),),
@@ -58,7 +58,7 @@ RARE = {
         afterwards=(("rerun", 0),),
         workers=1,
     ),
-    "a publication comes on another head": Plot(
+    "a publication comes on another head": Schedule(
         1505,
         _put("z"),
         (Node("fork", ((Step("rebase", _put("n6", "1")),), (Step("fail", _put("d/x")),))),),
@@ -68,12 +68,12 @@ RARE = {
         workers=1,
     ),
 }
-"""Worlds that few seeds draw. Each one was played wrong, or judged wrong, before."""
+"""Worlds that few seeds draw. Each one was simulated wrong, or judged wrong, before."""
 
 
 @pytest.mark.parametrize("name", RARE, ids=lambda name: name.replace(" ", "-"))
 def test_a_rare_world_breaks_no_promise(name: str) -> None:
-    assert play(RARE[name]).broken == ()
+    assert simulate(RARE[name]).broken == ()
 
 
 RECOVERED = {
@@ -88,23 +88,23 @@ RECOVERED = {
 
 @pytest.mark.parametrize("seed", RECOVERED)
 def test_a_recovered_world_breaks_no_promise(seed: int) -> None:
-    assert play(draw(seed)).broken == ()
+    assert simulate(draw(seed)).broken == ()
 
 
 def test_a_seed_plays_the_same_world_each_time() -> None:
     for seed in (3, 102, 1038):
-        assert play(draw(seed)).lines == play(draw(seed)).lines
+        assert simulate(draw(seed)).lines == simulate(draw(seed)).lines
 
 
-FOUND = found()
+GUARD_SEEDS = guard_seeds()
 
 
 def test_every_guard_is_missed_within_a_thousand_worlds() -> None:
-    assert FOUND.keys() == MUTATIONS.keys() - IN_SMALL_SCOPE
-    assert all(seed < 1000 for seed in FOUND.values())
+    assert GUARD_SEEDS.keys() == MUTATIONS.keys() - IN_SMALL_SCOPE
+    assert all(seed < 1000 for seed in GUARD_SEEDS.values())
 
 
-@pytest.mark.parametrize("name", FOUND, ids=lambda name: name.replace(" ", "-"))
+@pytest.mark.parametrize("name", GUARD_SEEDS, ids=lambda name: name.replace(" ", "-"))
 def test_this_world_breaks_a_promise_only_without_the_guard(name: str) -> None:
-    assert play(draw(FOUND[name])).broken == ()
-    assert is_missed(FOUND[name], name)
+    assert simulate(draw(GUARD_SEEDS[name])).broken == ()
+    assert is_missed(GUARD_SEEDS[name], name)

@@ -8,7 +8,7 @@ from .guards import IN_SMALL_SCOPE, without
 from .small_world import Case, explore
 
 MOST = 50_000
-"""A case with more worlds fails, because not all of its orders were played."""
+"""A case with more worlds fails, because not all of its orders were simulated."""
 FAILED_TWICE = ("fails", "fails")
 LATE_FORKS = (
     (("", ""), ("a", "last", "fork")),

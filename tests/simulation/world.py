@@ -1,4 +1,4 @@
-"""One plot, played on the models: workers take turns, and every trouble comes where the plot says."""
+"""One schedule, simulated on the models: workers take turns, and every trouble comes where the schedule says."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ from perago.testing.services import InMemoryServices
 from perago.workspace.directory import AttemptDirectory
 
 from ..cache.shelves import PLENTY
+from .actions import ACTIONS, ALTERATION, Actors
 from .attempts import Attempt, Call, Killed, Line, chain_of, is_confirmation
-from .deeds import ALTERATION, DEEDS, Deeds
 from .defining import MAIN, define, run_function
 from .editing import BY_NAME, TASKS, applied
 from .lossy import forgetful_merge, lossy_merge
-from .plots import Event, Plot
+from .schedules import Event, Schedule
 
 REPOSITORY, BRANCH = "workspace", "main"
 OVER = ("COMPLETED", "FAILED", "TERMINATED", "TIMED_OUT")
-DEFINITIONS = [build_task_definition(found) for found in TASKS.values()]
+DEFINITIONS = [build_task_definition(declared) for declared in TASKS.values()]
 UNRELATED: dict[str, Any] = {
     "name": "unrelated",
     "version": 1,
@@ -78,8 +78,8 @@ class Endless(Exception):
 class World:
     """A started workflow and everything that was tried for it. `play` plays it to its end."""
 
-    def __init__(self, services: InMemoryServices, plot: Plot) -> None:
-        self.services, self.plot = services, plot
+    def __init__(self, services: InMemoryServices, schedule: Schedule) -> None:
+        self.services, self.schedule = services, schedule
         self.count = 0
         """Calls of attempts so far."""
         self.attempts: list[Attempt] = []
@@ -115,30 +115,30 @@ class World:
         self.given_heads: set[str] = set()
         """Heads of the branch with which an operator has run a workflow again, as its input."""
         self._roots = KnownRoots()
-        self._dice = random.Random(f"{plot.seed} turns")
+        self._dice = random.Random(f"{schedule.seed} turns")
         self._has_unrelated = False
         self.cache = ObjectCache(services.workspace_root / "cache", PLENTY)
         self.tasks = TASKS
         """What the workers run, by mode."""
-        self._deeds = Deeds(self)
-        self._most_attempts = max(_MOST_ATTEMPTS, 12 * sum(len(node.branches) for node in plot.nodes))
+        self._actors = Actors(self)
+        self._most_attempts = max(_MOST_ATTEMPTS, 12 * sum(len(node.branches) for node in schedule.nodes))
         self._events: dict[tuple[int, str, int, str], list[Event]] = defaultdict(list)
-        for event in plot.events:
-            self._events[event.attempt, event.operation, event.nth, event.moment].append(event)
+        for event in schedule.events:
+            self._events[event.attempt, event.operation, event.nth, event.timing].append(event)
         self._held: list[tuple[int, Attempt, Callable[[], str]]] = []
         self.runs: Counter[tuple[str, str]] = Counter()
         """How often the function of a step has run, by the workflow that was started and reference name."""
         self._trees: dict[str, dict[str, str]] = {}
-        made = define(plot)
+        made = define(schedule)
         self.steps = made.steps
-        files = applied(plot.tree, {}, "")
-        fence = {"there": FENCE_TEXT, "altered": FENCE_TEXT + ALTERATION}.get(plot.fence)
+        files = applied(schedule.tree, {}, "")
+        fence = {"there": FENCE_TEXT, "altered": FENCE_TEXT + ALTERATION}.get(schedule.fence)
         self.ref = services.seed(files if fence is None else {**files, FENCE_PATH: fence})
         conductor = services.conductor
         conductor.register_task_definitions(DEFINITIONS)
         for definition in made.workflows:
             conductor.create_workflow_definition(definition)
-        self.workflows = [conductor.start_workflow(MAIN, self.input_of(self.ref)) for _ in range(plot.workflows)]
+        self.workflows = [conductor.start_workflow(MAIN, self.input_of(self.ref)) for _ in range(schedule.workflows)]
 
     def start_unrelated(self) -> str:
         """Start a workflow that has nothing to do with the others, and return its id."""
@@ -156,27 +156,27 @@ class World:
 
     # ------------------------------------------------------------------------------- the play
 
-    def play(self) -> None:
+    def run(self) -> None:
         """Until all is over and no operator wants more of it."""
-        afterwards, idle = list(self.plot.afterwards), 0
+        afterwards, idle = list(self.schedule.afterwards), 0
         while True:
             if self._take() or self._move():
                 idle = 0
             elif self.is_over:
                 if not afterwards:
                     break
-                deed, number = afterwards.pop(0)
-                self._deeds.operate(deed, number, self.workflows[number % len(self.workflows)])
+                action, number = afterwards.pop(0)
+                self._actors.operate(action, number, self.workflows[number % len(self.workflows)])
             elif idle > 5:
-                if self._waits() and (self._is_rescued or not self.plot.afterwards):
+                if self._waits() and (self._is_rescued or not self.schedule.afterwards):
                     raise Endless("a workflow is not over, and nothing happens any more")
                 if self._waits():  # Conductor does not time out attempts that a rerun has started again
                     self._is_rescued, idle = True, 0
-                    self._deeds.terminate()
+                    self._actors.terminate()
                     continue
                 if not afterwards:
                     break
-                self._deeds.terminate()
+                self._actors.terminate()
             else:
                 self.pass_time(6 if idle % 2 == 0 else 700)
                 idle += 1
@@ -184,7 +184,7 @@ class World:
 
     def _waits(self) -> bool:
         """Whether an attempt waits for a worker. A rerun in a fork takes the JOIN away, and Conductor begins none."""
-        rows = [row for each in self.workflows for row in self.services.conductor.workflow(each)["tasks"]]
+        rows = [row for workflow in self.workflows for row in self.services.conductor.workflow(workflow)["tasks"]]
         return any(row["status"] in ("SCHEDULED", "IN_PROGRESS") and row["taskType"] in BY_NAME for row in rows)
 
     def end(self) -> None:
@@ -206,7 +206,7 @@ class World:
     @property
     def is_over(self) -> bool:
         """Whether no workflow runs."""
-        return all(self.status(each) in OVER for each in self.workflows)
+        return all(self.status(workflow) in OVER for workflow in self.workflows)
 
     def root_workflow(self, attempt: Attempt) -> str:
         """The workflow that was started, of an attempt in it or in a sub-workflow of it."""
@@ -214,10 +214,10 @@ class World:
 
     def root_of_workflow(self, workflow: str) -> str:
         """The workflow that was started, of a sub-workflow, also of one that is no longer in it."""
-        conductor, found = self.services.conductor, workflow
-        while parent := conductor.workflow(found, include_tasks=False).get("parentWorkflowId"):
-            found = parent
-        return found
+        conductor, root = self.services.conductor, workflow
+        while parent := conductor.workflow(root, include_tasks=False).get("parentWorkflowId"):
+            root = parent
+        return root
 
     def row(self, workflow: str, task_id: str) -> TaskRow | None:
         """Return Conductor's row of an attempt, or None."""
@@ -234,7 +234,7 @@ class World:
         names = [task["referenceTaskName"] for task in tasks if task["taskId"] == row.get("parentWorkflowTaskId")]
         return (*self.place_of(parent), *names)
 
-    def tell(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """Add a line to what happened."""
         self.lines.append(f"{self.services.clock.now() % 100_000:9.1f} {self.count:4} {text}")
 
@@ -243,10 +243,10 @@ class World:
         taken = False
         for task in self._polled_tasks():
             busy = sum(attempt.resume_at <= self.count for attempt in self.active)
-            free = self.plot.workers - busy
-            if free <= 0 or (self.plot.lazy and taken):
+            free = self.schedule.workers - busy
+            if free <= 0 or (self.schedule.lazy and taken):
                 break
-            for delivery in self._poll(task.name, 1 if self.plot.lazy else free):
+            for delivery in self._poll(task.name, 1 if self.schedule.lazy else free):
                 waits = sum(attempt.record is not None and attempt.record.waits for attempt in self.attempts)
                 if len(self.attempts) - waits >= self._most_attempts:
                     raise Endless(f"{self._most_attempts} attempts, and still one waits")
@@ -260,22 +260,22 @@ class World:
                 self.attempts.append(attempt)
                 self.active.append(attempt)
                 where = f"{delivery.reference_name} retry {delivery.retry_count} poll {delivery.poll_count}"
-                self.tell(f"#{attempt.index} takes {where} ({attempt.mode}), task {delivery.task_id[:8]}")
+                self.log(f"#{attempt.index} takes {where} ({attempt.mode}), task {delivery.task_id[:8]}")
                 taken = True
         return taken
 
     def _polled_tasks(self) -> list[Task]:
         """Return the tasks that workers poll for now. Those of a lazy world poll seldom, and in any order."""
         tasks = list(TASKS.values())
-        if self.plot.lazy:
+        if self.schedule.lazy:
             self._dice.shuffle(tasks)
-        return [] if self.plot.lazy and self.active and self._dice.random() < 0.5 else tasks
+        return [] if self.schedule.lazy and self.active and self._dice.random() < 0.5 else tasks
 
     def _poll(self, task_name: str, count: int) -> Sequence[Delivery]:
         """Poll, answered by a node of Conductor whose clock differs."""
         with self.services.conductor._locked() as state:
             clock = state._clock
-        state._clock = Skewed(clock, self.plot.skew)
+        state._clock = Skewed(clock, self.schedule.skew)
         try:
             return self.services.conductor.poll(task_name, "w0001", count=count, wait_seconds=0)
         finally:
@@ -286,9 +286,9 @@ class World:
         if not self.active:
             return False
         ready = [attempt for attempt in self.active if attempt.resume_at <= self.count]
-        if self.plot.lazy:
+        if self.schedule.lazy:
             self._dice.shuffle(ready)
-        attempt = ready[0] if ready else min(self.active, key=lambda each: (each.resume_at, each.index))
+        attempt = ready[0] if ready else min(self.active, key=lambda candidate: (candidate.resume_at, candidate.index))
         attempt.resume_at = 0
         if attempt.calls or attempt.journal:
             attempt.resume()
@@ -298,12 +298,12 @@ class World:
             attempt.ended = self.count
             self.active.remove(attempt)
             how = "killed" if attempt.killed else "with success" if attempt.completed else ""
-            self.tell(f"#{attempt.index} ends {how} {attempt.words}")
+            self.log(f"#{attempt.index} ends {how} {attempt.words}")
         return True
 
     def root_of(self, attempt: Attempt) -> Path:
         """Where its directory is made: that of a host of its own, or of one that all share."""
-        return self.services.workspace_root / ("shared" if self.plot.shared_root else str(attempt.index))
+        return self.services.workspace_root / ("shared" if self.schedule.shared_root else str(attempt.index))
 
     def _has_others(self, attempt: Attempt) -> bool:
         """Whether people, other workflows or living attempts of other steps have committed since its input ref."""
@@ -311,15 +311,15 @@ class World:
         for record in self.history()[::-1]:
             if record.commit.id == attempt.ref:
                 return False
-            found = record.commit.metadata
-            if record.commit.id in self.outside or found.get("perago.workflow_id") != delivery.workflow_id:
+            metadata = record.commit.metadata
+            if record.commit.id in self.outside or metadata.get("perago.workflow_id") != delivery.workflow_id:
                 return True
-            workflow = self.services.conductor.read_workflow(delivery, found["perago.workflow_id"])
-            row = workflow.row(found["perago.task_id"]) if workflow is not None else None
-            if row is None or found["perago.step_key"] == attempt.step_key:
+            workflow = self.services.conductor.read_workflow(delivery, metadata["perago.workflow_id"])
+            row = workflow.row(metadata["perago.task_id"]) if workflow is not None else None
+            if row is None or metadata["perago.step_key"] == attempt.step_key:
                 continue
             is_reported = row.status == "COMPLETED" and row.published_commit == record.commit.id
-            if is_reported or str(row.start_time) == found["perago.start_time"]:
+            if is_reported or str(row.start_time) == metadata["perago.start_time"]:
                 return True
         return False
 
@@ -343,7 +343,7 @@ class World:
             call=lambda task, workspace, params, current: run_function(self, attempt, task, workspace, params),
             interruptible=attempt.interruptible_block,
             proofs=services.proofs,
-            roots=self._roots if self.plot.shared_root else None,
+            roots=self._roots if self.schedule.shared_root else None,
         )
         attempt.calls["begin"] += 1
         task = self.tasks[attempt.mode]
@@ -361,7 +361,7 @@ class World:
     # ------------------------------------------------------------------------------- each call
 
     def _call(self, attempt: Attempt, name: str, method: Callable[..., Any], arguments: Any, options: Any) -> Any:
-        if name == "download" and self.plot.cached:
+        if name == "download" and self.schedule.cached:
             method = partial(self._download_with_cache, method)
         argument = arguments[1] if name in ("create_branch", "delete_branch", "merge", "read_workflow") else ""
         if name == "merge" and arguments[2] != BRANCH:
@@ -399,23 +399,23 @@ class World:
         finally:
             row = answer if isinstance(answer, WorkflowRow) else None
             attempt.journal.append(Call(name, sent, self.services.clock.now(), outcome, argument, row))
-            self.tell(f"#{attempt.index} {name} {attempt.calls[name]} {argument}: {outcome}")
+            self.log(f"#{attempt.index} {name} {attempt.calls[name]} {argument}: {outcome}")
 
     def _download_with_cache(self, method: Callable[..., int], *arguments: Any) -> int:
         """Download, and then use the cache for each file that it has, as workers do."""
-        found, (workspace, placements) = method(*arguments), arguments[2:4]
+        placed, (workspace, placements) = method(*arguments), arguments[2:4]
         self.cache.root.mkdir(exist_ok=True)
         for placement in placements:
             if placement.path is None:
                 continue
-            file, wanted = workspace / placement.path, object_id(placement.entry)
+            file, source = workspace / placement.path, object_id(placement.entry)
             with Shelf(self.cache) as shelf, tempfile.TemporaryFile() as copy, file.open("rb") as downloaded:
-                if shelf.copy_to(wanted, copy.fileno()):
+                if shelf.copy_to(source, copy.fileno()):
                     copy.seek(0)
                     file.write_bytes(copy.read())
                 else:
-                    shelf.add(wanted, downloaded.fileno(), xxhash.xxh3_128_digest(file.read_bytes()))
-        return found
+                    shelf.add(source, downloaded.fileno(), xxhash.xxh3_128_digest(file.read_bytes()))
+        return placed
 
     def _without_running_children(self, row: WorkflowRow) -> WorkflowRow:
         if self.services.clock.now() >= self.unnamed_until:
@@ -436,17 +436,17 @@ class World:
         self.count += 1
         attempt.calls[name] += 1
         self.arrive()
-        if self.plot.lazy and self._dice.random() < 0.15:
+        if self.schedule.lazy and self._dice.random() < 0.15:
             self.park(attempt, self._dice.choice((1, 3, 8, 20)))
-        due = [each for each in self.active if each is not attempt and 0 < each.resume_at <= self.count]
+        due = [parked for parked in self.active if parked is not attempt and 0 < parked.resume_at <= self.count]
         if due:
             self.park(attempt, 500)
 
-    def happen(self, attempt: Attempt, name: str, moment: str, send: Callable[[], str] | None) -> None:
-        """Whatever the plot has for this moment of this call."""
-        for event in self._events.pop((attempt.index, name, attempt.calls[name], moment), ()):
-            self.tell(f"#{attempt.index} {event}")
-            DEEDS[event.deed](self._deeds, attempt, event, send)
+    def happen(self, attempt: Attempt, name: str, timing: str, send: Callable[[], str] | None) -> None:
+        """Whatever the schedule has for this timing of this call."""
+        for event in self._events.pop((attempt.index, name, attempt.calls[name], timing), ()):
+            self.log(f"#{attempt.index} {event}")
+            ACTIONS[event.action](self._actors, attempt, event, send)
 
     def park(self, attempt: Attempt, calls: int) -> None:
         """Let others make so many calls, unless they are all over before."""
@@ -466,9 +466,9 @@ class World:
         for _, attempt, send in due:
             try:
                 self.late[send()] = len(self.attempts)
-                self.tell(f"the held merge of #{attempt.index} arrives")
+                self.log(f"the held merge of #{attempt.index} arrives")
             except ServiceError as error:
-                self.tell(f"the held merge of #{attempt.index} is refused: {type(error).__name__}")
+                self.log(f"the held merge of #{attempt.index} is refused: {type(error).__name__}")
 
     def _watch_report(self, attempt: Attempt) -> None:
         """Conductor takes a report by the task's id alone."""
@@ -505,9 +505,9 @@ class World:
 
 
 @contextmanager
-def played(plot: Plot) -> Iterator[World]:
-    """The world of a plot at its end. Nothing in it depends on anything but the plot."""
-    dice = random.Random(plot.seed)
+def simulated(schedule: Schedule) -> Iterator[World]:
+    """The world of a schedule at its end. Nothing in it depends on anything but the schedule."""
+    dice = random.Random(schedule.seed)
     made: list[AttemptDirectory] = []
     create = AttemptDirectory.create
 
@@ -515,21 +515,21 @@ def played(plot: Plot) -> Iterator[World]:
         made.append(create(root, delivery))
         return made[-1]
 
-    policy = PublishFence.OFF if plot.fence == "off" else PublishFence.AUTO
+    policy = PublishFence.OFF if schedule.fence == "off" else PublishFence.AUTO
     with pytest.MonkeyPatch.context() as patch, InMemoryServices(limits=Limits(publish_fence=policy)) as services:
         patch.setattr("secrets.token_hex", lambda size=8: f"{dice.getrandbits(8 * size):0{2 * size}x}")
         patch.setattr("perago.retry.random", dice)
-        merge = forgetful_merge if plot.forgetful else lossy_merge
+        merge = forgetful_merge if schedule.forgetful else lossy_merge
         patch.setattr("perago.embedded.lakefs.commits.merge_trees", merge)
         patch.setattr(AttemptDirectory, "create", remembered)
         with services.conductor._locked() as state:
-            state.random = random.Random(plot.seed)
-        if not plot.tried:
+            state.random = random.Random(schedule.seed)
+        if not schedule.tried:
             services.proofs = FenceProofs(services.clock)
-        world = World(services, plot)
+        world = World(services, schedule)
         try:
             try:
-                world.play()
+                world.run()
             except Endless as error:
                 world.problems.append(f"endless: {error}")
             yield world

@@ -17,7 +17,7 @@ from perago.workspace.sweep import CACHE
 from ..cache.shelves import entries, flip_a_bit
 from .attempts import Attempt, Killed
 from .editing import DEPLOYED
-from .plots import Event
+from .schedules import Event
 
 if TYPE_CHECKING:
     from .world import World
@@ -28,7 +28,7 @@ ALTERATION = "# and something else"
 _OUTSIDE = (("o/theirs", "theirs"), ("a", "theirs"), ("d/x", ""), ("o/theirs", None), ("n1", "1"), ("c", None))
 
 
-class Deeds:
+class Actors:
     """The hands of everybody else in a world."""
 
     def __init__(self, world: World) -> None:
@@ -43,7 +43,7 @@ class Deeds:
         self._world.park(attempt, event.number)
 
     def pause(self, attempt: Attempt, event: Event, _: Send) -> None:
-        """Its process stands still until its response time-out is over, and for a while after that."""
+        """The process stops until after its response timeout."""
         self._world.pass_time(700)
         self._world.pass_time(2)
         self._world.park(attempt, event.number)
@@ -75,7 +75,7 @@ class Deeds:
             send()
 
     def hang_up(self, attempt: Attempt, event: Event, _: Send) -> None:
-        """The attempt goes to another worker, and its own is told at once."""
+        """The attempt goes to another worker. Its own worker is informed immediately."""
         self._give_away(attempt)
         attempt.interrupt()
 
@@ -112,7 +112,7 @@ class Deeds:
     def revert(self, *_: Any, number: int = 0) -> None:
         """A person reverts the newest publication, if that can be done."""
         history = self._world.history()
-        newest = next((each.commit for each in history[::-1] if len(each.commit.parents) == 2), None)
+        newest = next((record.commit for record in history[::-1] if len(record.commit.parents) == 2), None)
         if newest is not None:
             with suppress(LakeFSError):
                 commit = commits.revert(self._server.repository(_REPOSITORY), _BRANCH, newest.id, parent_number=1)
@@ -128,7 +128,7 @@ class Deeds:
         self._fence(None)
 
     def _fence(self, text: str | None) -> None:
-        if self._world.plot.fence == "off":
+        if self._world.schedule.fence == "off":
             return
         if text is None:
             objects.delete_objects(self._server.repository(_REPOSITORY), _BRANCH, [FENCE_PATH])
@@ -156,9 +156,9 @@ class Deeds:
     def swap(self, *_: Any) -> None:
         """Another client replaces what is staged by objects of the same size."""
         for branch in self._world.staging_branches():
-            for each in commits.staged_changes(self._server.repository(_REPOSITORY), branch):
-                if each.entry is not None and each.size:
-                    objects.put_object(self._server.repository(_REPOSITORY), branch, each.path, b"?" * each.size)
+            for change in commits.staged_changes(self._server.repository(_REPOSITORY), branch):
+                if change.entry is not None and change.size:
+                    objects.put_object(self._server.repository(_REPOSITORY), branch, change.path, b"?" * change.size)
                     self._world.disturbed = True
 
     def forge(self, attempt: Attempt | None, event: Event | None, _: Send = None, *, number: int = 0) -> None:
@@ -166,7 +166,9 @@ class Deeds:
         number = event.number if event else number
         history, workflow = self._world.history(), self._world.workflows[0]
         published = [
-            each.commit for each in history if each.commit.id not in self._world.outside and each.commit.metadata
+            record.commit
+            for record in history
+            if record.commit.id not in self._world.outside and record.commit.metadata
         ]
         copied = dict(published[-1].metadata) if published else {"perago.workflow_id": workflow}
         variants: tuple[dict[str, str], ...] = (
@@ -188,7 +190,7 @@ class Deeds:
 
     def traffic(self, attempt: Attempt | None, event: Event | None, _: Send = None, *, number: int = 0) -> None:
         """Other workflows publish to the branch, each once."""
-        for each in range(event.number if event else number):
+        for index in range(event.number if event else number):
             workflow = self._world.start_unrelated()
             task = f"task-of-{workflow}"
             metadata = {
@@ -200,7 +202,7 @@ class Deeds:
                 "perago.iteration": "0",
                 "perago.phase": "merge",
             }
-            objects.put_object(self._server.repository(_REPOSITORY), _BRANCH, f"o/unrelated{each}", workflow.encode())
+            objects.put_object(self._server.repository(_REPOSITORY), _BRANCH, f"o/unrelated{index}", workflow.encode())
             commit = commits.commit(
                 self._server.repository(_REPOSITORY), _BRANCH, "unrelated: 1 added", metadata, allow_empty=True
             )
@@ -240,9 +242,9 @@ class Deeds:
 
     def terminate(self, *_: Any, workflow: str | None = None) -> None:
         """An operator ends a workflow; all of them."""
-        for each in (workflow,) if workflow else self._world.workflows:
-            if self._world.status(each) == "RUNNING":
-                self._conductor.terminate_workflow(each)
+        for workflow_id in (workflow,) if workflow else self._world.workflows:
+            if self._world.status(workflow_id) == "RUNNING":
+                self._conductor.terminate_workflow(workflow_id)
 
     def rerun(self, attempt: Attempt, event: Event, _: Send) -> None:
         """An operator ends the workflow and runs it again from one of its steps."""
@@ -264,46 +266,46 @@ class Deeds:
         """An operator ends the workflow and runs one of its sub-workflows again."""
         self._again("child-rerun", event.number, attempt)
 
-    def _again(self, deed: str, number: int, attempt: Attempt) -> None:
+    def _again(self, action: str, number: int, attempt: Attempt) -> None:
         workflow = self._world.root_workflow(attempt)
         self.terminate(workflow=workflow)
-        self.operate(deed, number, workflow)
+        self.operate(action, number, workflow)
         self._world.park(attempt, number)
 
-    def operate(self, deed: str, number: int, workflow: str) -> None:
+    def operate(self, action: str, number: int, workflow: str) -> None:
         """What an operator or another person does when the workflow is over."""
         world, conductor = self._world, self._conductor
-        world.tell(f"{deed} {number}")
+        world.log(f"{action} {number}")
         world.services.clock.advance(1)  # the start time alone tells a rerun from the run before
-        if deed == "outside":
+        if action == "outside":
             self.outside(None, None, number=number)
-        elif deed == "forge":
+        elif action == "forge":
             self.forge(None, None, number=number)
-        elif deed == "traffic":
+        elif action == "traffic":
             self.traffic(None, None, number=number)
-        elif deed == "revert":
+        elif action == "revert":
             self.revert()
         else:
-            self._recover(deed, number, workflow)
+            self._recover(action, number, workflow)
         conductor.sweep()
 
-    def _recover(self, deed: str, number: int, workflow: str) -> None:
+    def _recover(self, action: str, number: int, workflow: str) -> None:
         """Retry, restart or rerun a workflow, or one of its sub-workflows alone, if Conductor can do that."""
         conductor, world, root = self._conductor, self._world, workflow
         world.operations += 1
-        if is_child := deed.startswith("child-"):
+        if is_child := action.startswith("child-"):
             children = self._children(workflow)
             if not children:
                 return
             workflow, number = children[number % len(children)], number // len(children)
-            deed = deed.removeprefix("child-")
+            action = action.removeprefix("child-")
         with suppress(ServiceError):
-            if deed == "retry":
+            if action == "retry":
                 conductor.retry_workflow(workflow, resume_sub_workflows=number % 2 == 0)
-            elif deed == "restart":
+            elif action == "restart":
                 conductor.restart_workflow(workflow)
-            elif rows := self._every_row(workflow) if deed == "rerun-any" else self._rows(workflow):
-                changed = self._changed(number) if deed == "change" else None
+            elif rows := self._every_row(workflow) if action == "rerun-any" else self._rows(workflow):
+                changed = self._changed(number) if action == "change" else None
                 conductor.rerun_workflow(workflow, rows[number % len(rows)], workflow_input=changed)
             world.recovered[root] = len(world.attempts)
             if is_child:
@@ -329,20 +331,20 @@ class Deeds:
         """The tasks from which an operator may run again, those of sub-workflows among them. In an attack these are
         also the tasks that start sub-workflows, but not those that were retried: with the retry, Conductor would have
         two sub-workflows in one place."""
-        found, attacks = [], self._world.plot.reruns_families
+        task_ids, attacks = [], self._world.schedule.reruns_families
         for row in self._conductor.workflow(workflow)["tasks"]:
             if attacks and row["taskType"] == "SUB_WORKFLOW" and row["retried"]:
                 continue
             if row["taskType"] == "SUB_WORKFLOW" and row.get("subWorkflowId"):
-                found += self._rows(row["subWorkflowId"])
-                found += [row["taskId"]] if attacks else []
+                task_ids += self._rows(row["subWorkflowId"])
+                task_ids += [row["taskId"]] if attacks else []
             elif row["taskType"].startswith("simulation."):
-                found.append(row["taskId"])
-        return found
+                task_ids.append(row["taskId"])
+        return task_ids
 
 
-DEEDS: dict[str, Callable[[Deeds, Attempt, Event, Send], object]] = {
-    name: getattr(Deeds, name)
+ACTIONS: dict[str, Callable[[Actors, Attempt, Event, Send], object]] = {
+    name: getattr(Actors, name)
     for name in (
         "park",
         "pause",
@@ -377,4 +379,4 @@ DEEDS: dict[str, Callable[[Deeds, Attempt, Event, Send], object]] = {
         "restart",
         "retry",
     )
-} | {"child-rerun": Deeds.rerun_child}
+} | {"child-rerun": Actors.rerun_child}

@@ -1,6 +1,6 @@
 """What happens in a world, as data: the workflow, what each of its steps changes, and every trouble; drawn from a seed.
 
-All of it is plain and frozen, so that it can be printed, played again, and made smaller.
+All of it is plain and frozen, so that it can be printed, simulated again, and made smaller.
 """
 
 from __future__ import annotations
@@ -57,21 +57,21 @@ FORKS: tuple[Kind, ...] = ("fork", "nest", "dynamic", "rounds", "subs")
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One trouble: `deed` happens at the `nth` call of `operation` that attempt number `attempt` makes."""
+    """One trouble: `action` happens at the `nth` call of `operation` that attempt number `attempt` makes."""
 
     attempt: int
     operation: str
     nth: int
-    moment: Literal["before", "after"]
-    deed: str
+    timing: Literal["before", "after"]
+    action: str
     number: int = 0
 
     def __str__(self) -> str:
-        return f"attempt {self.attempt}, {self.moment} {self.operation} {self.nth}: {self.deed} {self.number}"
+        return f"attempt {self.attempt}, {self.timing} {self.operation} {self.nth}: {self.action} {self.number}"
 
 
 @dataclass(frozen=True, slots=True)
-class Plot:
+class Schedule:
     """Everything that a world is made of."""
 
     seed: int
@@ -102,11 +102,11 @@ class Plot:
     def __str__(self) -> str:
         lines = [
             f"seed {self.seed}: fence {self.fence}, {self.workers} workers, {self.workflows} workflows"
-            + ", ".join(["", *(words for words, is_so in self._oddities if is_so)]),
+            + ", ".join(["", *(text for text, is_so in self._oddities if is_so)]),
             f"  tree: {', '.join(map(str, self.tree))}",
             *(f"  {node}" for node in self.nodes),
             *(f"  {event}" for event in self.events),
-            *(f"  afterwards: {deed} {number}" for deed, number in self.afterwards),
+            *(f"  afterwards: {action} {number}" for action, number in self.afterwards),
         ]
         return "\n".join(lines)
 
@@ -140,7 +140,7 @@ _WEIGHTS = {
     **dict.fromkeys(_STAGING, 2),
 }
 _OPERATIONS = list(_WEIGHTS)
-_DEEDS = {
+_ACTIONS = {
     "park": 10,
     "pause": 3,
     "kill": 4,
@@ -168,7 +168,7 @@ _DEEDS = {
 _WRITES = ("create_branch", "upload", "delete_objects", "commit", "revert", "merge", "report", "delete_branch")
 
 
-def draw(seed: int) -> Plot:
+def draw(seed: int) -> Schedule:
     """The world of a seed."""
     dice = random.Random(f"{seed} theme")
     theme = dice.random()
@@ -180,61 +180,63 @@ def draw(seed: int) -> Plot:
         return _overtaken(_any(seed), dice)
     if theme > 0.88:
         return _recovered(_any(seed), dice)
-    plot = _written_again(_any(seed), dice) if theme < 0.045 else _any(seed)
+    schedule = _written_again(_any(seed), dice) if theme < 0.045 else _any(seed)
     dice = random.Random(f"{seed} attack")
-    return _attacked(plot, dice) if dice.random() < 0.25 and not plot.forgetful else plot
+    return _attacked(schedule, dice) if dice.random() < 0.25 and not schedule.forgetful else schedule
 
 
-Attack = Callable[[Plot, random.Random], Plot]
+Attack = Callable[[Schedule, random.Random], Schedule]
 
 
-def _attacked(plot: Plot, dice: random.Random) -> Plot:
+def _attacked(schedule: Schedule, dice: random.Random) -> Schedule:
     """Add what the second attack on the protocol tried to whatever else happens."""
-    return dice.choices(list(_ATTACKS), list(_ATTACKS.values()))[0](plot, dice)
+    return dice.choices(list(_ATTACKS), list(_ATTACKS.values()))[0](schedule, dice)
 
 
 def _attempt(dice: random.Random) -> int:
     return dice.choice((0, 0, 1, 1, 2, 3))
 
 
-def _disturb_staging(plot: Plot, dice: random.Random) -> Plot:
+def _disturb_staging(schedule: Schedule, dice: random.Random) -> Schedule:
     """Another client resets a staging branch, or replaces what is staged."""
-    deed = dice.choice(("reset", "swap"))
-    return _with(plot, Event(_attempt(dice), "commit", dice.choice((1, 1, 2)), "before", deed, dice.randint(1, 6)))
+    action = dice.choice(("reset", "swap"))
+    return _with(
+        schedule, Event(_attempt(dice), "commit", dice.choice((1, 1, 2)), "before", action, dice.randint(1, 6))
+    )
 
 
-def _forge_metadata(plot: Plot, dice: random.Random) -> Plot:
+def _forge_metadata(schedule: Schedule, dice: random.Random) -> Schedule:
     """A person commits with metadata that look like perago's, and the attempt is tried again."""
     attempt, operation = _attempt(dice), dice.choice(("history", "merge", "report"))
     forged = Event(attempt, operation, 1, "before", "forge", dice.randint(0, 8))
     again = Event(attempt, "report", 1, "before", dice.choice(("kill", "rerun", "park")), 5)
     step = dice.choice((Step("rebase", (Edit("stamp", "n1"),)), Step("reads", (Edit("stamp", "n2"),))))
-    return replace(_with(plot, forged, again), nodes=(Node("step", ((step,),)), *plot.nodes))
+    return replace(_with(schedule, forged, again), nodes=(Node("step", ((step,),)), *schedule.nodes))
 
 
-def _crowd_the_branch(plot: Plot, dice: random.Random) -> Plot:
+def _crowd_the_branch(schedule: Schedule, dice: random.Random) -> Schedule:
     """Up to fifty unrelated workflows publish to the branch of sub-workflows that are run again."""
     count, again = dice.choice((1, 5, 20, 50)), (dice.choice(("restart", "rerun")), dice.randint(0, 9))
     if dice.random() < 0.6:
-        return _of_families(plot, dice, (("traffic", count), again))
-    crowded = _with(plot, Event(_attempt(dice), "history", 1, "before", "traffic", count))
+        return _of_families(schedule, dice, (("traffic", count), again))
+    crowded = _with(schedule, Event(_attempt(dice), "history", 1, "before", "traffic", count))
     return _of_families(crowded, dice, (again,))
 
 
-def _hide_sub_workflows(plot: Plot, dice: random.Random) -> Plot:
+def _hide_sub_workflows(schedule: Schedule, dice: random.Random) -> Schedule:
     """Sub-workflows are run again, and Conductor does not name them for a while."""
     hidden = Event(_attempt(dice), "read_workflow", 1, "before", "starting", dice.choice((5, 20, 100)))
     again = Event(dice.randint(0, 4), dice.choice(("history", "function", "report")), 1, "before", "retry", 1)
     after = (dice.choice(("restart", "rerun", "rerun", "retry")), dice.choice((1, 1, 2, 3)))
     events = (hidden, again) if dice.random() < 0.5 else (hidden,)
-    return _of_families(_with(replace(plot, events=plot.events[:2]), *events), dice, (after,))
+    return _of_families(_with(replace(schedule, events=schedule.events[:2]), *events), dice, (after,))
 
 
-def _of_families(plot: Plot, dice: random.Random, after: tuple[tuple[str, int], ...]) -> Plot:
-    """Sub-workflows, sometimes next to a loop, and then whatever the plot had first."""
+def _of_families(schedule: Schedule, dice: random.Random, after: tuple[tuple[str, int], ...]) -> Schedule:
+    """Sub-workflows, sometimes next to a loop, and then whatever the schedule had first."""
     loop = (Node("loop", ((Step("rebase", (Edit("stamp", "n3"),)),),)),) if dice.random() < 0.3 else ()
-    nodes = (_family(dice), *loop, *plot.nodes[:1])
-    return replace(plot, nodes=nodes, afterwards=(*after, *plot.afterwards), reruns_families=True)
+    nodes = (_family(dice), *loop, *schedule.nodes[:1])
+    return replace(schedule, nodes=nodes, afterwards=(*after, *schedule.afterwards), reruns_families=True)
 
 
 def _family(dice: random.Random) -> Node:
@@ -251,39 +253,41 @@ def _family(dice: random.Random) -> Node:
     return Node(kind, tuple(map(steps, range(count))))
 
 
-def _wipe_the_workspace(plot: Plot, dice: random.Random) -> Plot:
-    return _with(plot, Event(_attempt(dice), "function", 1, "before", "wipe"))
+def _wipe_the_workspace(schedule: Schedule, dice: random.Random) -> Schedule:
+    return _with(schedule, Event(_attempt(dice), "function", 1, "before", "wipe"))
 
 
-def _fill_the_disk(plot: Plot, dice: random.Random) -> Plot:
-    return _with(plot, Event(_attempt(dice), "download", 1, dice.choice(("before", "after")), "full"))
+def _fill_the_disk(schedule: Schedule, dice: random.Random) -> Schedule:
+    return _with(schedule, Event(_attempt(dice), "download", 1, dice.choice(("before", "after")), "full"))
 
 
-def _damage_the_cache(plot: Plot, dice: random.Random) -> Plot:
+def _damage_the_cache(schedule: Schedule, dice: random.Random) -> Schedule:
     damage = Event(dice.choice((1, 1, 2, 3)), "download", 1, "before", "damage")
-    return replace(_with(plot, damage), cached=True)
+    return replace(_with(schedule, damage), cached=True)
 
 
-def _send_twice(plot: Plot, dice: random.Random) -> Plot:
-    return _with(plot, Event(_attempt(dice), "create_branch", 1, "before", "doubled"))
+def _send_twice(schedule: Schedule, dice: random.Random) -> Schedule:
+    return _with(schedule, Event(_attempt(dice), "create_branch", 1, "before", "doubled"))
 
 
-def _remove_what_is_read(plot: Plot, dice: random.Random) -> Plot:
+def _remove_what_is_read(schedule: Schedule, dice: random.Random) -> Schedule:
     """Both branches of a fork remove a file that one of them reads, and the other one publishes first."""
     branches = tuple((Step(mode, (Edit("drop", "a"), Edit("stamp", f"n_{mode}"))),) for mode in ("reads", "rebase"))
     tree = (Edit("put", "a", "1"), Edit("put", "z", "2"))
     parked = (Event(0, "history", 1, "before", "park", 8), Event(1, "is_current", 1, "before", "park", 100))
-    nodes = (Node("fork", branches), *plot.nodes[:1])
-    return replace(plot, tree=tree, nodes=nodes, events=(*parked, *plot.events[:1]), workers=2)
+    nodes = (Node("fork", branches), *schedule.nodes[:1])
+    return replace(schedule, tree=tree, nodes=nodes, events=(*parked, *schedule.events[:1]), workers=2)
 
 
-def _rerun_in_a_restarted_fork(plot: Plot, dice: random.Random) -> Plot:
+def _rerun_in_a_restarted_fork(schedule: Schedule, dice: random.Random) -> Schedule:
     """An operator restarts a workflow with a fork, and then runs a branch of it again."""
     steps = [(Step("rebase", (Edit("stamp", path),)),) for path in dice.sample(["a", "b", "c", "e", "n1"], 3)]
     fork = Node(dice.choice(("fork", "dynamic")), tuple(steps[: dice.choice((2, 2, 3))]))
-    after = (("restart", 0), ("rerun", dice.randint(0, 5)), *plot.afterwards)
+    after = (("restart", 0), ("rerun", dice.randint(0, 5)), *schedule.afterwards)
     people = ((dice.choice(("revert", "outside")), 0),) if dice.random() < 0.2 else ()
-    return replace(plot, nodes=(fork, *plot.nodes[1:2]), events=plot.events[:1], afterwards=(*people, *after))
+    return replace(
+        schedule, nodes=(fork, *schedule.nodes[1:2]), events=schedule.events[:1], afterwards=(*people, *after)
+    )
 
 
 _ATTACKS: dict[Attack, int] = {
@@ -301,47 +305,52 @@ _ATTACKS: dict[Attack, int] = {
 """With the weight of each."""
 
 
-def _with(plot: Plot, *events: Event) -> Plot:
-    return replace(plot, events=(*plot.events, *events))
+def _with(schedule: Schedule, *events: Event) -> Schedule:
+    return replace(schedule, events=(*schedule.events, *events))
 
 
-def _crowded(plot: Plot, dice: random.Random) -> Plot:
+def _crowded(schedule: Schedule, dice: random.Random) -> Schedule:
     """The branches of a fork fill a directory together of which a guardrail allows each a part."""
     paths = dice.sample(["d/u", "d/v", "d/w", "d/x", "d/y", "d/z"], 5)
     branches = [(Step("ruled", (Edit("put", path, dice.choice(TEXTS)),)),) for path in paths[2:]]
     tree = [Edit("put", path, "1") for path in (*paths[:2], "z")]
-    return replace(plot, tree=tuple(tree), nodes=(Node("fork", tuple(branches[: dice.choice((2, 3))])),))
+    return replace(schedule, tree=tuple(tree), nodes=(Node("fork", tuple(branches[: dice.choice((2, 3))])),))
 
 
-def _begun_again(plot: Plot, dice: random.Random) -> Plot:
+def _begun_again(schedule: Schedule, dice: random.Random) -> Schedule:
     """Both attempts of a fork die, the first one after it has published. Its retry takes that over. The other branch
     is run again, and Conductor begins the first attempt again as well."""
     branches = [(Step("rebase", (Edit("stamp", path),)),) for path in dice.sample(["a", "b", "c", "e", "d/x"], 2)]
     events = (Event(0, "report", 1, "before", "kill"), Event(1, "function", 1, "before", "kill"))
     again = dice.choice((2, 3, 3))
     return replace(
-        plot, nodes=(Node("fork", tuple(branches)),), events=(*events, *plot.events[:1]), afterwards=(("rerun", again),)
+        schedule,
+        nodes=(Node("fork", tuple(branches)),),
+        events=(*events, *schedule.events[:1]),
+        afterwards=(("rerun", again),),
     )
 
 
-def _overtaken(plot: Plot, dice: random.Random) -> Plot:
-    """Without the publish fence, a merge comes on a commit of others."""
+def _overtaken(schedule: Schedule, dice: random.Random) -> Schedule:
+    """Without the publish fence, a merge lands on a foreign commit."""
     step = Step(dice.choice(("fail", "rebase")), (Edit("stamp", "b"),))
     overtakes = Event(0, "merge", 1, "before", "outside", dice.randint(0, 5))
-    return replace(plot, fence="off", nodes=(Node("step", ((step,),)), *plot.nodes), events=(overtakes,))
+    return replace(schedule, fence="off", nodes=(Node("step", ((step,),)), *schedule.nodes), events=(overtakes,))
 
 
-def _written_again(plot: Plot, dice: random.Random) -> Plot:
-    """People revert a publication, and write its file anew; then the step is run again."""
+def _written_again(schedule: Schedule, dice: random.Random) -> Schedule:
+    """People revert a publication, and write its file again; then the step is run again."""
     step = Step("rebase", (Edit("put", "n1", "1"), Edit("stamp", dice.choice(("b", "e")))), quiet="again")
     people = (("revert", 0), ("outside", 4), ("rerun", 0))
-    return replace(plot, nodes=(Node("step", ((step,),)),), events=(), afterwards=people)
+    return replace(schedule, nodes=(Node("step", ((step,),)),), events=(), afterwards=people)
 
 
-def _recovered(plot: Plot, dice: random.Random) -> Plot:
+def _recovered(schedule: Schedule, dice: random.Random) -> Schedule:
     """An operator recovers a workflow, while attempts take turns at any call."""
     is_lazy, skew = dice.random() < 0.8, dice.choice((0.0, 0.0, 0.25, -0.25))
-    few = replace(plot, events=plot.events[: dice.choice((0, 0, 0, 1))], tree=(Edit("put", "z", "1"),), fence="there")
+    few = replace(
+        schedule, events=schedule.events[: dice.choice((0, 0, 0, 1))], tree=(Edit("put", "z", "1"),), fence="there"
+    )
     calm = replace(few, workflows=1, workers=dice.choice((1, 2, 2, 3)), afterwards=(), lazy=is_lazy, skew=skew)
     return dice.choices(list(_RECOVERIES), list(_RECOVERIES.values()))[0](calm, dice)
 
@@ -357,13 +366,13 @@ def _quietly(dice: random.Random) -> Quiet:
 
 def _trouble(dice: random.Random, attempt: int) -> Event:
     """An attempt fails, or dies before or after it has published."""
-    operation, deed = dice.choice((("function", "fail"), ("function", "kill"), ("report", "kill"), ("merge", "kill")))
-    return Event(attempt, operation, 1, "before", deed)
+    operation, action = dice.choice((("function", "fail"), ("function", "kill"), ("report", "kill"), ("merge", "kill")))
+    return Event(attempt, operation, 1, "before", action)
 
 
 def _operations(dice: random.Random, *more: str) -> tuple[tuple[str, int], ...]:
-    deeds = ("rerun", "rerun", "rerun-any", "restart", "retry", *more)
-    return tuple((dice.choice(deeds), dice.randint(0, 11)) for _ in range(dice.choice((1, 1, 2))))
+    actions = ("rerun", "rerun", "rerun-any", "restart", "retry", *more)
+    return tuple((dice.choice(actions), dice.randint(0, 11)) for _ in range(dice.choice((1, 1, 2))))
 
 
 def _after(dice: random.Random) -> tuple[Node, ...]:
@@ -372,38 +381,41 @@ def _after(dice: random.Random) -> tuple[Node, ...]:
     return (last,) if dice.random() < 0.7 else ()
 
 
-def _recover_a_fork(plot: Plot, dice: random.Random) -> Plot:
+def _recover_a_fork(schedule: Schedule, dice: random.Random) -> Schedule:
     """Branches fail once, or die. An operator runs a row of any of their attempts again, the retried ones too."""
     modes = dice.sample(("rebase", "reads", "part", "ruled"), dice.choice((2, 2, 3)))
     branches = tuple((_stamped(f"d/{mode}", mode, _quietly(dice)),) for mode in modes)
     first = (Node("step", ((_stamped("first", quiet=dice.choice(("never", "again"))),),)),)
     troubles = tuple(_trouble(dice, attempt) for attempt in range(4) if dice.random() < 0.5)
     nodes = (*(first if dice.random() < 0.4 else ()), Node("fork", branches), *_after(dice))
-    return replace(plot, nodes=nodes, events=(*troubles, *plot.events), afterwards=_operations(dice))
+    return replace(schedule, nodes=nodes, events=(*troubles, *schedule.events), afterwards=_operations(dice))
 
 
-def _recover_before_a_sub_workflow(plot: Plot, dice: random.Random) -> Plot:
+def _recover_before_a_sub_workflow(schedule: Schedule, dice: random.Random) -> Schedule:
     """A step that may publish nothing comes before sub-workflows and later steps."""
     quiet: Quiet = dice.choice(("never", "again"))
     edits = dice.choice(((), (), (Edit("stamp", "first"),)))
     first = Node("step", ((Step("rebase", edits, quiet),),))
     family = _family(dice)
     nodes = (first, replace(family, branches=family.branches[:3]), *_after(dice))
-    return replace(plot, nodes=nodes, afterwards=(("rerun", 0), *_operations(dice, "child-rerun")))
+    return replace(schedule, nodes=nodes, afterwards=(("rerun", 0), *_operations(dice, "child-rerun")))
 
 
-def _recover_what_is_shared(plot: Plot, dice: random.Random) -> Plot:
+def _recover_what_is_shared(schedule: Schedule, dice: random.Random) -> Schedule:
     """Two workflows write one key the same way, and one of them stops doing so when it is run again."""
     quiet: Quiet = dice.choice(("again", "later", "later"))
     step = Step("rebase", (Edit("put", "shared", "1"), Edit("stamp", "own")), quiet)
     again = (("restart", 0), ("restart", 0), ("rerun", 0))
     count = dice.choice((1, 2, 3))
     return replace(
-        plot, nodes=(Node("step", ((replace(step, edits=step.edits[:1]),),)),), workflows=2, afterwards=again[:count]
+        schedule,
+        nodes=(Node("step", ((replace(step, edits=step.edits[:1]),),)),),
+        workflows=2,
+        afterwards=again[:count],
     )
 
 
-def _report_late(plot: Plot, dice: random.Random) -> Plot:
+def _report_late(schedule: Schedule, dice: random.Random) -> Schedule:
     """A report arrives after an operator has run the workflow again."""
     number, rows = dice.choice((0, 0, 1)), dice.randint(0, 5)
     late = Event(number, "report", 1, "before", dice.choice(("rerun", "rerun", "child-rerun", "retry")), rows)
@@ -413,11 +425,14 @@ def _report_late(plot: Plot, dice: random.Random) -> Plot:
     nodes = (Node(kind, tuple((step,) for step in steps[: 2 if kind in FORKS else 1])), *_after(dice))
     troubles = (_trouble(dice, 1),) if dice.random() < 0.4 else ()
     return replace(
-        plot, nodes=nodes, events=(*troubles, late, *plot.events), afterwards=_operations(dice)[: dice.choice((0, 1))]
+        schedule,
+        nodes=nodes,
+        events=(*troubles, late, *schedule.events),
+        afterwards=_operations(dice)[: dice.choice((0, 1))],
     )
 
 
-def _recover_children(plot: Plot, dice: random.Random) -> Plot:
+def _recover_children(schedule: Schedule, dice: random.Random) -> Schedule:
     """Sub-workflows fail and are recovered, by their parents and alone, also those that were replaced."""
     count = dice.choice((1, 2, 2, 3))
     more = (_stamped("more", "frail"),) if dice.random() < 0.3 else ()
@@ -432,29 +447,29 @@ def _recover_children(plot: Plot, dice: random.Random) -> Plot:
         for _ in range(dice.choice((1, 2)))
     )
     return replace(
-        plot,
+        schedule,
         nodes=nodes,
-        events=(*troubles, *plot.events),
+        events=(*troubles, *schedule.events),
         afterwards=(again, *children, *_operations(dice, "retry")[:1]),
     )
 
 
-def _recover_a_switch(plot: Plot, dice: random.Random) -> Plot:
+def _recover_a_switch(schedule: Schedule, dice: random.Random) -> Schedule:
     """A rerun takes another branch of a switch."""
     first = Node("step", ((Step("rebase", dice.choice(((), (Edit("stamp", "first"),)))),),))
     nodes = (first, Node("switch", ((_stamped("chosen", dice.choice(("rebase", "fail"))),),)), *_after(dice))
-    return replace(plot, nodes=nodes, afterwards=(("change", dice.choice((1, 2, 4))), *_operations(dice)[:1]))
+    return replace(schedule, nodes=nodes, afterwards=(("change", dice.choice((1, 2, 4))), *_operations(dice)[:1]))
 
 
-def _recover_an_option(plot: Plot, dice: random.Random) -> Plot:
+def _recover_an_option(schedule: Schedule, dice: random.Random) -> Schedule:
     """An optional step fails, or dies after it has published. The workflow goes on."""
     option = Node("aside", ((_stamped("aside", dice.choice(("frail", "once", "rebase"))),),))
     last = Node("step", ((_stamped("last", dice.choice(("fail", "rebase"))),),))
     troubles = (_trouble(dice, 0),)
     return replace(
-        plot,
+        schedule,
         nodes=(option, last),
-        events=(*troubles, *plot.events),
+        events=(*troubles, *schedule.events),
         afterwards=_operations(dice)[: dice.choice((0, 1))],
     )
 
@@ -471,13 +486,13 @@ _RECOVERIES: dict[Attack, int] = {
 """With the weight of each."""
 
 
-def _any(seed: int) -> Plot:
+def _any(seed: int) -> Schedule:
     dice = random.Random(seed)
     calm = dice.random()
     if calm > 0.99:
         return _with_a_forgetful_server(seed, dice)
     fence: Fence = "off" if calm < 0.12 else "missing" if calm < 0.25 else "altered" if calm < 0.26 else "there"
-    return Plot(
+    return Schedule(
         seed,
         tree=tuple(_start(dice)),
         nodes=tuple(_nodes(dice)),
@@ -495,9 +510,9 @@ def _any(seed: int) -> Plot:
     )
 
 
-def _with_a_forgetful_server(seed: int, dice: random.Random) -> Plot:
+def _with_a_forgetful_server(seed: int, dice: random.Random) -> Schedule:
     """Without other troubles: what is adopted is not compared with anything."""
-    return Plot(seed, tree=tuple(_start(dice)), nodes=tuple(_nodes(dice)), forgetful=True)
+    return Schedule(seed, tree=tuple(_start(dice)), nodes=tuple(_nodes(dice)), forgetful=True)
 
 
 def _start(dice: random.Random) -> Iterator[Edit]:
@@ -513,10 +528,10 @@ def _nodes(dice: random.Random) -> Iterator[Node]:
 
 
 def _without_file(node: Node, path: str) -> Node:
-    def kept(step: Step) -> Step:
+    def without(step: Step) -> Step:
         return replace(step, edits=tuple(edit for edit in step.edits if edit.path != path))
 
-    return replace(node, branches=tuple(tuple(map(kept, branch)) for branch in node.branches))
+    return replace(node, branches=tuple(tuple(map(without, branch)) for branch in node.branches))
 
 
 def _any_nodes(dice: random.Random) -> Iterator[Node]:
@@ -555,41 +570,41 @@ def _edit(dice: random.Random, mode: str) -> Edit:
 
 def _event(dice: random.Random) -> Event:
     operation = dice.choices(_OPERATIONS, list(_WEIGHTS.values()))[0]
-    deed = dice.choices(list(_DEEDS), list(_DEEDS.values()))[0]
-    moment: Literal["before", "after"] = dice.choice(("before", "after"))
+    action = dice.choices(list(_ACTIONS), list(_ACTIONS.values()))[0]
+    timing: Literal["before", "after"] = dice.choice(("before", "after"))
     if operation == "function":
-        moment = "before"
-    if deed == "held":
-        operation, moment = "merge", "before"
-    if deed == "fail":
-        operation, moment = "function", "before"
-    if deed == "refused":
-        moment = "before"  # a service that says no has not done it
-    if deed == "lost" and operation not in _WRITES:
-        deed = "unavailable"
+        timing = "before"
+    if action == "held":
+        operation, timing = "merge", "before"
+    if action == "fail":
+        operation, timing = "function", "before"
+    if action == "refused":
+        timing = "before"  # a service that says no has not done it
+    if action == "lost" and operation not in _WRITES:
+        action = "unavailable"
     return Event(
         dice.choice((0, 0, 0, 1, 1, 1, 2, 2, 3, 4, 5)),
         operation,
         dice.choice((1, 1, 1, 2, 2, 3, 4)),
-        moment,
-        deed,
+        timing,
+        action,
         dice.choice((1, 2, 3, 5, 8, 13, 21, 34)),
     )
 
 
 def _silence(dice: random.Random) -> Iterator[Event]:
-    """Now and then no merge of an attempt gets an answer."""
+    """Occasionally no merge of an attempt gets an answer."""
     attempt = dice.choice((0, 1, 2))
     if dice.random() < 0.05:
-        deed = dice.choice(("lost", "held"))
-        yield from (Event(attempt, "merge", nth, "before", deed, dice.choice((5, 21))) for nth in (1, 2, 3))
+        action = dice.choice(("lost", "held"))
+        yield from (Event(attempt, "merge", nth, "before", action, dice.choice((5, 21))) for nth in (1, 2, 3))
 
 
 def _story(dice: random.Random, fence: Fence) -> Iterator[Event]:
-    """Now and then a few troubles that are rare together, and need one another."""
-    told = dice.random()
+    """Occasionally a few troubles that are rare together, and need one another."""
+    chance = dice.random()
     late = dice.choice((8, 13, 21))
-    if told < 0.03:  # another attempt of the step comes after a change of its params, its input ref, or its task
+    if chance < 0.03:  # another attempt of the step comes after a change of its params, its input ref, or its task
         change = dice.choice(("params", "ref", "task"))
         if change == "params":
             yield Event(
@@ -601,21 +616,21 @@ def _story(dice: random.Random, fence: Fence) -> Iterator[Event]:
         else:
             yield Event(0, "report", 1, "before", "deploy")
         yield Event(0 if change == "task" else 1, "report", 1, "before", "kill")
-    elif told < 0.06:  # a failed attempt is handed out again after its retry, which has published
+    elif chance < 0.06:  # a failed attempt is handed out again after its retry, which has published
         yield Event(0, "function", 1, "before", "fail")
         yield Event(dice.choice((2, 3)), dice.choice(("is_current", "merge", "report")), 1, "before", "rerun", 2)
-    elif told < 0.09:  # a predecessor's publication is buried
+    elif chance < 0.09:  # a predecessor's publication is buried
         yield Event(0, "report", 1, "before", "outside", dice.randint(0, 5))
         yield Event(0, "report", 1, "before", "kill")
-    elif told < 0.3 and fence == "off":  # it comes on a commit of others, and another attempt finds it
+    elif chance < 0.3 and fence == "off":  # it lands on a foreign commit, and another attempt finds it
         yield Event(0, "merge", 1, "before", "outside", dice.randint(0, 5))
         yield Event(0, "merge", 1, "after", "kill")
-    elif told < 0.12:  # a merge comes late, and in between
+    elif chance < 0.12:  # a merge comes late, and in between
         yield Event(0, "merge", 1, "before", "held", late)
         yield Event(0, "is_current", 3, "before", dice.choice(("terminate", "rerun", "redeliver")), dice.randint(1, 8))
 
 
 def _afterwards(dice: random.Random) -> Iterator[tuple[str, int]]:
     for _ in range(dice.choice((0, 0, 1, 1, 2))):
-        deed = dice.choice(("rerun", "rerun", "rerun", "change", "restart", "restart", "retry", "outside", "revert"))
-        yield deed, dice.randint(0, 9)
+        action = dice.choice(("rerun", "rerun", "rerun", "change", "restart", "restart", "retry", "outside", "revert"))
+        yield action, dice.randint(0, 9)
