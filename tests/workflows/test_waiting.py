@@ -277,6 +277,9 @@ def test_a_wrong_signal_is_not_sent_and_not_quoted() -> None:
         with pytest.raises(Failure, match="the signal 'approval' was not sent") as refused:
             _send(services, workflow_id, "approval", {"by": "ann", "answer": "hunter2"})
         assert "hunter2" not in refused.value.message
+        with pytest.raises(Failure, match="was not sent: /anser: is unknown") as refused:
+            _send(services, workflow_id, "approval", {"by": "ann", "anser": "no"})
+        assert refused.value.fix == "correct the signal, and send it; its fields are by, answer, notes"
         with pytest.raises(Failure, match=r"has 262,\d+ bytes, but 262,144 at most"):
             _send(services, workflow_id, "approval", {"by": "a" * MAX_SIGNAL_BYTES})
         with pytest.raises(Failure, match=r"could read '\$\{' in it as an expression"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from perago.conductor_json import mapping
@@ -114,8 +114,18 @@ def send_signal(workflows: Workflows, workflow: Mapping[str, Any], name: str, si
             f"{count(len(matching), 'step')} of {label} wait for {quoted(name)}: in {ids}",
             "give the id of one of these workflows",
         )
-    deliver(workflows, matching[0], signal)
+    deliver(workflows, replace(matching[0], schema=_closed(matching[0].schema)), signal)
     return matching[0]
+
+
+def _closed(schema: Any) -> Any:
+    """Return the schema without further fields: a person who sends one has misspelled a field that has a default."""
+    if isinstance(schema, list):
+        return [_closed(part) for part in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    closed = {"additionalProperties": False} if "properties" in schema else {}
+    return closed | {key: _closed(part) for key, part in schema.items()}
 
 
 def deliver(workflows: Workflows, wait: OpenWait, signal: Mapping[str, Any]) -> None:
@@ -133,8 +143,8 @@ def deliver(workflows: Workflows, wait: OpenWait, signal: Mapping[str, Any]) -> 
         problem = f"the signal {name} was not sent: Conductor could read '${{' in it as an expression"
         raise Failure(problem, "send it without '${'")
     if problems := list(schema_problems(wait.schema, signal)):
-        raise Failure(
-            one_line(f"the signal {name} was not sent: {listing(problems)}"), "correct the signal, and send it"
-        )
+        fields = listing([*wait.schema.get("properties", ())]) or "none"
+        problem = one_line(f"the signal {name} was not sent: {listing(problems)}")
+        raise Failure(problem, f"correct the signal, and send it; its fields are {fields}")
     if workflows.update_task_by_reference(wait.workflow_id, wait.reference, "COMPLETED", signal) is None:
         raise Failure(f"another answer to {name} came first, so Conductor lost this one")
