@@ -258,6 +258,25 @@ def options_around_waits(flow: Any, params: Any) -> None:
         flow.sleep(minutes=params.number, name="computed")
 
 
+def call_with_wrong_arguments(flow: Any, params: Any) -> None:
+    flow.sleep(10)
+
+
+def switch_on_a_model(flow: Any, params: Any) -> None:
+    answer = flow.wait_for("answer", Words)
+    with flow.switch("choice", answer.result) as switch, switch.case("a"):
+        flow.step("one", alone, Named, name="a")
+
+
+def step_that_is_a_workflow(flow: Any, params: Any) -> None:
+    flow.step("one", same, Named, name="a")
+
+
+def reason_that_is_the_only_mistake(flow: Any, params: Any) -> None:
+    with flow.when("text", params.text == "a") as text, text.then():
+        flow.fail("wrong", "{nam} is wrong", name=params.text)
+
+
 def rounds_that_hide_files(flow: Any, params: Any) -> None:
     with flow.loop("tries", at_most=3), flow.options(optional=True):
         flow.step("tried", alone, Named, name="a")

@@ -8,7 +8,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from enum import Enum
 from string import Formatter
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, cast, get_args, get_origin
+
+from pydantic import BaseModel
 
 from perago.authoring.declaration import InvalidDeclaration
 from perago.workflows.values import (
@@ -136,7 +138,7 @@ class _ChoosingFlow:
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             rule = f"{label}: the reason {reason!r} cannot be filled in: {type(error).__name__}: {error}"
             self._writer.report(rule, "write {NAME} for each value, and give it as NAME=...")
-            return
+            named, text = set(texts), "unknown"
         for key in texts.keys() - named:
             self._writer.report(f"{label}: the reason does not have {{{key}}}", f"write it, or remove {key}=")
         if not text.strip():
@@ -162,8 +164,11 @@ class _ChoosingFlow:
     @contextlib.contextmanager
     def _switch(self, name: str, value: object) -> Iterator[Switch]:
         with self._choice("switch", name, value) as switch:
-            yield switch
             kind, frames = switch._value.annotation, switch._frames
+            if get_origin(kind) in (list, dict) or (isinstance(kind, type) and issubclass(kind, BaseModel)):
+                rule = f"switch {name!r}: {switch._value.shown} is {spelled(kind)}, which has no cases"
+                raise InvalidDeclaration(rule, "give a text, an integer, a bool or an enum, such as one of its fields")
+            yield switch
             if any(member is float for member in (kind, *get_args(kind))):
                 rule = f"switch {name!r}: {switch._value.shown} is {spelled(kind)}, and floats are no cases"
                 self._writer.report(rule, "compare it in flow.when")
@@ -264,7 +269,7 @@ class _ChoosingFlow:
         condition = f"$.{reference}['iteration'] < {at_most}"
         if loop._until is not None:
             condition += f" && !({self._condition(name, loop._until, frame.scope)})"
-        else:
+        elif on_exhausted != "fail":
             rule = f"loop {name!r} has no until(), so it always runs {at_most} rounds"
             self._writer.warn(rule, "call loop.until(step.result.FIELD) in its `with` to end it earlier")
         task = {"type": "DO_WHILE", "inputParameters": {}, "loopCondition": condition, "loopOver": frame.tasks}

@@ -141,7 +141,8 @@ def _check_number(label: str, number: object, least: int) -> None:
 
 def _check_handler(on_failure: object) -> None:
     if on_failure is not None and not issubclass(getattr(on_failure, "given", type(None)), FailedWorkflow):
-        rule = f"on_failure={getattr(on_failure, 'name', on_failure)!r} is not a workflow that takes a FailedWorkflow"
+        shown = getattr(on_failure, "name", None) or getattr(on_failure, "__name__", on_failure)
+        rule = f"on_failure={shown!r} is not a workflow that takes a FailedWorkflow"
         raise InvalidDeclaration(rule, "give a function with @workflow and `(flow: Flow, failed: FailedWorkflow)`")
 
 

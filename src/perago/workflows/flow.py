@@ -59,6 +59,8 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 _LONGEST_SUFFIX = 40
+_CALL = re.compile(r"TypeError: _?\w*Flow\.(?P<method>\w+)\(\) (?P<problem>.*)")
+"""The message for a call of a method of `Flow` with wrong arguments."""
 _EXPRESSION = re.compile(r"\$\{([^.}]+)")
 
 _DYNAMIC_TASKS = (
@@ -207,7 +209,12 @@ class Workflow(Generic[P, R]):
             problem, fix = f"{type(error).__name__}: {error}", "correct this line"
             if isinstance(error, ValidationError) and any(contains_value(detail["input"]) for detail in error.errors()):
                 problem = f"{error.title} is called with a value that exists only when the workflow runs"
-                fix = f"write flow.value({error.title}, ...)"
+                fix = f"write flow.step(NAME, TASK, {error.title}, ...) for a step, or flow.value({error.title}, ...)"
+            elif isinstance(error, TypeError) and (call := _CALL.fullmatch(problem)):
+                problem = f"flow.{call['method']}() {call['problem']}"
+                _, *parameters = inspect.signature(getattr(Flow, call["method"])).parameters.values()
+                plain = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in parameters]
+                fix = f"write flow.{call['method']}{inspect.Signature(plain)}"
             writer.problems.append(self._place_of(error).error(problem, fix))
         else:
             own = FailedWorkflow.model_fields if issubclass(self.given, FailedWorkflow) else {}
@@ -348,10 +355,12 @@ class Flow(_ChoosingFlow, _WaitingFlow):
         """
         declared = get_task(task)
         if declared is None:
-            rule = f"step {name!r}: {getattr(task, '__name__', task)!r} is not a task"
+            shown = getattr(task, "__name__", None) or getattr(task, "name", task)
+            rule = f"step {name!r}: {shown!r} is not a task"
             from perago.workflows.sdk import is_worker_task
 
             fix = "give it to flow.worker_task" if is_worker_task(task) else "give a function that has @task"
+            fix = "give it to flow.sub" if hasattr(task, "_build") else fix
             raise InvalidDeclaration(rule, fix)
         label = f"task {declared.name}"
         inputs: Json = {"params": self._arguments(name, label, declared.params_model, model, arguments, params)}
