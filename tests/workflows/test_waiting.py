@@ -228,10 +228,17 @@ def test_nested_models_of_a_signal_are_checked_by_the_server(sent: Mapping[str, 
         assert (refused, bool(reason)) == (place is not None,) * 2
 
 
-def _started(services: InMemoryServices, flow: Workflow[Any, Any]) -> str:
+def test_a_workflow_after_a_failure_takes_a_signal_of_the_failed_one() -> None:
+    with InMemoryServices() as services:
+        services.conductor.create_workflow_definition(rescue.definition())
+        failed = _started(services, rescued, text="bad")
+        assert _send(services, failed, "after", {"by": "ann"}) != failed
+
+
+def _started(services: InMemoryServices, flow: Workflow[Any, Any], **params: object) -> str:
     for part in (asked, flow):
         services.conductor.create_workflow_definition(part.definition(), overwrite=True)
-    return services.conductor.start_workflow(flow.name, {"minutes": 1}, version=flow.version)
+    return services.conductor.start_workflow(flow.name, {"minutes": 1, **params}, version=flow.version)
 
 
 def _send(services: InMemoryServices, workflow_id: str, name: str, signal: Mapping[str, Any]) -> str:

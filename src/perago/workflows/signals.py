@@ -49,7 +49,7 @@ class OpenWait:
 
 
 def open_waits(workflows: Workflows, workflow: Mapping[str, Any]) -> Iterator[OpenWait]:
-    """Yield the steps of a workflow and its sub-workflows that wait for a signal.
+    """Yield the steps of a workflow, its sub-workflows and those after their failures that wait for a signal.
 
     Raises:
         Failure: there are too many sub-workflows.
@@ -59,13 +59,19 @@ def open_waits(workflows: Workflows, workflow: Mapping[str, Any]) -> Iterator[Op
     while waiting:
         workflow = waiting.pop(0)
         yield from waits_of(workflow)
-        for row in workflow["tasks"]:
-            if row["status"] == "IN_PROGRESS" and row["taskType"] == "SUB_WORKFLOW" and row.get("subWorkflowId"):
-                read += 1
-                if read > _MOST_WORKFLOWS:
-                    problem = f"workflow {workflow['workflowId']} has more than {_MOST_WORKFLOWS} running sub-workflows"
-                    raise Failure(problem, "give the id of the sub-workflow that waits for the signal")
-                waiting.append(workflows.workflow(row["subWorkflowId"]))
+        parts = [
+            row["subWorkflowId"]
+            for row in workflow["tasks"]
+            if row["status"] == "IN_PROGRESS" and row["taskType"] == "SUB_WORKFLOW" and row.get("subWorkflowId")
+        ]
+        handler = str(mapping(workflow.get("output")).get("conductor.failure_workflow", " "))
+        parts += [handler] if " " not in handler else []  # an error has spaces
+        for part in parts:
+            read += 1
+            if read > _MOST_WORKFLOWS:
+                problem = f"workflow {workflow['workflowId']} has more than {_MOST_WORKFLOWS} running sub-workflows"
+                raise Failure(problem, "give the id of the sub-workflow that waits for the signal")
+            waiting.append(workflows.workflow(part))
 
 
 def waits_of(workflow: Mapping[str, Any]) -> Iterator[OpenWait]:
