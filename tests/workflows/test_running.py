@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from pydantic import BaseModel, Field, RootModel
 
 from perago import task
+from perago.ports import ServiceError
 from perago.testing import TaskRunner
 from perago.testing.workflow_run import WorkflowRun
 from perago.workflows import Flow, Workflow, workflow
@@ -271,7 +273,7 @@ def test_a_publication_of_a_dead_worker_is_adopted(run: Runner) -> None:
 
 
 def test_a_step_that_never_ran_cannot_be_lost(run: Runner) -> None:
-    with pytest.raises(LookupError, match="lost: no attempt of others ran"):
+    with pytest.raises(LookupError, match=r"lost: no attempt of others ran; attempts ran of \w+, "):
         run(inner, lost=["others"], name="half")
 
 
@@ -372,6 +374,16 @@ def test_a_parameter_that_the_workflow_does_not_have_is_refused(perago_run: Task
         perago_run.workflow(inner, {"nmae": "half"}, tree={})
     with pytest.raises(TypeError, match=r"^workflow inner needs the parameter 'name'; it takes name, "):
         perago_run.workflow(inner, orders=2)
+
+
+@pytest.mark.parametrize("wrong", [split, "inner", {"name": "inner"}, None])
+def test_what_is_not_a_workflow_or_its_params_is_refused(perago_run: TaskRunner, wrong: Any) -> None:
+    with pytest.raises((TypeError, ServiceError), match=r"is not a workflow; give a function|tasks") as raised:
+        perago_run.workflow(wrong, tree={})
+    assert [Path(str(entry.path)).name for entry in raised.traceback.filter(raised)] == ["test_running.py"]
+    for params in (Named, "half", ["half"]):
+        with pytest.raises(TypeError, match=r"the params are .*; give a model or a dictionary") as raised:
+            perago_run.workflow(inner, params, tree={})  # type: ignore[arg-type]
 
 
 def test_two_workflows_of_one_function_name_are_both_found() -> None:

@@ -300,9 +300,15 @@ _HAND_BACK_SECONDS = 5
 
 
 def sent_params(params: BaseModel | Mapping[str, Any]) -> dict[str, Any]:
-    """Return params in the form of a workflow's input."""
+    """Return params in the form of a workflow's input.
+
+    Raises:
+        TypeError: they are neither a model nor a mapping.
+    """
     if isinstance(params, BaseModel):
         return params.model_dump(mode="json", by_alias=True, round_trip=True)
+    if not isinstance(params, Mapping):
+        raise TypeError(f"the params are {params!r:.80}; give a model or a dictionary")
     return dict(params)
 
 

@@ -74,9 +74,12 @@ class WorkflowRun:
         """
         outcomes = [outcome for outcome in self.outcomes if outcome.delivery.reference_name == step]
         if not outcomes:
-            ran = ", ".join(dict.fromkeys(outcome.delivery.reference_name for outcome in self.outcomes))
-            raise LookupError(f"no attempt of {step!r} ran; attempts ran of {ran or 'no step'}")
+            raise LookupError(f"no attempt of {step!r} ran; attempts ran of {_steps(self.outcomes)}")
         return outcomes[-1]
+
+
+def _steps(outcomes: Sequence[Outcome]) -> str:
+    return ", ".join(dict.fromkeys(outcome.delivery.reference_name for outcome in outcomes)) or "no step"
 
 
 class WorkflowRunner:
@@ -99,6 +102,8 @@ class WorkflowRunner:
         self._is_declared = isinstance(workflow, Workflow)
         if isinstance(workflow, Workflow):
             self._add(workflow)
+        elif not isinstance(workflow, Mapping):
+            raise TypeError(f"{workflow!r:.80} is not a workflow; give a function with @workflow, or Conductor's JSON")
         else:
             self._definitions.append(workflow)
         for function in functions:
@@ -164,7 +169,8 @@ class WorkflowRunner:
             if len(outcomes) == _MOST_ATTEMPTS:
                 raise RuntimeError(f"the workflow still has tasks after {_MOST_ATTEMPTS:,} attempts")
         if unused_losses:
-            raise LookupError(f"lost: no attempt of {', '.join(sorted(unused_losses))} ran")
+            unused = ", ".join(sorted(unused_losses))
+            raise LookupError(f"lost: no attempt of {unused} ran; attempts ran of {_steps(outcomes)}")
         sender.check_all_sent()
         tree = PublishedTree(services.tree(repository=repository))
         return _ended(conductor.workflow(workflow_id), outcomes, tree)
@@ -282,7 +288,7 @@ class _Sender:
         self._earlier = frozenset(conductor.workflow_ids())
         self._models: dict[str, str | None] = {}
         """The model of each signal; None for any model, also if two workflows wait for one name with two models."""
-        for step in walk([definition["tasks"] for definition in definitions]):
+        for step in walk([definition.get("tasks") for definition in definitions]):
             is_step = "taskReferenceName" in step
             if is_step and is_wait({"taskType": step.get("type"), "inputData": step.get("inputParameters")}):
                 name, schema = step["taskReferenceName"], mapping(step.get("taskDefinition")).get("outputSchema")
