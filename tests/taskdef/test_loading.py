@@ -126,6 +126,9 @@ def test_for_a_package_the_modules_with_tasks_are_named() -> None:
     error = error_of("app.workers")
     assert error.message == "package app.workers declares no task"
     assert error.fix == "name one of its modules: app.workers.audit, app.workers.features, app.workers.summary"
+    assert (error_of("app.workers.helpers").fix or "").endswith(
+        "; or name the modules of these tasks: app.workers.summary"
+    )
 
 
 @pytest.mark.parametrize(

@@ -180,10 +180,12 @@ def _only_task(module: ModuleType) -> Task:
     declared = {id(task): task for task in map(_carried_task, members) if task is not None and task.module == name}
     tasks = sorted(declared.values(), key=lambda task: task.line)
     if not tasks:
-        imported = {f"{task.name} of {task.module}" for task in map(_carried_task, members) if task is not None}
-        elsewhere = ", ".join(sorted(imported))
+        imported = [task for task in map(_carried_task, members) if task is not None]
+        elsewhere = ", ".join(sorted({f"{task.name} of {task.module}" for task in imported}))
         hint = f"; it only imports {elsewhere}, which does not count" if elsewhere else ""
         fix = "decorate one function of the module with @task(...), and put @task above all other decorators"
+        if imported:
+            fix += f"; or name the modules of these tasks: {' '.join(sorted({task.module for task in imported}))}"
         kind = "module"
         if hasattr(module, "__path__"):
             kind, fix = "package", _modules_of(name) or fix
