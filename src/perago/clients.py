@@ -239,17 +239,13 @@ def run_worker_task(function: Callable[..., Any], row: Mapping[str, Any]) -> dic
         ImportError: The extra `sdk` is not installed.
     """
     try:
-        from conductor.client.configuration.configuration import Configuration
         from conductor.client.context import task_context
-        from conductor.client.http.api_client import ApiClient
         from conductor.client.http.models import Task, TaskResult
         from conductor.client.worker.worker import ASYNC_TASK_RUNNING, Worker
     except ImportError as error:
         raise _missing("run_worker_task", "conductor-python", error) from error
-    configuration = Configuration(base_url="http://127.0.0.1")
-    configuration.authentication_settings = None  # the client would ask for a token now
     worker = Worker(str(row["taskDefName"]), function.__wrapped__)  # type: ignore[attr-defined]
-    worker.api_client = client = ApiClient(configuration)
+    worker.api_client = client = _client_without_server()
     task = client.deserialize_class(dict(row), Task)
     changes = TaskResult(task_id=task.task_id, workflow_instance_id=task.workflow_instance_id)
     task_context._set_task_context(task, changes)
@@ -268,6 +264,27 @@ def run_worker_task(function: Callable[..., Any], row: Mapping[str, Any]) -> dic
     result.callback_after_seconds = result.callback_after_seconds or changes.callback_after_seconds
     report: dict[str, Any] = client.sanitize_for_serialization(result)
     return report
+
+
+def worker_task_definition(function: Callable[..., Any]) -> dict[str, Any] | None:
+    """Return the TaskDef that the worker of the SDK registers for a function with `@worker_task`; None: none."""
+    from conductor.client.automator.task_handler import get_registered_workers
+
+    for worker in get_registered_workers():
+        if worker.register_task_def and worker.execute_function is function.__wrapped__:  # type: ignore[attr-defined]
+            template = _client_without_server().sanitize_for_serialization(worker.task_def_template or {})
+            return {**template, "name": worker.get_task_definition_name()}
+    return None
+
+
+def _client_without_server() -> Any:
+    """Return a client of the SDK that converts to and from JSON."""
+    from conductor.client.configuration.configuration import Configuration
+    from conductor.client.http.api_client import ApiClient
+
+    configuration = Configuration(base_url="http://127.0.0.1")
+    configuration.authentication_settings = None  # the client would ask for a token now
+    return ApiClient(configuration)
 
 
 def configuration_of(settings: ConductorSettings) -> Configuration:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from conductor.client.context.task_context import TaskInProgress, get_task_context
-from conductor.client.http.models import Task, TaskResult
+from conductor.client.http.models import Task, TaskDef, TaskResult
 from conductor.client.orkes_clients import OrkesClients
 from conductor.client.worker.exception import NonRetryableException
 from conductor.client.worker.worker import Worker
@@ -137,6 +137,24 @@ def test_an_exception_fails_such_a_step(perago_run: TaskRunner, text: str, statu
     ran = perago_run.workflow(breaking, Words(text=text))
     assert (ran.status, text in str(ran.reason), len(ran.outcomes)) == ("FAILED", True, attempts)
     assert (ran.outcome("breaks").status, ran.outcome("breaks").reason) == (status, text)
+
+
+DEFINITION = TaskDef(retry_count=1, retry_delay_seconds=5, timeout_seconds=0, response_timeout_seconds=60)
+
+
+@worker_task(task_definition_name="sdk.declared", register_task_def=True, task_def=DEFINITION)
+def declared(text: str) -> str:
+    raise ValueError(text)
+
+
+def test_such_a_step_has_the_retries_that_its_decorator_registers(perago_run: TaskRunner) -> None:
+    @workflow(name="sdk.declaring", version=1, owner_email=OWNER)
+    def declaring(flow: Flow, params: Words) -> None:
+        flow.worker_task("declared", declared, text=params.text)
+
+    ran = perago_run.workflow(declaring, Words(text="a"))
+    first, last = ran.outcomes
+    assert last.task["startTime"] - first.task["endTime"] in range(5_000, 7_000)
 
 
 def test_what_perago_cannot_know_is_listed() -> None:

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
 from perago.authoring import Task, WorkspaceSpec
+from perago.clients import worker_task_definition
 from perago.conductor_json import mapping
 from perago.embedded.faults import FaultScript
 from perago.failure import Failure
@@ -177,6 +178,8 @@ class WorkflowRunner:
 
     def _register(self, services: InMemoryServices) -> None:
         services.conductor.register(*(task.function for task in self._tasks.values()))
+        for task_definition in filter(None, map(worker_task_definition, self._worker_tasks.values())):
+            services.conductor.register_task_definitions([task_definition])
         for definition in self._definitions:
             services.conductor.create_workflow_definition(definition, overwrite=True)
 
