@@ -15,7 +15,7 @@ from uuid import UUID
 import pytest
 from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from perago.taskdef.payload import InvalidInput, WorkspaceInput, params_sha256, parse_input
+from perago.taskdef.payload import InvalidInput, WorkspaceInput, params_sha256, parse_head_request, parse_input
 from perago.taskdef.schema import input_schema, output_schema, schema_problem
 
 from .tasks import Empty, make_task
@@ -322,6 +322,25 @@ def test_the_hash_is_the_one_of_the_params_as_sent() -> None:
 
 def test_an_input_error_survives_pickling() -> None:
     assert pickle.loads(pickle.dumps(InvalidInput(("a", "b")))).problems == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("payload", "problem"),
+    [
+        ({"head_of": "science/main"}, "/head_of: must be an object, not str"),
+        ({"head_of": None}, "/head_of: must be an object, not NoneType"),
+        ({"head_of": {"repository": "science"}}, "/head_of/branch: is missing"),
+        ({"head_of": {"repository": "science", "branch": "main~1"}}, "/head_of/branch: must be a name of"),
+        ({"head_of": {"repository": "science", "branch": ["main"]}}, "/head_of/branch: must be a name of"),
+        ({"head_of": {"repository": "../x", "branch": "main"}}, "/head_of/repository: must be a name of"),
+        ({"head_of": {"repository": "science", "branch": "main", "ref": "a"}}, "/head_of/ref: is unknown"),
+        ({"head_of": {"repository": "science", "branch": "main"}, "params": {}}, "/params: is unknown"),
+    ],
+)
+def test_a_request_for_the_newest_commit_is_checked_strictly(payload: dict[str, Any], problem: str) -> None:
+    with pytest.raises(InvalidInput) as raised:
+        parse_head_request(payload)
+    assert raised.value.problems[0].startswith(problem)
 
 
 # ---------------------------------------------------------------------- the forms of workspace.ref

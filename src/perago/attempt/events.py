@@ -37,7 +37,8 @@ class WorkspaceRef:
     repository: str
     branch: str
     ref: str
-    """Empty for a join until the commit that continues the others is known."""
+    """Empty for a join until the commit that continues the others is known, and for a delivery that only asks for the
+    newest commit of the branch until it is read."""
     ref_key: str = "ref_type"
     """The spelling in the input, which the output repeats."""
 
@@ -45,7 +46,7 @@ class WorkspaceRef:
 @dataclass(frozen=True, slots=True)
 class InputAccepted(Event):
     """The input is valid. `workspace` is None for a task without one. `joined` has the commits if the input gives
-    several."""
+    several. `params_sha256` is empty if the input only asks for the newest commit of the branch: it has no params."""
 
     workspace: WorkspaceRef | None
     params_sha256: str
@@ -63,7 +64,7 @@ class JoinResolved(Event):
 
 @dataclass(frozen=True, slots=True)
 class BranchRead(Event):
-    """The commits of the branch after the input ref, newest first.
+    """The commits of the branch after the input ref, newest first. Without a ref, only the newest commit.
 
     `reaches_ref`: the first-parent history was followed down to the input ref. Otherwise the ref is not in the branch's
     history, or there are more commits than were read. `late`: the answer took so long that earlier answers are

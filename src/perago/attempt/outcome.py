@@ -26,8 +26,9 @@ _STALE_NAMED = 3
 
 
 def completed(state: State) -> Report:
-    """Build the report of a success."""
-    output: dict[str, Any] = {"result": state.result}
+    """Build the report of a success. If the input only asks for the newest commit of a branch, there is no result."""
+    is_run = state.workspace is None or state.params_sha256
+    output: dict[str, Any] = {"result": state.result} if is_run else {}
     if state.workspace is not None:
         workspace = state.workspace
         block = {"repository": workspace.repository, "branch": workspace.branch, workspace.ref_key: "commit"}

@@ -8,7 +8,8 @@
 
 There are shortcuts. A task without a workspace goes from validation to its function, and from its result to `cleaned`.
 An attempt without changes goes from `post-checked` to `published`, with its input ref as the published commit. An
-adoption goes from `recovered` to `committed`. There is one way back, from `committed` to `planned`: the branch has
+adoption goes from `recovered` to `committed`. A delivery that only asks for the newest commit of a branch goes from
+`validated` to `published`, without a function. There is one way back, from `committed` to `planned`: the branch has
 moved, and the same changes can be published on the new head. docs/dev/protocol.md has the complete diagram, which is
 drawn from the table below. The report of a cleaned attempt is a small state machine of its own
 (`perago.attempt.outcome`).
@@ -126,6 +127,8 @@ def input_accepted(state: State, event: on.InputAccepted) -> Next:
     state = state.at(Step.VALIDATED, workspace=event.workspace, params_sha256=event.params_sha256)
     if event.workspace is None:
         return state.at(Step.PRE_CHECKED), do.RunFunction()
+    if not (event.workspace.ref or event.joined):
+        return state, do.ReadBranch(event.workspace)
     if refused := refuse_on("input", state):
         return refused
     if event.joined:
@@ -154,6 +157,14 @@ def leftovers_found(state: State, event: on.LeftoversFound) -> Next:
     """Read the workspace branch."""
     state = state.evolve(staging=replace(state.staging, leftovers=event.branches, leftovers_known=event.complete))
     return state, do.ReadBranch(state.ref, with_head=refusals.need_head())
+
+
+def branch_read(state: State, event: on.BranchRead) -> Next:
+    """Judge the branch. A delivery that only asks for its newest commit is done."""
+    if state.ref.ref:
+        return _judge(_with_range(state, event))
+    (head,) = event.since
+    return published(state.evolve(workspace=replace(state.ref, ref=head.id)), head.id)
 
 
 def workflows_read(state: State, event: on.WorkflowsRead) -> Next:
@@ -686,7 +697,7 @@ TRANSITIONS: dict[tuple[Step, type[Any]], Callable[[State, Any], Next]] = {
     (Step.RECEIVED, on.InputAccepted): input_accepted,
     (Step.VALIDATED, on.JoinResolved): join_resolved,
     (Step.VALIDATED, on.LeftoversFound): leftovers_found,
-    (Step.VALIDATED, on.BranchRead): lambda state, event: _judge(_with_range(state, event)),
+    (Step.VALIDATED, on.BranchRead): branch_read,
     (Step.VALIDATED, on.WorkflowsRead): workflows_read,
     (Step.VALIDATED, on.PublishFenceSeen): fence_seen_on_arrival,
     (Step.VALIDATED, on.OthersCompared): reads_compared,

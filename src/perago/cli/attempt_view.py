@@ -185,7 +185,11 @@ class AttemptView:
             return
         changes = record.changes
         if not changes:
-            self._out.line("no changes, so there is nothing to publish")
+            self._out.line(
+                "the newest commit of the branch, for a schedule"
+                if record.only_reads_head
+                else "no changes, so there is nothing to publish"
+            )
             return
         if not self._brief:
             self._out.line("changes")

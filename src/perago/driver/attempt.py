@@ -33,11 +33,13 @@ from perago.driver.runtime import AttemptRecord, AttemptRuntime, Interrupted, St
 from perago.guardrails.evaluation import ContentGuardrail, Finding
 from perago.ports import Delivery, Forbidden, NotFound, ServiceError
 from perago.taskdef.payload import (
+    HEAD_OF,
     TOO_DEEP,
     InvalidInput,
     InvalidResult,
     check_recorded_result,
     dump_result,
+    parse_head_request,
     parse_input,
 )
 from perago.text import quoted
@@ -378,6 +380,9 @@ class _AttemptRun:
         if self._delivery.input_is_too_deep:
             return on.CommandFailed(f"Invalid input: it {TOO_DEEP}", terminal=True)
         try:
+            if self._task.workspace is not None and HEAD_OF in self._delivery.input:
+                asked = on.WorkspaceRef(*parse_head_request(self._delivery.input), ref="")
+                return self._refused(asked) or on.InputAccepted(asked, params_sha256="")
             found = parse_input(self._task, self._delivery.input)
         except InvalidInput as error:
             return on.CommandFailed(f"Invalid input: {error}", terminal=True)
@@ -387,11 +392,15 @@ class _AttemptRun:
         block = found.workspace
         if block is None:
             return on.InputAccepted(None, found.params_sha256)
-        if not self._runtime.limits.allows(block.repository, block.branch):
-            return on.CommandFailed(_FORBIDDEN.format(quoted(block.repository), quoted(block.branch)), terminal=True)
         joined = block.refs if len(block.refs) > 1 else ()
         workspace = on.WorkspaceRef(block.repository, block.branch, "" if joined else block.refs[0], block.ref_key)
-        return on.InputAccepted(workspace, found.params_sha256, joined)
+        return self._refused(workspace) or on.InputAccepted(workspace, found.params_sha256, joined)
+
+    def _refused(self, workspace: on.WorkspaceRef) -> on.CommandFailed | None:
+        if self._runtime.limits.allows(workspace.repository, workspace.branch):
+            return None
+        place = quoted(workspace.repository), quoted(workspace.branch)
+        return on.CommandFailed(_FORBIDDEN.format(*place), terminal=True)
 
     def check_guardrails(self, command: do.CheckGuardrails) -> on.Event:
         """Judge the listing or the tree, and keep the verdicts."""

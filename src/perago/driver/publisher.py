@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -350,8 +351,11 @@ class Publisher:
         return {commit.id: self._known_sources[commit.id] for commit in claims}
 
     def read_branch(self, command: do.ReadBranch) -> on.Event:
-        """Read the commits after the input ref."""
+        """Read the commits after the input ref. Without a ref, read only the newest commit."""
         where, start = command.workspace, self._lakefs.clock.now()
+        if not where.ref:
+            newest = partial(self._store.history, where.repository, where.branch, until="", limit=1)
+            return on.BranchRead(self._lakefs.retry(newest), reaches_ref=False)
         since = self._history(where)
         late = abs(self._lakefs.clock.now() - start) > LATE
         reaches_ref = not since or since[-1].parents[:1] == (where.ref,)

@@ -21,6 +21,7 @@ from perago.driver.function import FunctionCaller, call_function
 from perago.guardrails.evaluation import Finding
 from perago.ports import Clock, Delivery, DeliveryCheck, Report, StoreNotes, WorkspaceStore
 from perago.settings.sources import PublishFence
+from perago.taskdef.payload import HEAD_OF
 from perago.text import count, listing, quoted, short
 from perago.workspace.changes import Changes
 from perago.workspace.directory import AttemptDirectory
@@ -223,6 +224,11 @@ class AttemptRecord:
     """The class of the exception that the function raised; empty if it raised none."""
 
     @property
+    def only_reads_head(self) -> bool:
+        """Whether it has answered with the newest commit of the branch, and no function ran."""
+        return HEAD_OF in self.delivery.input and self.published_commit is not None
+
+    @property
     def remarks(self) -> tuple[str, ...]:
         """Notes for an operator about params, stray files, cache and publication, in a few words each."""
         parts = (
@@ -237,6 +243,8 @@ class AttemptRecord:
 
     @property
     def _publication(self) -> tuple[str, ...]:
+        if self.only_reads_head:
+            return ("read the newest commit of the branch for a schedule",)
         if self.published_commit is not None and self.published_commit == self.input_ref:
             return ("nothing changed",)
         if self.delivery.retry_output is not None:

@@ -439,6 +439,7 @@ def _unwritable(error: Exception) -> str:
 
 
 __all__ = [
+    "HEAD_OF",
     "InvalidInput",
     "InvalidResult",
     "TaskInput",
@@ -446,6 +447,7 @@ __all__ = [
     "check_recorded_result",
     "dump_result",
     "name_problem",
+    "parse_head_request",
     "parse_input",
 ]
 
@@ -520,6 +522,28 @@ def parse_input(task: Task, payload: Mapping[str, Any]) -> TaskInput:
     return TaskInput(workspace, params, params_sha256(sent), ignored)
 
 
+HEAD_OF = "head_of"
+"""The key of an input that only asks for the newest commit of a branch: the launcher of a schedule sends it."""
+
+
+def parse_head_request(payload: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the repository and the branch whose newest commit an input asks for.
+
+    Raises:
+        InvalidInput: the input is not valid; it has all problems.
+    """
+    problems = list(_key_problems(payload, (HEAD_OF,), "an input with head_of has only"))
+    block = payload[HEAD_OF]
+    if isinstance(block, Mapping):
+        problems += _key_problems(block, tuple(_NAMES), "head_of has", f"/{HEAD_OF}")
+        problems += _name_problems(block, HEAD_OF)
+    else:
+        problems.append(f"/{HEAD_OF}: must be an object, not {type(block).__name__}")
+    if problems:
+        raise InvalidInput(tuple(problems))
+    return block["repository"], block["branch"]
+
+
 def params_sha256(params: Any) -> str:
     """Hex digest of the canonical JSON of parameters as sent: keys sorted, no blanks, ASCII."""
     text = json.dumps(params, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -575,14 +599,18 @@ def name_problem(kind: str, name: object) -> str | None:
     return f"must be a name of {rule}, not {shown(name)}; lakeFS allows no other names"
 
 
+def _name_problems(block: Mapping[str, Any], parent: str) -> Iterator[str]:
+    for key in _NAMES:
+        if key in block and (problem := name_problem(key, block[key])):
+            yield f"/{parent}/{key}: {problem}"
+
+
 def _workspace_problems(block: Mapping[str, Any], ref_key: RefKey) -> Iterator[str]:
     keys = ("repository", "branch", ref_key, "ref")
     if "ref_type" in block and "refType" in block:
         yield "/workspace/refType: is sent together with ref_type; send only one of them"
         block = {key: value for key, value in block.items() if key != "refType"}
     yield from _key_problems(block, keys, "the workspace has", "/workspace")
-    for key in _NAMES:
-        if key in block and (problem := name_problem(key, block[key])):
-            yield f"/workspace/{key}: {problem}"
+    yield from _name_problems(block, "workspace")
     if ref_key in block and block[ref_key] != "commit":
         yield f"/workspace/{ref_key}: must be 'commit', not {shown(block[ref_key])}; only commits are immutable"
