@@ -20,6 +20,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from importlib.util import cache_from_source
 from pathlib import Path
@@ -440,11 +441,16 @@ class Session:
             conductor.create_workflow_definition(workflow_definition(runner.task), overwrite=True)
             self._samples[workflow_name(runner.task)] = params_of(runner.task)
         for flow in runner.workflows:
-            conductor.create_workflow_definition(json.loads(flow.definition), overwrite=True)
+            for definition in flow.definitions:
+                conductor.create_workflow_definition(definition, overwrite=True)
             if flow.schedule is None:
                 conductor.delete_schedule(flow.name)
             else:
-                conductor.save_schedule(flow.schedule)
+                schedule = deepcopy(dict(flow.schedule))
+                if flow.launcher:
+                    workspace = {"repository": REPOSITORY, "branch": BRANCH}
+                    schedule["startWorkflowRequest"]["input"]["workspace"] = workspace
+                conductor.save_schedule(schedule)
 
     def without_duplicate(self, probed: Probed) -> Probed:
         """Return the same, or a problem if another module declares a task of that name."""

@@ -320,6 +320,61 @@ def test_a_schedule_is_registered_listed_paused_and_pruned(project: Project, emb
     project.run("schedules", "pause", **variables).ends(2, "pause and resume take the name of a schedule")
 
 
+ON_BRANCH = """
+from pathlib import Path
+from pydantic import BaseModel
+from perago import WorkspaceSpec, task
+from perago.workflows import Cron, Flow, workflow
+
+class Given(BaseModel):
+    rows: int = 3
+
+@task(name="branch.grow", owner_email="data@example.com", workspace=WorkspaceSpec())
+def grow(workspace: Path, params: Given) -> Given:
+    return params
+
+@workflow(name="grown", version=1, owner_email="data@example.com"{schedule})
+def grown(flow: Flow, given: Given) -> None:
+    flow.step("grow", grow, Given, rows=given.rows)
+"""
+
+
+def test_the_launcher_of_a_workflow_on_a_branch_is_registered_and_pruned(
+    project: Project, embedded: EmbeddedServices
+) -> None:
+    variables = {"CONDUCTOR_SERVER_URL": embedded.conductor_url}
+    with_schedule = ON_BRANCH.format(schedule=', schedule=Cron("0 3 * * *", workspace="science/main")')
+    project.module("flows", with_schedule)
+    first = project.run("register", "flows", **variables)
+    assert "new        grown.scheduled version 1\n" in first.out
+    assert first.out.splitlines()[-1].startswith("registered 1 TaskDef and 2 workflows and 1 schedule on ")
+    (schedule,) = embedded.conductor.schedules("grown.scheduled")
+    assert (schedule["name"], schedule["startWorkflowRequest"]["input"]["workspace"]) == (
+        "grown",
+        {"repository": "science", "branch": "main"},
+    )
+    assert project.run("diff", "flows", **variables).code == 0
+    assert (
+        project.run("doctor", "flows", **variables).out.count("version 1 of the workflow on the server is the same")
+        == 2
+    )
+    shown = project.run("workflow", "show", "flows").out
+    assert shown.endswith("\n  schedule: 0 0 3 * * * UTC on science/main, by grown.scheduled\n")
+
+    project.module("flows", with_schedule.replace("/main", "/dev"))
+    changed = project.run("register", "flows", **variables).out.splitlines()
+    assert changed[-1].startswith("registered 1 schedule on ")
+    with developing(project, "flows") as dev:  # whose workspace is on a branch of its own
+        dev.wait_for(PAGE)
+        (there,) = json.loads(project.run("schedules", "--json", **dev.variables()).out)["schedules"]
+        assert there["startWorkflowRequest"]["input"]["workspace"] == {"repository": "dev", "branch": "main"}
+
+    project.module("flows", ON_BRANCH.format(schedule=""))
+    pruned = project.run("register", "--prune", "flows", **variables)
+    assert pruned.out.splitlines()[-1].startswith("registered 1 removed schedule and 1 removed workflow on ")
+    assert [row["name"] for row in embedded.conductor.workflow_definitions()] == ["grown"]
+
+
 def test_a_scheduler_that_is_off_is_reported_before_anything_is_sent(
     project: Project, embedded: EmbeddedServices
 ) -> None:

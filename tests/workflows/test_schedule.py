@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
-from perago import TaskDefinitionError, task
+from perago import TaskControls, TaskDefinitionError, WorkspaceSpec, task
+from perago.ports import Forbidden
 from perago.taskdef.definition import ABSENT
 from perago.testing import TaskRunner
-from perago.workflows import Cron, Flow, WorkflowDefinitionError, workflow
+from perago.workflows import Cron, FailedWorkflow, Flow, WorkflowDefinitionError, workflow
 from perago.workflows.schedule import next_times, removed_schedule, schedule_changes
 
-from .tasks import OWNER, Named, write
+from .tasks import OWNER
 
 
 class Given(BaseModel):
@@ -33,12 +35,12 @@ def count(params: Given) -> Given:
     return params
 
 
-def declared(schedule: Cron, model: type[BaseModel] = Given) -> Any:
+def declared(schedule: Cron, model: type[BaseModel] = Given, on_failure: Any = None) -> Any:
     def function(flow: Flow, params: Any) -> Any:
         return flow.step("count", count, Given, rows=params.rows).result
 
     function.__annotations__ = {"flow": Flow, "params": model, "return": Given}
-    return workflow(name="nightly", version=2, owner_email=OWNER, schedule=schedule)(function)
+    return workflow(name="nightly", version=2, owner_email=OWNER, schedule=schedule, on_failure=on_failure)(function)
 
 
 def test_the_request_has_six_fields_and_the_complete_input() -> None:
@@ -73,13 +75,60 @@ def test_a_schedule_that_cannot_be(schedule: Cron, model: type[BaseModel], messa
     assert (raised.value.fix, raised.value.line is not None) != ("", False)
 
 
-def test_a_workflow_with_a_workspace_has_no_schedule() -> None:
-    @workflow(name="files", version=1, owner_email=OWNER, schedule=Cron("0 3 * * *", input=Named(name="a")))
-    def files(flow: Flow, params: Named) -> None:
-        flow.step("one", write, Named, name=params.name, theWeights=params.weights)
+@task(name="schedule.append", owner_email=OWNER, workspace=WorkspaceSpec(), controls=TaskControls())
+def append(workspace: Path, params: Given) -> Given:
+    file = workspace / "days.txt"
+    days = file.read_text() if file.exists() else ""
+    file.write_text(f"{days}{params.rows}\n")
+    return Given(rows=len(days.split()) + 1)
 
-    with pytest.raises(WorkflowDefinitionError, match="the workflow has a workspace, but a schedule starts each run"):
-        files.definition()
+
+def on_branch(schedule: Cron, on_failure: Any = None) -> Any:
+    @workflow(name="inner", version=1, owner_email=OWNER)
+    def inner(flow: Flow, params: Given) -> Given:
+        return flow.step("append", append, Given, rows=params.rows).result
+
+    @workflow(name="nightly", version=2, owner_email=OWNER, schedule=schedule, on_failure=on_failure)
+    def nightly(flow: Flow, params: Given) -> Given:
+        flow.step("count", count, Given, rows=params.rows)
+        return flow.sub("inner", inner, Given, rows=params.rows).result
+
+    return nightly
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("science", "workspace='science' is not REPO/BRANCH"),
+        ("S/main", "the repository of its workspace must be a name of"),
+        ("science/a/b", "the branch of its workspace must be a name of"),
+        (3, "workspace=3 is not REPO/BRANCH"),
+    ],
+)
+def test_a_branch_that_cannot_be(place: Any, message: str) -> None:
+    with pytest.raises(TaskDefinitionError, match=message):
+        on_branch(Cron("0 3 * * *", workspace=place))
+
+
+def test_a_schedule_and_its_workflow_both_have_a_workspace_or_none() -> None:
+    with pytest.raises(WorkflowDefinitionError, match="the workflow has a workspace, but its schedule names no branch"):
+        on_branch(Cron("0 3 * * *")).definition()
+    with pytest.raises(WorkflowDefinitionError, match="the schedule names a branch, but no step has a workspace"):
+        declared(Cron("0 3 * * *", workspace="science/main")).definition()
+
+
+def test_a_launcher_starts_the_workflow_with_the_newest_commit() -> None:
+    nightly = on_branch(Cron("0 3 * * *", workspace="science/main"))
+    start = nightly._scheduled()["startWorkflowRequest"]
+    place = {"repository": "science", "branch": "main"}
+    assert start == {"name": "nightly.scheduled", "version": 2, "input": {"workspace": place, "rows": 3}}
+    launcher = nightly._launcher()
+    assert (launcher["name"], launcher["version"], launcher["tasks"][0]["name"]) == (
+        *("nightly.scheduled", 2),
+        "schedule.append",
+    )
+    assert on_branch(Cron("0 4 * * *", input=Given(rows=1), workspace="other/dev"))._launcher() == launcher
+    assert declared(Cron("0 3 * * *"))._launcher() is None
 
 
 def test_the_next_times_are_those_of_the_zone() -> None:
@@ -129,3 +178,48 @@ def test_a_workflow_without_a_schedule(run: TaskRunner) -> None:
     without: Any = workflow(name="manual", version=1, owner_email=OWNER)(function)
     with pytest.raises(TypeError, match="workflow manual has no schedule"):
         run.schedule(without)
+
+
+def test_each_run_on_a_branch_begins_with_what_the_one_before_has_published(run: TaskRunner) -> None:
+    nightly = on_branch(Cron("0 3 * * *", input=Given(rows=7), workspace="science/main"))
+    runs = run.schedule(nightly, days=3, tree={"days.txt": "1\n"})
+    assert [(ran.status, ran.result) for ran in runs] == [("COMPLETED", {"rows": rows}) for rows in (2, 3, 4)]
+    assert [ran.tree["days.txt"].decode().split() for ran in runs] == [["1"] + ["7"] * number for number in (1, 2, 3)]
+    assert [ran.outcome("append").delivery.input["params"] for ran in runs] == [{"rows": 7}] * 3
+    with pytest.raises(TypeError, match="has no workspace, so its schedule takes no tree"):
+        run.schedule(declared(Cron("0 3 * * *")), tree={})
+
+
+def test_a_restarted_run_on_a_branch_begins_with_the_same_commit(run: TaskRunner) -> None:
+    (ran,) = run.schedule(on_branch(Cron("0 3 * * *", workspace="science/main")), tree={})
+    before = run.conductor.workflow(ran.workflow_id)["input"]["workspace"]
+    run.conductor.restart_workflow(ran.workflow_id)
+    assert run.conductor.workflow(ran.workflow_id)["input"]["workspace"] == before
+
+
+def test_the_head_is_asked_for_again_after_an_outage(run: TaskRunner) -> None:
+    run.faults.before("history", error=Forbidden)
+    (ran,) = run.schedule(on_branch(Cron("0 3 * * *", workspace="science/main")), tree={})
+    assert ran.status == "COMPLETED"
+
+
+def test_a_branch_that_does_not_exist_fails_the_launcher_for_good(
+    run: TaskRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("perago.testing.runner.BRANCH", "gone")
+    (ran,) = run.schedule(on_branch(Cron("0 3 * * *", workspace="science/main")))
+    assert (ran.status, len(ran.outcomes)) == ("FAILED", 1)
+    assert "Create branch gone of workspace, or correct workspace= in Cron." in str(ran.reason)
+
+
+def test_the_run_of_a_failure_handler_is_not_a_scheduled_one(run: TaskRunner) -> None:
+    @workflow(name="cleanup", version=1, owner_email=OWNER)
+    def cleanup(flow: Flow, failed: FailedWorkflow) -> None:
+        flow.step("count", count, Given, rows=1)
+
+    for handled in (
+        on_branch(Cron("0 3 * * *", input=Given(rows=13), workspace="science/main"), cleanup),
+        declared(Cron("0 3 * * *", input=Given(rows=13)), on_failure=cleanup),
+    ):
+        (ran,) = run.schedule(handled)
+        assert (ran.status, run.conductor.workflow(ran.workflow_id)["workflowName"]) == ("FAILED", "nightly")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import platform
 import threading
 import time
@@ -246,9 +245,9 @@ def _of_branches(
 
 def _of_workflows(servers: Servers, probed: Sequence[Probed]) -> Iterator[Check]:
     for module in probed:
-        for flow in module.workflows:
-            run = partial(check_workflow, servers.workflows, module.module, json.loads(flow.definition))
-            yield Check(flow.name, "no client can start it by its name", run)
+        for definition in (definition for flow in module.workflows for definition in flow.definitions):
+            run = partial(check_workflow, servers.workflows, module.module, definition)
+            yield Check(definition["name"], "no client can start it by its name", run)
 
 
 def _of_tasks(

@@ -355,7 +355,11 @@ class Publisher:
         where, start = command.workspace, self._lakefs.clock.now()
         if not where.ref:
             newest = partial(self._store.history, where.repository, where.branch, until="", limit=1)
-            return on.BranchRead(self._lakefs.retry(newest), reaches_ref=False)
+            try:
+                return on.BranchRead(self._lakefs.retry(newest), reaches_ref=False)
+            except NotFound as error:
+                fix = f"Create branch {where.branch} of {where.repository}, or correct workspace= in Cron"
+                return on.CommandFailed(f"{error}. {fix}.", terminal=True)
         since = self._history(where)
         late = abs(self._lakefs.clock.now() - start) > LATE
         reaches_ref = not since or since[-1].parents[:1] == (where.ref,)

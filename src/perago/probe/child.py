@@ -198,6 +198,7 @@ def _workflows(module: str, warnings: list[TaskDefinitionError]) -> list[dict[st
             summaries[workflow.name]["definition"] = canonical_json(workflow.definition())
             if isinstance(workflow, Workflow):
                 summaries[workflow.name]["schedule"] = workflow._scheduled()
+                summaries[workflow.name]["launcher"] = workflow._launcher()
             warnings += workflow._build().warnings
         except WorkflowDefinitionError as error:
             problems += error.problems

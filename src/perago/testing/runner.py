@@ -268,7 +268,9 @@ class TaskRunner:
         except (TaskDefinitionError, ServiceError, BadTree) as error:  # the message has the author's line
             raise error.with_traceback(None) from None
 
-    def schedule(self, workflow: Workflow[Any, Any], *, days: float = 1) -> tuple[WorkflowRun, ...]:
+    def schedule(
+        self, workflow: Workflow[Any, Any], *, days: float = 1, tree: TreeSource | None = None
+    ) -> tuple[WorkflowRun, ...]:
         """Run the schedule of a workflow for some days of virtual time, without waiting.
 
             runs = perago_run.schedule(nightly, days=2)
@@ -276,22 +278,33 @@ class TaskRunner:
         Args:
             workflow: Declared with `@workflow(schedule=Cron(...))`.
             days: The number of days from now.
+            tree: The workspace before the first run, as in `workflow`. Each run begins with what the one before it has
+                published.
 
         Returns:
             The runs that the schedule started, in their order.
 
         Raises:
-            TypeError: The workflow has no schedule.
+            BadTree: See `perago.testing.tree_of`.
+            TypeError: The workflow has no schedule, or has no workspace and gets a tree.
             perago.workflows.WorkflowDefinitionError: The workflow has mistakes.
         """
         __tracebackhide__ = True
         try:
             runner, schedule = WorkflowRunner(workflow, ()), workflow._scheduled()
-        except TaskDefinitionError as error:
+            if schedule is None:
+                fix = "declare one with @workflow(schedule=Cron(...))"
+                raise TypeError(f"workflow {workflow.name} has no schedule; {fix}")
+            repository, sent = "", schedule["startWorkflowRequest"]["input"]
+            if "workspace" in sent:
+                self._ref_of(tree, "")  # this chooses the repository
+                repository = self._repository
+                sent["workspace"] = {"repository": repository, "branch": BRANCH}
+            elif tree is not None:
+                raise TypeError(f"workflow {workflow.name} has no workspace, so its schedule takes no tree")
+        except (TaskDefinitionError, BadTree) as error:
             raise error.with_traceback(None) from None
-        if schedule is None:
-            raise TypeError(f"workflow {workflow.name} has no schedule; declare one with @workflow(schedule=Cron(...))")
-        return runner.run_schedule(self._services, schedule, days)
+        return runner.run_schedule(self._services, schedule, days, repository)
 
     # ----------------------------------------------------- in the middle of the function
 

@@ -40,7 +40,7 @@ from perago.embedded.faults import FaultScript
 from perago.embedded.lakefs import InMemoryLakeFS
 from perago.ports import Delivery, Report, TaskStatus
 from perago.taskdef.definition import workflow_of_one
-from perago.taskdef.payload import workspace_block
+from perago.taskdef.payload import HEAD_OF, workspace_block
 from perago.testing.conductor import WORKER, Interruptions, VirtualConductor
 from perago.testing.outcome import Outcome, attempt_log
 from perago.testing.tasks import TaskFunction, task_of
@@ -289,7 +289,11 @@ class InMemoryServices:
     def _reader(self, delivery: Delivery, prefix: str) -> Callable[[str], PublishedTree]:
         """Reads the workspace of a delivery at a commit."""
 
-        return lambda ref: published_below(prefix, self.tree(ref, repository=delivery.input["workspace"]["repository"]))
+        def read(ref: str) -> PublishedTree:
+            block = delivery.input.get(HEAD_OF) or delivery.input["workspace"]
+            return published_below(prefix, self.tree(ref, repository=block["repository"]))
+
+        return read
 
     def _row(self, record: AttemptRecord) -> Mapping[str, Any]:
         return self.conductor.get_task(record.delivery.task_id)

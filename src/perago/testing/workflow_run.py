@@ -102,6 +102,8 @@ class WorkflowRunner:
         """The functions with `@worker_task` of conductor-python, by the names of their tasks."""
         self._is_declared = isinstance(workflow, Workflow)
         if isinstance(workflow, Workflow):
+            if launcher := workflow._launcher():
+                self._definitions.append(launcher)
             self._add(workflow)
         elif not isinstance(workflow, Mapping):
             raise TypeError(f"{workflow!r:.80} is not a workflow; give a function with @workflow, or Conductor's JSON")
@@ -184,19 +186,24 @@ class WorkflowRunner:
             services.conductor.create_workflow_definition(definition, overwrite=True)
 
     def run_schedule(
-        self, services: InMemoryServices, schedule: Mapping[str, Any], days: float
+        self, services: InMemoryServices, schedule: Mapping[str, Any], days: float, repository: str
     ) -> tuple[WorkflowRun, ...]:
-        """Keep a schedule for some days of virtual time. Return the runs that it started, in their order."""
+        """Keep a schedule for some days of virtual time. Return the runs that it started, in their order.
+
+        The run of a launcher that has failed is in the place of the one that it did not start.
+        """
         conductor = services.conductor
         self._register(services)
         conductor.save_schedule(schedule)
-        end, outcomes = conductor.clock.now() + days * DAY, list[Outcome]()
+        before, outcomes = set(conductor.workflow_ids()), list[tuple[Outcome, PublishedTree]]()
+        end = conductor.clock.now() + days * DAY
         while True:
             try:
                 delivery = conductor.next_delivery(*self._tasks, within=end - conductor.clock.now())
             except LookupError:
                 break
-            outcomes.append(services.attempt(self._tasks[delivery.task_name].function, delivery))
+            outcome = services.attempt(self._tasks[delivery.task_name].function, delivery)
+            outcomes.append((outcome, PublishedTree(services.tree(repository=repository) if repository else {})))
             if len(outcomes) == _MOST_ATTEMPTS:
                 raise RuntimeError(f"the schedule ran {_MOST_ATTEMPTS:,} attempts; give fewer days")
         conductor.delete_schedule(str(schedule["name"]))
@@ -205,18 +212,18 @@ class WorkflowRunner:
             parent = conductor.workflow(workflow_id, include_tasks=False).get("parentWorkflowId")
             return root(parent) if parent else workflow_id
 
-        roots = [root(outcome.delivery.workflow_id) for outcome in outcomes]
-        workflows = map(conductor.workflow, conductor.workflow_ids())
-        started = [row for row in workflows if row["input"].get("_startedByScheduler") == schedule["name"]]
-        return tuple(
-            _ended(
-                row,
-                [outcome for outcome, own in zip(outcomes, roots, strict=True) if own == row["workflowId"]],
-                PublishedTree({}),
-                row["input"]["_scheduledTime"] / 1000,
-            )
-            for row in sorted(started, key=lambda row: int(row["input"]["_scheduledTime"]))
-        )
+        roots = [root(outcome.delivery.workflow_id) for outcome, _ in outcomes]
+        runs: list[WorkflowRun] = []
+        for workflow_id in set(conductor.workflow_ids()) - before:
+            row = conductor.workflow(workflow_id)  # a failure handler has the input of the workflow, too
+            if row["workflowName"] != schedule["startWorkflowRequest"]["name"]:
+                continue
+            scheduled = row["input"]["_scheduledTime"] / 1000
+            row = conductor.workflow(row["output"].get("workflowId") or workflow_id) if repository else row
+            own = [pair for pair, of in zip(outcomes, roots, strict=True) if of == row["workflowId"]]
+            tree = own[-1][1] if own else PublishedTree({})
+            runs.append(_ended(row, [outcome for outcome, _ in own], tree, scheduled))
+        return tuple(sorted(runs, key=lambda run: run.scheduled or 0))
 
     def _deliveries(
         self, services: InMemoryServices, choose: Callable[[Sequence[Delivery]], int], sender: _Sender

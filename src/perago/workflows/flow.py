@@ -29,7 +29,7 @@ from perago.authoring.task import get_task
 from perago.taskdef.definition import build_task_definition, schema_definition
 from perago.taskdef.schema import GIVEN_REF, model_schema, result_schema, workspace_schema
 from perago.workflows.choices import _ChoosingFlow
-from perago.workflows.schedule import Cron, schedule_of
+from perago.workflows.schedule import Cron, launcher_of, schedule_of, workspace_problem
 from perago.workflows.values import (
     UNCHECKED,
     Documents,
@@ -151,6 +151,16 @@ class Workflow(Generic[P, R]):
         workflow_input = {**self.definition()["inputTemplate"], **params}
         return schedule_of(self.schedule, self.name, self.version, workflow_input)
 
+    def _launcher(self) -> dict[str, Any] | None:
+        """Return the workflow that its schedule starts in its place, as Conductor's JSON, if it has a workspace.
+
+        Raises:
+            WorkflowDefinitionError: the workflow has mistakes; all are listed.
+        """
+        if self.schedule is None or self.schedule.workspace is None:
+            return None
+        return launcher_of(self.definition(), self._build().head_task)
+
     def definition(self) -> dict[str, Any]:
         """Return Conductor's JSON. The same module always gives the same JSON, and the caller can change it.
 
@@ -194,10 +204,8 @@ class Workflow(Generic[P, R]):
             self._check_handler(writer)
             output = writer.output(returned, self.result)
             writer.check_runs()
-            if self.schedule is not None and writer.has_workspace:
-                rule = "a schedule starts each run with the same input, so it cannot name the newest commit"
-                fix = "start it with perago send from a scheduler of your own, such as cron"
-                writer.report(f"the workflow has a workspace, but {rule}", fix)
+            if self.schedule and (wrong := workspace_problem(self.schedule, has_workspace=writer.has_workspace)):
+                writer.report(*wrong)
             if not writer.current.tasks:
                 writer.report("the workflow has no step, which Conductor refuses", "add one")
         except WorkflowDefinitionError as error:  # of a sub-workflow
@@ -250,7 +258,17 @@ class Workflow(Generic[P, R]):
         parts = tuple(writer.parts.values())
         names = frozenset({(self.name, self.version)}).union(*(part._build().names for part in parts))
         warnings = _different(writer.warnings)
-        return Built(text, writer.has_workspace, writer.publishers, functions, worker_tasks, parts, names, warnings)
+        return Built(
+            text,
+            writer.has_workspace,
+            writer.publishers,
+            functions,
+            worker_tasks,
+            parts,
+            names,
+            warnings,
+            writer.head_task,
+        )
 
     def _check_handler(self, writer: Writer) -> None:
         """Report what the workflow that runs after a failure needs, and does not get."""
@@ -368,6 +386,7 @@ class Flow(_ChoosingFlow, _WaitingFlow):
         workspace = declared.workspace
         if workspace is not None:
             inputs = {"workspace": self._writer.workspace(), **inputs}
+            self._writer.head_task = self._writer.head_task or declared.name
             if not workspace.read_only:
                 rebases = workspace.on_moved_head == "rebase"
                 publisher = Publisher(name, rebases, calling_line(), "optional" in self._options)
@@ -409,6 +428,7 @@ class Flow(_ChoosingFlow, _WaitingFlow):
         self._writer.add_part(workflow)
         if built.has_workspace:
             inputs = {"workspace": self._writer.workspace(), **inputs}
+            self._writer.head_task = self._writer.head_task or built.head_task
             here, inner = calling_line(), built.publishers
             self._writer.current.publishers += [Publisher(f"{name} > {step}", rebases, here) for step, rebases in inner]
         called = {"name": workflow.name, "version": workflow.version}

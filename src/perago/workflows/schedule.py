@@ -2,6 +2,10 @@
 
 Conductor's cron has six fields, seconds first. It accepts one of five and never fires it, and checks nothing but the
 time zone. A day must match both the day of the month and the day of the week.
+
+The scheduler sends the same input each time, and a workspace names an immutable commit. So the schedule of a workflow
+with a workspace starts a small workflow, the launcher: it asks a worker for the newest commit of the branch, and starts
+the workflow with it.
 """
 
 from __future__ import annotations
@@ -19,29 +23,33 @@ from pydantic import BaseModel
 from perago.authoring.declaration import InvalidDeclaration
 from perago.taskdef.compatibility import Change, Impact
 from perago.taskdef.definition import ABSENT, json_differences
+from perago.taskdef.payload import HEAD_OF, name_problem
 
 _FIELDS = 5
+_WORKSPACE_FIX = 'write workspace="REPO/BRANCH" in Cron'
 
 
 @dataclass(frozen=True, slots=True)
 class Cron:
     """The times at which Conductor starts a workflow.
 
-        Cron("0 3 * * *", time_zone="Europe/Berlin", input=Given(min_rows=5))
+        Cron("0 3 * * *", time_zone="Europe/Berlin", input=Given(min_rows=5), workspace="science/main")
 
     Attributes:
         expression: Minute, hour, day of the month, month and day of the week.
         time_zone: The IANA name of the zone of these times.
         input: The parameters of each run. None: the defaults of their model.
+        workspace: REPO/BRANCH, for a workflow with a workspace: each run begins with the newest commit of the branch.
     """
 
     expression: str
     time_zone: str = "UTC"
     input: BaseModel | None = None
+    workspace: str | None = None
 
 
 def check_schedule(cron: Cron, model: type[BaseModel]) -> None:
-    """Check the expression, the zone, and the input, which must be of this model.
+    """Check the expression, the zone, the workspace, and the input, which must be of this model.
 
     Raises:
         InvalidDeclaration: one of them is not valid.
@@ -64,6 +72,13 @@ def check_schedule(cron: Cron, model: type[BaseModel]) -> None:
     if not any(field.startswith(("*", "?")) for field in (fields[2], fields[4])):
         rule = f"{shown} names days of the month and of the week, and Conductor starts only on days that are both"
         raise InvalidDeclaration(rule, "write * for one of the two")
+    if cron.workspace is not None:
+        names = cron.workspace.split("/", 1) if isinstance(cron.workspace, str) else ()
+        if len(names) != 2:
+            raise InvalidDeclaration(f"{shown}: workspace={cron.workspace!r} is not REPO/BRANCH", _WORKSPACE_FIX)
+        for kind, name in zip(("repository", "branch"), names, strict=True):
+            if problem := name_problem(kind, name):
+                raise InvalidDeclaration(f"{shown}: the {kind} of its workspace {problem}", _WORKSPACE_FIX)
     if cron.input is None:
         missing = [name for name, field in model.model_fields.items() if field.is_required()]
         if missing:
@@ -74,15 +89,64 @@ def check_schedule(cron: Cron, model: type[BaseModel]) -> None:
         raise InvalidDeclaration(rule, f"give input={model.__name__}(...)")
 
 
+def workspace_problem(cron: Cron, *, has_workspace: bool) -> tuple[str, str] | None:
+    """Return the problem, with its fix, if only one of the schedule and the workflow has a workspace."""
+    if has_workspace == (cron.workspace is not None):
+        return None
+    if has_workspace:
+        return "the workflow has a workspace, but its schedule names no branch", _WORKSPACE_FIX
+    return "the schedule names a branch, but no step has a workspace", "remove workspace= from Cron"
+
+
 def schedule_of(cron: Cron, name: str, version: int, workflow_input: Mapping[str, Any]) -> dict[str, Any]:
     """Return the schedule of a workflow as Conductor's JSON. It has the name of the workflow."""
     start = {"name": name, "version": version, "input": dict(workflow_input)}
+    if cron.workspace is not None:
+        repository, branch = cron.workspace.split("/")
+        workspace = {"repository": repository, "branch": branch}
+        start = {"name": launcher_name(name), "version": version, "input": {"workspace": workspace, **workflow_input}}
     return {
         "name": name,
         "cronExpression": _six_fields(cron),
         "zoneId": cron.time_zone,
         "runCatchupScheduleInstances": False,
         "startWorkflowRequest": start,
+    }
+
+
+def launcher_name(name: str) -> str:
+    """Return the name of the launcher of a workflow."""
+    return f"{name}.scheduled"
+
+
+def launcher_of(definition: Mapping[str, Any], head_task: str) -> dict[str, Any]:
+    """Return the launcher of a workflow. It depends on the workflow alone: the schedule has the branch and parameters.
+
+    Args:
+        definition: The workflow, as Conductor's JSON.
+        head_task: A task with a workspace, whose workers are asked for the newest commit.
+    """
+    asked = {HEAD_OF: "${workflow.input.workspace}"}
+    keys = [key for key in definition["inputParameters"] if key != "workspace"]
+    start = {"name": definition["name"], "version": definition["version"]}
+    sent = {"workspace": "${head.output.workspace}", **{key: f"${{workflow.input.{key}}}" for key in keys}}
+    head = {"name": head_task, "taskReferenceName": "head", "type": "SIMPLE", "inputParameters": asked}
+    starting = {"startWorkflow": {**start, "input": sent}}
+    return {
+        "name": launcher_name(definition["name"]),
+        "version": definition["version"],
+        "schemaVersion": 2,
+        "description": f"Starts {definition['name']} with the newest commit of a branch. Its schedule runs it.",
+        "ownerEmail": definition["ownerEmail"],
+        "timeoutSeconds": 0,
+        "timeoutPolicy": "ALERT_ONLY",
+        "inputParameters": ["workspace", *keys],
+        "inputTemplate": {},
+        "tasks": [
+            head,
+            {"name": "start", "taskReferenceName": "start", "type": "START_WORKFLOW", "inputParameters": starting},
+        ],
+        "outputParameters": {"workflowId": "${start.output.workflowId}"},
     }
 
 

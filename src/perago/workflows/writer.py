@@ -134,6 +134,8 @@ class Built:
     """Names and versions of the workflow and of all below it."""
     warnings: tuple[TaskDefinitionError, ...] = ()
     """Possible mistakes."""
+    head_task: str = ""
+    """The task of its first step with a workspace, also in a sub-workflow."""
 
 
 class Writer:
@@ -145,6 +147,8 @@ class Writer:
         after_failure = issubclass(model, FailedWorkflow)
         self._first_heads = (_LAST_OF_FAILED, _FIRST_HEAD) if after_failure else (_FIRST_HEAD,)
         self._all_heads: list[str] = []
+        self.head_task = ""
+        """The task of the first step with a workspace."""
         self.has_handler = False
         """Whether another workflow runs after a failure of this one."""
         self.current: Frame = Frame(root, self._first_heads)

@@ -357,15 +357,18 @@ class ConductorWorkflows(ConductorClient):
         body = queue.to_json(operation, dict(definition))
         self.read(operation, "POST", *_DEFINITIONS, body=body, query={"overwrite": "true"})
 
-    def schedules(self, workflow: str | None = None) -> Sequence[Mapping[str, Any]]:
-        """Return the schedules of a workflow, or all.
+    def delete_workflow_definition(self, name: str, version: int) -> None:
+        """Remove one version of a workflow definition. Its running workflows go on."""
+        self.read(f"remove workflow {name}", "DELETE", *_DEFINITIONS, name, str(version))
+
+    def schedules(self) -> Sequence[Mapping[str, Any]]:
+        """Return all schedules.
 
         Raises:
             NotFound: the scheduler of the server is off.
         """
         operation = "read the schedules"
-        query: Query = {} if workflow is None else {"workflowName": workflow}
-        rows = self.get_json(operation, list, "a list of schedules", *_SCHEDULES, query=query)
+        rows = self.get_json(operation, list, "a list of schedules", *_SCHEDULES)
         with reading(SERVICE, operation, "a list of schedules"):
             return [typed(row, dict, "a schedule") for row in rows]
 

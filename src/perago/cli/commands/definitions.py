@@ -128,7 +128,11 @@ def workflow(
 def _schedule_line(flow: WorkflowSummary) -> str:
     if flow.schedule is None:
         return ""
-    return f"\n  schedule: {one_line(flow.schedule['cronExpression'])} {one_line(flow.schedule['zoneId'])}"
+    line = f"\n  schedule: {one_line(flow.schedule['cronExpression'])} {one_line(flow.schedule['zoneId'])}"
+    if flow.launcher is None:
+        return line
+    place = flow.schedule["startWorkflowRequest"]["input"]["workspace"]
+    return f"{line} on {place['repository']}/{place['branch']}, by {flow.launcher['name']}"
 
 
 def _document(declared: Sequence[TaskSummary | WorkflowSummary], *, as_list: bool = False) -> str:
@@ -154,6 +158,8 @@ class Compared:
     workflow: WorkflowSummary | None = None
     schedule: str | None = None
     """The name of a schedule, whose definition is empty if its workflow no longer declares it."""
+    launcher: str | None = None
+    """The launcher of such a schedule."""
 
 
 def _compared(
@@ -167,36 +173,39 @@ def _compared(
         registered, here = servers.queue.get_task_definition(task.name), json.loads(task.definition)
         changes = None if registered is None else classify(*comparable(registered, here))
         yield Compared(task.name, here, registered is None, changes)
-    for flow in workflows:
-        definition = json.loads(flow.definition)
+    for flow, definition in [(summary, each) for summary in workflows for each in summary.definitions]:
         base, since = compare_with_server(servers.workflows, definition)
         with_which = "" if base in (None, flow.version) else f", compared with version {base}"
-        name = f"{flow.name} version {flow.version}{with_which}"
+        name = f"{definition['name']} version {flow.version}{with_which}"
         yield Compared(name, definition, base != flow.version, None if base is None else tuple(since), flow)
-    for flow in workflows:
-        yield from _compared_schedule(servers, flow)
+    if workflows:
+        yield from _compared_schedules(servers, workflows)
 
 
-def _compared_schedule(servers: Servers, flow: WorkflowSummary) -> Iterator[Compared]:
+def _compared_schedules(servers: Servers, workflows: Sequence[WorkflowSummary]) -> Iterator[Compared]:
     from perago.ports import NotFound
-    from perago.workflows.schedule import removed_schedule, schedule_changes
+    from perago.workflows.schedule import launcher_name, removed_schedule, schedule_changes
 
     try:
-        rows = servers.workflows.schedules(flow.name)
+        by_name = {row.get("name"): row for row in servers.workflows.schedules()}
     except NotFound as error:
-        if flow.schedule is None:
+        flow = next((flow for flow in workflows if flow.schedule is not None), None)
+        if flow is None:
             return
         server = servers.settings.require_conductor().shown
         message = f"{flow.where}: workflow {flow.name} has a schedule, but the scheduler of {server} is off"
         raise Failure(f"{message}; nothing was sent", "set conductor.scheduler.enabled=true on the server") from error
-    registered = next((row for row in rows if row.get("name") == flow.name), None)
-    name = f"schedule of {flow.name}"
-    if flow.schedule is not None:
-        changes = None if registered is None else schedule_changes(registered, flow.schedule)
-        definition = {**flow.schedule, "paused": bool(registered and registered.get("paused"))}
-        yield Compared(name, definition, registered is None, changes, flow, flow.name)
-    elif registered is not None:
-        yield Compared(name, {}, False, (removed_schedule(registered),), flow, flow.name)
+    for flow in workflows:
+        registered = by_name.get(flow.name)
+        name = f"schedule of {flow.name}"
+        if flow.schedule is not None:
+            changes = None if registered is None else schedule_changes(registered, flow.schedule)
+            definition = {**flow.schedule, "paused": bool(registered and registered.get("paused"))}
+            yield Compared(name, definition, registered is None, changes, flow, flow.name)
+        elif registered is not None:
+            started = (registered.get("startWorkflowRequest") or {}).get("name")
+            launcher = started if started == launcher_name(flow.name) else None
+            yield Compared(name, {}, False, (removed_schedule(registered),), flow, flow.name, launcher)
 
 
 def diff(modules: Modules, as_json: Json = False, timeout: Timeout = IMPORT_LIMIT) -> None:
@@ -272,6 +281,7 @@ def register(
         missing: list[dict[str, Any]] = []
         schedules: list[dict[str, Any]] = []
         removed: list[str] = []
+        launchers: list[tuple[str, int]] = []
         for comparison in _compared(servers, tasks, workflows):
             print_comparison(comparison.name, comparison.is_new, comparison.changes or ())
             if comparison.schedule and comparison.definition:
@@ -283,13 +293,17 @@ def register(
                     schedules.append(comparison.definition)
                 elif prune:
                     removed.append(comparison.schedule)
+                    if launcher := comparison.launcher:
+                        versions = servers.workflows.workflow_versions(launcher)
+                        launchers += [(launcher, version) for version in versions]
                 continue
             if comparison.workflow is None:
                 outdated.append(comparison.definition)
                 continue
             if not comparison.is_new and not overwrite:
                 flow, fix = comparison.workflow, "increase version=, or replace it with --overwrite"
-                message = f"version {flow.version} of workflow {flow.name} is registered with another definition"
+                name = comparison.definition["name"]
+                message = f"version {flow.version} of workflow {name} is registered with another definition"
                 raise Failure(f"{flow.where}: {message}; nothing was sent", fix)
             missing.append(comparison.definition)
         _require_handlers(servers, missing, workflows)
@@ -302,11 +316,14 @@ def register(
                 servers.workflows.save_schedule(definition)
             for name in removed:
                 servers.workflows.delete_schedule(name)
+            for name, version in launchers:
+                servers.workflows.delete_workflow_definition(name, version)
     parts: list[tuple[Sequence[object], str]] = [
         (outdated, "TaskDef"),
         (missing, "workflow"),
         (schedules, "schedule"),
         (removed, "removed schedule"),
+        (launchers, "removed workflow"),
     ]
     what = " and ".join(count(len(rows), noun) for rows, noun in parts if rows)
     server = servers.settings.require_conductor().shown
