@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from .commands import Environment, Worker, perago
+from .repositories import LakeFSServer, Repository
 from .waiting import wait_for
 from .workflows import Conductor
 
@@ -42,9 +43,12 @@ FIRST_RUN = 150.0
 class Days:
     """A module with a task and a workflow on the server."""
 
-    def __init__(self, conductor: Conductor, directory: Path, schedule: str) -> None:
+    def __init__(
+        self, conductor: Conductor, directory: Path, schedule: str, module: str = DAYS, **variables: str
+    ) -> None:
         self._conductor = conductor
-        self.environment = Environment(directory, {"CONDUCTOR_SERVER_URL": conductor.url})
+        self._text = module
+        self.environment = Environment(directory, {"CONDUCTOR_SERVER_URL": conductor.url, **variables})
         self.module = f"days{self.environment.token}"
         self.name = f"live.{self.environment.token}.days"
         self.paths = {"PYTHONPATH": str(directory)}
@@ -53,7 +57,7 @@ class Days:
 
     def write(self, directory: Path, schedule: str) -> None:
         """Write the module."""
-        text = textwrap.dedent(DAYS).format(token=f"live.{self.environment.token}", schedule=schedule)
+        text = textwrap.dedent(self._text).format(token=f"live.{self.environment.token}", schedule=schedule)
         (directory / f"{self.module}.py").write_text(text)
 
     def run(self, *arguments: str, code: int = 0) -> str:
@@ -87,6 +91,59 @@ def test_a_schedule_starts_runs_until_it_is_removed(conductor: Conductor, tmp_pa
         days.run("diff", days.module, code=1)
         assert "1 removed schedule" in days.run("register", "--prune", days.module)
         assert days.name not in days.run("schedules")
+    finally:
+        worker.stop()
+
+
+GROWN = """
+    from pathlib import Path
+
+    from pydantic import BaseModel
+    from perago import WorkspaceSpec, task
+    from perago.workflows import Cron, Flow, workflow
+
+    class Text(BaseModel):
+        text: str
+        size: int | None = None
+
+    @task(name="{token}.grow", owner_email="live@example.com", workspace=WorkspaceSpec())
+    def grow(workspace: Path, params: Text) -> Text:
+        file = workspace / "texts"
+        file.write_text((file.read_text() if file.exists() else "") + params.text)
+        return params
+
+    @workflow(name="{token}.days", version=1, owner_email="live@example.com", {schedule})
+    def days(flow: Flow, given: Text) -> Text:
+        return flow.step("grow", grow, Text, text=given.text, size=given.size).result
+"""
+
+
+def test_each_run_on_a_branch_begins_with_its_newest_commit(
+    conductor: Conductor, lakefs: LakeFSServer, seeded: tuple[Repository, str], tmp_path: Path
+) -> None:
+    """A parameter that looks like an expression and one that is null arrive unchanged."""
+    repository, _ = seeded
+    place = f"{repository.name}/main"
+    schedule = f'schedule=Cron("* * * * *", input=Text(text="${{workflow.workflowId}} "), workspace="{place}")'
+    days = Days(conductor, tmp_path, schedule, module=GROWN, **lakefs.environment())
+    worker = Worker(days.environment, days.module, **days.paths)
+
+    def completed() -> list[dict[str, Any]]:
+        runs = [conductor.workflow(row["workflowId"]) for row in days.rows() if row["status"] == "COMPLETED"]
+        return sorted(runs, key=lambda run: int(run["createTime"]))
+
+    try:
+        worker.ready()
+        wait_for("two runs of the schedule", lambda: len(completed()) >= 2, limit=FIRST_RUN + 60)
+        days.run("diff", days.module)
+        days.write(tmp_path, "")
+        assert "1 removed schedule and 1 removed workflow" in days.run("register", "--prune", days.module)
+        first, second = completed()[:2]
+        assert first["input"]["workspace"]["ref"] == seeded[1]
+        assert second["input"]["workspace"] == first["output"]["workspace"]
+        assert repository.read("texts", second["output"]["workspace"]["ref"]) == b"${workflow.workflowId} " * 2
+        conductor.restart(first["workflowId"])
+        assert conductor.workflow(first["workflowId"])["input"]["workspace"] == first["input"]["workspace"]
     finally:
         worker.stop()
 
