@@ -45,8 +45,8 @@ def test_an_id_by_which_a_publication_could_not_be_found_again_is_refused_up_fro
     assert isinstance(commands[-1], do.RunFunction), "without a workspace it publishes nothing"
 
 
-def test_the_newest_commit_of_a_branch_is_reported_without_a_function_or_a_publication() -> None:
-    """The launcher of a schedule asks for it."""
+def test_the_newest_commit_of_a_branch_is_reported() -> None:
+    """The launcher of a schedule asks for it. No function runs, and nothing is published."""
     asked = on.InputAccepted(on.WorkspaceRef("repo", "main", ""), "")
     state, commands = run(asked, on.BranchRead((commit(OTHER, REF),), reaches_ref=False))
     assert kinds(commands[:-1]) == ["ValidateInput", "ReadBranch"]

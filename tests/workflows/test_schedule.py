@@ -180,7 +180,7 @@ def test_a_workflow_without_a_schedule(run: TaskRunner) -> None:
         run.schedule(without)
 
 
-def test_each_run_on_a_branch_begins_with_what_the_one_before_has_published(run: TaskRunner) -> None:
+def test_each_run_on_a_branch_begins_where_the_last_one_ended(run: TaskRunner) -> None:
     nightly = on_branch(Cron("0 3 * * *", input=Given(rows=7), workspace="science/main"))
     runs = run.schedule(nightly, days=3, tree={"days.txt": "1\n"})
     assert [(ran.status, ran.result) for ran in runs] == [("COMPLETED", {"rows": rows}) for rows in (2, 3, 4)]
@@ -209,7 +209,7 @@ def test_a_branch_that_does_not_exist_fails_the_launcher_for_good(
     monkeypatch.setattr("perago.testing.runner.BRANCH", "gone")
     (ran,) = run.schedule(on_branch(Cron("0 3 * * *", workspace="science/main")))
     assert (ran.status, len(ran.outcomes)) == ("FAILED", 1)
-    assert "Create branch gone of workspace, or correct workspace= in Cron." in str(ran.reason)
+    assert "branch not found. Create it, or correct workspace= in Cron." in str(ran.reason)
 
 
 def test_the_run_of_a_failure_handler_is_not_a_scheduled_one(run: TaskRunner) -> None:

@@ -358,8 +358,7 @@ class Publisher:
             try:
                 return on.BranchRead(self._lakefs.retry(newest), reaches_ref=False)
             except NotFound as error:
-                fix = f"Create branch {where.branch} of {where.repository}, or correct workspace= in Cron"
-                return on.CommandFailed(f"{error}. {fix}.", terminal=True)
+                return on.CommandFailed(f"{error}. Create it, or correct workspace= in Cron.", terminal=True)
         since = self._history(where)
         late = abs(self._lakefs.clock.now() - start) > LATE
         reaches_ref = not since or since[-1].parents[:1] == (where.ref,)

@@ -173,7 +173,8 @@ def _compared(
         registered, here = servers.queue.get_task_definition(task.name), json.loads(task.definition)
         changes = None if registered is None else classify(*comparable(registered, here))
         yield Compared(task.name, here, registered is None, changes)
-    for flow, definition in [(summary, each) for summary in workflows for each in summary.definitions]:
+    definitions = [(summary, definition) for summary in workflows for definition in summary.definitions]
+    for flow, definition in definitions:
         base, since = compare_with_server(servers.workflows, definition)
         with_which = "" if base in (None, flow.version) else f", compared with version {base}"
         name = f"{definition['name']} version {flow.version}{with_which}"
