@@ -18,6 +18,7 @@ from perago.settings import PublishFence
 from .builders import (
     DELIVERY,
     MERGED,
+    NEWER,
     OTHER,
     PLAN,
     REF,
@@ -192,6 +193,8 @@ def _answers(state: State | Reporting, command: do.Command) -> tuple[on.Event, .
     if isinstance(state, Reporting):
         is_check = isinstance(command, do.CheckDelivery)
         return (*ANSWERS[type(command)], *((on.DeliveryConfirmed(late=True), LOST) if is_check else ()))
+    if isinstance(command, do.ReadBranch) and not command.workspace.ref:
+        return (on.BranchRead((commit(NEWER, OTHER),), reaches_ref=False), FAILED, LOST)
     answers = (*ANSWERS[type(command)], *_more_answers(state, command))
     if state.plan.rebase and not isinstance(command, REBASING):
         return tuple(event for event in answers if not isinstance(event, on.CommandFailed))
@@ -204,6 +207,8 @@ def _more_answers(state: State, command: do.Command) -> tuple[on.Event, ...]:
         return (on.PublishFenceSeen(on.FenceState.ABSENT),)
     if isinstance(command, do.ValidateInput) and state.plan.publish_fence is PublishFence.REQUIRED:
         return (on.InputAccepted(replace(WORKSPACE, ref=""), "00", (OTHER, REF)),)
+    if isinstance(command, do.ValidateInput) and state.plan.read_only:
+        return (on.InputAccepted(replace(WORKSPACE, ref=""), ""),)
     if isinstance(command, do.CheckDelivery) and command.with_line and not state.rebuilt:
         return (on.DeliveryConfirmed(line=STARTING),)
     if isinstance(command, do.TryPublishFence) and not (state.fence.is_new or state.rebuilt):

@@ -15,7 +15,7 @@ from perago.ports import TaskStatus
 from perago.settings import PublishFence
 
 from . import diagram
-from .builders import MERGED, REF
+from .builders import MERGED, NEWER, REF
 from .diagram import DRAWING, PAGE, Edge, drawn, with_part
 from .exploring import ANSWERS, CLEAN_UP, Visit
 
@@ -97,8 +97,10 @@ def test_success_names_a_verified_publication_or_the_input_where_nothing_certain
 ) -> None:
     completed = [visit for visit in visits if visit.state.report and _status(visit) is TaskStatus.COMPLETED]
     found = {visit.state.publication for visit in completed}
-    assert found == {MERGED, REF, None}
+    assert found == {MERGED, REF, NEWER, None}
     for visit in completed:
+        if visit.state.publication == NEWER:  # the head that a launcher asks for
+            assert (visit.state.ref.ref, isinstance(visit.answers[0], on.BranchRead)) == (NEWER, True)
         if visit.state.step is Step.PUBLISHED and isinstance(visit.command, do.RemoveStagingBranches):
             answer = visit.answers[0]
             if isinstance(answer, on.PublicationRead):
