@@ -361,6 +361,10 @@ def test_the_launcher_of_a_workflow_on_a_branch_is_registered_and_pruned(
     shown = project.run("workflow", "show", "flows").out
     assert shown.endswith("\n  schedule: 0 0 3 * * * UTC on science/main, by grown.scheduled\n")
 
+    taken = ON_BRANCH[ON_BRANCH.index("@workflow") :].format(schedule="").replace("grown", "grown.scheduled", 1)
+    project.module("flows", with_schedule + taken)
+    clash = project.run("check", "flows")
+    assert "the schedule of 'grown' needs a workflow of its own named 'grown.scheduled'" in clash.err
     project.module("flows", with_schedule.replace("/main", "/dev"))
     changed = project.run("register", "flows", **variables).out.splitlines()
     assert changed[-1].startswith("registered 1 schedule on ")
