@@ -13,6 +13,7 @@ from perago.history.replay import Kind, State, Verdict, by_file_and_column
 from perago.testing import BRANCH, TaskRunner
 from perago.trees.differences import AttemptResult, differences
 
+from ..definitions import flow, simple
 from .models import TREE as TEXTS
 from .models import EmbeddedRecords, past, same_for_all, scale
 
@@ -73,6 +74,9 @@ def test_the_last_attempts_are_found_by_search_and_by_publications(run: TaskRunn
         run.clock.advance(40)
         later.append(run(scale, {"scale": number}))
     run(scale, {"scale": "no number"})
+    asked = {"head_of": {"repository": run.repository, "branch": BRANCH}}
+    launcher = flow(simple("replay.scale", **asked), name="launcher")
+    assert run.workflow(launcher, functions=[scale]).outcomes[0].commit == later[-1].commit
     records = EmbeddedRecords(run._services.conductor)
     metadata = run._services.lakefs.get_commit(run.repository, BRANCH).metadata
     for number, task_id in enumerate(("", "a/b", "x" * 5000)):  # commits by hand name no attempt

@@ -20,7 +20,7 @@ from perago.attempt.undoing import undone_at_head
 from perago.conductor_json import rows_of
 from perago.failure import Failure
 from perago.ports import OPEN_STATUSES, Commit, NotFound, Refused, WorkspaceStore
-from perago.taskdef.payload import commits_of
+from perago.taskdef.payload import HEAD_OF, commits_of
 from perago.text import count, listing, one_line, quoted, size
 from perago.trees.differences import (
     AttemptResult,
@@ -531,14 +531,20 @@ def search_task_ids(records: Records, choice: Choice) -> list[str]:
 
 
 def _found(records: Records, query: str, task_name: str) -> Iterator[str]:
-    """Yield each id once, because attempts that end in the meantime shift the pages."""
+    """Yield each id once, because attempts that end in the meantime shift the pages. Leave out answers to launchers of
+    schedules, for which no function ran."""
     known: set[str] = set()
     start = 0
     while True:
         page = records.search_tasks(query, start=start, size=_SEARCHED)
         for row in page:
-            task_id = str(row.get("taskId"))
-            if row.get("taskDefName") == task_name and row.get("status") == "COMPLETED" and task_id not in known:
+            task_id, ran = str(row.get("taskId")), not str(row.get("input")).startswith(f"{{{HEAD_OF}=")
+            if (
+                row.get("taskDefName") == task_name
+                and row.get("status") == "COMPLETED"
+                and task_id not in known
+                and ran
+            ):
                 known.add(task_id)
                 yield task_id
         if len(page) < _SEARCHED:
