@@ -74,8 +74,7 @@ def test_the_last_attempts_are_found_by_search_and_by_publications(run: TaskRunn
         run.clock.advance(40)
         later.append(run(scale, {"scale": number}))
     run(scale, {"scale": "no number"})
-    asked = {"head_of": {"repository": run.repository, "branch": BRANCH}}
-    launcher = flow(simple("replay.scale", **asked), name="launcher")
+    launcher = flow(simple("replay.scale", head_of={"repository": run.repository, "branch": BRANCH}), name="launcher")
     assert run.workflow(launcher, functions=[scale]).outcomes[0].commit == later[-1].commit
     records = EmbeddedRecords(run._services.conductor)
     metadata = run._services.lakefs.get_commit(run.repository, BRANCH).metadata
