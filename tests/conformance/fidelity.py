@@ -103,8 +103,13 @@ Everything that perago and conductor-python's clients and worker use in ordinary
 - Maps and lists of the input are JavaScript's own in scripts. On the real server they are Java's:
   `JSON.stringify($.map)` is `{}` there, `$.map + ''` is `{x=1}`, and `Object.keys` lists methods. Results that are no
   JSON numbers (`BigInt`) fail here.
-- `INLINE` knows JavaScript and `value-param`. `$ENV` is empty in jq. Its errors of syntax have other
-  words here, and `$__loc__` and `@base64d` exist here alone. Answers of `HTTP` have no headers.
+- `INLINE` knows JavaScript and `value-param`. `$ENV` is empty in jq, and `$__loc__` exists here alone. jq's errors of
+  syntax have other words here, and so have those about an input of the wrong type for `explode`, `implode`, `split`,
+  `startswith`, `index`, `min`, `unique`, `sub`, `to_entries` and what they are used in, and about `-` before a value.
+  `@csv`, `join`, `nan`, `infinite`, `.[1.5]` and `"" | fromjson` give other results there. Answers of `HTTP` have no
+  headers.
+- A step whose `type` is null runs a worker here and is refused there (500); an empty `type` is shown as `SIMPLE`. Null
+  instead of a step in `defaultCase`, `forkTasks` or `loopOver` is refused here (500) and stored there.
 - A worker's task that is named `SWITCH`, `JOIN`, `SUB_WORKFLOW`, `DYNAMIC`, `EVENT` or like another operator answers
   501 at registration, or where a dynamic fork names it. A real server runs the operator without its fields, which
   completes with nothing, fails, or never ends.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..rest import Rest
-from ..scenario import Declared, each, scenario_for_each, to
+from ..scenario import Declared, each, scenario, scenario_for_each, to
 from .operators import inline, loop, system_task
 from .workflows import on, start, start_steps, start_types, step, two_steps
 
@@ -158,6 +158,26 @@ def scripts(rest: Rest, case: tuple[str, ...]) -> None:
         rest.note(script, shown)
 
 
+FAILING_JQ = (
+    ".l + .o", ".o - .o", ".l + {}", ".n[]", ".missing[]", ".o[0:1]", ".o[null]", ".n | keys", ".t | length",
+    ".o | tonumber", ".s | tonumber", ".o | fromjson", ".s | sort", '.n | test("x")', '.s | test("[")', ".s | floor",
+    "[[1]] | @sh", ".n | @foo", "@base64d", "{(1): 2}", '.l | has("x")', ".o | has(0)", 'range("a")', "error",
+    'error("a\\nb")', "error(null)", ".z.x", "empty", ".l[]",
+)  # fmt: skip
+
+
+@scenario
+def the_reasons_of_jq(rest: Rest) -> None:
+    """Each program is a step of its own; those that fail are optional and stop no other."""
+    steps = [
+        system_task("JSON_JQ_TRANSFORM", f"j{number}", queryExpression=program, **VALUES) | {"optional": True}
+        for number, program in enumerate(FAILING_JQ)
+    ]
+    rows = start(rest, "none", *steps).at_rest()["tasks"]
+    for program, row in zip(FAILING_JQ, rows, strict=True):
+        rest.note(program, row["outputData"])
+
+
 CONDITIONS = {
     "a_condition_that_is_the_word_false": "'false'",
     "a_condition_that_is_a_word": "'x'",
@@ -192,6 +212,7 @@ BROKEN = {
     "a_function_of_jq_that_the_server_lacks": system_task(
         "JSON_JQ_TRANSFORM", "step", queryExpression='{setpath: 1} | setpath(["a"]; 1)'
     ),
+    "no_program_of_jq": system_task("JSON_JQ_TRANSFORM", "step", queryExpression=None),
     "an_error_in_jq": system_task("JSON_JQ_TRANSFORM", "step", queryExpression='error("x")'),
 }
 

@@ -40,6 +40,11 @@ REFUSED: dict[str, Json] = {
     "a_priority_above_99": {"priority": 100},
     "a_negative_priority": {"priority": -1},
     "an_input_that_is_a_text": {"input": "text"},
+    "a_version_beyond_32_bits": {"version": 2**40},
+    "a_version_that_is_true": {"version": True},
+    "a_priority_of_a_text_of_a_fraction": {"priority": "2.0"},
+    "a_starter_that_is_a_list": {"createdBy": []},
+    "an_unknown_strategy": {"idempotencyStrategy": "fail"},
 }
 
 

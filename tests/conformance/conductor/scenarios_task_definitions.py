@@ -165,6 +165,19 @@ COERCED: dict[str, dict[str, Any]] = {
     "an_enum_by_a_flag": {"retryLogic": True},
     "an_empty_text_as_an_enum": {"retryLogic": ""},
     "an_enum_in_small_letters": {"retryLogic": "fixed"},
+    "a_blank_text_as_a_number": {"retryCount": " "},
+    "a_text_of_a_whole_fraction": {"retryCount": "2.0"},
+    "a_number_beyond_64_bits": {"timeoutSeconds": 10**30},
+    "a_fraction_beyond_64_bits": {"timeoutSeconds": 1e300},
+    "a_poll_timeout_beyond_32_bits": {"pollTimeoutSeconds": 2**40},
+    "an_empty_text_as_a_number_that_may_be_null": {"pollTimeoutSeconds": ""},
+    "a_scale_factor_of_null": {"backoffScaleFactor": None},
+    "a_blank_text_as_a_truth": {"enforceSchema": " "},
+    "a_list_of_null_and_a_number": {"inputKeys": [None, 1]},
+    "a_schema_with_an_unknown_member": {"inputSchema": {"a": 1, "name": 2, "type": 0}},
+    "an_empty_schema": {"outputSchema": {}},
+    "a_schema_of_an_unknown_type": {"inputSchema": {"type": "xml"}},
+    "a_time_that_is_ignored_and_no_number": {"createTime": "soon"},
 }
 
 

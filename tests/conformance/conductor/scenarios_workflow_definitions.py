@@ -39,6 +39,11 @@ ACCEPTED: dict[str, dict[str, Any]] = {
     # Output parameters and the timeout of a workflow are not checked.
     "an_output_about_nobody_is_accepted": {"outputParameters": {"o": NOBODY}},
     "a_negative_workflow_timeout": {"timeoutSeconds": -1},
+    "numbers_in_lists_of_texts": {"inputParameters": [1, None], "maskedFields": [2]},
+    "a_schema_of_a_workflow": {"inputSchema": {"a": 1}},
+    "a_time_of_an_update": {"updateTime": "5"},
+    "a_task_definition_that_is_a_text": {"tasks": [step("any", taskDefinition="other")]},
+    "a_version_that_is_a_text": {"tasks": [sub_workflow("any", subWorkflowParam={"name": "any", "version": "+2"})]},
 }
 
 
@@ -54,6 +59,12 @@ REFUSED: dict[str, dict[str, Any]] = {
     "an_old_schema_version": {"schemaVersion": 1},
     # The timeout policy of a workflow has two words of its own.
     "an_unknown_workflow_policy": {"timeoutPolicy": "RETRY"},
+    "a_task_of_null": {"tasks": [None]},
+    "a_negative_start_delay": {"tasks": [step("any", startDelay=-1)]},
+    "a_version_that_is_a_word": {"tasks": [sub_workflow("any", subWorkflowParam={"name": "any", "version": "x"})]},
+    "a_brought_definition_that_is_a_number": {
+        "tasks": [sub_workflow("any", subWorkflowParam={"name": "any", "workflowDefinition": 5})]
+    },
 }
 
 

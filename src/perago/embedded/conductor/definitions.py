@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, StrictStr, field_validator
 
 from perago.embedded.conductor import wire
 from perago.embedded.conductor.context import SYSTEM_TASKS
@@ -43,23 +43,50 @@ _UNSUPPORTED_STEP_FIELDS = (
 # -------------------------------------------------------------------------------- tasks
 
 
-class TaskDefinition(wire.Fields):
+class Schema(wire.Fields):
+    """A schema of an input or an output, which is stored and never checked."""
+
+    owner_app: str | None = None
+    create_time: wire.Long | None = 0
+    update_time: wire.Long | None = 0
+    created_by: str | None = None
+    updated_by: str | None = None
+    name: str | None = None
+    version: wire.Int = 1
+    type: Literal["JSON", "AVRO", "PROTOBUF"] | None = None
+    data: dict[str, Any] | None = None
+    external_ref: str | None = None
+
+
+class _WithSchemas(wire.Fields):
+    """A definition with a schema of the input and one of the output."""
+
+    create_time: wire.Long | None = 0
+    update_time: wire.Long | None = 0
+    input_schema: Schema | None = None
+    output_schema: Schema | None = None
+
+    def stored(self) -> dict[str, Any]:
+        schemas = {"inputSchema": self.input_schema, "outputSchema": self.output_schema}
+        fields = {name: schema.stored() for name, schema in schemas.items() if schema is not None}
+        return {**super().stored(), **fields}
+
+
+class TaskDefinition(_WithSchemas):
     """A definition with the server's defaults. With a name only, the one for an unregistered type."""
 
-    create_time: wire.Long = 0
-    update_time: wire.Long = 0
     name: str | None = None
     description: str | None = None
     retry_count: wire.Int = 3
     retry_logic: Literal["FIXED", "EXPONENTIAL_BACKOFF", "LINEAR_BACKOFF"] = "FIXED"
     retry_delay_seconds: wire.Int = 60
-    backoff_scale_factor: wire.Int = 1
+    backoff_scale_factor: wire.Int | None = 1
     max_retry_delay_seconds: wire.Int = 0
     backoff_jitter_ms: wire.Int = 0
     timeout_seconds: wire.Long = 0
     timeout_policy: Literal["RETRY", "TIME_OUT_WF", "ALERT_ONLY"] = "TIME_OUT_WF"
     response_timeout_seconds: wire.Long = 3600
-    poll_timeout_seconds: wire.Long | None = None
+    poll_timeout_seconds: wire.Int | None = None
     total_timeout_seconds: wire.Long = 0
     concurrent_exec_limit: wire.Int | None = None
     rate_limit_per_frequency: wire.Int = 0
@@ -67,22 +94,14 @@ class TaskDefinition(wire.Fields):
     isolation_group_id: str | None = None
     execution_name_space: str | None = None
     base_type: str | None = None
-    input_keys: list[str] = Field(default_factory=list)
-    output_keys: list[str] = Field(default_factory=list)
-    runtime_metadata: list[Any] = Field(default_factory=list)
+    input_keys: list[str | None] = Field(default_factory=list)
+    output_keys: list[str | None] = Field(default_factory=list)
+    runtime_metadata: list[str | None] = Field(default_factory=list)
     input_template: dict[str, Any] = Field(default_factory=dict)
-    input_schema: dict[str, Any] | None = None
-    output_schema: dict[str, Any] | None = None
     enforce_schema: bool = False
     owner_email: str | None = None
     owner_app: str | None = None
     task_status_listener_enabled: bool = True
-
-    @field_validator("input_schema", "output_schema")
-    @classmethod
-    def _with_times(cls, schema: dict[str, Any] | None) -> dict[str, Any] | None:
-        """Stored unchanged, with the two times that the server adds, and never checked."""
-        return {"createTime": 0, "updateTime": 0, "version": 1, **schema} if schema else None
 
 
 _NOT_NEGATIVE = ("retryCount", "pollTimeoutSeconds", "maxRetryDelaySeconds", "backoffJitterMs", "totalTimeoutSeconds")
@@ -130,8 +149,7 @@ def with_defaults(definition: Any) -> dict[str, Any]:
     if definition is None:
         raise wire.server_error(_TASKS, "a task definition is null")
     fields = wire.through_json(_TASKS, definition, what="definition")
-    own_times = {"createTime": 0, "updateTime": 0}
-    stored = TaskDefinition.read(_TASKS, {**fields, **own_times}).stored()
+    stored = {**TaskDefinition.read(_TASKS, fields).stored(), "createTime": 0, "updateTime": 0}
     refuse_unsupported(stored["inputTemplate"])
     return stored
 
@@ -161,9 +179,9 @@ class SubWorkflowParams(wire.Fields):
     """The workflow that a SUB_WORKFLOW starts."""
 
     name: str | None = None
-    version: int | str | None = None
-    task_to_domain: dict[str, Any] | None = None
-    workflow_definition: Any = None
+    version: wire.Int | None = None
+    task_to_domain: dict[str, str | None] | None = None
+    workflow_definition: dict[str, Any] | StrictStr | None = None
     priority: Any = None
     idempotency_key: str | None = None
     idempotency_strategy: str | None = None
@@ -186,7 +204,7 @@ class WorkflowTask(wire.Fields):
     fork_tasks: list[list[WorkflowTask]] = Field(default_factory=list)
     start_delay: wire.Int = 0
     sub_workflow_param: SubWorkflowParams | None = None
-    join_on: list[str] = Field(default_factory=list)
+    join_on: list[str | None] = Field(default_factory=list)
     optional: bool = False
     task_definition: Any = None
     default_exclusive_join_task: list[Any] = Field(default_factory=list)
@@ -213,8 +231,11 @@ class WorkflowTask(wire.Fields):
         fields["decisionCases"] = {case: _stored(branch) for case, branch in self.decision_cases.items()}
         fields["defaultCase"], fields["loopOver"] = _stored(self.default_case), _stored(self.loop_over)
         fields["forkTasks"] = [_stored(branch) for branch in self.fork_tasks]
-        if self.task_definition is not None:
-            fields["taskDefinition"] = with_defaults(self.task_definition)
+        if self.task_definition is not None:  # a text is the name
+            is_name = isinstance(self.task_definition, str)
+            fields["taskDefinition"] = with_defaults(
+                {"name": self.task_definition} if is_name else self.task_definition
+            )
         if self.sub_workflow_param is not None:
             fields["subWorkflowParam"] = self.sub_workflow_param.stored()
         return fields
@@ -224,18 +245,16 @@ def _stored(steps: list[WorkflowTask]) -> list[Step]:
     return [step.stored() for step in steps]
 
 
-class WorkflowDefinition(wire.Fields):
+class WorkflowDefinition(_WithSchemas):
     """A workflow with the server's defaults."""
 
     created_by: str | None = None
     updated_by: str | None = None
-    create_time: wire.Long = 0
-    update_time: wire.Long = 0
     name: str | None = None
     description: str | None = None
     version: wire.Int = 1
     tasks: list[WorkflowTask] = Field(default_factory=list)
-    input_parameters: list[Any] = Field(default_factory=list)
+    input_parameters: list[str | None] = Field(default_factory=list)
     output_parameters: dict[str, Any] = Field(default_factory=dict)
     failure_workflow: str | None = None
     failure_workflow_version: wire.Int | None = None
@@ -248,11 +267,9 @@ class WorkflowDefinition(wire.Fields):
     timeout_seconds: wire.Long = 0
     variables: dict[str, Any] = Field(default_factory=dict)
     input_template: dict[str, Any] = Field(default_factory=dict)
-    input_schema: dict[str, Any] | None = None
-    output_schema: dict[str, Any] | None = None
     enforce_schema: bool = True
     metadata: dict[str, Any] = Field(default_factory=dict)
-    masked_fields: list[Any] = Field(default_factory=list)
+    masked_fields: list[str | None] = Field(default_factory=list)
 
     def stored(self) -> dict[str, Any]:
         """Return it with its steps."""
@@ -268,10 +285,11 @@ def parse_workflow_definition(definition: Any, now: int, *, path: str = REGISTER
         InvalidRequest: refused by the server's validation (400).
     """
     definition = wire.through_json(_WORKFLOWS, definition, what="definition")
-    if definition.get("tasks", []) is None:
-        raise wire.server_error(_WORKFLOWS, "tasks is null")
-    stored = WorkflowDefinition.read(_WORKFLOWS, {**definition, "createTime": 0, "updateTime": 0}).stored()
-    refuse_unmodelled_fields(definition.get("tasks", []), "tasks")
+    tasks = definition.get("tasks", [])
+    if tasks is None or (isinstance(tasks, list) and None in tasks):
+        raise wire.server_error(_WORKFLOWS, "tasks or one of them is null")
+    stored = WorkflowDefinition.read(_WORKFLOWS, definition).stored()
+    refuse_unmodelled_fields(tasks, "tasks")
     problems = list(_workflow_problems(stored, path))
     if problems:
         unique = {tuple(problem.items()): problem for problem in problems}  # the server lists no problem twice
@@ -367,6 +385,8 @@ def _step_problems(path: str, step: Step) -> Iterator[dict[str, str]]:
     for field in ("name", "taskReferenceName"):
         if not step.get(field):
             yield {"path": f"{path}.{field}", "message": f"WorkflowTask {field} cannot be empty or null"}
+    if step["startDelay"] < 0:
+        yield {"path": f"{path}.startDelay", "message": "must be greater than or equal to 0"}
     task = SYSTEM_TASKS.get(step["type"])
     for problem in () if task is None else task.problems(step):
         yield {"path": path, "message": problem}

@@ -40,7 +40,7 @@ _UNKNOWN_TO_THE_SERVER = dict(
         r"(\w+)/(\d)",
         """
     IN/1 INDEX/1 JOIN/2 abs/0 acos/0 acosh/0 asin/0 asinh/0 atan2/2 atanh/0 bsearch/1 builtins/0 cbrt/0
-    ceil/0 copysign/2 cosh/0 debug/0 delpaths/1 drem/2 env/0 erf/0 erfc/0 exp/0 exp10/0 exp2/0 expm1/0
+    ceil/0 copysign/2 cosh/0 debug/0 delpaths/1 drem/2 env/0 erf/0 error/0 erfc/0 exp/0 exp10/0 exp2/0 expm1/0
     fabs/0 fdim/2 finites/0 fma/3 fmax/2 fmin/2 fmod/2 format/1 frexp/0 fromdate/0 fromdateiso8601/0
     fromstream/1 gamma/0 get_jq_origin/0 get_prog_origin/0 get_search_list/0 getpath/1 gmtime/0 halt/0
     halt_error/0 have_decnum/0 have_literal_numbers/0 hypot/2 input/0 input_filename/0
@@ -55,7 +55,9 @@ _UNKNOWN_TO_THE_SERVER = dict(
     )
 )
 """Functions of jq that jackson-jq 0.0.13, which the server uses, does not have, with their number of arguments."""
-_JQ_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|#[^\n]*|(?P<prefix>[.$])?\b(?P<name>[A-Za-z_]\w*)\b(?P<key>\s*:)?')
+_JQ_TOKEN = re.compile(
+    r'"(?:[^"\\]|\\.)*"|#[^\n]*|(?P<prefix>[.$@])?\b(?P<name>[A-Za-z_]\w*)\b(?P<key>\s*:)?(?P<call>\s*\()?'
+)
 
 
 class ScriptError(Exception):
@@ -89,9 +91,12 @@ def jq(program: str, visible: Mapping[str, Any]) -> list[Any]:
     """
     defined = set(re.findall(r"\bdef\s+(\w+)", program))
     for token in _JQ_TOKEN.finditer(program):
-        name = token["name"]
-        if name in _UNKNOWN_TO_THE_SERVER and not (token["prefix"] or token["key"]) and name not in defined:
-            raise ScriptError(f"Function {name}/{_UNKNOWN_TO_THE_SERVER[name]} does not exist")
+        name, arity = token["name"], _UNKNOWN_TO_THE_SERVER.get(token["name"])
+        is_call = arity is not None and not (token["prefix"] or token["key"] or (arity == "0" and token["call"]))
+        if is_call and name not in defined:
+            raise ScriptError(f"Function {name}/{arity} does not exist")
+        if token[0] == "@base64d":
+            raise ScriptError(f"Formatting operator {token[0]} does not exist")
     return list(_evaluate("jq", program, visible))
 
 
@@ -105,11 +110,33 @@ def _evaluate(module: str, source: str, visible: Mapping[str, Any]) -> Any:
 
 
 _JQ_WORDINGS = [
-    (re.compile(r"( with number) \(.*\)$"), r"\1"),
-    (re.compile(r'^(Cannot index \w+ with string) \((".*")\)$'), r"\1 \2"),
-    (re.compile(r"^jq: error: (\w+/\d+) is not defined at .*"), r"Function \1 does not exist"),
-    (re.compile(r"^jq: error: (\$\w+) is not defined at .*"), r"Undefined variable: \1"),
-    (re.compile(r'^string \((".*")\) cannot be parsed as a number$'), r"For input string: \1"),
+    (re.compile(pattern, re.DOTALL), wording)
+    for pattern, wording in (
+        (r"^(Cannot index \w+ with (?!string)\w+) \(.*\)$", "{0}"),
+        (r'^(Cannot index \w+ with string) \((".*")\)$', "{0} {1}"),
+        (r"^(Cannot iterate over \w+) \(.*\)$", "{0}"),
+        (r"^jq: error: (\w+/\d+) is not defined at .*", "Function {0} does not exist"),
+        (r"^jq: error: (\$\w+) is not defined at .*", "Undefined variable: {0}"),
+        (r"^jq: error: (Cannot use .* as object key) at .*", "{0}"),
+        (r"^(jq: error: [^\n]*).*", "{0}"),
+        (r'^string \((".*")\) cannot be parsed as a number$', "For input string: {0}"),
+        (r"^(\w+) \(.*\) (cannot be parsed as a number|has no length)$", "{0} {1}"),
+        (r"^(\w+) \(.*\) has no keys$", "keys is not applicable to {type}; expected one of [OBJECT, ARRAY]"),
+        (r"^(\w+) \(.*\) cannot be sorted,.*", "sort is not applicable to {type}; expected one of [ARRAY]"),
+        (r"^(\w+) \(.*\) cannot be matched,.*", "_match_impl/3 is not applicable to {type}; expected one of [STRING]"),
+        (
+            r"^(\w+) \(.*\) only strings can be parsed$",
+            "fromjson is not applicable to {type}; expected one of [STRING]",
+        ),
+        (r"^(\w+) \(.*\) number required$", "mathfunc is not applicable to {type}; expected one of [NUMBER]"),
+        (r"^(\w+) \(.*\) can not be escaped for shell$", "{type} cannot be escaped for shell"),
+        (r"^(\w+) is not a valid format$", "Formatting operator @{0} does not exist"),
+        (r"^Cannot check whether array has .*", "argument 1 of has() must be int for array input"),
+        (r"^Cannot check whether object has .*", "argument 1 of has() must be string for object input"),
+        (r"^Range bounds must be numeric$", "arguments of range() must be NUMBER"),
+        (r"^Regex failure: (.*)", "{0}"),
+        (r"(?<=\w \()(?=(?:(?!\) (?:and|cannot) ).){15})(.{11}).*?(?=\) (?:and|cannot) )", "{0}..."),
+    )
 ]
 """Errors of jq, and their words on the server."""
 
@@ -117,10 +144,10 @@ _JQ_WORDINGS = [
 def _reworded(module: str, text: str) -> str:
     """Word an error as the server's engine does, but for errors of syntax."""
     if module == "jq":
-        first, *_ = text.split("\n")
         for pattern, wording in _JQ_WORDINGS:
-            first = pattern.sub(wording, first)
-        return first
+            kind = text.partition(" ")[0].upper()
+            text = pattern.sub(lambda match: wording.format(*match.groups(), type=kind), text)  # noqa: B023 - used here
+        return text
     if "interrupted" in text:
         return TOO_SLOW
     message, _, where = text.partition("\n")

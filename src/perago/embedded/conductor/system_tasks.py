@@ -115,7 +115,7 @@ class JsonJqTransform(_Immediate):
         scripts.require("jq")
 
     def problems(self, step: Step) -> Iterator[str]:
-        if not step["inputParameters"].get("queryExpression"):
+        if "queryExpression" not in step["inputParameters"]:
             yield required(step, "inputParameters.queryExpression")
 
     def run(self, _context: DecisionContext, row: TaskRow) -> bool:

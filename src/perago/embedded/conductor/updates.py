@@ -44,6 +44,7 @@ class TaskResult(wire.Fields):
     sub_workflow_id: str | None = None
     extend_lease: bool = False
     external_output_payload_storage_path: str | None = None
+    output_message: None = None  # of a class that the server's JSON reader cannot read
 
     @field_validator("logs", mode="before")
     @classmethod

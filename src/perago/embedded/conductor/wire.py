@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args, get_origin
 
@@ -121,13 +122,15 @@ MAX_VARIABLES_BYTES = 256 * 1024
 
 
 def _cut(value: Any) -> Any:
-    """Truncate a fraction. Refuse a boolean, which is not a number."""
-    if isinstance(value, bool):
-        raise ValueError("Input should be a number, not a boolean")  # noqa: TRY004 - pydantic reports it
+    """Truncate a fraction. Refuse a boolean and the text of a fraction, which are not numbers."""
+    if isinstance(value, bool) or (isinstance(value, str) and not _DIGITS.fullmatch(value)):
+        raise ValueError(f"Input should be a number, not {value!r}")
     return math.trunc(value) if isinstance(value, float) and math.isfinite(value) else value
 
 
-Long = Annotated[int, BeforeValidator(_cut)]
+_DIGITS = re.compile(r"\s*[+-]?[0-9]+\s*")
+
+Long = Annotated[int, BeforeValidator(_cut), Field(ge=-(2**63), lt=2**63)]
 Int = Annotated[int, BeforeValidator(_cut), Field(ge=-(2**31), lt=2**31)]
 
 
@@ -137,6 +140,7 @@ class Fields(BaseModel):
     model_config: ClassVar[ConfigDict] = ConfigDict(alias_generator=to_camel, coerce_numbers_to_str=True)
 
     _ZEROS: ClassVar[Mapping[Any, Any]] = {int: 0, bool: False}
+    _NUMBERS: ClassVar[Sequence[Any]] = (int, bool, Long | None, Int | None)
 
     @model_validator(mode="before")
     @classmethod
@@ -149,7 +153,9 @@ class Fields(BaseModel):
     @classmethod
     def _converted(cls, kind: Any, value: Any) -> Any:
         """Convert as Jackson does, as far as pydantic does not: empty texts, numbers for enums and truths."""
-        if value is None or (value == "" and kind in cls._ZEROS):
+        if kind in cls._NUMBERS and isinstance(value, str):
+            value = value.strip() or None
+        if value is None:
             return cls._ZEROS.get(kind)
         if kind is bool and not (
             isinstance(value, int) or value in ("true", "True", "TRUE", "false", "False", "FALSE")
@@ -159,8 +165,9 @@ class Fields(BaseModel):
             return value != 0
         if isinstance(value, bool) and kind in (str, str | None):
             return str(value).lower()
-        if get_origin(kind) is Literal and str(value) in map(str, range(len(get_args(kind)))):
-            return get_args(kind)[int(value)]
+        members = next((get_args(variant) for variant in (kind, *get_args(kind)) if get_origin(variant) is Literal), ())
+        if str(value) in map(str, range(len(members))):
+            return members[int(value)]
         return value
 
     @classmethod

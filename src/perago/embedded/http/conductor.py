@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from inspect import Parameter, signature
-from typing import Any, TypeAlias, get_origin, get_type_hints
+from typing import Any, Literal, TypeAlias, get_origin, get_type_hints
 
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
@@ -404,12 +404,15 @@ class StartRequest(wire.Fields):
 
     name: str | None = None
     payload: dict[str, Any] | None = Field(None, alias="input")
-    version: int | None = None
+    version: wire.Int | None = None
     correlation_id: str | None = None
-    priority: int = 0
+    priority: wire.Int = 0
     definition: dict[str, Any] | None = Field(None, alias="workflowDef")
     task_to_domain: dict[str, str] | None = None
-    external_input_payload_storage_path: str | None = None
+    external_input_payload_storage_path: str | None = Field(None, exclude=True)
+    created_by: str | None = Field(None, exclude=True)
+    idempotency_key: str | None = Field(None, exclude=True)
+    idempotency_strategy: Literal["FAIL", "RETURN_EXISTING", "FAIL_ON_RUNNING"] | None = Field(None, exclude=True)
 
     def start(self, model: ConductorModel, call: Call) -> str:
         """Start it; the id of the workflow."""
@@ -418,7 +421,7 @@ class StartRequest(wire.Fields):
             raise wire.validation_failed(call.operation, [problem])
         if self.external_input_payload_storage_path:
             raise NotImplementedError("InMemoryConductor: externalInputPayloadStoragePath is not modelled")
-        return model.start_workflow(**self.model_dump(exclude={"external_input_payload_storage_path"}))
+        return model.start_workflow(**self.model_dump())
 
 
 class RerunRequest(wire.Fields):
