@@ -50,6 +50,7 @@ TEXTS = [
     *(f"jdbc:mysql://u:{S}@h:3306/db", f"jdbc:oracle:thin:scott/{S}@//h:1521/x", f"jdbc:oracle:thin:u/{S}@h:1521:x"),
     *(f"jdbc:sqlserver://h;password={{{S};x}};user=u", f"jdbc:db2://h:50000/db:user=u;password={S};"),
     *(f"openai_key = {S}", f"fernet_key: {S}", f"passwort: {S}", f"client-key-data: {S}", f"keystore_pass={S}"),
+    *(json.dumps({"password": f'a" {S}'}), f"password='it\\'s {S}'", json.dumps(json.dumps({"password": f'a" {S}'}))),
     *(f"export OPENAI_KEY={S}", f"--openai-key {S}", f'{{"cut": 1, "fernet_key": "{S}", "n": '),
 ]
 SPELLINGS: list[tuple[Any, str]] = [
@@ -92,6 +93,7 @@ HARMLESS: list[Any] = [
     ),
     *("lakefs://lake/main/key=a1b2/token=5/part.parquet", "/raw/session_id=a1b2/a.csv", "pass=3 fail=2", "token=5"),
     *("    token = first(tokens)", '    token = row["token"]', "token_type=bearer1", "auth_time=0.2s"),
+    *("auth: ok", "auth: failed, db: ok", "auth = disabled", "credentials: none", "token: null"),
     *("10:30@home", "error: no such column: api", "Tokens: 4096", "SELECT key, code FROM t WHERE key = 'a1'"),
 ]
 

@@ -60,14 +60,20 @@ _NAME = re.compile(
     r"""|(?P<option>--[\w-]{1,100})[ \t]+(?!-))"""
 )
 """The text before a value: `?sig=...`, `host=db password=...`, `"password": ...`, `--token ...`."""
-_VALUE = re.compile(r"""(\\+["']).{1,2000}?\1|"[^"]+"|'[^']+'|\{[^{}\s]+\}|[^&#;,\s"'<>]+""")
-"""The quotes of JSON inside JSON are escaped."""
+_VALUE = re.compile(
+    r"""(\\+["'])(?:.{1,2000}?(?<!\\)\1|.{1,2000}?\1)"""
+    r"""|"(?:[^"\\]|\\.)+"|"[^"]+"|'(?:[^'\\]|\\.)+'|'[^']+'|\{[^{}\s]+\}|[^&#;,\s"'<>]+"""
+)
+"""The quotes of JSON inside JSON are escaped. A backslash before a quote escapes it, unless no quote follows, as in a
+Windows path."""
 _QUOTES = "\\\"'"
 _MIXED = re.compile(r"""\\*["']?(?=[^&#;,\s"'<>]{10})[^&#;,\s"'<>?]*\d[A-Za-z]""")
 """A value with a digit before a letter, unlike the keys and codes of data: `?key=raw/2024.csv`."""
 _CALL = re.compile(r"[A-Za-z_]\w*(?:\.\w+)*[(\[]")
 """The start of a call or a subscript, as source code in a traceback has them."""
 _END = re.compile(r"""[ \t]*(?:$|[\r\n,;&#"'<>)\]}]|[\w.-]+[ \t]*[=:])""")
+_STATES = frozenset(("ok", "failed", "none", "null", "true", "false", "enabled", "disabled", "missing", "invalid"))
+"""Words for the state of credentials in a log: `auth: ok`."""
 _INDENT = 100
 """Maximum number of characters between the start of a line and the name that it assigns to."""
 _WORD = re.compile(r"[A-Za-z]?[a-z-]*|[A-Z]+|[\d.]+")
@@ -238,9 +244,9 @@ def _is_parameter(name: re.Match[str]) -> bool:
 def _is_prose(name: re.Match[str], value: re.Match[str]) -> bool:
     """Whether an assignment to the name of a secret is part of a sentence: `wrong password: try again`.
 
-    A part of a path (`/token=5/a.csv`), a short number (`pass=3`), and code (`token = first(tokens)`) are no secrets
-    either, unless they are a password. Otherwise it is one if its value is a word or a number, unless it is the value
-    of a parameter, an option or a line.
+    A part of a path (`/token=5/a.csv`), a short number (`pass=3`), a state (`auth: ok`), and code
+    (`token = first(tokens)`) are no secrets either, unless they are a password. Otherwise it is one if its value is a
+    word or a number, unless it is the value of a parameter, an option or a line.
     """
     sign = (name["sign"] or "=").strip()
     content = value[0].strip(_QUOTES)
@@ -249,6 +255,8 @@ def _is_prose(name: re.Match[str], value: re.Match[str]) -> bool:
         if slash and sign == "=" and name.string.endswith("/", 0, name.start()):
             return not may_be_token(part)
         if (value[0].isdigit() and len(content) < _SHORTEST) or (name["sign"] == " = " and _CALL.match(content)):
+            return True
+        if content.lower() in _STATES:
             return True
     is_json = sign[0] in _QUOTES and content != value[0]
     if sign == name["sign"] == "=" or name["option"] or is_json or not _is_word(content):
