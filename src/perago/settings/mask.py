@@ -6,6 +6,7 @@ import base64
 import json
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from urllib.parse import quote, quote_plus, unquote
 
 from perago.secret_names import is_password, looks_secret, looks_secret_in_address
@@ -224,12 +225,22 @@ def without_secrets(text: str) -> str:
 
     Private keys and elements of XML can have several lines.
     """
+    return _searched_once(text) if len(text) <= _REMEMBERED else _searched(text)
+
+
+def _searched(text: str) -> str:
     lower = text.lower()
     if not (("@" in text and "://" in text) or any(hint in lower for hint in _HINTS) or _PRIVATE_KEY in text):
         return text
     if "\n" in text and _PRIVATE_KEY not in text and ">\n" not in text:
         return "\n".join(map(without_secrets, text.split("\n")))
     return redact_text(text)[0]
+
+
+_REMEMBERED = 1000
+"""Maximum number of characters of a text whose search is remembered. Ids, names and a line that passes a log and a
+report are the same text several times."""
+_searched_once = lru_cache(1024)(_searched)
 
 
 def _is_parameter(name: re.Match[str]) -> bool:
