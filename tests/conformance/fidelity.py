@@ -115,6 +115,7 @@ Everything that perago and conductor-python's clients and worker use in ordinary
   completes with nothing, fails, or never ends.
 - A step that a dynamic fork lists runs only the first step inside it, as on the real server. A listed loop of several
   steps answers 501, because the real server never ends it.
+- `callbackAfterSeconds` of a JOIN that waits stays 0. On the real server it grows after about half a minute.
 - JSON with text behind it is refused.
 - There is no archive: a workflow that was removed is forgotten, as on a server without an index.
 
