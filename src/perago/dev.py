@@ -30,7 +30,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol, TypeAlias
 from perago.embedded.lakefs import commits, objects, references
 from perago.failure import Failure
 from perago.probe import ChildProcess, accept_workflows, refused_as_duplicate
-from perago.processes import end_if_told, heard
+from perago.processes import heard, raise_pending_signal
 from perago.retry import RestartDelay
 from perago.text import json_text
 
@@ -47,7 +47,7 @@ forever."""
 
 
 @dataclass(frozen=True, slots=True)
-class ChildSaid:
+class ChildOutput:
     """A worker process printed a line."""
 
     module: str
@@ -77,7 +77,7 @@ class Signalled:
     number: signal.Signals
 
 
-DevEvent: TypeAlias = ChildSaid | ChildEnded | Checked | Signalled
+DevEvent: TypeAlias = ChildOutput | ChildEnded | Checked | Signalled
 Post: TypeAlias = Callable[[DevEvent], None]
 """Accepts an event from any thread and from signal handlers."""
 
@@ -85,7 +85,7 @@ Post: TypeAlias = Callable[[DevEvent], None]
 class WorkerChild:
     """`perago start MODULE -j N` in its own process group, so that Ctrl-C reaches it only through this process.
 
-    Posts `ChildSaid` for each line of its output, and `ChildEnded` once, as the last event.
+    Posts `ChildOutput` for each line of its output, and `ChildEnded` once, as the last event.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class WorkerChild:
 
     def _read(self, stream: IO[bytes]) -> None:
         for line in stream:
-            self._post(ChildSaid(self._module, line.decode("utf-8", "replace").rstrip("\n")))
+            self._post(ChildOutput(self._module, line.decode("utf-8", "replace").rstrip("\n")))
 
 
 class Check:
@@ -177,21 +177,21 @@ class SourceFiles:
 
     def __init__(self, files: Iterable[str]) -> None:
         self._files = tuple(sorted(set(files)))
-        self._seen = self._look()
+        self._fingerprint = self._take_fingerprint()
 
     def changed(self) -> bool:
         """Whether the files have changed since the last call."""
-        now = self._look()
-        changed = now != self._seen
-        self._seen = now
+        now = self._take_fingerprint()
+        changed = now != self._fingerprint
+        self._fingerprint = now
         return changed
 
     def replace(self, files: Iterable[str]) -> None:
         """Watch these files instead. The state of files in both sets is kept, so that a change in between is not
         missed."""
-        known = dict(zip(self._files, self._seen, strict=True))
+        known = dict(zip(self._files, self._fingerprint, strict=True))
         self._files = tuple(sorted(set(files)))
-        self._seen = tuple(known[file] if file in known else _print_of(file) for file in self._files)
+        self._fingerprint = tuple(known[file] if file in known else _print_of(file) for file in self._files)
 
     def forget_bytecode(self) -> None:
         """Remove the bytecode of each file. Python compares only full seconds and sizes, so it would miss an edit of
@@ -209,7 +209,7 @@ class SourceFiles:
         files = {*self._files, *named}
         self.replace({*files, str(here), *(str(Path(file).parent) for file in files)})
 
-    def _look(self) -> Fingerprint:
+    def _take_fingerprint(self) -> Fingerprint:
         return tuple(map(_print_of, self._files))
 
 
@@ -418,7 +418,7 @@ class Session:
         if workers:
             self.view.starting(workers)
         with heard(lambda number: self.post(Signalled(number))), self._ending():
-            end_if_told()  # by a signal that came before there was anything to end, and was dropped
+            raise_pending_signal()  # by a signal that came before there was anything to end, and was dropped
             self._tick()
             while not self._stopping or any(runner.alive for runner in self._runners.values()):
                 if not (self.is_ready or self._stopping) and all(
@@ -484,8 +484,8 @@ class Session:
         match event:
             case Signalled(number):
                 self._signalled(number)
-            case ChildSaid():
-                self._runners[event.module].said(event)
+            case ChildOutput():
+                self._runners[event.module].print_output(event)
                 self._services.changed()  # the line is in the worker's log, too, which the console reads
             case Checked():
                 self._runners[event.module].checked(event)
@@ -588,7 +588,7 @@ class ModuleRunner:
 
     # ------------------------------------------------------------------- what is heard
 
-    def said(self, event: ChildSaid) -> None:
+    def print_output(self, event: ChildOutput) -> None:
         """Print a line of its worker process."""
         if not event.text.startswith(READY):
             self._session.view.line(self.module, event.text)

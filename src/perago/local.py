@@ -145,7 +145,7 @@ class Workers:
         self, services: EmbeddedServices, tasks: Sequence[LocalTask], hear: Callable[[int, Event], None]
     ) -> None:
         self._news = threading.Condition()
-        self._tell = hear
+        self._notify = hear
         self._ended = 0
         self._paused = ""
         self._deaths = [0] * len(tasks)
@@ -204,7 +204,7 @@ class Workers:
                 self._news.notify_all()
 
     def _hear(self, worker: int, event: Event) -> None:
-        self._tell(worker, event)
+        self._notify(worker, event)
         with self._news:
             if isinstance(event, SlotDied | SlotStartFailed):
                 self._deaths[worker] += 1
@@ -233,7 +233,7 @@ class InTurn:
         """Handle an event of worker number `worker`. Thread-safe."""
         with self._lock:
             self._waiting.append((worker, event))
-            self._tell()
+            self._notify()
 
     def finish(self) -> None:
         """Pass on the remaining events, because all workers have ended."""
@@ -242,7 +242,7 @@ class InTurn:
                 self._listener(event)
             self._waiting.clear()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         """Pass on the events of the current attempt. Begin again with the oldest event after an attempt has ended."""
         position = 0
         while position < len(self._waiting):

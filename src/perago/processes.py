@@ -6,7 +6,7 @@ group, and find them in /proc. Other systems have no /proc, so no processes are 
 A signal unwinds the command, so that nothing that it started stays behind. The handler raises an exception wherever the
 program is. Python drops the exception in a destructor and in the callback of a weak reference. During the creation of a
 class, Python wraps it in another error (until 3.12). Therefore each signal is also recorded. The record is read at the
-end of the handler's block, and by code that waits for a long time inside the block (`end_if_told`).
+end of the handler's block, and by code that waits for a long time inside the block (`raise_pending_signal`).
 
 `perago start` ends with status 0 (`ends_well`), because before its supervisor runs there is nothing to finish. From
 then on the supervisor gets the signals instead (`hand_over`).
@@ -266,7 +266,7 @@ def heard(receive: Callable[[signal.Signals], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def end_if_told() -> None:
+def raise_pending_signal() -> None:
     """Raise the exception of a signal again if the interrupted code has dropped it. This only affects the main thread,
     which handles signals.
 
@@ -291,7 +291,7 @@ def _note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the s
         return
     _pending_signals.add(number)
     if time.monotonic() - _unwound_at >= _SIGNAL_GRACE:
-        end_if_told()
+        raise_pending_signal()
 
 
 def _listen() -> None:
@@ -312,9 +312,9 @@ def _handled(number: signal.Signals) -> Iterator[None]:
     try:
         with _dropped_in_silence():
             yield
-        end_if_told()
+        raise_pending_signal()
     except Exception:
-        end_if_told()  # an error that a signal caused is not an error of the command
+        raise_pending_signal()  # an error that a signal caused is not an error of the command
         raise
     finally:
         signal.signal(number, before)

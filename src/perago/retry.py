@@ -173,7 +173,7 @@ def retry(
     until: float = math.inf,
     progress: Callable[[], int] = lambda: 0,
     notice: Callable[[ServiceError], object] = lambda _: None,
-    tell: Callable[[str, bool], object] = lambda *_: None,
+    on_wait: Callable[[str, bool], object] = lambda *_: None,
 ) -> Answer:
     """Return the answer to `call`, which is repeated for as long as `retries` allow. The time for one kind of error
     counts from the first of them.
@@ -186,7 +186,7 @@ def retry(
         until: the time, by `clock`, after which no call is repeated.
         progress: returns the progress of the call. After progress, the time counts from the next error.
         notice: gets each error before the delay.
-        tell: gets a line and False when the waiting begins, and another one and True after a success.
+        on_wait: gets a line and False when the waiting begins, and another one and True after a success.
 
     Raises:
         ServiceError: the last error, once the call is no longer repeated.
@@ -217,7 +217,9 @@ def retry(
                     no_answer = f"{error.service} does not answer"
                     denied = f"{error.service} does not accept the credentials"
                     what = denied if isinstance(error, AccessDenied) else no_answer
-                    tell(f"{what} ({error.operation}: {error.detail}); trying again for up to {_words(longest)}", False)
+                    on_wait(
+                        f"{what} ({error.operation}: {error.detail}); trying again for up to {_words(longest)}", False
+                    )
                 note_repeat(error.service)
                 if stopped is None:
                     clock.sleep(delay)
@@ -226,7 +228,7 @@ def retry(
                 service = error.service
             else:
                 if rested:
-                    tell(f"{service} answers again, after {_words(max(rested, clock.now() - start))}", True)
+                    on_wait(f"{service} answers again, after {_words(max(rested, clock.now() - start))}", True)
                 return answer
             rested += delay
             repetition += 1

@@ -38,7 +38,7 @@ from .start_command import Started, started
 traces = pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_service_pb2")  # the extra `otel`
 numbers = pytest.importorskip("opentelemetry.proto.collector.metrics.v1.metrics_service_pb2")
 
-LOOK = "from perago.cli import messages; from perago.worker.export_settings import wanted_signals;"
+IMPORTS = "from perago.cli import messages; from perago.worker.export_settings import wanted_signals;"
 
 TASK = """
 import os
@@ -342,7 +342,7 @@ def test_a_worker_ends_with_a_blocked_collector_and_standard_error(site: Site, t
 
 def test_a_setting_that_opentelemetry_refuses_on_import_is_reported(project: Project) -> None:
     variables = {**project.environment, **ENDPOINT, "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "-1"}
-    command = [sys.executable, "-c", f"{LOOK} print(wanted_signals(messages.warning))"]
+    command = [sys.executable, "-c", f"{IMPORTS} print(wanted_signals(messages.warning))"]
     ran = subprocess.run(command, env=variables, capture_output=True, text=True, check=True, timeout=60)
     assert ran.stdout == "frozenset()\n"
     assert "warning: OpenTelemetry sends nothing: OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT must be" in ran.stderr
@@ -384,8 +384,8 @@ def test_without_the_extra_the_worker_works_and_names_the_missing_package(projec
 
 
 def test_nothing_is_loaded_where_nothing_is_asked_for(project: Project) -> None:
-    look = f"{LOOK} print(wanted_signals(messages.warning), 'opentelemetry' in sys.modules)"
-    command = [sys.executable, "-c", f"import sys, perago.cli.commands.start; {look}"]
+    code = f"{IMPORTS} print(wanted_signals(messages.warning), 'opentelemetry' in sys.modules)"
+    command = [sys.executable, "-c", f"import sys, perago.cli.commands.start; {code}"]
     ran = subprocess.run(command, env=project.environment, capture_output=True, text=True, check=True, timeout=60)
     assert ran.stdout == "frozenset() False\n"
 

@@ -254,7 +254,7 @@ def test_patience_is_for_a_transfer_without_progress_not_for_a_long_one(gets_on:
             within(60),
             clock,
             progress=lambda: tries if gets_on else 0,
-            tell=lambda text, _: said.append(text),
+            on_wait=lambda text, _: said.append(text),
         )
 
     if gets_on:

@@ -95,7 +95,7 @@ class Fleet:
         for worker in self._workers:
             worker.ready().signal(signal.SIGTERM)
         for worker in self._workers:
-            assert worker.exit_code() == 0, worker.said()
+            assert worker.exit_code() == 0, worker.output()
         self._workers.clear()
         environment = self._deployment.environment
         wait_for("the end of every process", lambda: not environment.processes())
@@ -251,7 +251,7 @@ class Chaos:
             f"the end of workflow {self._run.workflow_id}",
             lambda: self._see_through(revivals),
             limit=limit,
-            context=lambda: "\n".join([*self.journal, self._family().told()]),
+            context=lambda: "\n".join([*self.journal, self._family().described()]),
         )
 
     # ------------------------------------------------------------------------- recovery
@@ -271,7 +271,7 @@ class Chaos:
             time.sleep(0.3)
             return None
         if next(revivals, None) is None:
-            raise AssertionError(f"it fails again and again:\n{family.told()}")
+            raise AssertionError(f"it fails again and again:\n{family.described()}")
         self._run.stuck = self._run.stuck + 1 if running and not is_open else 0
         if self._run.is_given_up:
             self._note(f"given up, because no restart helps: {running}")

@@ -120,13 +120,13 @@ class Worker:
         def matching_line() -> str | None:
             return next((line for line in self.lines[since:] if re.search(pattern, line)), None)
 
-        return wait_for(f"a line like {pattern!r}", matching_line, limit=limit, context=self.said)
+        return wait_for(f"a line like {pattern!r}", matching_line, limit=limit, context=self.output)
 
     def has_line(self, pattern: str) -> bool:
         """Whether a line matches already."""
         return any(re.search(pattern, line) for line in self.lines)
 
-    def said(self) -> str:
+    def output(self) -> str:
         """Return all its output, for messages."""
         return "the worker said:\n" + "\n".join(f"  {line}" for line in self.lines)
 
@@ -158,7 +158,7 @@ class Worker:
         try:
             code = self._process.wait(limit)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"the worker did not end in {limit:g} s\n{self.said()}") from None
+            raise AssertionError(f"the worker did not end in {limit:g} s\n{self.output()}") from None
         self._reader.join(5)
         return code
 

@@ -62,7 +62,7 @@ class Family:
         """Why attempts have failed."""
         return "\n".join(str(row["reasonForIncompletion"]) for row in self.rows if row.get("reasonForIncompletion"))
 
-    def told(self) -> str:
+    def described(self) -> str:
         """All rows, for messages."""
         lines = [f"workflow {name} is {workflow['status']}" for name, workflow in self.workflows.items()]
         for row in self.rows:
@@ -96,7 +96,7 @@ class History:
         if uncommitted := self._repository.uncommitted():
             yield f"uncommitted changes are left: {uncommitted}"
 
-    def told(self) -> str:
+    def described(self) -> str:
         """The commits, newest first, for messages."""
         return "\n".join(
             f"  {commit['id'][:12]} {field(commit, 'reference_name')} {field(commit, 'task_id')[:8]} "

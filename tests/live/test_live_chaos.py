@@ -158,7 +158,7 @@ def judge(family: Family, run: Run) -> None:
         return  # somebody else's commits ended it
     history = History(family, run.repository, run.ref)
     violations = list(history.violations(run.outside))
-    assert violations == [], "\n".join([*violations, family.told(), history.told()])
+    assert violations == [], "\n".join([*violations, family.described(), history.described()])
 
 
 def test_chaos_breaks_no_promise(

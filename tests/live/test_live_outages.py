@@ -17,7 +17,7 @@ from .deploying import Deployment, Gate, input_of
 from .histories import md5
 from .proxy import Cut, Proxy, proxied
 from .repositories import LakeFSServer, Repository
-from .workflows import Conductor, told
+from .workflows import Conductor, described
 
 pytestmark = pytest.mark.live
 
@@ -47,7 +47,7 @@ class Line:
         """Assert that the workflow completes in its first attempt, and that the branch has exactly its one commit."""
         repository, ref = seeded
         execution = self.deployment.conductor.completed(workflow_id)
-        assert len(execution["tasks"]) == 1, told(execution)
+        assert len(execution["tasks"]) == 1, described(execution)
         published = execution["tasks"][0]["outputData"]["workspace"]["ref"]
         assert [commit["id"] for commit in repository.since(ref)] == [published]
         assert set(repository.tree()) == {"raw/a.txt", "doc/readme.txt", "out/1.txt", "out/2.txt"}

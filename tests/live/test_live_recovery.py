@@ -16,7 +16,7 @@ from .conftest import Deploy
 from .deploying import Deployment, Gate, block, input_of
 from .proxy import Cut, Proxy
 from .repositories import LakeFSServer, Repository
-from .workflows import Conductor, step, told
+from .workflows import Conductor, described, step
 
 MERGE = "POST .*/merge/main"
 ORIGINAL = {"raw/a.txt", "raw/b.txt", "doc/readme.txt"}
@@ -76,7 +76,7 @@ class Line:
         assert self.repository.branches() == {"main"}
 
 
-def told_by(commit: Mapping[str, Any], *names: str) -> tuple[str, ...]:
+def noted(commit: Mapping[str, Any], *names: str) -> tuple[str, ...]:
     """Entries of a publication's metadata."""
     return tuple(str(commit["metadata"][f"perago.{name}"]) for name in names)
 
@@ -101,9 +101,9 @@ def test_the_retry_adopts_the_publication_of_a_dead_slot(line: Line) -> None:
 
     dead, retry = found["tasks"]
     fence, merge = line.published()
-    assert (dead["status"], *told_by(merge, "task_id", "phase")) == ("FAILED", dead["taskId"], "merge"), told(found)
-    assert told_by(fence, "task_id", "phase", "adopts") == (retry["taskId"], "fence", merge["id"])
-    assert told_by(fence, "result") == told_by(merge, "result")
+    assert (dead["status"], *noted(merge, "task_id", "phase")) == ("FAILED", dead["taskId"], "merge"), described(found)
+    assert noted(fence, "task_id", "phase", "adopts") == (retry["taskId"], "fence", merge["id"])
+    assert noted(fence, "result") == noted(merge, "result")
     assert f"while it published. Commit {merge['id'][:12]} is on branch main" in dead["reasonForIncompletion"]
     assert retry["outputData"]["workspace"] == block(line.repository, fence["id"])
     assert retry["outputData"]["result"]["retry_count"] == 0, "no function ran again"
@@ -119,7 +119,7 @@ def test_a_retry_by_hand_adopts_the_adoption_of_a_dead_retry(line: Line) -> None
     output = line.conductor.output(workflow_id)
 
     last, before, merge = line.published()
-    assert told_by(last, "adopts") + told_by(before, "adopts") == (before["id"], merge["id"])
+    assert noted(last, "adopts") + noted(before, "adopts") == (before["id"], merge["id"])
     assert output["workspace"]["ref"] == last["id"]
     line.check_branch("out.txt")
 
@@ -133,8 +133,8 @@ def test_a_second_delivery_adopts_and_the_first_one_reports_nothing(line: Line, 
     workflow_id = line.at_its_merge(Cut.ANSWER, gate, deliver_again)
     (task,) = line.conductor.completed(workflow_id)["tasks"]
     fence, merge = line.published()
-    assert told_by(merge, "task_id", "poll_count") == (task["taskId"], "1")
-    assert told_by(fence, "task_id", "poll_count", "adopts") == (task["taskId"], "2", merge["id"])
+    assert noted(merge, "task_id", "poll_count") == (task["taskId"], "1")
+    assert noted(fence, "task_id", "poll_count", "adopts") == (task["taskId"], "2", merge["id"])
     assert task["outputData"]["workspace"]["ref"] == fence["id"]
     line.worker.line(f"lost .*{task['taskId']}")
     assert len(gate.announcements()) == 1
@@ -167,7 +167,7 @@ def test_in_a_loop_each_round_builds_on_the_round_before_and_a_dead_one_is_adopt
     bodies = [each for each in found["tasks"] if each["taskDefName"] == task]
     assert [each["status"] for each in bodies] == ["FAILED", "COMPLETED", "COMPLETED", "COMPLETED"]
     commits = line.published()[::-1]
-    assert [told_by(commit, "phase", "iteration") for commit in commits] == [
+    assert [noted(commit, "phase", "iteration") for commit in commits] == [
         ("merge", "1"),
         ("fence", "1"),
         ("merge", "2"),
@@ -187,8 +187,8 @@ def test_a_rerun_with_other_params_replaces_the_earlier_publication(line: Line) 
     output = line.conductor.output(workflow_id)
 
     second, first = line.published()
-    assert told_by(first, "task_id") == told_by(second, "task_id") == (before["taskId"],), "a rerun keeps the task id"
-    assert told_by(second, "supersedes", "expected_head") == (first["id"], first["id"])
+    assert noted(first, "task_id") == noted(second, "task_id") == (before["taskId"],), "a rerun keeps the task id"
+    assert noted(second, "supersedes", "expected_head") == (first["id"], first["id"])
     assert output["workspace"]["ref"] == second["id"]
     line.check_branch("after.txt")
     line.worker.line(f"completed .*{before['taskId']}.*undid 1 stale publication")
@@ -208,10 +208,10 @@ def test_a_restarted_chain_replaces_all_of_its_publications(line: Line, again: s
     outputs = [task["outputData"]["workspace"]["ref"] for task in (two, one, second, first)]
     assert commits == outputs
     superseding = line.repository.get(one["outputData"]["workspace"]["ref"])
-    assert told_by(superseding, "supersedes") == (",".join(outputs[2:]),)
+    assert noted(superseding, "supersedes") == (",".join(outputs[2:]),)
     assert set(one["outputData"]["result"]["seen"]) == ORIGINAL, "it read the input, not what it replaces"
     assert two["outputData"]["result"]["seen"]["one.txt"] == "1", "a step hands its publication to the next"
-    assert told_by(line.repository.get(commits[0]), "reference_name") == ("second",)
+    assert noted(line.repository.get(commits[0]), "reference_name") == ("second",)
     assert set(line.repository.tree(superseding["id"])) == set(line.repository.tree(line.ref)) | {"one.txt"}
     line.check_branch("one.txt", "two.txt")
 
@@ -239,7 +239,7 @@ def test_a_retry_without_changes_shuts_out_a_late_merge(line: Line, gate: Gate) 
     first, retry = line.conductor.completed(workflow_id)["tasks"]
     line.worker.line(f"lost .*{first['taskId']}")
     (fence,) = line.published()
-    assert told_by(fence, "task_id", "phase", "adopts") == (retry["taskId"], "fence", "")
+    assert noted(fence, "task_id", "phase", "adopts") == (retry["taskId"], "fence", "")
     assert retry["outputData"]["workspace"]["ref"] == fence["id"] == line.repository.head()
     line.check_branch()
 
@@ -255,7 +255,7 @@ def test_a_rerun_without_changes_also_makes_a_fence_commit(line: Line, gate: Gat
     (task,) = line.conductor.completed(workflow_id)["tasks"]
     line.worker.line(f"lost .*{task['taskId']}")
     (fence,) = line.published()
-    assert told_by(fence, "task_id", "start_time", "phase") == (task["taskId"], str(task["startTime"]), "fence")
+    assert noted(fence, "task_id", "start_time", "phase") == (task["taskId"], str(task["startTime"]), "fence")
     assert task["outputData"]["workspace"]["ref"] == fence["id"] == line.repository.head()
     line.check_branch()
 
@@ -271,7 +271,7 @@ def test_in_a_sub_workflow_a_dead_slot_s_publication_is_adopted_too(line: Line) 
     tasks = line.conductor.tasks(outer["subWorkflowId"])
     assert [task["status"] for task in tasks] == ["FAILED", "COMPLETED", "COMPLETED"]
     second, fence, merge = line.published()
-    assert told_by(fence, "adopts") == (merge["id"],)
+    assert noted(fence, "adopts") == (merge["id"],)
     assert second["parents"][0] == fence["id"]
     assert set(line.repository.tree()) == {*ORIGINAL, "one.txt", "two.txt"}
 
@@ -290,7 +290,7 @@ def test_a_second_run_of_a_sub_workflow_undoes_the_first_publication(line: Line)
     assert [task["status"] for task in inner] == ["COMPLETED", "FAILED_WITH_TERMINAL_ERROR"]
     again, before = line.published()
     assert before == published
-    assert told_by(again, "workflow_id", "supersedes") == (found["tasks"][-1]["subWorkflowId"], published["id"])
+    assert noted(again, "workflow_id", "supersedes") == (found["tasks"][-1]["subWorkflowId"], published["id"])
     assert set(line.repository.tree()) == {*ORIGINAL, "one.txt"}
 
 

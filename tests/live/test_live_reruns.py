@@ -28,7 +28,7 @@ from .deploying import block
 from .histories import STAMPS, Family, History, field, md5
 from .repositories import LakeFSServer, Repository
 from .waiting import wait_for
-from .workflows import OVER, Conductor, step, told
+from .workflows import OVER, Conductor, described, step
 
 pytestmark = pytest.mark.live
 
@@ -185,7 +185,7 @@ class Actor:
             return status if status in OVER or idle > 10 else None
 
         def context() -> str:
-            return Family(self.conductor, workflow_id).told()
+            return Family(self.conductor, workflow_id).described()
 
         return wait_for(f"the end of workflow {workflow_id}", look, limit=limit, context=context)
 
@@ -202,10 +202,10 @@ class Actor:
                 self.command("rerun", workflow_id)
                 continue
             commands = advised(family.reasons)
-            assert commands, f"a refusal without advice\n{family.told()}"
+            assert commands, f"a refusal without advice\n{family.described()}"
             for command in commands:
                 self.command(*command)
-        assert status == "COMPLETED", family.told()
+        assert status == "COMPLETED", family.described()
         self.judge(workflow_id)
 
     def judge(self, workflow_id: str) -> None:
@@ -213,7 +213,7 @@ class Actor:
         family = Family(self.conductor, workflow_id)
         history = History(family, self.repository, self.ref)
         violations = list(history.violations())
-        assert violations == [], "\n".join([*violations, family.told(), history.told()])
+        assert violations == [], "\n".join([*violations, family.described(), history.described()])
 
     def command(self, *arguments: str) -> None:
         """Run a command of perago, which must succeed."""
@@ -356,7 +356,7 @@ def test_a_commit_whose_late_report_completes_the_row_that_was_started_again_sta
     actor.rerun(workflow_id, "f0")
     actor.report(published)
     row = actor.row(workflow_id, "f0")
-    assert (row["status"], row["startTime"]) == ("COMPLETED", 0), told(actor.conductor.workflow(workflow_id))
+    assert (row["status"], row["startTime"]) == ("COMPLETED", 0), described(actor.conductor.workflow(workflow_id))
     actor.see_through(workflow_id)
     assert actor.effective() == ["f0", "f1"]
     assert actor.row(workflow_id, "f0")["outputData"]["workspace"]["ref"] == published.published_commit

@@ -120,7 +120,7 @@ def test_every_structure_runs_and_loses_no_file(
         wait_for("the workflow after the failure", lambda: "clean1" in repository.tree())
     finally:
         worker.stop()
-    assert sent.returncode == 0, f"{sent.stderr}\n{worker.said()}"
+    assert sent.returncode == 0, f"{sent.stderr}\n{worker.output()}"
 
     assert failed.returncode != 0
     assert "default on purpose" in failed.stderr

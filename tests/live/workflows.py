@@ -78,7 +78,9 @@ class Conductor:
             return self.statuses(workflow_id)[0] == "TIMED_OUT"
 
         wait_for(
-            f"the timeout of workflow {workflow_id}", has_timed_out, context=lambda: told(self.workflow(workflow_id))
+            f"the timeout of workflow {workflow_id}",
+            has_timed_out,
+            context=lambda: described(self.workflow(workflow_id)),
         )
 
     def wait(self, workflow_id: str, *, driven: bool = False, limit: float = REPAIRED) -> dict[str, Any]:
@@ -91,13 +93,16 @@ class Conductor:
             return execution if execution["status"] in OVER else None
 
         return wait_for(
-            f"the end of workflow {workflow_id}", ended, limit=limit, context=lambda: told(self.workflow(workflow_id))
+            f"the end of workflow {workflow_id}",
+            ended,
+            limit=limit,
+            context=lambda: described(self.workflow(workflow_id)),
         )
 
     def completed(self, workflow_id: str, *, driven: bool = False, limit: float = REPAIRED) -> dict[str, Any]:
         """Wait for a workflow, assert that it has completed, and return it."""
         execution = self.wait(workflow_id, driven=driven, limit=limit)
-        assert execution["status"] == "COMPLETED", told(execution)
+        assert execution["status"] == "COMPLETED", described(execution)
         return execution
 
     def output(self, workflow_id: str, **options: Any) -> dict[str, Any]:
@@ -154,7 +159,7 @@ def definition(name: str, steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {"name": name, "version": 1, "schemaVersion": 2, "ownerEmail": "live@example.com", "tasks": tasks}
 
 
-def told(workflow: Mapping[str, Any]) -> str:
+def described(workflow: Mapping[str, Any]) -> str:
     """Describe a workflow and its attempts, for messages."""
     tasks = [
         f"  {task['referenceTaskName']} retry {task.get('retryCount')} polled {task.get('pollCount')}: "

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from perago.settings import ConfigurationError, Settings, check_roots, load_settings, prepare_roots
-from perago.settings.sources import own_directory_trouble
+from perago.settings.sources import own_directory_problem
 
 from ..worker.outside import mounted
 
@@ -144,7 +144,7 @@ def test_a_root_on_a_read_only_disk_is_left_to_the_checks_of_the_worker(
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
         prepare_roots(settings)
         assert not list(disk.iterdir())
-        assert own_directory_trouble(disk / name)
+        assert own_directory_problem(disk / name)
         subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
         prepare_roots(settings)
         assert (disk / name).is_dir()

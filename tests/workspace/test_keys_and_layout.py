@@ -177,7 +177,7 @@ def test_all_bad_keys_are_refused_together_before_anything_is_written(tree: Path
 
 def test_the_own_path_of_the_workspace_counts_against_the_longest_path(tree: Path) -> None:
     room = len(os.fsencode(tree)) + 2
-    disk = Disk(name_max=255, path_max=room + 3, folding=Folding(), stat_tells_changes=True)
+    disk = Disk(name_max=255, path_max=room + 3, folding=Folding(), stat_shows_changes=True)
     plan_layout([entry("abc")], "", tree, disk=disk)
     with pytest.raises(LayoutRefused, match="longer than the 3 bytes"):
         plan_layout([entry("abcd")], "", tree, disk=disk)

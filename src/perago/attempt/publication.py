@@ -283,8 +283,8 @@ def proven(commits: Iterable[Commit], sources: Mapping[str, Commit]) -> tuple[Co
         return source is not None and source.metadata.get(PHASE) == "staging" and _has_metadata_of(source, commit)
 
     def without_claims(commit: Commit) -> Commit:
-        kept = {key: text for key, text in commit.metadata.items() if key not in _CLAIMS}
-        return replace(commit, metadata=kept)
+        metadata = {key: text for key, text in commit.metadata.items() if key not in _CLAIMS}
+        return replace(commit, metadata=metadata)
 
     return tuple(
         without_claims(commit) if makes_claims(commit) and not is_proven(commit) else commit for commit in commits

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from perago.cli import messages
 from perago.failure import Failure
 from perago.ports import AccessDenied, Clock, ServiceError, Unavailable
-from perago.processes import end_if_told
+from perago.processes import raise_pending_signal
 from perago.retry import RESTARTS, CheckedClock, Retries, retry
 
 if TYPE_CHECKING:
@@ -50,15 +50,15 @@ def reach(ask: Callable[[], T], *, wait: bool, clock: Clock) -> T:
 
     def warn(error: ServiceError) -> None:
         nonlocal reported
-        end_if_told()
+        raise_pending_signal()
         if (problem := messages.service_words(error)) != reported:
             reported = problem
             messages.warning(f"{problem}; trying again, at most every {RESTARTS.longest:g} seconds")
 
     passing = (Unavailable, AccessDenied)
     retries = Retries(lambda error: math.inf if wait and isinstance(error, passing) else 0.0, RESTARTS)
-    # `end_if_told` finds a signal even if its exception was lost
-    return retry(ask, retries, CheckedClock(clock, end_if_told), notice=warn)
+    # `raise_pending_signal` finds a signal even if its exception was lost
+    return retry(ask, retries, CheckedClock(clock, raise_pending_signal), notice=warn)
 
 
 @contextmanager

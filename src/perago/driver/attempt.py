@@ -293,7 +293,7 @@ class _AttemptRun:
         except NotImplementedError:  # a model says what it cannot do; that is no failed attempt
             raise
         except (Exception, SystemExit) as error:  # noqa: BLE001 - author's validators and our defects end in any way
-            return self._gone_wrong(command, error, state.step)
+            return self._error_event(command, error, state.step)
         finally:
             self._steps.append(StepTime(name, time.perf_counter() - start))
 
@@ -312,7 +312,7 @@ class _AttemptRun:
             is_open = sent and isinstance(command, do.Merge)
             return on.MergeUnclear("the delivery was lost in the meantime") if is_open else on.DeliveryLost()
 
-    def _gone_wrong(self, command: do.Command, error: Exception | SystemExit, step: Step) -> on.Event:
+    def _error_event(self, command: do.Command, error: Exception | SystemExit, step: Step) -> on.Event:
         """Return the event for a command that raised an exception. A clean-up does not fail, but notes what it leaves
         behind. Only an answer of lakeFS itself settles a merge."""
         is_before = step in _BEFORE_THE_FUNCTION and not self._is_called

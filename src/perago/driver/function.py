@@ -42,7 +42,7 @@ _one_at_a_time = threading.RLock()
 
 
 @contextmanager
-def standing_in(scratch: tuple[Path, Path] | None, former: str | None) -> Iterator[None]:
+def scratch_directories(scratch: tuple[Path, Path] | None, former: str | None) -> Iterator[None]:
     """Use these two as the current and the temporary directory of this process. None: there is no attempt.
 
     Relative entries of `sys.path` still mean `former`, the previous current directory. The caller restores the current
@@ -180,7 +180,7 @@ def call_function(
     try:
         with (
             _process_restored(directory, on_lasting),
-            standing_in(hooks_of(current).scratch, directory),
+            scratch_directories(hooks_of(current).scratch, directory),
             running(current),
         ):
             for name in withheld(tuple(os.environ), task.environment):

@@ -97,7 +97,7 @@ class LocalWorkspace:
         sizes = [placement.entry.size for placement in self._placements if placement.path is not None]
         self.total_objects, self.total_size = len(sizes), sum(sizes)
 
-    def blindness(self) -> str | None:
+    def empty_selection_note(self) -> str | None:
         """Return a note if `include` and `exclude` select no file of an input that has files."""
         files = sum(not path.endswith("/") for path in self._hidden)
         if self.total_objects or not files:

@@ -79,8 +79,8 @@ class PatientStore:
         patience: Callable[[ServiceError], float] | None = None,
     ) -> Answer:
         """Return the answer to a call that is harmless to repeat. `progress` and `patience` as in `perago.retry`."""
-        tell, retries = self.observer.waiting, Retries(patience or self.patience)
-        return retry(call, retries, self.clock, until=self.until, progress=progress, tell=tell)
+        on_wait, retries = self.observer.waiting, Retries(patience or self.patience)
+        return retry(call, retries, self.clock, until=self.until, progress=progress, on_wait=on_wait)
 
     def patience(self, error: ServiceError) -> float:
         """Return the patience for an error. A refusal by lakeFS itself is final, but rejected credentials can be caused
@@ -398,7 +398,7 @@ class Publisher:
             return self._store.list_objects(where.repository, where.ref, prefix, ListingBound(prefix, most).check)
 
         local.lay_out(self._lakefs.retry(read))
-        self._note(local.blindness())
+        self._note(local.empty_selection_note())
         return on.ObjectsListed()
 
     def fetch(self, command: do.Fetch) -> on.Event:

@@ -32,7 +32,7 @@ from perago.embedded.lakefs.repository import Branch, CommitRecord, LakeFSServer
 from perago.embedded.lakefs.trees import EMPTY_TREE, Tree
 from perago.embedded.lakefs.values import ActionRun, Blob, Entry, KeyPair, RepositoryInfo
 from perago.ports import Commit
-from perago.settings.sources import own_directory_trouble
+from perago.settings.sources import own_directory_problem
 
 Records: TypeAlias = Mapping[Key, Any]
 """JSON values by key."""
@@ -339,8 +339,8 @@ class StateDirectory:
     def _check_owner(self) -> None:
         if self.path.is_symlink():
             raise StateError(f"{self.path} is a link to {self.path.readlink()}; name the directory itself")
-        if trouble := own_directory_trouble(self.path):
-            raise StateError(f"{self.path} {trouble}; correct that, or name another directory")
+        if problem := own_directory_problem(self.path):
+            raise StateError(f"{self.path} {problem}; correct that, or name another directory")
 
     def _check_contents(self) -> None:
         """Refuse a directory without a state, and links, because perago empties `blobs` and writes to the other
@@ -365,16 +365,16 @@ class StateDirectory:
             return
         is_kind = stat.S_ISDIR if path == self._blobs else stat.S_ISREG
         if stat.S_ISLNK(status.st_mode):
-            trouble = f"is a link to {path.readlink()}"
+            problem = f"is a link to {path.readlink()}"
         elif not is_kind(status.st_mode):
-            trouble = "is neither a file nor a directory that perago dev wrote"
+            problem = "is neither a file nor a directory that perago dev wrote"
         elif status.st_uid != os.geteuid():
-            trouble = "belongs to another user"
+            problem = "belongs to another user"
         elif path.parent == self.path and path != self._blobs and status.st_nlink > 1:
-            trouble = "has a second name, by which another file would change with it"
+            problem = "has a second name, by which another file would change with it"
         else:
             return
-        raise StateError(f"{path} {trouble}; nothing was changed. Remove it, or name another directory")
+        raise StateError(f"{path} {problem}; nothing was changed. Remove it, or name another directory")
 
     def _locked(self) -> int:
         import fcntl  # not on Windows, where nothing keeps a state

@@ -98,8 +98,8 @@ class EmbeddedServices:
 
     def changed(self) -> None:
         """Notify all watchers of a change."""
-        for tell in self._changed:
-            tell()
+        for notify in self._changed:
+            notify()
 
     @property
     def conductor_url(self) -> str:
@@ -171,7 +171,7 @@ class EmbeddedServices:
         self.url = f"http://127.0.0.1:{held.getsockname()[1]}/{self.keys.token}"
         stack.enter_context(serve(self._app(), held=held))
         stack.callback(self.conductor.end_waits)
-        stack.callback(lambda: [tell() for tell in self._stopping])
+        stack.callback(lambda: [notify() for notify in self._stopping])
 
     def _app(self) -> ASGIApp:
         """Return the application of both services, which tests extend."""

@@ -115,7 +115,7 @@ def evaluate(
         if not isinstance(rule, ContentGuardrail):
             findings.append(finding)
         elif is_as_scanned:
-            content_finding, is_as_scanned = _look(rule, disk, tree, phase)
+            content_finding, is_as_scanned = _evaluate_content(rule, disk, tree, phase)
             findings.append(content_finding)
     return tuple(findings)
 
@@ -164,7 +164,7 @@ def check_tree(
     )
 
 
-def _look(rule: ContentGuardrail, disk: Tree, tree: Listing, phase: Phase) -> tuple[Finding, bool]:
+def _evaluate_content(rule: ContentGuardrail, disk: Tree, tree: Listing, phase: Phase) -> tuple[Finding, bool]:
     """Return the finding, and whether the tree is unchanged since the scan."""
     try:
         return _finding(rule, rule.evaluate_contents(disk), tree, phase), True

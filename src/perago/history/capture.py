@@ -217,7 +217,7 @@ class _Capture:
         directory.mkdir()
         brought = self.past.fetch(self.store, published.commit, directory, _small(published.files).__contains__)
         scrubber = self.options.scrubber
-        downloaded = {path: _as_kept(file) for path, file in brought.items() if scrubber.file(path, file)}
+        downloaded = {path: _content_or_digest(file) for path, file in brought.items() if scrubber.file(path, file)}
         large = {path: digest for path, digest in published.files.items() if digest is not None and path not in brought}
         return {**downloaded, **large}
 
@@ -263,7 +263,7 @@ class _Capture:
         return {key: value for key, value in about.items() if value is not None}
 
 
-def _as_kept(file: Path) -> Content | Digest:
+def _content_or_digest(file: Path) -> Content | Digest:
     """Return a fetched file for the case. A file that is too large becomes a digest."""
     if file.stat().st_size <= cases.LARGEST_KEPT:
         return file

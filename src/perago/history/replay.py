@@ -23,7 +23,7 @@ from perago.conductor_json import published_commit
 from perago.failure import Failure
 from perago.history.attempts import NotReplayable, Past, PastAttempt, differences_to, find_attempt, look_up, result_of
 from perago.history.running import Debugging, plan_for, run_locally, services_of, write_tree
-from perago.processes import end_if_told
+from perago.processes import raise_pending_signal
 from perago.taskdef.payload import workspace_block
 from perago.text import one_line
 from perago.worker import events
@@ -246,7 +246,7 @@ class SharedWorker:
         if replayable.task.workspace is not None:
             ref = lakefs.seed(repository, BRANCH, task_input.seed(prefix), message="the input of a past attempt").id
             payload["workspace"] = workspace_block(repository, BRANCH, ref)
-        row = self._worker.run(payload, end_if_told)
+        row = self._worker.run(payload, raise_pending_signal)
         with self._lock:
             recorder = self._recorders.pop(row["taskId"], AttemptRecorder())
         result = result_of(lakefs, row, recorder.changes, prefix, directory)
@@ -464,13 +464,13 @@ class Backtest:
             futures = [pool.submit(self._judge, task_id, worker, scratch) for task_id in task_ids]
             try:
                 for future in as_completed(futures):
-                    end_if_told()
+                    raise_pending_signal()
                     yield future.result()
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
 
     def _judge(self, task_id: str, worker: SharedWorker, scratch: Path) -> Verdict:
-        end_if_told()
+        raise_pending_signal()
         workflow_id, started = "", 0
         try:
             attempt = find_attempt(self.servers.workflows, task_id)
@@ -497,8 +497,8 @@ class Backtest:
         elif differing:
             kind = Kind.DIFFERENT
             if self._second_runs.acquire(blocking=False):
-                again = worker.run(replayable, task_input, directory / "again")
-                deterministic = not differences(replayed.result, again.result, task_input.files).summary
+                second_run = worker.run(replayable, task_input, directory / "again")
+                deterministic = not differences(replayed.result, second_run.result, task_input.files).summary
         return Verdict(
             attempt.task_id,
             attempt.workflow_id,

@@ -38,7 +38,7 @@ from perago.embedded.clock import VirtualClock
 from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.lakefs import InMemoryLakeFS
 from perago.failure import Failure
-from perago.processes import end_if_told
+from perago.processes import raise_pending_signal
 from perago.taskdef import build_task_definition, load_task
 from perago.taskdef.definition import workflow_of_one
 from perago.text import listing, quoted
@@ -118,10 +118,10 @@ class _Caller:
     def __call__(self, task: Task, workspace: Path | None, params: BaseModel, current: Current) -> Returned | Raised:
         # A debugger needs a terminal as it is. Elsewhere standard output is for the result alone.
         with contextlib.nullcontext() if sys.stdout.isatty() else contextlib.redirect_stdout(sys.stderr):
-            ended = call_function(task, workspace, params, current, on_error=self._look)
+            ended = call_function(task, workspace, params, current, on_error=self._debug)
         return Raised("error", "the debugger was quit") if self.has_quit else ended
 
-    def _look(self, error: BaseException) -> None:
+    def _debug(self, error: BaseException) -> None:
         """Show the traceback, and open the debugger in its innermost frame."""
         self.has_quit = isinstance(error, bdb.BdbQuit)
         if isinstance(error, bdb.BdbQuit | KeyboardInterrupt):
@@ -240,7 +240,7 @@ def run_locally(
         return services.run(load_task(module), payload, listener)
     only = LocalTask(plan_for(module, task, settings, services), json.loads(task.definition))
     try:
-        ended = run_workflow(services, [only], workflow_of(only), payload, listener, end_if_told)
+        ended = run_workflow(services, [only], workflow_of(only), payload, listener, raise_pending_signal)
     except RunFailed as error:
         raise Failure(f"{error}; see the messages above") from error
     row: Mapping[str, Any] = ended["tasks"][0]

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from perago.probe import child
-from perago.processes import end_if_told, signals_held, sigterm_unwinds
+from perago.processes import raise_pending_signal, signals_held, sigterm_unwinds
 from perago.taskdef.loading import find_modules
 
 
@@ -309,7 +309,7 @@ class ChildProcess:
     def _wait(self) -> int:
         """Return the exit status. A signal that ends this process ends the wait, even if its exception was lost."""
         while True:
-            end_if_told()
+            raise_pending_signal()
             left = max(0.0, self._deadline - time.monotonic())
             try:
                 return self._process.wait(min(left, _SIGNAL_CHECK_INTERVAL))

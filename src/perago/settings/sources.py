@@ -352,11 +352,11 @@ def check_roots(settings: Roots) -> tuple[Problem, ...]:
     problems = []
     for variable, path in _roots(settings):
         try:
-            trouble = own_directory_trouble(path, now=False)
+            problem = own_directory_problem(path, now=False)
         except OSError as error:
-            trouble = f"cannot be used: {error.strerror}"
-        if trouble:
-            problems.append(_problem(variable, path, trouble))
+            problem = f"cannot be used: {error.strerror}"
+        if problem:
+            problems.append(_problem(variable, path, problem))
     return tuple(problems)
 
 
@@ -385,24 +385,24 @@ def _roots(settings: Roots) -> tuple[tuple[str, Path], ...]:
     return (WORKSPACE_ROOT, settings.workspace_root), (LOG_ROOT, settings.log_root)
 
 
-def _problem(variable: str, path: Path, trouble: str) -> Problem:
+def _problem(variable: str, path: Path, problem: str) -> Problem:
     fix = f"Set {variable} to a directory of your own, or to a new one; perago creates it."
-    return Problem(variable, read_sources().origin(variable) or "default", f"{path} {trouble}", fix)
+    return Problem(variable, read_sources().origin(variable) or "default", f"{path} {problem}", fix)
 
 
-def own_directory_trouble(path: Path, *, now: bool = True) -> str | None:
+def own_directory_problem(path: Path, *, now: bool = True) -> str | None:
     """Return the reason why `path` cannot be a directory that only the user can write to, or None. It need not exist.
     Unless it is needed `now`, its file system can be read-only.
 
     Raises:
         OSError: the path cannot be checked.
     """
-    return _own_trouble(path, now) or open_to_others(path)
+    return _own_problem(path, now) or open_to_others(path)
 
 
-def _own_trouble(path: Path, now: bool) -> str | None:
+def _own_problem(path: Path, now: bool) -> str | None:
     if _exists(path):
-        return _existing_trouble(path, now)
+        return _existing_problem(path, now)
     parent = next(ancestor for ancestor in path.parents if _exists(ancestor))
     if not parent.is_dir():
         return f"cannot be created, because {parent} is not a directory"
@@ -429,7 +429,7 @@ def _is_writable(directory: Path, now: bool) -> bool:
     return os.access(directory, os.X_OK if is_read_only else os.W_OK | os.X_OK)
 
 
-def _existing_trouble(path: Path, now: bool) -> str | None:
+def _existing_problem(path: Path, now: bool) -> str | None:
     through = f" (a symlink to {path.readlink()})" if path.is_symlink() else ""
     try:
         status = path.stat()

@@ -682,10 +682,10 @@ def judge_field(field: str, old: Definition, new: Definition) -> Verdict:
             return _keys(before, after, "input key", added=Impact.BREAKING)
         case "outputKeys":
             return _keys(before, after, "output key", added=Impact.COMPATIBLE)
-    return _cannot_tell(field)
+    return _unknown_effect(field)
 
 
-def _cannot_tell(field: str) -> Verdict:
+def _unknown_effect(field: str) -> Verdict:
     return Impact.BREAKING, f"effect of a change of {field} unknown"
 
 
@@ -700,7 +700,7 @@ def _is_number(value: Any) -> bool:
 
 def _amount(field: str, old: Any, new: Any, definition: Definition) -> Verdict:
     if not (_is_number(old) and _is_number(new)):
-        return _cannot_tell(field)
+        return _unknown_effect(field)
     less, more = _AMOUNTS[field]
     if field not in _ZERO_IS_LESS:
         old, new = (float("inf") if value == 0 else value for value in (old, new))
@@ -715,7 +715,7 @@ def _rate(old: Definition, new: Definition) -> Verdict:
     """Judge the two fields of one rate. 0 means no limit."""
     values = [_effective(field, definition) for definition in (old, new) for field in _RATE]
     if not all(_is_number(value) and 0 <= value < float("inf") for value in values) or 0 in values[1::2]:
-        return _cannot_tell("the rate limit")
+        return _unknown_effect("the rate limit")
     before, after = (Fraction(values[index]) / Fraction(values[index + 1]) for index in (0, 2))
     if after == 0 or (before != 0 and after >= before):
         return Impact.COMPATIBLE, "attempts are handed out at the same rate or faster"
@@ -724,7 +724,7 @@ def _rate(old: Definition, new: Definition) -> Verdict:
 
 def _keys(old: Any, new: Any, what: str, *, added: Impact) -> Verdict:
     if not all(isinstance(keys, list) and all(isinstance(key, str) for key in keys) for keys in (old, new)):
-        return _cannot_tell(f"an {what}")
+        return _unknown_effect(f"an {what}")
     removed, added_keys = sorted({*old} - {*new}), sorted({*new} - {*old})
     if removed:
         return Impact.BREAKING, f"removed {what} {', '.join(removed)}"

@@ -231,11 +231,11 @@ async def sweep_branches(command: tuple[str, ...]) -> tuple[tuple[str, ...], str
 
 async def _keep_trimmed(plan: WorkerPlan, pool: Pool, emit: Callable[[events.Event], None]) -> None:
     """Report a problem of the cache only once, because attempts can work without the cache."""
-    said = ""
+    reported = ""
     while plan.cache_bytes is not None:
         try:
             trimmed = await pool.run(trim, plan.workspace_root, plan.cache_bytes)
-            said = ""
+            reported = ""
         except (CacheUnusable, OSError) as error:
             problem = str(error)
             if isinstance(error, OSError):
@@ -243,9 +243,9 @@ async def _keep_trimmed(plan: WorkerPlan, pool: Pool, emit: Callable[[events.Eve
                 problem = (
                     f"{place}: {error.strerror or error}; free or repair its disk, or clear it: perago cache --clear"
                 )
-            if problem != said:
-                said = problem
-                emit(events.CacheFailed(said))
+            if problem != reported:
+                reported = problem
+                emit(events.CacheFailed(reported))
         else:
             if trimmed:
                 emit(events.CacheTrimmed(trimmed))

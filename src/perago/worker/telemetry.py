@@ -98,8 +98,8 @@ def telemetry(context: ExportContext, say: Say) -> Iterator[list[Listener]]:
             listeners.append(metrics)
             watch = Watch("OpenTelemetry: the collector", "metrics", messages, say)
             ends.append(_MetricSender(metrics, resource, watch).end)
-        if said := messages.take():
-            say(f"OpenTelemetry: {one_line(said)}")
+        if log_lines := messages.take():
+            say(f"OpenTelemetry: {one_line(log_lines)}")
         yield listeners
     finally:
         if done_within(END_LIMIT, "perago-traces-end", ends):

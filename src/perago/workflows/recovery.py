@@ -50,26 +50,26 @@ class _Place:
 def retry_refusal(workflow: Json) -> Refusal | None:
     """Return why a retry of the failed steps does not work, or None."""
     workflow_id = workflow["workflowId"]
-    again = f"run every step again: perago rerun {workflow_id}"
+    advice = f"run every step again: perago rerun {workflow_id}"
     if (refusal := _not_ended(workflow, "retried")) is not None:
         return refusal
     if workflow["status"] == "COMPLETED":
-        return Refusal("it has completed, so there is no failed step to retry", again)
+        return Refusal("it has completed, so there is no failed step to retry", advice)
     rows = workflow["tasks"]
     newest = {row["referenceTaskName"]: row for row in rows}
     if workflow["status"] != "TIMED_OUT" and not any(row["status"] in _UNSUCCESSFUL for row in newest.values()):
         ending = next((name for name, row in newest.items() if row["taskType"] == "TERMINATE"), None)
         problem = "none of its steps has failed" if ending is None else f"its step {ending} ended it on purpose"
-        return Refusal(problem, again)
+        return Refusal(problem, advice)
     for row in newest.values():
         if row["taskType"] in _FORKS and row["status"] in _UNSUCCESSFUL:  # ended after a rerun from it
             problem = f"{row['referenceTaskName']} is a fork, whose new row would stay SCHEDULED: {_STAYS_RUNNING}"
-            return Refusal(problem, again)
+            return Refusal(problem, advice)
     for join in newest.values():
         missing = _unreadable_join(join, newest)
         if missing is not None:
             problem = f"JOIN {join['referenceTaskName']} has failed, and its step {missing} has no attempt of that name"
-            return Refusal(f"{problem}, so Conductor cannot find the step to retry", again)
+            return Refusal(f"{problem}, so Conductor cannot find the step to retry", advice)
     return None
 
 

@@ -87,7 +87,7 @@ class Baseline:
             elif path and is_marker(placement.entry) and not is_reserved(placement.entry.key):
                 markers.append(path[:-1])
         _check_complete(tree, placed)
-        tick = _current_tick(tree.root) if probe_disk(tree.root).stat_tells_changes else 0
+        tick = _current_tick(tree.root) if probe_disk(tree.root).stat_shows_changes else 0
         proofs = {path: tree.files[path] if tree.files[path].ctime_ns < tick else None for path in placed}
         listed = {path: entry.checksum for path, entry in placed.items() if _MD5.fullmatch(entry.checksum)}
         opaque = {path: tree.files[path] for path, proof in proofs.items() if proof is None and path not in listed}

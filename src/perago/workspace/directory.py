@@ -310,8 +310,8 @@ def _unsafe(root: Path, status: os.stat_result) -> list[str]:
 
 
 def _open(root: Path) -> list[str]:
-    trouble = open_to_others(root)
-    return [] if trouble is None else [f"The workspace root {root} {trouble}."]
+    problem = open_to_others(root)
+    return [] if problem is None else [f"The workspace root {root} {problem}."]
 
 
 def _writable(directory: Path) -> bool:

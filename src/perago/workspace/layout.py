@@ -35,7 +35,7 @@ class Disk:
     path_max: int
     """The largest length of an absolute path, with the NUL at its end."""
     folding: Folding
-    stat_tells_changes: bool
+    stat_shows_changes: bool
     """Whether unchanged times prove unchanged bytes. On Linux' tmpfs a write through a memory map can leave size and
     times unchanged, because the kernel does not notice a write to a page that was read before."""
 
@@ -86,7 +86,7 @@ def probe_disk(directory: Path) -> Disk:
                 name_max=os.pathconf(probe, "PC_NAME_MAX"),
                 path_max=os.pathconf(probe, "PC_PATH_MAX"),
                 folding=folding,
-                stat_tells_changes=_probe_mapped_writes(Path(probe)),
+                stat_shows_changes=_probe_mapped_writes(Path(probe)),
             )
     return _known[device]
 

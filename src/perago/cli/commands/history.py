@@ -147,15 +147,17 @@ _FENCES = {
 
 
 def _publication(noted: Facts, facts: Facts) -> Iterator[str]:
-    def said(key: str) -> str:
+    def noted_text(key: str) -> str:
         return noted.get(key) or "(not noted)"
 
     done = list(publication_words(noted))
-    what = done.pop(0) if noted.get("phase") == "fence" else said("phase")
-    yield one_line(f"{what}, by perago {said('version')}, to {said('branch')}")
+    what = done.pop(0) if noted.get("phase") == "fence" else noted_text("phase")
+    yield one_line(f"{what}, by perago {noted_text('version')}, to {noted_text('branch')}")
     if facts["task"] is None:
-        yield one_line(f"by task {said('task_id')} of workflow {said('workflow_id')}")
-        yield one_line(f"{said('task_name')} as {said('reference_name')}, retry {said('retry_count')}")
+        yield one_line(f"by task {noted_text('task_id')} of workflow {noted_text('workflow_id')}")
+        yield one_line(
+            f"{noted_text('task_name')} as {noted_text('reference_name')}, retry {noted_text('retry_count')}"
+        )
     if noted.get("worker"):
         yield one_line(f"by worker {noted['worker']}")
     if noted.get("input_ref"):

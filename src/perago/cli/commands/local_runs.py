@@ -20,7 +20,7 @@ from perago.cli.loading import load_task_to_run, load_tasks, valid_settings
 from perago.cli.messages import ExitCode
 from perago.cli.parameters import IMPORT_LIMIT, Module, Pdb, Timeout, check_output, option, output_option, read_object
 from perago.failure import Failure
-from perago.processes import end_if_told, sigterm_unwinds
+from perago.processes import raise_pending_signal, sigterm_unwinds
 from perago.text import json_text
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ def demo(output: Annotated[Path | None, output_option("the final tree")] = None)
         payload = {"workspace": workspace_block(REPOSITORY, BRANCH, ref)}
         try:
             with view:
-                ended = run_workflow(services, tasks, penguins.definition(), payload, view, end_if_told)
+                ended = run_workflow(services, tasks, penguins.definition(), payload, view, raise_pending_signal)
         except RunFailed as error:
             raise Failure(f"{error}; see the messages above") from error
         rows = [row for row in ended["tasks"] if row["taskType"] not in ("FORK", "JOIN")]

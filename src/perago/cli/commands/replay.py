@@ -78,8 +78,8 @@ def command(
         differing = differences_to(past, replayed.result, replayable.store(servers), task_input.files)
         unstable: tuple[str, ...] = ()
         if differing and not edits and not debugging:
-            again = replay_attempt(replayable, task_input, settings, scratch / "again")
-            unstable = differences(replayed.result, again.result, task_input.files).summary
+            second_run = replay_attempt(replayable, task_input, settings, scratch / "again")
+            unstable = differences(replayed.result, second_run.result, task_input.files).summary
         _show(replayable, replayed, differing, unstable, as_json=as_json)
     raise typer.Exit(ExitCode.FAILURE if differing else ExitCode.OK)
 

@@ -36,7 +36,7 @@ from perago.conductor_json import rows_of, step_type
 from perago.dev import REFERENCE, workflow_definition
 from perago.failure import Failure
 from perago.ports import OPEN_WORKFLOWS
-from perago.processes import end_if_told
+from perago.processes import raise_pending_signal
 from perago.text import count, json_text, one_line, short, strict_json
 from perago.workflows.backfill import OUTAGE_LIMIT, POLL_INTERVAL, Backfill, Line, Run, SenderLock
 from perago.workflows.picture import task_names
@@ -257,7 +257,7 @@ def _back_fill(
         return servers.workflows.start(sent.definition, payload, line.correlation_id)
 
     def sleep(seconds: float) -> None:
-        end_if_told()
+        raise_pending_signal()
         time.sleep(seconds)
 
     name, server = sent.definition["name"], servers.settings.require_conductor()
@@ -314,17 +314,19 @@ def _follow(workflows: ConductorWorkflows, workflow_id: str, view: FollowView) -
 def _to_the_end(workflows: ConductorWorkflows, workflow_id: str, view: FollowView) -> Mapping[str, Any]:
     heard = time.monotonic()
     while True:
-        end_if_told()
-        workflow = _look(workflows, workflow_id, view, heard)
+        raise_pending_signal()
+        workflow = _read_status(workflows, workflow_id, view, heard)
         if workflow is not None:
             heard = time.monotonic()
             if workflow["status"] not in OPEN_WORKFLOWS:
                 time.sleep(_LOG_DELAY)
-                return _look(workflows, workflow_id, view, heard) or workflow
+                return _read_status(workflows, workflow_id, view, heard) or workflow
         time.sleep(POLL_INTERVAL)
 
 
-def _look(workflows: ConductorWorkflows, workflow_id: str, view: FollowView, heard: float) -> Mapping[str, Any] | None:
+def _read_status(
+    workflows: ConductorWorkflows, workflow_id: str, view: FollowView, heard: float
+) -> Mapping[str, Any] | None:
     """Return the workflow, and show its news. Return None if Conductor does not answer, as during a restart."""
     from perago.ports import Unavailable
 

@@ -22,7 +22,7 @@ from perago.cli.rendering import Renderer
 from perago.configuration import Configuration, cache_of, missing_services, read_configuration
 from perago.failure import Failure
 from perago.hanging import HANGS
-from perago.processes import end_if_told, hand_over
+from perago.processes import hand_over, raise_pending_signal
 from perago.settings.sources import LogFormat
 from perago.text import count
 
@@ -194,7 +194,7 @@ def command(
                     reached(store.ping)
             check_fork_server()
             supervisor = Supervisor(plan, queue, _first_line(waiting), *listeners, clock=clock)
-            end_if_told()
+            raise_pending_signal()
             hand_over(supervisor.stop)
             unless_started.pop_all()
             HANGS.report_to(None)  # the supervisor reports its own calls

@@ -66,8 +66,8 @@ def repeated(case: FaultCase) -> None:
         _check_state_of_guardrails(case)
         _check_on_another_machine(case)
         return
-    again = case.second.output
-    if again == base and changes:
+    repeated = case.second.output
+    if repeated == base and changes:
         raise case.failed(
             f"the second call in the same process has another output: {base.named(second)}; the module keeps state "
             "between calls",
@@ -86,10 +86,10 @@ def _check_state_of_guardrails(case: FaultCase) -> None:
     """A guardrail of the author judges the same files the same way again."""
     base = case.verdicts()
     for _ in range(_MOST_VERDICTS):
-        if (again := case.verdicts(forget=False)) != base:
+        if (repeated := case.verdicts(forget=False)) != base:
             changes = case.memory.changes()
             raise case.failed(
-                f"{_other_verdict(base, again)} again, because "
+                f"{_other_verdict(base, repeated)} again, because "
                 + ("the module keeps state between calls" if changes else "something outlives the call"),
                 ("state", "\n".join(changes)),
                 ("fix", "let the guardrail judge the files alone: a worker runs many attempts in one process"),
@@ -205,10 +205,10 @@ def _same_under(
                 )
             if other == base:
                 continue
-            again = case.call_again()
-            if again.output != base:
+            repeated = case.call_again()
+            if repeated.output != base:
                 pytest.skip("calls under the same conditions differ, which the test `repeated` reports")
-            varied = [name for name, value in again.params if getattr(call.params, name) != value]
+            varied = [name for name, value in repeated.params if getattr(call.params, name) != value]
             effect = f"it fails: {other.problem}" if other.problem else f"it has another output: {base.named(other)}"
             difference = base.difference(other, "before", "after")
             if varied:
@@ -410,8 +410,8 @@ class _Retries:
         lost = services.attempt(self._task.function, delivery, report=False)
         self._check(services, lost, "retried after its worker was killed")
         services.conductor.hand_back(delivery)
-        again = services.attempt(self._task.function)
-        self._check(services, again, "delivered again after its report was lost")
+        repeated = services.attempt(self._task.function)
+        self._check(services, repeated, "delivered again after its report was lost")
 
     def rerun_and_restart(self, services: InMemoryServices) -> None:
         """Rerun and restart the workflow; then let another client commit while the function runs."""

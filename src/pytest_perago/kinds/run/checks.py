@@ -328,8 +328,8 @@ class _Run(CaseAttempts):
         if not self._nearby:
             return
         files, first = self._nearby[0]
-        again = self._nearby[1][1] if len(self._nearby) > 1 else {}
-        paths = files.confirmed(first, again, is_alone=_XDIST not in os.environ)
+        repeat = self._nearby[1][1] if len(self._nearby) > 1 else {}
+        paths = files.confirmed(first, repeat, is_alone=_XDIST not in os.environ)
         if paths:
             what, place = "files, and only a workspace is published", "to a store, or give the task a workspace"
             if self.task.workspace is not None:
@@ -437,15 +437,15 @@ class _Run(CaseAttempts):
         services.clock.advance(_RESPONSE_SECONDS + 1)
         services.conductor.sweep()
         services.clock.advance(1)
-        again = services.attempt(self.task.function)
+        repeat = services.attempt(self.task.function)
         commits = services.lakefs.history(REPOSITORY, BRANCH, until=ref, limit=100)
         trees = [services.lakefs.get_commit(REPOSITORY, ref), *reversed(commits)]
         changing = sum(new.meta_range_id != old.meta_range_id for old, new in itertools.pairwise(trees))
-        is_named = again.status is TaskStatus.COMPLETED or short(published) in (again.reason or "")
+        is_named = repeat.status is TaskStatus.COMPLETED or short(published) in (repeat.reason or "")
         if changing != 1 or self.committed(services) != tree or not is_named:
             raise RuntimeError(
-                f"after a lost report the task published {changing} times; the next attempt ended as {again.status}: "
-                f"{again.reason}"
+                f"after a lost report the task published {changing} times; the next attempt ended as {repeat.status}: "
+                f"{repeat.reason}"
             )
 
     def _compared(self, record: Record, now: AttemptResult) -> RunCase:
@@ -456,11 +456,11 @@ class _Run(CaseAttempts):
         """
         tree = {path: file for path, file in self.tree.items() if isinstance(file, bytes)}
 
-        def again() -> AttemptResult:
+        def repeat() -> AttemptResult:
             with self.started(self._call) as services:
                 return self._attempt(services).result()
 
-        return compare_with_record(self._session, self.case, record, now, tree, again)
+        return compare_with_record(self._session, self.case, record, now, tree, repeat)
 
     def _next_output(self) -> Output | None:
         """Return the output of one more plain attempt."""
