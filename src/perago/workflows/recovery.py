@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from perago.ports import ENDED_WORKFLOWS
+from perago.workflows.picture import own_steps
 
 Json = Mapping[str, Any]
 _UNSUCCESSFUL = ("FAILED", "FAILED_WITH_TERMINAL_ERROR", "TIMED_OUT", "CANCELED")
@@ -157,16 +158,16 @@ def _stale_variable(workflow: Json, row: Json) -> tuple[str, str] | None:
     completed = {_step_name(other) for other in workflow["tasks"] if other["status"] == "COMPLETED"}
     is_again, set_before = False, set[str]()
     for step in (workflow.get("workflowDefinition") or {}).get("tasks") or ():
-        names = {place.step["taskReferenceName"] for place in _placed([step], _Place({}))}
+        names = {inner["taskReferenceName"] for inner in own_steps([step])}
         is_again |= _step_name(row) in names
-        rounds = [place.step for place in _placed(step.get("loopOver") or (), _Place({}))]
+        rounds = list(own_steps(step.get("loopOver")))
         workspaces = [(inner.get("inputParameters") or {}).get("workspace") for inner in rounds]
         used = set(_VARIABLE.findall(json.dumps(workspaces))) - set_before
         stale = used & _variables(inner for inner in rounds if inner["taskReferenceName"] in completed)
         if is_again and stale:
             return str(step["taskReferenceName"]), min(stale)
         if is_again:
-            set_before |= _variables(place.step for place in _placed([step], _Place({})))
+            set_before |= _variables(own_steps([step]))
     return None
 
 
@@ -177,7 +178,7 @@ def _variables(steps: Iterable[Json]) -> set[str]:
 
 def _begun_later(workflow: Json, row: Json, fork: Json) -> str | None:
     """Return a step of another branch of a fork whose first attempt was scheduled after `row`."""
-    inside = {place.step["taskReferenceName"] for branch in fork["forkTasks"] for place in _placed(branch, _Place({}))}
+    inside = {step["taskReferenceName"] for branch in fork["forkTasks"] for step in own_steps(branch)}
     begun = {other["referenceTaskName"]: int(other["seq"]) for other in reversed(workflow["tasks"])}
     return next((name for name, seq in begun.items() if name in inside and seq > int(row["seq"])), None)
 

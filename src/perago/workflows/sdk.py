@@ -12,7 +12,7 @@ import json
 import re
 import sys
 import typing
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import FunctionType, ModuleType, UnionType
@@ -26,7 +26,7 @@ from perago.taskdef.loading import CONDUCTOR_WORKFLOW
 from perago.text import listing
 from perago.workflows.definition import workflows_of
 from perago.workflows.flow import Workflow, WorkflowDefinitionError
-from perago.workflows.picture import walk
+from perago.workflows.picture import own_steps, walk
 from perago.workflows.values import (
     UNCHECKED,
     Documents,
@@ -227,11 +227,11 @@ class _Check:
         steps = definition.get("tasks") or []
         if not steps:
             self.report("", "the workflow has no step, which Conductor refuses", "add one")
-        own_steps = list(_own_steps(steps))
-        listed = [str(step["taskReferenceName"]) for step in own_steps]
+        all_steps = list(own_steps(steps))
+        listed = [str(step["taskReferenceName"]) for step in all_steps]
         self._tasks = {
             str(step["taskReferenceName"]): self.known[step["name"]]
-            for step in own_steps
+            for step in all_steps
             if step.get("type") == "SIMPLE" and step["name"] in self.known
         }
         duplicates = [reference for reference in dict.fromkeys(listed) if listed.count(reference) > 1]
@@ -239,8 +239,8 @@ class _Check:
             self.report(reference, "two steps have this name", "give one of the two another name")
         if duplicates:
             return
-        is_dynamic = any(step.get("type") == "FORK_JOIN_DYNAMIC" for step in own_steps)
-        for step in own_steps:
+        is_dynamic = any(step.get("type") == "FORK_JOIN_DYNAMIC" for step in all_steps)
+        for step in all_steps:
             for read, path in _OUTPUT.findall(json.dumps(step.get("inputParameters", {}))):
                 if read not in listed and read != "workflow" and not is_dynamic:
                     self.report(step["taskReferenceName"], f"no step has the name {read!r}", "correct the expression")
@@ -365,15 +365,6 @@ class _Check:
         match = _OUTPUT.fullmatch(param) if isinstance(param, str) else None
         annotation = self._type_of(reference, *match.groups()) if match else UNCHECKED
         return Value(Recorded(param, str(param), annotation, ()))
-
-
-def _own_steps(steps: Any) -> Iterator[Mapping[str, Any]]:
-    """Yield the steps of a workflow, without those of the workflows inside it."""
-    for step in steps or ():
-        yield step
-        cases = (step.get("decisionCases") or {}).values()
-        for inner in (*(step.get("forkTasks") or ()), step.get("loopOver"), step.get("defaultCase"), *cases):
-            yield from _own_steps(inner)
 
 
 # ------------------------------------------------------------------------- functions with @worker_task
