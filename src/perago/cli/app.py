@@ -77,6 +77,7 @@ SHARED = {
     **dict.fromkeys(("gc", "cache"), "cleanup"),
     **dict.fromkeys(("extract", "workflow", "diff", "register", "schedules"), "definitions"),
     **dict.fromkeys(("show", "log"), "history"),
+    **dict.fromkeys(("replay", "capture"), "past_attempts"),
     **dict.fromkeys(("signal", "terminate", "retry", "rerun", "undo"), "operations"),
 }
 """The file of commands that share one. It has a function and an entry of `EXAMPLES` for each, by name."""

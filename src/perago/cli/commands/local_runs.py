@@ -118,7 +118,7 @@ def _past_input(
     settings: Settings, task_id: str, module: str, task: TaskSummary
 ) -> Iterator[tuple[dict[str, Any], Path | None]]:
     """Provide params and input files of a past attempt during the block."""
-    from perago.cli.past_attempt import look_up
+    from perago.cli.commands.past_attempts import look_up
     from perago.configuration import Servers
     from perago.history.attempts import find_attempt
     from perago.history.replay import scratch_directory
