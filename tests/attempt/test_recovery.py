@@ -46,23 +46,25 @@ def test_a_range_is_judged_as_the_contract_says(case: Case) -> None:
 class History:
     """Commits by id, and how often they were read from."""
 
-    def __init__(self, parents: Mapping[str, str | None], words: Mapping[str, Mapping[str, str]] | None = None) -> None:
+    def __init__(
+        self, parents: Mapping[str, str | None], metadata: Mapping[str, Mapping[str, str]] | None = None
+    ) -> None:
         self.reads: list[str] = []
         self._parents = parents
-        self._words = words or {}
+        self._metadata = metadata or {}
 
     def line(self, commit_id: str | None) -> list[str]:
-        found = []
+        commit_ids = []
         while commit_id is not None:
-            found.append(commit_id)
+            commit_ids.append(commit_id)
             commit_id = self._parents[commit_id]
-        return found
+        return commit_ids
 
     def read(self, commit_id: str) -> Sequence[Commit]:
         self.reads.append(commit_id)
         return [
-            commit(each, *filter(None, [self._parents[each]]), by=self._words.get(each))
-            for each in islice(self.line(commit_id), PAGE)
+            commit(name, *filter(None, [self._parents[name]]), by=self._metadata.get(name))
+            for name in islice(self.line(commit_id), PAGE)
         ]
 
 
@@ -82,9 +84,9 @@ def test_a_fork_of_32_tasks_costs_a_few_requests_in_any_order(order: int) -> Non
 
 def test_500_commits_in_one_line_cost_less_than_one_request_each() -> None:
     history = History(line_of(5000))
-    wanted = [f"c{number}" for number in range(0, 1000, 2)]
-    random.Random(13).shuffle(wanted)
-    assert newest_of([*wanted, *wanted], history.read) == "c0"
+    commit_ids = [f"c{number}" for number in range(0, 1000, 2)]
+    random.Random(13).shuffle(commit_ids)
+    assert newest_of([*commit_ids, *commit_ids], history.read) == "c0"
     assert len(history.reads) < 300
 
 
@@ -97,14 +99,14 @@ def test_diverged_branches_are_found_with_two_requests() -> None:
 
 
 def test_the_reason_names_commits_tasks_branches_and_the_fix_within_the_limit() -> None:
-    one, other = "1" * 64, "2" * 64
-    words = {
-        one: {"perago.reference_name": "left", "perago.branch": "a"},
+    left, other = "1" * 64, "2" * 64
+    metadata = {
+        left: {"perago.reference_name": "left", "perago.branch": "a"},
         other: {"perago.reference_name": "right", "perago.branch": "b"},
     }
-    history = History(line_of(3) | {one: "c0", other: "c0"}, words)
+    history = History(line_of(3) | {left: "c0", other: "c0"}, metadata)
     with pytest.raises(NotOneLine) as caught:
-        newest_of([one, other, "c2"], history.read)
+        newest_of([left, other, "c2"], history.read)
     assert str(caught.value) == (
         "The 3 commits of workspace.ref are not one line of history: 222222222222 (by right to b) is not in the "
         "first-parent history of 111111111111 (by left to a), nor the other way round. No task can continue two "
@@ -136,7 +138,7 @@ def test_many_commits_are_counted_and_some_named() -> None:
 
 
 def test_random_histories_agree_with_a_complete_evaluation() -> None:
-    found, refused = 0, 0
+    accepted, refused = 0, 0
     for seed in range(400):
         chance = random.Random(seed)
         names = [f"n{number}" for number in range(chance.randint(1, 60))]
@@ -145,18 +147,18 @@ def test_random_histories_agree_with_a_complete_evaluation() -> None:
         for number, name in enumerate(names[1:], 1):
             parents[name] = chance.choice(names[:number]) if chance.random() < branching else names[number - 1]
         history = History(parents)
-        wanted = chance.choices(names, k=chance.randint(1, 12))
-        tops = [name for name in wanted if set(wanted) <= set(history.line(name))]
+        chosen = chance.choices(names, k=chance.randint(1, 12))
+        tops = [name for name in chosen if set(chosen) <= set(history.line(name))]
         if tops:
-            assert newest_of(wanted, history.read) == tops[0]
-            found += 1
+            assert newest_of(chosen, history.read) == tops[0]
+            accepted += 1
         else:
             with pytest.raises(NotOneLine, match="not one line"):
-                newest_of(wanted, history.read)
+                newest_of(chosen, history.read)
             refused += 1
-        assert len(history.reads) <= len(set(wanted)) + len(names) // PAGE + 1
+        assert len(history.reads) <= len(set(chosen)) + len(names) // PAGE + 1
         assert len(history.reads) == len(set(history.reads)), "no commit is read from twice"
-    assert min(found, refused) > 50
+    assert min(accepted, refused) > 50
 
 
 # ------------------------------------------------------------------ Names and metadata of publications

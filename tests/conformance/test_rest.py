@@ -51,9 +51,9 @@ class _EmbeddedServers:
             model = target.model
             self._targets[scenario.server] = target, getattr(model, "increments", None) or Increments(model)
         target, increments = self._targets[scenario.server]
-        found = target.run(scenario)
+        transcript = target.run(scenario)
         increments.take()
-        return found
+        return transcript
 
     def close(self) -> None:
         """End the servers; persistence must have missed nothing that the scenarios did."""
@@ -64,9 +64,9 @@ class _EmbeddedServers:
 
 @pytest.fixture(scope="module")
 def embedded_servers() -> Iterator[_EmbeddedServers]:
-    found = _EmbeddedServers()
-    yield found
-    found.close()
+    servers = _EmbeddedServers()
+    yield servers
+    servers.close()
 
 
 @pytest.mark.parametrize("scenario", ALL, ids=_named)
@@ -118,8 +118,8 @@ DIFFERENT = {
 
 @pytest.mark.parametrize("case", [*ALIKE, *DIFFERENT])
 def test_only_facts_that_clients_use_are_compared(case: str) -> None:
-    recorded, seen = (ALIKE | DIFFERENT)[case]
-    assert (difference(recorded, seen) is None) == (case in ALIKE)
+    recorded, actual = (ALIKE | DIFFERENT)[case]
+    assert (difference(recorded, actual) is None) == (case in ALIKE)
 
 
 def test_the_page_is_current() -> None:
@@ -141,7 +141,7 @@ def test_the_page_names_the_oldest_supported_versions_of_the_sdks() -> None:
 
 
 def test_every_difference_has_a_scenario() -> None:
-    assert set(DIFFERENCES) <= {(found.server, str(found)) for found in ALL}
+    assert set(DIFFERENCES) <= {(scenario.server, str(scenario)) for scenario in ALL}
 
 
 def test_every_served_route_is_recorded_or_listed() -> None:
@@ -153,10 +153,15 @@ def test_every_served_route_is_recorded_or_listed() -> None:
     unrecorded = set()
     for server, (app, root) in apps.items():
         served = [route for route in app.routes if "unserved" not in getattr(route.endpoint, "__name__", "")]
-        requests = [found["request"] for each in scenarios(server) for found in load(each) if "request" in found]
+        requests = [
+            exchange["request"]
+            for scenario in scenarios(server)
+            for exchange in load(scenario)
+            if "request" in exchange
+        ]
         calls = {
-            (found["operation"].split()[0], posixpath.normpath(root + found["path"].partition("?")[0]))
-            for found in requests
+            (exchange["operation"].split()[0], posixpath.normpath(root + exchange["path"].partition("?")[0]))
+            for exchange in requests
         }
         met = {_name(served, *call) for call in calls}
         unrecorded |= {(server, f"{min(route.methods)} {route.path}") for route in served} - {(server, n) for n in met}
@@ -165,5 +170,5 @@ def test_every_served_route_is_recorded_or_listed() -> None:
 
 def _name(routes: list[Route], method: str, path: str) -> str:
     scope = {"type": "http", "method": method, "path": path, "headers": []}
-    found = next((route for route in routes if route.matches(scope)[0] is Match.FULL), None)
-    return "" if found is None else f"{min(found.methods or ())} {found.path}"
+    served = next((route for route in routes if route.matches(scope)[0] is Match.FULL), None)
+    return "" if served is None else f"{min(served.methods or ())} {served.path}"

@@ -56,9 +56,9 @@ def test_a_committed_branch_stays_until_its_delivery_has_ended(
     world.services.clock.advance(2 * DAY)
     assert caretaker.fate() is Fate.KEPT
     world.services.conductor.sweep()  # the response time-out
-    (found,) = caretaker.clear()
-    assert found.fate is Fate.REMOVED
-    assert f"of workflow {world.workflow}, which Conductor is not waiting for" in found.reason
+    (leftover,) = caretaker.clear()
+    assert leftover.fate is Fate.REMOVED
+    assert f"of workflow {world.workflow}, which Conductor is not waiting for" in leftover.reason
     assert caretaker.branches == ["main"]
 
 
@@ -98,7 +98,7 @@ def test_a_silent_conductor_is_asked_once(world: World, caretaker: Caretaker) ->
     world.services.clock.advance(2 * DAY)
     asked = world.services.faults.calls("is_current")
     world.services.faults.before("is_current", nth=asked + 1, error=Unavailable)
-    assert [found.fate for found in caretaker.clear()] == [Fate.UNDECIDED] * 2
+    assert [leftover.fate for leftover in caretaker.clear()] == [Fate.UNDECIDED] * 2
     assert world.services.faults.calls("is_current") == asked + 1
 
 
@@ -114,8 +114,8 @@ def test_a_branch_with_staged_objects_is_judged_by_the_newest_of_them(world: Wor
     world.services.clock.advance(DAY - 60)
     assert caretaker.fate() is Fate.KEPT, "the clock began anew"
     world.services.clock.advance(120)
-    (found,) = caretaker.clear()
-    assert (found.fate, "something was staged there 1 d ago" in found.reason) == (Fate.REMOVED, True)
+    (leftover,) = caretaker.clear()
+    assert (leftover.fate, "something was staged there 1 d ago" in leftover.reason) == (Fate.REMOVED, True)
 
 
 NOTHING_STAGED = {
@@ -151,8 +151,8 @@ def test_a_branch_that_holds_a_revert_names_no_delivery(world: World, caretaker:
     world.services.conductor.rerun_workflow(world.workflow, world.tried[-1].delivery.task_id)
     world.run(world.take())
     world.services.clock.advance(99 * DAY)
-    (found,) = caretaker.clear()
-    assert (found.fate, found.reason.startswith("names no delivery")) == (Fate.KEPT, True)
+    (leftover,) = caretaker.clear()
+    assert (leftover.fate, leftover.reason.startswith("names no delivery")) == (Fate.KEPT, True)
     world.services.clock.advance(2 * DAY)
     assert caretaker.fate() is Fate.REMOVED
 
@@ -212,7 +212,7 @@ def test_what_cannot_be_removed_is_reported_and_the_rest_removed(world: World, c
     world.services.clock.advance(2 * DAY)
     nth = world.services.faults.calls("delete_branch") + 1
     world.services.faults.before("delete_branch", nth=nth, error=Refused)
-    assert [found.fate for found in caretaker.clear()] == [Fate.FAILED, Fate.REMOVED]
+    assert [leftover.fate for leftover in caretaker.clear()] == [Fate.FAILED, Fate.REMOVED]
 
 
 @pytest.mark.parametrize("operation", ["list_branches", "get_commit", "newest_staged", "delete_branch"])
@@ -282,12 +282,12 @@ def test_dead_directories_go_when_they_are_old_enough_and_held_ones_are_not_ment
 
     assert clear(9 * DAY) == []
     made.close()
-    assert [(found.fate, found.size) for found in clear(DAY - 60)] == [(Fate.KEPT, size)]
-    assert [found.fate for found in clear(DAY + 60, dry_run=True)] == [Fate.REMOVED]
+    assert [(leftover.fate, leftover.size) for leftover in clear(DAY - 60)] == [(Fate.KEPT, size)]
+    assert [leftover.fate for leftover in clear(DAY + 60, dry_run=True)] == [Fate.REMOVED]
     assert made.path.exists()
-    (found,) = clear(DAY + 60)
-    assert (found.fate, found.name, found.repository) == (Fate.REMOVED, str(made.path), None)
-    assert found.reason == "no process holds it; its attempt began 1 d ago"
+    (leftover,) = clear(DAY + 60)
+    assert (leftover.fate, leftover.name, leftover.repository) == (Fate.REMOVED, str(made.path), None)
+    assert leftover.reason == "no process holds it; its attempt began 1 d ago"
     assert list(root.iterdir()) == []
 
 
@@ -307,14 +307,14 @@ def test_a_directory_that_cannot_be_removed_is_reported(
         remove(path, **options)
 
     monkeypatch.setattr(os, "unlink", refuse)
-    (found,) = clear_directories(tmp_path, Policy(0, 2**40))
-    assert (found.fate, "Operation not permitted" in found.reason) == (Fate.FAILED, True)
+    (leftover,) = clear_directories(tmp_path, Policy(0, 2**40))
+    assert (leftover.fate, "Operation not permitted" in leftover.reason) == (Fate.FAILED, True)
     assert made.path.exists()
 
 
 AGES = {0: "0 s ago", 59: "59 s ago", 60: "1 min ago", 7199: "1 h ago", 3 * DAY: "3 d ago", -5: "0 s ago"}
 
 
-@pytest.mark.parametrize(("passed", "words"), AGES.items(), ids=AGES.values())
-def test_an_age_is_shown_in_one_unit(passed: float, words: str) -> None:
-    assert Policy(0, 1000.0).ago(1000.0 - passed) == words
+@pytest.mark.parametrize(("passed", "text"), AGES.items(), ids=AGES.values())
+def test_an_age_is_shown_in_one_unit(passed: float, text: str) -> None:
+    assert Policy(0, 1000.0).ago(1000.0 - passed) == text

@@ -78,10 +78,10 @@ def test_the_checks_of_an_uncontended_publication_are_four_requests(tmp_path: Pa
     kinds = [kind for _, kind, _ in ATTEMPT]
     assert (kinds.count(CHECK), kinds.count("recovery"), kinds.count("delivery check")) == (4, 3, 3)
 
-    found = requests_of_one_attempt(tmp_path)
-    assert sorted(found) == sorted(request for _, _, request in ATTEMPT)
+    requests = requests_of_one_attempt(tmp_path)
+    assert sorted(requests) == sorted(request for _, _, request in ATTEMPT)
     transfer = re.compile("objects$")  # files travel side by side
-    assert [one for one in found if not transfer.search(one)] == [
+    assert [request for request in requests if not transfer.search(request)] == [
         request for _, _, request in ATTEMPT if not transfer.search(request)
     ]
 
@@ -94,9 +94,9 @@ def test_the_head_is_read_only_for_a_refusal_that_needs_it(tmp_path: Path, monke
 
     on_the_head = replace(refusals.DIRTY, check="branch", condition=note_the_head, needs_head=True)
     monkeypatch.setattr(refusals, "REFUSALS", [*refusals.REFUSALS, on_the_head])
-    found = requests_of_one_attempt(tmp_path)
+    requests = requests_of_one_attempt(tmp_path)
     more = ["GET /repositories/R/commits/C"] * 2  # on arrival and before the merge
-    assert sorted(found) == sorted([*(request for _, _, request in ATTEMPT), *more])
+    assert sorted(requests) == sorted([*(request for _, _, request in ATTEMPT), *more])
     assert len(heads) == 2
     assert len(set(heads)) == 1
     assert heads[0] != "nothing"
@@ -104,8 +104,8 @@ def test_the_head_is_read_only_for_a_refusal_that_needs_it(tmp_path: Path, monke
 
 def test_a_broken_pre_guardrail_costs_one_listing(tmp_path: Path) -> None:
     strict = replace(TASK, workspace=WorkspaceSpec(pre=[require_file("missing.csv")]))
-    found = requests_of_one_attempt(tmp_path, strict, TaskStatus.FAILED_WITH_TERMINAL_ERROR)
-    assert [one for one in found if "/objects" in one and "stat" not in one] == [
+    requests = requests_of_one_attempt(tmp_path, strict, TaskStatus.FAILED_WITH_TERMINAL_ERROR)
+    assert [request for request in requests if "/objects" in request and "stat" not in request] == [
         "GET /repositories/R/refs/C/objects/ls"
     ]
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -97,11 +97,13 @@ def line(lakefs: LakeFSServer, deploy: Deploy, lakefs_proxy: Proxy, seeded: tupl
 def test_the_retry_adopts_the_publication_of_a_dead_slot(line: Line) -> None:
     line.kill_after_merge()
     workflow_id = line.start(write={"out.txt": "o"})
-    found = line.conductor.completed(workflow_id)
+    execution = line.conductor.completed(workflow_id)
 
-    dead, retry = found["tasks"]
+    dead, retry = execution["tasks"]
     fence, merge = line.published()
-    assert (dead["status"], *noted(merge, "task_id", "phase")) == ("FAILED", dead["taskId"], "merge"), described(found)
+    assert (dead["status"], *noted(merge, "task_id", "phase")) == ("FAILED", dead["taskId"], "merge"), described(
+        execution
+    )
     assert noted(fence, "task_id", "phase", "adopts") == (retry["taskId"], "fence", merge["id"])
     assert noted(fence, "result") == noted(merge, "result")
     assert f"while it published. Commit {merge['id'][:12]} is on branch main" in dead["reasonForIncompletion"]
@@ -162,10 +164,10 @@ def test_in_a_loop_each_round_builds_on_the_round_before_and_a_dead_one_is_adopt
     )
     line.kill_after_merge()
     workflow_id = line.start(f"{task}.loop", append={"log.txt": "round\n"})
-    found = line.conductor.completed(workflow_id)
+    execution = line.conductor.completed(workflow_id)
 
-    bodies = [each for each in found["tasks"] if each["taskDefName"] == task]
-    assert [each["status"] for each in bodies] == ["FAILED", "COMPLETED", "COMPLETED", "COMPLETED"]
+    bodies = [attempt for attempt in execution["tasks"] if attempt["taskDefName"] == task]
+    assert [attempt["status"] for attempt in bodies] == ["FAILED", "COMPLETED", "COMPLETED", "COMPLETED"]
     commits = line.published()[::-1]
     assert [noted(commit, "phase", "iteration") for commit in commits] == [
         ("merge", "1"),
@@ -202,14 +204,14 @@ def test_a_restarted_chain_replaces_all_of_its_publications(line: Line, again: s
         line.conductor.rerun(workflow_id, first["taskId"])
     else:
         line.conductor.restart(workflow_id)
-    one, two = line.conductor.completed(workflow_id)["tasks"]
+    redone, two = line.conductor.completed(workflow_id)["tasks"]
 
     commits = [commit["id"] for commit in line.published()]
-    outputs = [task["outputData"]["workspace"]["ref"] for task in (two, one, second, first)]
+    outputs = [task["outputData"]["workspace"]["ref"] for task in (two, redone, second, first)]
     assert commits == outputs
-    superseding = line.repository.get(one["outputData"]["workspace"]["ref"])
+    superseding = line.repository.get(redone["outputData"]["workspace"]["ref"])
     assert noted(superseding, "supersedes") == (",".join(outputs[2:]),)
-    assert set(one["outputData"]["result"]["seen"]) == ORIGINAL, "it read the input, not what it replaces"
+    assert set(redone["outputData"]["result"]["seen"]) == ORIGINAL, "it read the input, not what it replaces"
     assert two["outputData"]["result"]["seen"]["one.txt"] == "1", "a step hands its publication to the next"
     assert noted(line.repository.get(commits[0]), "reference_name") == ("second",)
     assert set(line.repository.tree(superseding["id"])) == set(line.repository.tree(line.ref)) | {"one.txt"}
@@ -284,13 +286,13 @@ def test_a_second_run_of_a_sub_workflow_undoes_the_first_publication(line: Line)
     assert line.conductor.wait(workflow_id)["status"] == "FAILED"
     (published,) = line.published()
     line.conductor.rerun(workflow_id, line.conductor.tasks(workflow_id)[0]["taskId"])
-    found = line.conductor.wait(workflow_id)
+    execution = line.conductor.wait(workflow_id)
 
-    inner = line.conductor.tasks(found["tasks"][-1]["subWorkflowId"])
+    inner = line.conductor.tasks(execution["tasks"][-1]["subWorkflowId"])
     assert [task["status"] for task in inner] == ["COMPLETED", "FAILED_WITH_TERMINAL_ERROR"]
     again, before = line.published()
     assert before == published
-    assert noted(again, "workflow_id", "supersedes") == (found["tasks"][-1]["subWorkflowId"], published["id"])
+    assert noted(again, "workflow_id", "supersedes") == (execution["tasks"][-1]["subWorkflowId"], published["id"])
     assert set(line.repository.tree()) == {*ORIGINAL, "one.txt"}
 
 

@@ -76,8 +76,8 @@ def task_type(rest: Rest, label: str = "task", **fields: Any) -> str:
 
 def step(task: Name, reference: str = "r0", **fields: Any) -> Json:
     """A simple task of a workflow definition that passes the workflow's `x` on."""
-    given = {"inputParameters": {"x": "${workflow.input.x}"}, **fields}
-    return {"name": task, "taskReferenceName": reference, "type": "SIMPLE", **given}
+    parameters = {"inputParameters": {"x": "${workflow.input.x}"}, **fields}
+    return {"name": task, "taskReferenceName": reference, "type": "SIMPLE", **parameters}
 
 
 def definition(name: Name, *tasks: Json, **fields: Any) -> Json:
@@ -174,13 +174,13 @@ class StartedWorkflow:
 
     def poll(self, worker: str = "w1", show: Collection[str] = (), **query: Any) -> Answer:
         """Poll for one task."""
-        given = {"workerid": worker, **query}
-        return self.rest.call("GET", "/tasks/poll/{type}", query=given, show=show, type=self.task)
+        options = {"workerid": worker, **query}
+        return self.rest.call("GET", "/tasks/poll/{type}", query=options, show=show, type=self.task)
 
     def batch(self, **query: Any) -> Answer:
         """Poll for several tasks."""
-        given = {"workerid": "w1", "timeout": 100, **query}
-        return self.rest.call("GET", "/tasks/poll/batch/{type}", query=given, type=self.task)
+        options = {"workerid": "w1", "timeout": 100, **query}
+        return self.rest.call("GET", "/tasks/poll/batch/{type}", query=options, type=self.task)
 
     def update(self, task: Json, status: str | None, **fields: Any) -> Answer:
         """Report a result."""
@@ -248,9 +248,9 @@ class StartedWorkflow:
             looks = 1 if self.rest.works_at_once else QUIET_LOOKS
             while quiet < looks:
                 workflow = self.read()
-                seen = {**workflow, "tasks": [_without_polls_of_joins(row) for row in workflow["tasks"]]}
-                quiet = quiet + 1 if seen == before else 0
-                before = seen
+                current = {**workflow, "tasks": [_without_polls_of_joins(row) for row in workflow["tasks"]]}
+                quiet = quiet + 1 if current == before else 0
+                before = current
                 self.rest.sleep(QUIET_SECONDS * QUIET_LOOKS / looks)
         return workflow
 
@@ -268,8 +268,8 @@ class StartedWorkflow:
 
     def rerun(self, task: Json | None = None, **body: Any) -> None:
         """Run again from a task on, or from the beginning."""
-        given = {"reRunFromTaskId": task["taskId"], **body} if task else body
-        self.act("POST", "/workflow/{workflow}/rerun", json=given)
+        request = {"reRunFromTaskId": task["taskId"], **body} if task else body
+        self.act("POST", "/workflow/{workflow}/rerun", json=request)
 
     def skip(self, reference: str, **body: Any) -> None:
         """Skip the step of this reference name; `body` is its input and output."""
@@ -375,8 +375,8 @@ def _without_polls_of_joins(row: Json) -> Json:
 
 def result(task: Json, status: str | None, **fields: Any) -> Json:
     """The result of a task as a worker sends it."""
-    given = {"taskId": task["taskId"], "workflowInstanceId": task["workflowInstanceId"], "workerId": "w1", **fields}
-    return given if status is None else {**given, "status": status}
+    report = {"taskId": task["taskId"], "workflowInstanceId": task["workflowInstanceId"], "workerId": "w1", **fields}
+    return report if status is None else {**report, "status": status}
 
 
 def start(
@@ -450,8 +450,8 @@ def registered(
 
     By default there is one type, `task`. `children`: workflows for sub-workflows by their labels.
     """
-    wanted = {"task": {}} if types is None else types
-    names = {key: task_type(rest, key, **changes) for key, changes in wanted.items()}
+    chosen = {"task": {}} if types is None else types
+    names = {key: task_type(rest, key, **changes) for key, changes in chosen.items()}
     for key, child in (children or {}).items():
         steps = [_with_names(task, names) for task in child["tasks"]]
         names[key] = register_workflow(rest, **{"label": key, **child, "tasks": steps})
@@ -472,10 +472,10 @@ def start_types(
 
 def _with_names(value: Any, names: Mapping[str, str]) -> Any:
     if isinstance(value, list):
-        return [_with_names(each, names) for each in value]
+        return [_with_names(member, names) for member in value]
     if not isinstance(value, dict):
         return value
-    named = {key: _with_names(each, names) for key, each in value.items()}
+    named = {key: _with_names(member, names) for key, member in value.items()}
     return {**named, "name": names.get(value["name"], value["name"])} if isinstance(value.get("name"), str) else named
 
 

@@ -33,7 +33,7 @@ def _lucky(row: Mapping[str, Any]) -> Collection[str]:
         return (*luck, "status", "reasonForIncompletion", "endTime", "outputData", "workerId")
     if row.get("taskType") == "SUB_WORKFLOW" and row.get("status") in UNFORTUNATE:
         return (*luck, "outputData")
-    if any(_is_open_join(one) for one in row.get("tasks") or () if isinstance(one, Mapping)):
+    if any(_is_open_join(task) for task in row.get("tasks") or () if isinstance(task, Mapping)):
         return (*luck, "output")
     return luck
 
@@ -103,8 +103,8 @@ class Task:
 
     @property
     def reference(self) -> str:
-        found: str = self.row["referenceTaskName"]
-        return found.partition("__")[0]
+        name: str = self.row["referenceTaskName"]
+        return name.partition("__")[0]
 
     @property
     def is_joined(self) -> bool:
@@ -121,9 +121,9 @@ class ServerState:
 
     def close(self) -> None:
         """End what still runs, so that the servers' background work does not grow."""
-        for one in self.workflows.values():
-            if one.status in ("RUNNING", "PAUSED"):
-                self.pair.ask("DELETE", "/workflow/{workflow}", workflow=one.id)
+        for workflow in self.workflows.values():
+            if workflow.status in ("RUNNING", "PAUSED"):
+                self.pair.ask("DELETE", "/workflow/{workflow}", workflow=workflow.id)
         self.pair.close()
 
     def began(self, answers: tuple[Answer, Answer], name: str) -> None:
@@ -140,16 +140,16 @@ class ServerState:
 
     def look(self, *workflows: Workflow) -> None:
         """Read these workflows and their families on both servers until they agree."""
-        left = list(dict.fromkeys(member for one in workflows for member in one.family))
+        left = list(dict.fromkeys(member for workflow in workflows for member in workflow.family))
         while left:
-            one = left.pop(0)
-            embedded, real = self.pair.settled("GET", "/workflow/{workflow}", workflow=one.id)
+            workflow = left.pop(0)
+            embedded, real = self.pair.settled("GET", "/workflow/{workflow}", workflow=workflow.id)
             if embedded.status == 200:
-                left += self._learn(one, embedded.json, real.json)
+                left += self._learn(workflow, embedded.json, real.json)
 
     def look_by_ids(self, ids: Collection[str]) -> None:
         """The same, by the embedded server's ids; unknown ones are passed over."""
-        self.look(*(self.workflows[one] for one in ids if one in self.workflows))
+        self.look(*(self.workflows[workflow_id] for workflow_id in ids if workflow_id in self.workflows))
 
     def _learn(self, workflow: Workflow, embedded: Json, real: Json) -> Iterator[Workflow]:
         """Remember what was seen; gives the children that were not known."""
@@ -159,13 +159,13 @@ class ServerState:
         workflow.has_children = any(step["type"] == "SUB_WORKFLOW" for step in steps)
         looped = {id(inner) for step in steps for inner in _every_step(step.get("loopOver") or [])}
         workflow.references = tuple(step["taskReferenceName"] for step in steps if id(step) not in looped)
-        found = []
+        children = []
         for row, other in zip(embedded["tasks"], real["tasks"], strict=True):
             self.tasks[row["taskId"]] = Task(Both(row["taskId"], other["taskId"]), workflow, row)
             child = row.get("subWorkflowId")
             if child and child not in self.workflows:
-                found.append(self._add(Both(child, other["subWorkflowId"]), "", workflow.family))
-        return iter(found)
+                children.append(self._add(Both(child, other["subWorkflowId"]), "", workflow.family))
+        return iter(children)
 
     def queues_agree(self, types: Collection[str]) -> dict[str, int]:
         """The sizes of these queues, once both servers show the same."""

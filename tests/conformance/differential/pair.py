@@ -95,8 +95,8 @@ class Pair:
     def ask(self, method: str, template: str, *, unordered: bool = False, **given: Any) -> tuple[Answer, Answer]:
         """Ask both at the same time without comparing, for answers that are known to differ."""
         other = self._other.submit(self.real.call, method, template, unordered=unordered, **_for(given, embedded=False))
-        one = self.embedded.call(method, template, unordered=unordered, **_for(given, embedded=True))
-        return one, other.result()
+        embedded = self.embedded.call(method, template, unordered=unordered, **_for(given, embedded=True))
+        return embedded, other.result()
 
     def compare(self) -> None:
         """Compare the last answers.
@@ -120,9 +120,14 @@ class Pair:
         return last
 
     def _story(self) -> str:
-        made = [one for one in self.real.exchanges if isinstance(one, Exchange)]
-        changes = [one for one in made if not one.operation.startswith("GET") or "/poll/" in one.operation]
-        lines = [f"{one.answer.status} {one.operation} {one.path} {dict(one.query)} {one.body}" for one in changes]
+        made = [exchange for exchange in self.real.exchanges if isinstance(exchange, Exchange)]
+        changes = [
+            exchange for exchange in made if not exchange.operation.startswith("GET") or "/poll/" in exchange.operation
+        ]
+        lines = [
+            f"{exchange.answer.status} {exchange.operation} {exchange.path} {dict(exchange.query)} {exchange.body}"
+            for exchange in changes
+        ]
         return "\n".join(self._normals[1].text(line) for line in lines[-TOLD:])
 
     def close(self) -> None:

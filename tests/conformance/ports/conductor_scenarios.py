@@ -38,20 +38,20 @@ class TaskType:
         two minutes.
         """
         for _ in range(POLLS):
-            if found := self.queue.poll(self.name, "live0000", count=1, wait_seconds=5):
-                (delivery,) = found
+            if deliveries := self.queue.poll(self.name, "live0000", count=1, wait_seconds=5):
+                (delivery,) = deliveries
                 return delivery
         raise AssertionError(f"no delivery of {self.name} came in {POLLS} polls of 5 s")
 
     def polled(self) -> dict[str, Delivery]:
         """The deliveries of `step` and `inner`, once both are there."""
-        found: dict[str, Delivery] = {}
+        deliveries: dict[str, Delivery] = {}
         for _ in range(POLLS):
             batch = self.queue.poll(self.name, "live0000", count=1, wait_seconds=5)
-            found |= {each.reference_name: each for each in batch}
-            if len(found) == 2:
+            deliveries |= {delivery.reference_name: delivery for delivery in batch}
+            if len(deliveries) == 2:
                 break
-        return found
+        return deliveries
 
     def report(self, delivery: Delivery, report: Report) -> None:
         """Report how a delivery ended."""
@@ -59,8 +59,8 @@ class TaskType:
 
     def step(self, reference: str) -> Json:
         """A step of this type."""
-        given = {"p": "${workflow.input.p}"}
-        return {"name": self.name, "taskReferenceName": reference, "type": "SIMPLE", "inputParameters": given}
+        parameters = {"p": "${workflow.input.p}"}
+        return {"name": self.name, "taskReferenceName": reference, "type": "SIMPLE", "inputParameters": parameters}
 
     def beside_a_child(self) -> str:
         """Start a workflow that has the step `step` beside a sub-workflow with the step `inner`."""
@@ -80,13 +80,13 @@ class TaskType:
         self.service.define(forked, _forked(self.step("one"), self.step("two")))
         for _ in range(5):
             workflow = self.service.start(forked, {"p": 1})
-            first, other = sorted((self.poll() for _ in range(2)), key=lambda each: each.reference_name)
+            first, other = sorted((self.poll() for _ in range(2)), key=lambda delivery: delivery.reference_name)
             self.report(first, FAILED)
             if self.service.workflow(workflow)["status"] == "RUNNING":
                 self.report(other, DONE)
             for _ in range(POLLS):
-                if found := self.queue.poll(self.name, "live0000", count=1, wait_seconds=5):
-                    return first, other, found[0]
+                if retries := self.queue.poll(self.name, "live0000", count=1, wait_seconds=5):
+                    return first, other, retries[0]
                 if self.service.workflow(workflow)["status"] != "RUNNING":
                     break
         raise AssertionError("the JOIN ended the workflow each time before the retry was there")
@@ -101,8 +101,8 @@ class TaskType:
 
 def _forked(*steps: Json) -> list[Json]:
     """These steps side by side."""
-    fork = {"name": "fork", "taskReferenceName": "fork", "type": "FORK_JOIN", "forkTasks": [[each] for each in steps]}
-    references = [each["taskReferenceName"] for each in steps]
+    fork = {"name": "fork", "taskReferenceName": "fork", "type": "FORK_JOIN", "forkTasks": [[step] for step in steps]}
+    references = [step["taskReferenceName"] for step in steps]
     return [fork, {"name": "join", "taskReferenceName": "join", "type": "JOIN", "joinOn": references}]
 
 
