@@ -150,7 +150,7 @@ live: $(VENV)/.installed-dev
 
 live-ci: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.live.conductor_server run -- \
-	  sh -c 'tell="$(BIN)/python -m pytest tests/live -m live -q -k \"not chaos\""; eval $$tell -n $(LIVE_XDIST) --dist worksteal || { echo "== running the failed tests again: "; eval $$tell --lf; }'
+	  sh -c 'run_tests="$(BIN)/python -m pytest tests/live -m live -q -k \"not chaos\""; eval $$run_tests -n $(LIVE_XDIST) --dist worksteal || { echo "== running the failed tests again: "; eval $$run_tests --lf; }'
 
 # A round is repeated with the CHAOS_SEED and CHAOS_ROUND that it prints, and CHAOS_ROUNDS=1.
 chaos: $(VENV)/.installed-dev
@@ -176,7 +176,7 @@ conformance: $(VENV)/.installed-dev
 conformance-live: $(VENV)/.installed-dev
 	@echo "== recordings of real servers, and the ports: a real Conductor, and the lakeFS that PERAGO_CONFORMANCE_LAKEFS names"
 	@$(BIN)/python -m tests.live.conductor_server run -- \
-	  sh -c 'export PERAGO_CONFORMANCE_CONDUCTOR="$$CONDUCTOR_SERVER_URL"; tell="$(BIN)/python -m pytest tests/conformance -m live -q --ignore tests/conformance/differential"; $$tell -n $(LIVE_XDIST) --dist worksteal || { echo "== running the failed tests again: "; $$tell --lf; }'
+	  sh -c 'export PERAGO_CONFORMANCE_CONDUCTOR="$$CONDUCTOR_SERVER_URL"; run_tests="$(BIN)/python -m pytest tests/conformance -m live -q --ignore tests/conformance/differential"; $$run_tests -n $(LIVE_XDIST) --dist worksteal || { echo "== running the failed tests again: "; $$run_tests --lf; }'
 	@$(MAKE) --no-print-directory differential
 
 differential: $(VENV)/.installed-dev

@@ -23,7 +23,7 @@ from .conftest import Project, Ran
 HOSTILE = "\x1b[31mred\x07\nforged: line\u202e"
 
 
-class Story:
+class PastAttempt:
     """A repository and a workflow of one task, and what is done to them."""
 
     def __init__(self, services: EmbeddedServices, repository: str) -> None:
@@ -84,12 +84,12 @@ class Story:
 def test_an_attempt_has_its_workflow_its_commit_and_its_files(
     project: Project, shared_embedded: EmbeddedServices
 ) -> None:
-    story = Story(shared_embedded, "completed")
-    commit = story.published({"features/a.csv": b"12", "raw/a.csv": b"changed"})
-    story.end("COMPLETED", outputData={"workspace": {"ref": commit}, "result": {}})
-    story.conductor.add_log(story.task_id, "a line\nanother")
+    past = PastAttempt(shared_embedded, "completed")
+    commit = past.published({"features/a.csv": b"12", "raw/a.csv": b"changed"})
+    past.end("COMPLETED", outputData={"workspace": {"ref": commit}, "result": {}})
+    past.conductor.add_log(past.task_id, "a line\nanother")
 
-    facts = story.document(project, story.task_id)
+    facts = past.document(project, past.task_id)
     assert (facts["task"]["status"], facts["task"]["worker_id"]) == ("COMPLETED", "w0001")
     assert (facts["workflow"]["status"], len(facts["attempts"])) == ("COMPLETED", 1)
     assert (facts["commit"]["commit"], facts["fence"], facts["undone"]["commit"]) == (commit, "absent", None)
@@ -98,55 +98,55 @@ def test_an_attempt_has_its_workflow_its_commit_and_its_files(
     assert facts["conductor_log"] == ["a line", "another"]
     assert facts["problems"] == []
 
-    by_commit = story.document(project, f"completed/{commit[:12]}")
+    by_commit = past.document(project, f"completed/{commit[:12]}")
     assert by_commit == facts
-    text = story.show(project, story.task_id).out
+    text = past.show(project, past.task_id).out
     assert "hushhush" not in text + json.dumps(facts), "no params"
     assert "+ features/a.csv  2 bytes" in text
 
 
 def test_an_unreported_publication_is_found(project: Project, shared_embedded: EmbeddedServices) -> None:
-    story = Story(shared_embedded, "unreported")
-    commit = story.published({"a": b"1"})
-    undoing = story.merged({"a": b"2"}, {"perago.supersedes": commit})
-    story.end("FAILED", reasonForIncompletion="lost")
-    facts = story.document(project, story.task_id)
+    past = PastAttempt(shared_embedded, "unreported")
+    commit = past.published({"a": b"1"})
+    undoing = past.merged({"a": b"2"}, {"perago.supersedes": commit})
+    past.end("FAILED", reasonForIncompletion="lost")
+    facts = past.document(project, past.task_id)
     assert (facts["task"]["reason"], facts["commit"]["commit"]) == ("lost", commit)
     assert facts["undone"] == {"commit": undoing, "later_commits": 1, "all_seen": True}
     assert [attempt["status"] for attempt in facts["attempts"]] == ["FAILED", "SCHEDULED"]
-    assert f"undone by {undoing}" in story.show(project, story.task_id).out
+    assert f"undone by {undoing}" in past.show(project, past.task_id).out
 
 
 def test_a_publication_that_was_brought_back_counts_as_published(
     project: Project, shared_embedded: EmbeddedServices
 ) -> None:
-    story = Story(shared_embedded, "brought-back")
-    first = story.published({"a": b"1"})
-    second = story.merged({"a": b"2"}, {"perago.supersedes": first, "perago.branch": "main"})
-    third = story.merged({"a": b"1", "b": b""}, {"perago.supersedes": second, "perago.input_ref": first})
-    assert story.document(project, f"brought-back/{first}")["undone"]["commit"] is None
-    assert story.document(project, f"brought-back/{second}")["undone"]["commit"] == third
+    past = PastAttempt(shared_embedded, "brought-back")
+    first = past.published({"a": b"1"})
+    second = past.merged({"a": b"2"}, {"perago.supersedes": first, "perago.branch": "main"})
+    third = past.merged({"a": b"1", "b": b""}, {"perago.supersedes": second, "perago.input_ref": first})
+    assert past.document(project, f"brought-back/{first}")["undone"]["commit"] is None
+    assert past.document(project, f"brought-back/{second}")["undone"]["commit"] == third
 
 
 def test_an_adoption_has_the_files_of_its_publication(project: Project, shared_embedded: EmbeddedServices) -> None:
-    story = Story(shared_embedded, "adopted")
-    first = story.published({"a": b"1"})
-    adoption = story.published({"unimportant": b""}, phase="fence", adopts=first)
-    facts = story.document(project, f"adopted/{adoption}")
+    past = PastAttempt(shared_embedded, "adopted")
+    first = past.published({"a": b"1"})
+    adoption = past.published({"unimportant": b""}, phase="fence", adopts=first)
+    facts = past.document(project, f"adopted/{adoption}")
     assert facts["files_from"] == first
     assert [file["path"] for file in facts["files"]["files"]] == ["a"]
 
 
 def test_a_rerun_has_the_files_that_its_input_did_not_have(project: Project, shared_embedded: EmbeddedServices) -> None:
     """Its bytes are those of the publication that it has undone, which also installed the fence."""
-    story = Story(shared_embedded, "rerun")
-    first = story.published({"a": b"1", FENCE_PATH: FENCE_TEXT.encode()})
-    again = {"perago.supersedes": first, "perago.input_ref": story.seed, "perago.branch": "main"}
-    rerun = story.merged({"a": b"1", "b": b""}, again)
-    assert story.document(project, f"rerun/{first}")["files"]["fence"] == "added"
-    facts = story.document(project, f"rerun/{rerun}")
+    past = PastAttempt(shared_embedded, "rerun")
+    first = past.published({"a": b"1", FENCE_PATH: FENCE_TEXT.encode()})
+    again = {"perago.supersedes": first, "perago.input_ref": past.seed, "perago.branch": "main"}
+    rerun = past.merged({"a": b"1", "b": b""}, again)
+    assert past.document(project, f"rerun/{first}")["files"]["fence"] == "added"
+    facts = past.document(project, f"rerun/{rerun}")
     assert (facts["files"]["counts"]["added"], facts["files"]["fence"], facts["fence"]) == (2, None, "installed")
-    shown = story.show(project, f"rerun/{rerun}").out
+    shown = past.show(project, f"rerun/{rerun}").out
     assert "the branch had the publish fence then" in shown
     assert "2 added, 0 changed, 0 removed\n" in shown
 
@@ -154,19 +154,19 @@ def test_a_rerun_has_the_files_that_its_input_did_not_have(project: Project, sha
 def test_the_fence_of_an_adopted_publication_is_not_that_of_the_adoption(
     project: Project, shared_embedded: EmbeddedServices
 ) -> None:
-    story = Story(shared_embedded, "adopted-fence")
-    first = story.published({"a": b"1", FENCE_PATH: FENCE_TEXT.encode()})
-    adoption = story.published({"unimportant": b""}, phase="fence", adopts=first)
-    shown = story.show(project, f"adopted-fence/{adoption}").out
+    past = PastAttempt(shared_embedded, "adopted-fence")
+    first = past.published({"a": b"1", FENCE_PATH: FENCE_TEXT.encode()})
+    adoption = past.published({"unimportant": b""}, phase="fence", adopts=first)
+    shown = past.show(project, f"adopted-fence/{adoption}").out
     assert f"1 added, 0 changed, 0 removed and the publish fence added, by {first}" in shown
 
 
 def test_a_commit_of_a_person_is_shown_as_one(project: Project, shared_embedded: EmbeddedServices) -> None:
-    story = Story(shared_embedded, "person")
-    story.commit(HOSTILE, {HOSTILE.replace("\n", ""): b"1"}, {"note": "x"})
-    facts = story.document(project, "person/main")
+    past = PastAttempt(shared_embedded, "person")
+    past.commit(HOSTILE, {HOSTILE.replace("\n", ""): b"1"}, {"note": "x"})
+    facts = past.document(project, "person/main")
     assert (facts["commit"]["publication"], facts["task"]) == (None, None)
-    ran = story.show(project, "person/main")
+    ran = past.show(project, "person/main")
     assert "not by perago" in ran.out
     assert "\x1b" not in ran.out
     assert not [line for line in ran.out.splitlines() if line.startswith("forged")]
@@ -184,9 +184,9 @@ def test_a_commit_of_a_person_is_shown_as_one(project: Project, shared_embedded:
 def test_broken_metadata_are_shown_as_they_are(
     project: Project, shared_embedded: EmbeddedServices, noted: dict[str, str], request: pytest.FixtureRequest
 ) -> None:
-    story = Story(shared_embedded, f"broken-{abs(hash(request.node.name)) % 10**9}")
-    commit = story.commit("by hand", {"a": b"1"}, noted)
-    ran = story.show(project, f"{story.repository}/{commit}")
+    past = PastAttempt(shared_embedded, f"broken-{abs(hash(request.node.name)) % 10**9}")
+    commit = past.commit("by hand", {"a": b"1"}, noted)
+    ran = past.show(project, f"{past.repository}/{commit}")
     assert (ran.code, "Traceback" in ran.err) == (0, False)
     assert commit in ran.out
     assert "+ a  1 byte" in ran.out
@@ -196,50 +196,50 @@ def test_broken_metadata_are_shown_as_they_are(
 def test_other_ids_and_missing_items_and_servers_are_explained(
     project: Project, shared_embedded: EmbeddedServices
 ) -> None:
-    story = Story(shared_embedded, "workflow")
-    story.show(project, story.workflow_id).ends(1, f"name one of its tasks: {story.task_id} (build, SCHEDULED)")
-    assert "not yet with a worker" in story.show(project, story.task_id).out
-    assert "Conductor has no task 'nope'" in story.show(project, "nope").err
-    story.show(project, "workflow/0123456789ab").ends(1, "lakeFS has no commit or branch '0123456789ab'")
+    past = PastAttempt(shared_embedded, "workflow")
+    past.show(project, past.workflow_id).ends(1, f"name one of its tasks: {past.task_id} (build, SCHEDULED)")
+    assert "not yet with a worker" in past.show(project, past.task_id).out
+    assert "Conductor has no task 'nope'" in past.show(project, "nope").err
+    past.show(project, "workflow/0123456789ab").ends(1, "lakeFS has no commit or branch '0123456789ab'")
     variables = {**shared_embedded.environment(), "LAKECTL_SERVER_ENDPOINT_URL": "http://127.0.0.1:9"}
-    away = project.run("show", story.task_id, **variables).ends(0, "lakeFS did not")
-    assert story.workflow_id in away.out
+    away = project.run("show", past.task_id, **variables).ends(0, "lakeFS did not")
+    assert past.workflow_id in away.out
 
 
 def test_many_files_are_counted_and_the_first_are_listed(project: Project, shared_embedded: EmbeddedServices) -> None:
-    story = Story(shared_embedded, "many")
-    commit = story.published({f"{number:04}": b"1" for number in range(1200)})
-    facts = story.document(project, f"many/{commit}")
+    past = PastAttempt(shared_embedded, "many")
+    commit = past.published({f"{number:04}": b"1" for number in range(1200)})
+    facts = past.document(project, f"many/{commit}")
     assert (facts["files"]["counts"]["added"], len(facts["files"]["files"])) == (1200, 40)
-    assert "and 1,160 more" in story.show(project, f"many/{commit}").out
-    assert len(story.document(project, f"many/{commit}", "--all")["files"]["files"]) == 1200
+    assert "and 1,160 more" in past.show(project, f"many/{commit}").out
+    assert len(past.document(project, f"many/{commit}", "--all")["files"]["files"]) == 1200
 
 
 def test_a_line_far_from_the_end_of_a_large_log_is_found(
     project: Project, shared_embedded: EmbeddedServices, tmp_path: Path
 ) -> None:
-    story = Story(shared_embedded, "logged")
-    story.end("FAILED")
+    past = PastAttempt(shared_embedded, "logged")
+    past.end("FAILED")
     directory = tmp_path / "logs/my_tasks/worker_id=w0001"
     directory.mkdir(parents=True)
-    ids = {"task_id": story.task_id, "poll_count": 1, "start_time": 5}
+    ids = {"task_id": past.task_id, "poll_count": 1, "start_time": 5}
     mine = json.dumps({"time": "2026-11-27T12:00:00+08:00", "message": "mine", "source": "output", **ids})
     other = json.dumps({"message": "x" * 1000, "source": "output", **ids, "task_id": "other"})
     log_file = directory / "pid=1__started=x.jsonl"
     log_file.write_text("\n".join([mine, *[other] * 6000, ""]))
     ten_minutes_before = log_file.stat().st_mtime - 600
     os.utime(log_file, (ten_minutes_before, ten_minutes_before))  # the clocks of two machines differ
-    facts = story.document(project, story.task_id, PERAGO_LOG_ROOT=str(tmp_path / "logs"))
+    facts = past.document(project, past.task_id, PERAGO_LOG_ROOT=str(tmp_path / "logs"))
     (delivery,) = facts["worker_log"]
     assert [line["text"] for line in delivery["lines"]] == ["mine"]
-    shown = story.show(project, story.task_id, PERAGO_LOG_ROOT=str(tmp_path / "logs")).out
+    shown = past.show(project, past.task_id, PERAGO_LOG_ROOT=str(tmp_path / "logs")).out
     assert "12:00:00+08:00 mine" in shown
     assert f"log file  {log_file}" in shown
     assert (
-        "04:00:00+00:00 mine" in story.show(project, story.task_id, "--utc", PERAGO_LOG_ROOT=str(tmp_path / "logs")).out
+        "04:00:00+00:00 mine" in past.show(project, past.task_id, "--utc", PERAGO_LOG_ROOT=str(tmp_path / "logs")).out
     )
-    berlin = story.show(
-        project, story.task_id, PERAGO_TIME_ZONE="Europe/Berlin", PERAGO_LOG_ROOT=str(tmp_path / "logs")
+    berlin = past.show(
+        project, past.task_id, PERAGO_TIME_ZONE="Europe/Berlin", PERAGO_LOG_ROOT=str(tmp_path / "logs")
     ).out
     assert "05:00:00+01:00 mine" in berlin
     assert " Europe/Berlin after waiting" in berlin
@@ -248,15 +248,15 @@ def test_a_line_far_from_the_end_of_a_large_log_is_found(
 def test_an_attempt_without_a_log_line_names_no_file(
     project: Project, shared_embedded: EmbeddedServices, tmp_path: Path
 ) -> None:
-    story = Story(shared_embedded, "silent")
-    story.end("FAILED")
+    past = PastAttempt(shared_embedded, "silent")
+    past.end("FAILED")
     day = datetime.now(UTC).date()
     for module in ("a", "b"):
         for date in (day - timedelta(days=1), day, day + timedelta(days=1)):
             log_file = tmp_path / f"logs/{module}/worker_id=w0001/date={date}.jsonl"
             log_file.parent.mkdir(parents=True, exist_ok=True)
             log_file.write_text("")
-    shown = story.show(project, story.task_id, PERAGO_LOG_ROOT=str(tmp_path / "logs")).out
+    shown = past.show(project, past.task_id, PERAGO_LOG_ROOT=str(tmp_path / "logs")).out
     assert "log       no line about this attempt in 2 log files of this machine\n" in shown
     assert "log file" not in shown.replace("log files", "")
 

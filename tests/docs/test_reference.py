@@ -215,17 +215,17 @@ def messages() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def said() -> str:
+def code_text() -> str:
     """All literals of the code as one text: lines joined, values left out."""
     code = "\n".join(path.read_text("utf-8") for where in SOURCES for path in sorted((ROOT / where).rglob("*.py")))
     return re.sub(r"\{[^{}]*\}", "", re.sub(r'"\s+f?"', "", code))
 
 
 @pytest.mark.parametrize("row", messages())
-def test_a_message_on_the_page_is_one_of_the_code(row: str, said: str) -> None:
+def test_a_message_on_the_page_is_one_of_the_code(row: str, code_text: str) -> None:
     parts = [part.strip(" :;.,") for part in re.split(r"\.\.\.|: matched 0 files", row)]
     assert any(parts)
-    missing = [part for part in parts if part and part not in said]
+    missing = [part for part in parts if part and part not in code_text]
     assert not missing, f"{row}: no message says {missing}"
 
 

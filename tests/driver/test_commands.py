@@ -94,10 +94,10 @@ def test_an_attempt_that_is_interrupted_is_lost_and_leaves_nothing_but_the_sign_
     assert bool(world.staging_branches()) == ("may still appear" in record.lost_reason)
     assert list(services.workspace_root.iterdir()) == []
     assert services.conductor.get_task(record.delivery.task_id)["status"] == "IN_PROGRESS", "nothing was reported"
-    _assert_said(record, published)
+    _assert_report(record, published)
 
 
-def _assert_said(record: AttemptRecord, published: tuple[Commit, ...]) -> None:
+def _assert_report(record: AttemptRecord, published: tuple[Commit, ...]) -> None:
     """Of a publication that may have appeared, and of no other."""
     words = ("may still appear", "took place as commit")
     if published and record.reached.value == "committed":

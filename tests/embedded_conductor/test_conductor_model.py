@@ -402,29 +402,29 @@ class _Interleaving:
 
     def __init__(self) -> None:
         steps = [{**STEP, "taskReferenceName": name, "permissive": True} for name in ("r0", "r1")]
-        self.play = OneWorkflow()
-        conductor = self.play.conductor
-        conductor.terminate_workflow(self.play.workflow_id)
+        self.running = OneWorkflow()
+        conductor = self.running.conductor
+        conductor.terminate_workflow(self.running.workflow_id)
         conductor.update_workflow_definitions(
             [{"name": "w", "tasks": [fork([steps[0]], [steps[1]]), join("r0", "r1")]}]
         )
-        self.play.workflow_id = conductor.start_workflow("w", {})
+        self.running.workflow_id = conductor.start_workflow("w", {})
         for report in (FAILED, FAILED, DONE, DONE):
-            self.play.report(self.held(), report)
+            self.running.report(self.held(), report)
         self.seen: list[list[str]] = []
         self.at: dict[int, Callable[[], object]] = {}
         """Other calls, by the number of the change that they follow."""
 
     def held(self) -> Delivery:
-        return self.play.conductor.poll("t", "w0001", count=1, wait_seconds=0)[0]
+        return self.running.conductor.poll("t", "w0001", count=1, wait_seconds=0)[0]
 
     def rerun(self, row: int) -> None:
         """Rerun from a row, and look at all rows after each change."""
-        self.play.clock.advance(1)
-        self.started = {task["taskId"]: task["startTime"] for task in self.play.tasks}
-        self.play.conductor.between_writes = self._look
-        self.play.conductor.rerun_workflow(self.play.workflow_id, self.play.tasks[row]["taskId"])
-        self.play.conductor.between_writes = None
+        self.running.clock.advance(1)
+        self.started = {task["taskId"]: task["startTime"] for task in self.running.tasks}
+        self.running.conductor.between_writes = self._look
+        self.running.conductor.rerun_workflow(self.running.workflow_id, self.running.tasks[row]["taskId"])
+        self.running.conductor.between_writes = None
 
     def _look(self) -> None:
         self.seen.append(self.rows)
@@ -434,7 +434,7 @@ class _Interleaving:
     @property
     def rows(self) -> list[str]:
         """Of each attempt its step, retry and status, and whether its start is that before the rerun."""
-        attempts = [task for task in self.play.tasks if task["taskType"] == "t"]
+        attempts = [task for task in self.running.tasks if task["taskType"] == "t"]
         return [
             f"{task['referenceTaskName']}#{task['retryCount']} {task['status']}{self._start(task)}" for task in attempts
         ]
@@ -461,9 +461,9 @@ def test_other_callers_see_a_rerun_reset_one_row_after_another() -> None:
 
 def test_a_report_before_its_row_is_reset_is_lost() -> None:
     interleaving = _Interleaving()
-    task = interleaving.play.tasks[4]
+    task = interleaving.running.tasks[4]
     late = {"taskId": task["taskId"], "workflowInstanceId": task["workflowInstanceId"], "status": "COMPLETED"}
-    interleaving.at[2] = lambda: interleaving.play.conductor.update_task(late)
+    interleaving.at[2] = lambda: interleaving.running.conductor.update_task(late)
     interleaving.rerun(4)
     assert "r0#1 COMPLETED started" in interleaving.seen[2]
     assert interleaving.rows[-1] == "r0#1 SCHEDULED"
@@ -471,10 +471,10 @@ def test_a_report_before_its_row_is_reset_is_lost() -> None:
 
 def test_a_report_after_the_reset_completes_a_row_that_nobody_has_polled() -> None:
     interleaving = _Interleaving()
-    task = interleaving.play.tasks[4]
+    task = interleaving.running.tasks[4]
     late = {"taskId": task["taskId"], "workflowInstanceId": task["workflowInstanceId"], "status": "COMPLETED"}
     interleaving.rerun(4)
-    interleaving.play.conductor.update_task(late)
+    interleaving.running.conductor.update_task(late)
     assert interleaving.rows[-1] == "r0#1 COMPLETED"
 
 
@@ -485,19 +485,19 @@ def test_a_delivery_during_a_rerun_is_lost_when_all_rows_are_stored_again() -> N
     interleaving.rerun(4)
     assert [delivery.reference_name for delivery in deliveries] == ["r0"]
     assert interleaving.rows[-1] == "r0#1 SCHEDULED"
-    assert not interleaving.play.conductor.is_current(deliveries[0])
+    assert not interleaving.running.conductor.is_current(deliveries[0])
     assert interleaving.held().reference_name == "r1"
-    assert not interleaving.play.conductor.poll("t", "w0001", count=1, wait_seconds=0)
+    assert not interleaving.running.conductor.poll("t", "w0001", count=1, wait_seconds=0)
 
 
 def test_other_callers_see_the_failed_row_of_a_retry_before_its_new_attempt() -> None:
-    play = OneWorkflow(retryCount=0)
-    play.report(play.poll(), FAILED)
+    running = OneWorkflow(retryCount=0)
+    running.report(running.poll(), FAILED)
     seen: list[list[str]] = []
-    play.conductor.between_writes = lambda: seen.append(
-        [play.workflow["status"], *(f"{row['status']}{' retried' * row['retried']}" for row in play.tasks)]
+    running.conductor.between_writes = lambda: seen.append(
+        [running.workflow["status"], *(f"{row['status']}{' retried' * row['retried']}" for row in running.tasks)]
     )
-    play.conductor.retry_workflow(play.workflow_id)
+    running.conductor.retry_workflow(running.workflow_id)
     assert seen == [
         ["RUNNING", "FAILED"],
         ["RUNNING", "FAILED retried"],
@@ -506,34 +506,38 @@ def test_other_callers_see_the_failed_row_of_a_retry_before_its_new_attempt() ->
 
 
 def test_a_lease_extension_undoes_a_report_that_comes_in_between() -> None:
-    play = OneWorkflow(steps=2)
-    held = play.poll()
-    play.conductor.between_writes = lambda: play.report(held)
-    play.conductor.extend_lease(held)
-    play.conductor.between_writes = None
-    assert play.statuses == ["IN_PROGRESS", "SCHEDULED"]
-    assert play.tasks[0]["outputData"] == {}
+    running = OneWorkflow(steps=2)
+    held = running.poll()
+    running.conductor.between_writes = lambda: running.report(held)
+    running.conductor.extend_lease(held)
+    running.conductor.between_writes = None
+    assert running.statuses == ["IN_PROGRESS", "SCHEDULED"]
+    assert running.tasks[0]["outputData"] == {}
 
 
 def test_a_poll_undoes_a_late_report_that_comes_in_between() -> None:
-    play = OneWorkflow(steps=2)
-    held = play.poll()
-    play.conductor.terminate_workflow(play.workflow_id)
-    play.conductor.rerun_workflow(play.workflow_id, held.task_id)
-    play.conductor.between_writes = lambda: play.report(held)
-    assert play.poll().poll_count == 1
-    play.conductor.between_writes = None
-    assert play.statuses == ["IN_PROGRESS", "SCHEDULED"]
+    running = OneWorkflow(steps=2)
+    held = running.poll()
+    running.conductor.terminate_workflow(running.workflow_id)
+    running.conductor.rerun_workflow(running.workflow_id, held.task_id)
+    running.conductor.between_writes = lambda: running.report(held)
+    assert running.poll().poll_count == 1
+    running.conductor.between_writes = None
+    assert running.statuses == ["IN_PROGRESS", "SCHEDULED"]
 
 
 def test_a_late_report_undoes_a_poll_that_comes_in_between() -> None:
-    play = OneWorkflow()
-    held = play.poll()
-    play.conductor.terminate_workflow(play.workflow_id)
-    play.conductor.rerun_workflow(play.workflow_id, held.task_id)
+    running = OneWorkflow()
+    held = running.poll()
+    running.conductor.terminate_workflow(running.workflow_id)
+    running.conductor.rerun_workflow(running.workflow_id, held.task_id)
     deliveries: list[Delivery] = []
-    play.conductor.between_writes = lambda: deliveries.append(play.poll())
-    play.report(held)
-    play.conductor.between_writes = None
+    running.conductor.between_writes = lambda: deliveries.append(running.poll())
+    running.report(held)
+    running.conductor.between_writes = None
     assert len(deliveries) == 1
-    assert (play.tasks[0]["status"], play.tasks[0]["startTime"], play.tasks[0]["pollCount"]) == ("COMPLETED", 0, 0)
+    assert (running.tasks[0]["status"], running.tasks[0]["startTime"], running.tasks[0]["pollCount"]) == (
+        "COMPLETED",
+        0,
+        0,
+    )

@@ -167,7 +167,7 @@ class Actor:
         self.report(record)
         return record
 
-    def play(self, workflow_id: str, limit: float = 150.0) -> str:
+    def finish(self, workflow_id: str, limit: float = 150.0) -> str:
         """Run whatever there is until a workflow is over, or Conductor has left it stuck; returns its status."""
         idle = 0
 
@@ -193,7 +193,7 @@ class Actor:
         """Run whatever there is, and do what refusals say and what operators do with a stuck workflow, until it has
         completed. Nothing may be lost, and nothing published twice."""
         for _ in range(4):
-            status = self.play(workflow_id)
+            status = self.finish(workflow_id)
             family = Family(self.conductor, workflow_id)
             if status == "COMPLETED":
                 break
@@ -296,7 +296,7 @@ def test_a_branch_that_read_the_row_of_another_before_its_poll_undoes_nothing(ac
     when it has read rows, or, if it does not wait, when it makes its staging branch."""
     ACTIONS.update(f0=["fail"], f1=["fail"])
     workflow_id = actor.start(*fork(simple("f0"), simple("f1")))
-    assert actor.play(workflow_id) == "COMPLETED"
+    assert actor.finish(workflow_id) == "COMPLETED"
     actor.judge(workflow_id)
     actor.rerun(workflow_id, "f0")
     early, published = actor.poll("f1"), list[AttemptRecord]()
@@ -335,16 +335,16 @@ def test_bytes_that_another_workflow_shares_stay(actor: Actor) -> None:
     mine, other = actor.start(simple("mine")), actor.start(simple("other"))
     actor.report(actor.run(actor.poll("mine")))
     actor.report(actor.run(actor.poll("other")))
-    assert actor.play(mine) == actor.play(other) == "COMPLETED"
+    assert actor.finish(mine) == actor.finish(other) == "COMPLETED"
     for _ in range(2):
         actor.conductor.restart(mine)
-        status = actor.play(mine)
+        status = actor.finish(mine)
         assert "alike.txt" in actor.repository.tree()
         if status != "COMPLETED":  # it says that it cannot undo what another has shared
             assert "start the workflow from the new head" in Family(actor.conductor, mine).reasons
             actor.ref = actor.repository.head()
             ACTIONS.update(mine=["nothing"])
-            assert actor.play(actor.start(simple("mine"))) == "COMPLETED"
+            assert actor.finish(actor.start(simple("mine"))) == "COMPLETED"
             assert "alike.txt" in actor.repository.tree()
 
 
@@ -366,7 +366,7 @@ def with_a_replaced_child(actor: Actor, *steps: Json) -> str:
     """Start a workflow whose first step is a sub-workflow that has failed and was retried."""
     ACTIONS["inner"] = ["give up"]
     workflow_id = actor.start(below(actor.define(simple("inner")), "sub"), *steps)
-    assert actor.play(workflow_id) == "FAILED"
+    assert actor.finish(workflow_id) == "FAILED"
     actor.conductor.retry(workflow_id)
     return workflow_id
 
@@ -386,7 +386,7 @@ def test_a_replaced_sub_workflow_that_the_retry_of_another_starts_again_publishe
     ACTIONS["second"] = ["give up"]
     two = below(actor.define(simple("second")), "two", "${sub.output.workspace}")
     workflow_id = with_a_replaced_child(actor, two, simple("last", "${two.output.workspace}"))
-    assert actor.play(workflow_id) == "FAILED"
+    assert actor.finish(workflow_id) == "FAILED"
     actor.conductor.retry(actor.row(workflow_id, "two")["subWorkflowId"])
     replaced = actor.poll("inner")
     actor.step("second")

@@ -77,11 +77,13 @@ class Scene:
         return event
 
 
-Story = Callable[[Scene], Coroutine[Any, Any, None]]
+Scenario = Callable[[Scene], Coroutine[Any, Any, None]]
 
 
-def with_attempt(queue: SmallQueue, story: Story, *, lease_check_interval: float = 60.0, **delivery: Any) -> Scene:
-    """Run `story` while an attempt of `queue` runs, then wait for the end of the attempt."""
+def with_attempt(
+    queue: SmallQueue, scenario: Scenario, *, lease_check_interval: float = 60.0, **delivery: Any
+) -> Scene:
+    """Run `scenario` while an attempt of `queue` runs, then wait for the end of the attempt."""
     queue.put(what="returns")
     delivered = replace(queue.poll("worker.behaves", "w", count=1, wait_seconds=0)[0], **delivery)
 
@@ -98,7 +100,7 @@ def with_attempt(queue: SmallQueue, story: Story, *, lease_check_interval: float
         scene = Scene(Attempt(cast("Slot", slot), assignment, services, 0.0), assignment, slot, queue, events)
         life = asyncio.create_task(scene.attempt.run())
         try:
-            await asyncio.wait_for(story(scene), 10)
+            await asyncio.wait_for(scenario(scene), 10)
             if not assignment.is_over:
                 assignment.end(channel.Finished(delivered.identity, None))
             await asyncio.wait_for(life, 10)
@@ -113,14 +115,14 @@ def with_attempt(queue: SmallQueue, story: Story, *, lease_check_interval: float
 
 
 def test_yes_and_no_are_conductors_words() -> None:
-    async def story(scene: Scene) -> None:
+    async def scenario(scene: Scene) -> None:
         scene.ask()
         assert await scene.answers(1) == [channel.DeliveryAnswer(7, current=True)]
         scene.queue.supersede(scene.assignment.delivery.task_id)
         scene.ask(8)
         assert (await scene.answers(2))[1] == channel.DeliveryAnswer(8, current=False)
 
-    with_attempt(SmallQueue(), story)
+    with_attempt(SmallQueue(), scenario)
 
 
 @pytest.mark.parametrize(
@@ -135,20 +137,20 @@ def test_an_error_is_not_an_answer_and_is_passed_on_as_an_error(raised: Exceptio
     queue = SmallQueue()
     queue.fault = lambda operation: cast("ServiceError", raised) if operation == "is_current" else None
 
-    async def story(scene: Scene) -> None:
+    async def scenario(scene: Scene) -> None:
         scene.ask()
         assert [type(answer.error) for answer in await scene.answers(1)] == [kind]
 
-    with_attempt(queue, story)
+    with_attempt(queue, scenario)
 
 
 def test_a_lost_attempt_is_answered_no_even_while_conductor_says_yes() -> None:
-    async def story(scene: Scene) -> None:
+    async def scenario(scene: Scene) -> None:
         scene.attempt.lose("it ran too long")
         scene.ask()
         assert await scene.answers(1) == [channel.DeliveryAnswer(7, current=False)]
 
-    scene = with_attempt(SmallQueue(), story)
+    scene = with_attempt(SmallQueue(), scenario)
     assert scene.slot.canceled == ["it ran too long"]
     assert (scene.ended().ending, scene.ended().reason) == (Ending.LOST, "it ran too long")
 
@@ -164,7 +166,7 @@ def test_nothing_of_an_ended_attempt_reaches_the_next_one_of_its_slot() -> None:
 
     queue.fault = slow
 
-    async def story(scene: Scene) -> None:
+    async def scenario(scene: Scene) -> None:
         scene.ask()
         await asyncio.to_thread(asked.wait, 10)
         scene.assignment.end(ProcessEnded("killed", had_delivery=True))
@@ -175,18 +177,18 @@ def test_nothing_of_an_ended_attempt_reaches_the_next_one_of_its_slot() -> None:
         assert scene.slot.sent == sent
         assert not scene.slot.canceled
 
-    scene = with_attempt(queue, story)
+    scene = with_attempt(queue, scenario)
     assert scene.queue.reports["task-1"][0].reason == "killed while it ran the attempt"
 
 
 def test_questions_that_are_too_many_or_about_others_are_not_accepted() -> None:
-    async def story(scene: Scene) -> None:
+    async def scenario(scene: Scene) -> None:
         assert not scene.assignment.accepts(channel.DeliveryQuestion(1, ("task-1", 2, 5)))
         question = channel.DeliveryQuestion(1, scene.assignment.delivery.identity)
         assert [scene.assignment.accepts(question) for _ in range(101)] == [True] * 100 + [False]
         assert not scene.assignment.accepts(channel.Publishing(question.identity, "r", "b", "h", "x" * 2001))
 
-    with_attempt(SmallQueue(), story)
+    with_attempt(SmallQueue(), scenario)
 
 
 DELIVERY = make_delivery(task_id="t", start_time=1, task_name="n", workflow_id="w", reference_name="r")
@@ -228,7 +230,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 def test_a_heartbeat_extends_only_a_current_delivery() -> None:
-    async def story(scene: Scene) -> None:
+    async def scenario(scene: Scene) -> None:
         await until(lambda: scene.queue.beats)
         scene.queue.supersede("task-1")
         await until(lambda: scene.slot.canceled)
@@ -236,12 +238,12 @@ def test_a_heartbeat_extends_only_a_current_delivery() -> None:
         await asyncio.sleep(0.3)  # the time of two more
         assert len(scene.queue.beats) == beats
 
-    scene = with_attempt(SmallQueue(), story, response_timeout_seconds=0.3)
+    scene = with_attempt(SmallQueue(), scenario, response_timeout_seconds=0.3)
     assert scene.slot.canceled == ["Conductor is no longer waiting for this delivery"]
 
 
 def test_a_cancellation_is_noticed_between_two_heartbeats() -> None:
-    async def story(scene: Scene) -> None:
+    async def scenario(scene: Scene) -> None:
         began, checks = time.monotonic(), list[str]()
         scene.queue.fault = checks.append
         await until(lambda: len(checks) >= 2)
@@ -250,23 +252,23 @@ def test_a_cancellation_is_noticed_between_two_heartbeats() -> None:
         assert set(checks) == {"is_current"}
         assert time.monotonic() - began < 9
 
-    scene = with_attempt(SmallQueue(), story, lease_check_interval=0.02, response_timeout_seconds=30)
+    scene = with_attempt(SmallQueue(), scenario, lease_check_interval=0.02, response_timeout_seconds=30)
     assert scene.queue.beats == []
 
 
 def test_checks_between_heartbeats_leave_their_interval_as_it_is() -> None:
-    async def story(scene: Scene) -> None:
+    async def scenario(scene: Scene) -> None:
         began = time.monotonic()
         await until(lambda: len(scene.queue.beats) == 2)
         assert time.monotonic() - began > 0.9
 
-    with_attempt(SmallQueue(), story, lease_check_interval=0.05, response_timeout_seconds=1.5)
+    with_attempt(SmallQueue(), scenario, lease_check_interval=0.05, response_timeout_seconds=1.5)
 
 
 def test_an_attempt_that_is_given_up_during_a_heartbeat_extends_nothing() -> None:
     queue = SmallQueue()
 
-    async def story(scene: Scene) -> None:
+    async def scenario(scene: Scene) -> None:
         loop = asyncio.get_running_loop()
 
         def lose_it(operation: str) -> None:
@@ -278,7 +280,7 @@ def test_an_attempt_that_is_given_up_during_a_heartbeat_extends_nothing() -> Non
         await asyncio.sleep(0.3)
         assert not queue.beats
 
-    with_attempt(queue, story, response_timeout_seconds=0.3)
+    with_attempt(queue, scenario, response_timeout_seconds=0.3)
 
 
 @pytest.mark.parametrize("kind", [Unavailable, NotFound])
@@ -287,7 +289,7 @@ def test_no_answer_is_not_a_loss_and_doubt_is_reported_once_per_silence(kind: ty
     queue, silent = SmallQueue(), [False]
     queue.fault = lambda operation: kind("Conductor", "read", "down") if silent[0] else None
 
-    async def story(scene: Scene) -> None:
+    async def scenario(scene: Scene) -> None:
         def doubts() -> int:
             return sum(isinstance(event, LeaseDoubtful) for event in scene.events)
 
@@ -302,7 +304,7 @@ def test_no_answer_is_not_a_loss_and_doubt_is_reported_once_per_silence(kind: ty
         assert not scene.slot.canceled
         silent[0] = False
 
-    with_attempt(queue, story, response_timeout_seconds=0.3)
+    with_attempt(queue, scenario, response_timeout_seconds=0.3)
 
 
 def test_a_heartbeat_that_hangs_raises_doubt_after_the_response_timeout() -> None:
@@ -314,7 +316,7 @@ def test_a_heartbeat_that_hangs_raises_doubt_after_the_response_timeout() -> Non
 
     queue.fault = hang
 
-    async def story(scene: Scene) -> None:
+    async def scenario(scene: Scene) -> None:
         def doubts() -> list[LeaseDoubtful]:
             return [event for event in scene.events if isinstance(event, LeaseDoubtful)]
 
@@ -327,7 +329,7 @@ def test_a_heartbeat_that_hangs_raises_doubt_after_the_response_timeout() -> Non
         await until(lambda: scene.queue.beats)
         assert len(doubts()) == 1
 
-    with_attempt(queue, story, response_timeout_seconds=0.3)
+    with_attempt(queue, scenario, response_timeout_seconds=0.3)
 
 
 # ------------------------------------------------------------------------------ the time limit
@@ -337,12 +339,12 @@ def test_a_heartbeat_that_hangs_raises_doubt_after_the_response_timeout() -> Non
 def test_deliveries_share_the_time_limit_for_any_local_clock(ahead: int) -> None:
     """What earlier deliveries have spent counts, as Conductor has measured it."""
 
-    async def story(scene: Scene) -> None:
+    async def scenario(scene: Scene) -> None:
         await until(lambda: scene.slot.canceled)
 
     began = int((time.time() + ahead) * 1000)
     limits = {"timeout_seconds": 60.0, "start_time": began, "poll_count": 2}
-    lost = with_attempt(SmallQueue(), story, **limits, spent_seconds=59.9)
+    lost = with_attempt(SmallQueue(), scenario, **limits, spent_seconds=59.9)
     assert lost.ended().reason == "it ran longer than its time limit of 60 s"
 
     async def over(scene: Scene) -> None:

@@ -35,7 +35,7 @@ def _rescue(rest: Rest) -> str:
     return register_workflow(rest, step(task_type(rest, "rescuing")), label="rescue")
 
 
-def _told(rest: Rest, rescue: str) -> Iterator[Json]:
+def _handler_inputs(rest: Rest, rescue: str) -> Iterator[Json]:
     """The input of each workflow for failures that was started."""
     for started in rest.get("/workflow/running/{name}", name=rescue).json:
         yield rest.silent.get("/workflow/{workflow}", workflow=started).json["input"]
@@ -50,7 +50,7 @@ def a_failure_workflow(rest: Rest) -> None:
     on = start_registered(rest, task, name)
     on.fail()
     on.read()
-    for given in _told(rest, rescue):
+    for given in _handler_inputs(rest, rescue):
         rest.note("what it is told", {key: value for key, value in given.items() if key != "failedWorkflow"})
         rest.note("the failed workflow is told whole", given["failedWorkflow"]["workflowId"] == on.id)
 
@@ -64,9 +64,9 @@ def a_failure_workflow_is_told_the_whole_reason(rest: Rest) -> None:
     on = start(rest, task, operator("SUB_WORKFLOW", "sub", subWorkflowParam={"name": inner}), failureWorkflow=rescue)
     on.run("FAILED", reasonForIncompletion="why" * 200)
     on.settle("FAILED")
-    for given in _told(rest, rescue):
-        told = given["failedWorkflow"]["tasks"][0]["reasonForIncompletion"]
-        rest.note("how often it says why", told.count("why"))
+    for given in _handler_inputs(rest, rescue):
+        handler_input = given["failedWorkflow"]["tasks"][0]["reasonForIncompletion"]
+        rest.note("how often it says why", handler_input.count("why"))
 
 
 @scenario
@@ -79,7 +79,7 @@ def a_failure_workflow_of_a_workflow_that_took_too_long(rest: Rest) -> None:
     on = start_registered(rest, task, name)
     on.wait(1.2)
     on.settle("TIMED_OUT")
-    for given in _told(rest, rescue):
+    for given in _handler_inputs(rest, rescue):
         rest.note("what it is told", sorted(given))
 
 
@@ -90,8 +90,8 @@ def the_shape_of_a_failed_workflow(rest: Rest) -> None:
     task = task_type(rest, retryCount=0)
     on = start(rest, task, step(task), failureWorkflow=rescue, given={"x": None, "y": [1]})
     on.run("FAILED", outputData={"n": None})
-    (told,) = _told(rest.silent, rescue)
-    rest.note("the failed workflow", told["failedWorkflow"])
+    (handler_input,) = _handler_inputs(rest.silent, rescue)
+    rest.note("the failed workflow", handler_input["failedWorkflow"])
 
 
 def _rescued(rest: Rest, *tasks: Json, failure_workflow: str | None = None) -> StartedWorkflow:

@@ -116,7 +116,7 @@ _WORKFLOWS = "/workflow/search"
 _SAID = ("status", "input", "output", "inputSize", "failedReferenceTaskNames", "failedTaskNames", "priority", "version")
 
 
-def _told(found: dict[str, Any]) -> dict[str, Any]:
+def _recorded(found: dict[str, Any]) -> dict[str, Any]:
     return {key: found["results"][0].get(key) for key in _SAID}
 
 
@@ -126,11 +126,11 @@ def workflows_are_found_while_they_run_and_afterwards(on: StartedWorkflow) -> No
     name = on.read()["workflowName"]
     running = _indexed(on.rest, f"workflowType='{name}' AND status='RUNNING'", 1, _WORKFLOWS)
     on.rest.note("fields while it runs", sorted(running["results"][0]))
-    on.rest.note("while it runs", _told(running))
+    on.rest.note("while it runs", _recorded(running))
     on.run(status="FAILED", reasonForIncompletion="bad 'row'")
     failed = _indexed(on.rest, f"workflowType='{name}' AND status='FAILED'", 1, _WORKFLOWS)
     on.rest.note("fields of one that failed", sorted(failed["results"][0]))
-    on.rest.note("one that failed", _told(failed))
+    on.rest.note("one that failed", _recorded(failed))
     on.rest.note(
         "still running", _search(on.rest, f"workflowType='{name}' AND status='RUNNING'", _WORKFLOWS)["totalHits"]
     )
