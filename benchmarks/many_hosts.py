@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from benchmarks.harness import Row, command_line, options, percentile, print_table, seconds
 from benchmarks.simulated import servers
 from benchmarks.simulated.servers import CONDUCTOR, LAKEFS
-from benchmarks.simulated.simulation import Seen, mixture, simulate
+from benchmarks.simulated.simulation import Figures, mixture, simulate
 from benchmarks.simulated.work import TASKS, plan
 
 START_SECONDS, LONGEST = 200.0, 10.0
@@ -39,7 +39,7 @@ def main() -> None:
     _set_costs(namespace.cost)
     hosts: list[int] = namespace.hosts
 
-    def simulated(number: int, work: Mapping[str, int], over: float, longest: float) -> Seen:
+    def simulated(number: int, work: Mapping[str, int], over: float, longest: float) -> Figures:
         starts = plan(random.Random(namespace.seed), work, over=over, longest=longest)
         return simulate(number, starts, slots=namespace.slots, seed=namespace.seed)
 
@@ -62,7 +62,7 @@ def main() -> None:
     sys.exit(1 if violations else 0)
 
 
-def problems(run: Seen) -> Iterator[str]:
+def problems(run: Figures) -> Iterator[str]:
     """Report work that is lost or done twice, and hosts that got none."""
     yield from (f"not completed: {workflow}" for workflow in run.failed)
     completed = [row for row in run.rows if row.status.value == "COMPLETED"]
@@ -78,13 +78,13 @@ def problems(run: Seen) -> Iterator[str]:
         yield f"{run.hosts - len(run.by_host())} of {run.hosts} hosts got nothing"
 
 
-def _side_by_side(runs: Sequence[Seen], figures: Callable[[Seen], Iterator[tuple[str, str]]]) -> list[Row]:
+def _side_by_side(runs: Sequence[Figures], figures: Callable[[Figures], Iterator[tuple[str, str]]]) -> list[Row]:
     """Return a row for each figure."""
     columns = [list(figures(run)) for run in runs]
     return [Row(line[0][0], [value for _, value in line]) for line in zip(*columns, strict=True)]
 
 
-def _mixed(run: Seen) -> Iterator[tuple[str, str]]:
+def _mixed(run: Figures) -> Iterator[tuple[str, str]]:
     """Return the figures of the first table."""
     attempts = run.by_host().values()
     yield "tasks", f"{run.tasks:,}"
@@ -108,7 +108,7 @@ def _mixed(run: Seen) -> Iterator[tuple[str, str]]:
                 yield f"    {kind}", f"{run.kinds[server, kind] / run.tasks:.2f}"
 
 
-def _racing(run: Seen) -> Iterator[tuple[str, str]]:
+def _racing(run: Figures) -> Iterator[tuple[str, str]]:
     """Return the figures of the second table."""
     yield "publications", f"{run.tasks:,}"
     yield "time for all", seconds(run.seconds)
@@ -125,11 +125,11 @@ def _racing(run: Seen) -> Iterator[tuple[str, str]]:
     yield "  to learn which workflows made the commits", f"{reads / run.tasks:.1f}"
 
 
-def _lost(run: Seen) -> int:
+def _lost(run: Figures) -> int:
     return sum(record.lost_races for _, record in run.records)
 
 
-def _starved(run: Seen) -> int:
+def _starved(run: Figures) -> int:
     return sum(record.lost_races > STARVED for _, record in run.records)
 
 

@@ -29,7 +29,7 @@ LIMIT = 36_000.0
 
 
 @dataclass
-class Seen:
+class Figures:
     """The results of a simulation. Times are seconds."""
 
     hosts: int
@@ -62,7 +62,7 @@ class Seen:
         return Counter(host for host, _ in self.records)
 
 
-def simulate(hosts: int, starts: Sequence[Start], *, slots: int, seed: int) -> Seen:
+def simulate(hosts: int, starts: Sequence[Start], *, slots: int, seed: int) -> Figures:
     """Run one simulation."""
     state = random.getstate()
     random.seed(seed)  # back-offs
@@ -81,7 +81,7 @@ def simulate(hosts: int, starts: Sequence[Start], *, slots: int, seed: int) -> S
 
 class _Simulation:
     def __init__(self, turns: Turns, conductor: InMemoryConductor, lakefs: InMemoryLakeFS, hosts: int) -> None:
-        self.figures = Seen(hosts)
+        self.figures = Figures(hosts)
         self._turns, self._conductor, self._lakefs = turns, conductor, lakefs
         self._requests = Requests(turns)
         self._line = ConductorLine(conductor, turns, self._requests)
