@@ -163,15 +163,31 @@ def metrics_json(measured: Iterable[Measured]) -> dict[str, dict[str, str | floa
     return {metric.name: {"kind": metric.kind, "value": metric.value, "count": metric.count} for metric in measured}
 
 
+def _ignore_log(text: str) -> None:
+    """Ignore the line outside of an attempt."""
+
+
+def _ignore_progress(done: int, total: int) -> None:
+    """Ignore the progress outside of an attempt."""
+
+
+def _ignore_measure(kind: MetricKind, name: str, value: float) -> None:
+    """Ignore the value outside of an attempt."""
+
+
+def _never() -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Hooks:
     """The calls of `Current` that the runtime answers. `scratch` has the function's current and temporary directories,
     `environment` the variables that only the function has."""
 
-    log: Callable[[str], None] = lambda _: None
-    progress: Callable[[int, int], None] = lambda *_: None
-    measure: Callable[[MetricKind, str, float], None] = lambda *_: None
-    is_cancelled: Callable[[], bool] = lambda: False
+    log: Callable[[str], None] = _ignore_log
+    progress: Callable[[int, int], None] = _ignore_progress
+    measure: Callable[[MetricKind, str, float], None] = _ignore_measure
+    is_cancelled: Callable[[], bool] = _never
     scratch: tuple[Path, Path] | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
 
