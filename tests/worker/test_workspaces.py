@@ -41,7 +41,7 @@ def test_a_slot_publishes_the_files_of_the_function(site: Site, worker: RunningW
     usage = reported.usage
     assert (usage.objects, usage.downloaded, usage.uploaded, usage.changed) == (1, 4, 4, 1)
     assert workflow["tasks"][0]["workerId"].startswith(f"test0001@{socket.gethostname()}:")
-    assert not attempt_directories(worker.plan.workspace_root)
+    wait_for("the end of its directory", lambda: not attempt_directories(worker.plan.workspace_root))
     logs = wait_for("the task log", lambda: site.conductor.task_logs(workflow["tasks"][0]["taskId"]))
     assert [entry["log"] for entry in logs] == ["in the author's format: writing"], "once, as the module set it up"
 
@@ -285,6 +285,16 @@ def test_the_worker_continues_after_a_loss_and_the_publication_is_adopted(scene:
     assert scene.marker.read_text().count("run") == 1
 
 
+def test_a_report_does_not_wait_for_the_removal_of_the_staging_branch(scene: Scene, faults: FaultScript) -> None:
+    removal = Hold()
+    faults.between("delete_branch", removal)
+    scene.start()
+    wait_for("the removal", removal.reached.is_set)
+    assert wait_for("the report", lambda: scene.worker.ended(Ending.REPORTED))[0].completed
+    removal.released.set()
+    wait_for("the clean-up", lambda: not scene.leftovers())
+
+
 # ------------------------------------------------------------------- a slot that dies in its merge
 
 DEATHS = {
@@ -302,7 +312,7 @@ DEATHS = {
         "while it published. Commit {head} is on branch main of data; a retry",
     ),
     "after its merge": (
-        "delete_branch",
+        "get_commit",
         1,
         Moment.BEFORE,
         "while it published. Commit {head} is on branch main of data",
@@ -316,7 +326,7 @@ def test_the_report_of_a_killed_slot_names_a_possible_publication(
     scene: Scene, faults: FaultScript, operation: str, nth: int, moment: Moment, reason_part: str
 ) -> None:
     hold = Hold()
-    faults.between(operation, hold, nth=nth, moment=moment)
+    faults.between(operation, hold, nth=faults.calls(operation) + nth, moment=moment)
     scene.start()
     wait_for("the step", hold.reached.is_set)
     os.kill(scene.pid(), signal.SIGKILL)

@@ -29,7 +29,7 @@ from perago.driver.fencing import FenceProofs
 from perago.driver.function import Raised, Returned, left_files, left_words, what_to_do
 from perago.driver.local_workspace import LocalWorkspace, attempt_directory
 from perago.driver.publisher import PatientStore, Publisher
-from perago.driver.runtime import AttemptRecord, AttemptRuntime, Interrupted, StepTime
+from perago.driver.runtime import AttemptRecord, AttemptRuntime, CleanUp, Interrupted, StepTime
 from perago.guardrails.evaluation import ContentGuardrail, Finding
 from perago.ports import Delivery, Forbidden, NotFound, ServiceError
 from perago.taskdef.payload import (
@@ -189,6 +189,7 @@ class _AttemptRun:
         self._measurements = Measurements(task.name, task.metrics)
         self._ignored: tuple[str, ...] = ()
         self._failed_step = self._error_type = ""
+        self._is_published = False
         clock, limits, until = runtime.clock, runtime.limits, runtime.clock.now() + time_to_fail(delivery)
         patience = limits.answer_patience
         owners: list[object] = [
@@ -209,6 +210,7 @@ class _AttemptRun:
                 self._note,
                 root=runtime.workspace_root,
                 merge_within=budget.lakefs_merge_timeout_seconds if budget else None,
+                clean=self._clean,
             )
             owners += [self._publisher, self._publisher.rebase]
         self._handlers: dict[type[Any], Callable[[Any], on.Event]] = {
@@ -287,6 +289,7 @@ class _AttemptRun:
     def _carry_out(self, command: do.Command, state: State) -> on.Event:
         name = type(command).__name__
         self._runtime.observer.step(name)
+        self._is_published = state.step is Step.PUBLISHED
         start = time.perf_counter()
         try:
             return self._handle(command)
@@ -420,7 +423,7 @@ class _AttemptRun:
         if self._params is None:
             raise ValueError("the input has not been validated")
         runtime = self._runtime
-        root, later = runtime.workspace_root, runtime.remove_later
+        root, later = runtime.workspace_root, runtime.later
         with attempt_directory(self._local, root, self._delivery, self._note, later) as made:
             self._is_called = True
             place = made.workspace if self._local else None
@@ -470,10 +473,20 @@ class _AttemptRun:
 
     def remove_directory(self, _: do.RemoveDirectory) -> on.Event:
         """Remove the attempt directory."""
-        self._note(self._workspace.remove())
+        if self._workspace.is_small:
+            self._clean(self._workspace.remove)
+        else:
+            self._note(self._workspace.remove())
         return on.DirectoryRemoved()
 
     # ------------------------------------------------------------------------------ parts
+
+    def _clean(self, clean_up: CleanUp) -> None:
+        """Do a clean-up. After a publication, nothing depends on it, so its report need not wait for it."""
+        if self._is_published and self._runtime.later is not None:
+            self._runtime.later(clean_up)
+        else:
+            self._note(clean_up())
 
     def _current(self, scratch: tuple[Path, Path]) -> Current:
         """Return the attempt for `current()`, with the functions that take its reports."""

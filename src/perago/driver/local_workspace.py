@@ -10,7 +10,7 @@ from typing import Literal
 from perago.authoring import WorkspaceSpec
 from perago.authoring.workspace import Listing
 from perago.cache import CacheUnusable, give_room
-from perago.driver.runtime import Limits
+from perago.driver.runtime import CleanUp, Limits
 from perago.guardrails.evaluation import ContentGuardrail, Finding, Phase, check_tree, evaluate, naming_hidden
 from perago.ports import Delivery, ObjectEntry, Placement, Upload
 from perago.text import count, listing, quoted
@@ -31,6 +31,8 @@ from perago.workspace.scan import Tree, check_closed, scan_tree
 
 _BLOCK = 4096
 """The bytes that rounding up may add to each file."""
+_SMALL = 1000
+"""Files of a workspace that are removed within some milliseconds."""
 
 
 class LocalWorkspace:
@@ -248,6 +250,11 @@ class LocalWorkspace:
         uploads = [upload for upload in self.uploads() if upload.key not in shared]
         return uploads, [key for key in self.deletions() if key not in shared]
 
+    @property
+    def is_small(self) -> bool:
+        """Whether removing it takes hardly any time."""
+        return self.total_objects + len(self.changes.added) <= _SMALL
+
     def remove(self) -> str | None:
         """Remove the attempt directory. Return the reason if the removal failed."""
         return None if self._directory is None else self._directory.remove()
@@ -265,11 +272,11 @@ def attempt_directory(
     root: Path,
     delivery: Delivery,
     note: Callable[[str | None], None],
-    remove_later: Callable[[AttemptDirectory], None] | None = None,
+    later: Callable[[CleanUp], None] | None = None,
 ) -> Iterator[AttemptDirectory]:
     """Provide the attempt directory while the function runs: that of the workspace, or one for a task without, which is
-    removed at the end, or given to `remove_later` if the function left nothing in it. `note` gets a message about what
-    could not be removed, or None.
+    removed at the end, or by `later` if the function left nothing in it. `note` gets a message about what could not be
+    removed, or None.
 
     Raises:
         DirectoryRefused: as `LocalWorkspace.create`.
@@ -281,7 +288,7 @@ def attempt_directory(
     try:
         yield directory
     finally:
-        if remove_later is not None and directory.is_unused:
-            remove_later(directory)
+        if later is not None and directory.is_unused:
+            later(directory.remove)
         else:
             note(directory.remove())

@@ -31,7 +31,7 @@ from perago.attempt.publication import (
 from perago.driver.delivery import LATE
 from perago.driver.fencing import FenceProofs, fence_upload, is_enforced
 from perago.driver.local_workspace import LocalWorkspace
-from perago.driver.runtime import Limits, Observer
+from perago.driver.runtime import CleanUp, Limits, Observer
 from perago.ports import (
     AccessDenied,
     Clock,
@@ -306,14 +306,17 @@ class Publisher:
         *,
         root: Path,
         merge_within: float | None,
+        clean: Callable[[CleanUp], None] | None = None,
     ) -> None:
         """`note` gets a message for operators, or None. `root`: the workspace root. `merge_within`: the task's limit
-        for the answer to a merge, in seconds."""
+        for the answer to a merge, in seconds. `clean` does a clean-up, or has it done later. None: it is done
+        immediately."""
         self._lakefs = lakefs
         self._store = lakefs.store
         self._local = local
         self._proofs = proofs
         self._note = note
+        self._clean = clean or (lambda clean_up: note(clean_up()))
         self._merge_within = merge_within
         self._unclear_merges: list[str] = []
         self._known_sources: dict[str, Commit] = {}
@@ -674,13 +677,17 @@ class Publisher:
     def remove_staging_branches(self, command: do.RemoveStagingBranches) -> on.Event:
         """Delete staging branches, and report why one could not be deleted."""
         for branch in command.branches:
-            try:
-                self._store.delete_branch(command.repository, branch)
-            except NotFound:
-                continue
-            except ServiceError as error:
-                self._note(f"The staging branch {branch} of {command.repository} was not removed. {error}")
+            self._clean(partial(self._delete_branch, command.repository, branch))
         return on.StagingBranchesRemoved()
+
+    def _delete_branch(self, repository: str, branch: str) -> str | None:
+        try:
+            self._store.delete_branch(repository, branch)
+        except NotFound:
+            return None
+        except ServiceError as error:
+            return f"The staging branch {branch} of {repository} was not removed. {error}"
+        return None
 
 
 def _fence_refused(how: str, error: ServiceError) -> on.CommandFailed:

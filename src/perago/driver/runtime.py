@@ -24,7 +24,6 @@ from perago.settings.sources import PublishFence
 from perago.taskdef.payload import HEAD_OF
 from perago.text import count, listing, quoted, short
 from perago.workspace.changes import Changes
-from perago.workspace.directory import AttemptDirectory
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +122,10 @@ Interruptible = Callable[[], AbstractContextManager[object]]
 """Makes a block that raises `Interrupted` as soon as the delivery is lost, at its beginning or at any point within."""
 
 
+CleanUp = Callable[[], str | None]
+"""Removes something that no publication needs. Returns a message about what it leaves behind, or None."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptRuntime:
     """Services and settings that a worker gives its attempts."""
@@ -148,9 +151,9 @@ class AttemptRuntime:
     """Creates the blocks in which a loss that is noticed elsewhere ends the attempt immediately."""
     around_guardrails: Callable[[], AbstractContextManager[object]] = nullcontext
     """A context that is entered while guardrails read files, because some of them are the author's code."""
-    remove_later: Callable[[AttemptDirectory], None] | None = None
-    """Takes the empty directory of an attempt without a workspace after its function, to remove it after the report.
-    None: it is removed before."""
+    later: Callable[[CleanUp], None] | None = None
+    """Takes the clean-up of an attempt whose outcome is known, to do it while the outcome is reported. None: it is done
+    before."""
     proofs: FenceProofs | None = None
     """The results of challenges that this process knows. None: the attempt challenges its server itself."""
     roots: KnownRoots | None = None

@@ -23,7 +23,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from multiprocessing import forkserver
@@ -50,7 +50,7 @@ from perago.driver import (
     run_attempt,
 )
 from perago.driver.fencing import FenceProofs
-from perago.driver.runtime import KnownRoots
+from perago.driver.runtime import CleanUp, KnownRoots
 from perago.guardrails.evaluation import Finding
 from perago.hanging import HANGS
 from perago.ports import Delivery, Report, StoreNotes, TaskStatus, Unavailable, WorkflowRow, WorkspaceStore
@@ -80,10 +80,10 @@ from perago.worker.attempt_log import (
 from perago.worker.events import MOST_VERDICTS, JudgedRule, Logged, Usage
 from perago.worker.logs import JsonLog, workspace_fields
 from perago.worker.plan import SERVICE_MANAGER, WorkerPlan, located
-from perago.workspace.directory import AttemptDirectory
 
 REASON_BYTES = 1000
 """The largest size of a slot's message about itself."""
+_THREADS = 3
 VERDICT_BYTES = 500
 """The largest size of the rule and of the message of a guardrail's verdict."""
 
@@ -145,7 +145,10 @@ class _SlotMain:
         self._idle.set()
         self._unfit: str | None = None
         self._current: AttemptLog | None = None
-        self._removals: list[AttemptDirectory] = []
+        self._clean_ups: list[CleanUp] = []
+        self._threads: ThreadPoolExecutor | None = None
+        """Help the main thread with a workspace, except while user code runs."""
+        self._cleaning: Future[None] | None = None
         self._sending = threading.Lock()
         """Held while a message about the current attempt is sent. None is sent once the attempt has finished."""
 
@@ -163,6 +166,7 @@ class _SlotMain:
                 task = self._load()
                 os.environ.update(self._planned.environment)
                 store = self._open_store(task)
+                self._threads = ThreadPoolExecutor(_THREADS, "perago-helper") if store is not None else None
         except BaseException as error:  # noqa: BLE001 - a module may raise SystemExit, too
             self._log.write("ERROR", cut(traceback.format_exc(), TRACEBACK_BYTES), source="start")
             self._pipe.send_now(
@@ -177,16 +181,25 @@ class _SlotMain:
                 self._current = None
             self._idle.set()
             self._pipe.send_now(finished)
-            self._remove_directories()
+            if self._threads is None:
+                self._clean_up()
+            else:
+                self._cleaning = self._threads.submit(self._clean_up)
+        if self._threads is not None:
+            self._threads.shutdown()
         if store is not None:
             store.close()
         self._log.close()
 
-    def _remove_directories(self) -> None:
-        """Remove directories that no publication needs, while the supervisor reports and polls."""
-        while self._removals:
-            if (problem := self._removals.pop().remove()) is not None:
-                self._log.write("WARNING", f"The attempt directory was not removed. {problem}")
+    def _clean_up(self) -> None:
+        """Remove what no publication needs, while the supervisor reports and polls."""
+        while self._clean_ups:
+            try:
+                problem = self._clean_ups.pop(0)()
+            except Exception as error:  # noqa: BLE001 - a defect of perago must not cost the slot
+                problem = f"{type(error).__name__}: {error}"
+            if problem is not None:
+                self._log.write("WARNING", f"perago could not clean up after an attempt. {problem}")
 
     def _log_to_attempt(self, write: Callable[[AttemptLog], None]) -> None:
         """Send a message about the current attempt, if there is one."""
@@ -219,6 +232,8 @@ class _SlotMain:
         self._unfit = None
 
         def call(task: Task, workspace: Path | None, params: BaseModel, current: Current) -> Returned | Raised:
+            if self._cleaning is not None:
+                self._cleaning.result()
             self._pipe.send_now(channel.Calling(delivery.identity))  # the function can keep back what has not been sent
             return self._call(attempt_log, task, workspace, params, current)
 
@@ -241,17 +256,17 @@ class _SlotMain:
                     proofs=self._proofs,
                     roots=self._roots,
                     around_guardrails=lambda: self._around_guardrails(attempt_log),
-                    remove_later=self._removals.append,
+                    later=self._clean_ups.append,
                 ),
             )
         except BaseException as error:  # noqa: BLE001 - a defect of perago must not cost the slot
             attempt_log.traceback(traceback.format_exc())
-            self._remove_directories()
+            self._clean_up()
             reason = fitted(self._plan.mask(f"perago failed: {type(error).__name__}: {error}"))
             report = Report(TaskStatus.FAILED, reason=reason)
             return channel.Finished(delivery.identity, report, log_chunks=attempt_log.finish(), unfit=reason)
         if self._unfit is not None or record.report is None:  # the process is about to be ended
-            self._remove_directories()
+            self._clean_up()
         return self._finished(record, attempt_log)
 
     def _finished(self, record: AttemptRecord, attempt_log: AttemptLog) -> channel.Finished:
