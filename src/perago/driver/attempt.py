@@ -204,7 +204,7 @@ class _AttemptRun:
             budget = task.controls.publish_budget
             self._local = LocalWorkspace(task.workspace, runtime.workspace_root, delivery, limits)
             self._publisher = Publisher(
-                PatientStore(runtime.store, clock, limits, runtime.observer, until=until),
+                PatientStore(runtime.store, clock, limits, runtime.observer, until=until, threads=runtime.threads),
                 self._local,
                 runtime.proofs or FenceProofs(clock),
                 self._note,
@@ -397,7 +397,12 @@ class _AttemptRun:
             return on.InputAccepted(None, found.params_sha256)
         joined = block.refs if len(block.refs) > 1 else ()
         workspace = on.WorkspaceRef(block.repository, block.branch, "" if joined else block.refs[0], block.ref_key)
-        return self._refused(workspace) or on.InputAccepted(workspace, found.params_sha256, joined)
+        if (refused := self._refused(workspace)) is not None:
+            return refused
+        is_read_only = self._task.workspace is not None and self._task.workspace.read_only
+        if self._publisher is not None and not (joined or is_read_only or self._delivery.retried):
+            self._publisher.read_ahead(workspace)
+        return on.InputAccepted(workspace, found.params_sha256, joined)
 
     def _refused(self, workspace: on.WorkspaceRef) -> on.CommandFailed | None:
         if self._runtime.limits.allows(workspace.repository, workspace.branch):

@@ -12,11 +12,12 @@ import math
 import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from perago.attempt import commands as do
 from perago.attempt import events as on
@@ -63,14 +64,35 @@ class PatientStore:
     """lakeFS with retries while it does not answer, so that an outage does not discard the result of a function."""
 
     def __init__(
-        self, store: WorkspaceStore, clock: Clock, limits: Limits, observer: Observer, *, until: float
+        self,
+        store: WorkspaceStore,
+        clock: Clock,
+        limits: Limits,
+        observer: Observer,
+        *,
+        until: float,
+        threads: Executor | None = None,
     ) -> None:
-        """`until`: the end of all waits, by `clock`."""
+        """`until`: the end of all waits, by `clock`. `threads`: as in `AttemptRuntime`."""
         self.store = store
         self.clock = clock
         self.until = until
         self.limits = limits
         self.observer = observer
+        self.threads = threads
+
+    def begin(self, call: Callable[[], Answer]) -> Callable[[], Answer]:
+        """Send a call on another thread, if there is one. Return a function that waits for its answer, and repeats the
+        call like `retry` if lakeFS did not answer."""
+        begun = self.threads.submit(call) if self.threads else None
+
+        def answer() -> Answer:
+            if begun is not None:
+                with suppress(ServiceError):
+                    return begun.result()
+            return self.retry(call)
+
+        return answer
 
     def retry(
         self,
@@ -320,6 +342,8 @@ class Publisher:
         self._merge_within = merge_within
         self._unclear_merges: list[str] = []
         self._known_sources: dict[str, Commit] = {}
+        self._begun: dict[do.Command, Callable[[], Any]] = {}
+        """The answers to commands that were begun ahead."""
         self._range: tuple[Commit, ...] = ()
         """The commits after the input ref, as they were read last."""
         self.logged: set[str] = set()
@@ -329,6 +353,22 @@ class Publisher:
         self.from_cache: int = 0
         """Number of objects of the workspace that came from the cache."""
         self.rebase: Rebase = Rebase(lakefs, local, root=root, merge_within=merge_within)
+
+    def read_ahead(self, workspace: on.WorkspaceRef) -> None:
+        """Begin the reads of the input commit, which never changes."""
+        fence, objects = do.CheckPublishFence(workspace.repository, workspace.ref), do.ListObjects(workspace)
+        self._begun = {fence: self._begin_fence(fence), objects: self._begin_listing(objects)}
+
+    def _begin_fence(self, command: do.CheckPublishFence) -> Callable[[], Mapping[str, ObjectEntry]]:
+        return self._lakefs.begin(lambda: self._store.stat_objects(command.repository, command.commit_id, [FENCE_PATH]))
+
+    def _begin_listing(self, command: do.ListObjects) -> Callable[[], Sequence[ObjectEntry]]:
+        where, prefix, most = command.workspace, self._local.key_prefix, self._lakefs.limits.max_workspace_objects
+
+        def read() -> Sequence[ObjectEntry]:
+            return self._store.list_objects(where.repository, where.ref, prefix, ListingBound(prefix, most).check)
+
+        return self._lakefs.begin(read)
 
     def resolve_join(self, command: do.ResolveJoin) -> on.Event:
         """Find the commit that continues all the others. Read only as much of the first-parent history as needed."""
@@ -393,15 +433,10 @@ class Publisher:
 
     def list_objects(self, command: do.ListObjects) -> on.Event:
         """Create the attempt directory, list the workspace, and choose the paths of its files."""
-        where, local = command.workspace, self._local
-        local.create()
-        prefix, most = local.key_prefix, self._lakefs.limits.max_workspace_objects
-
-        def read() -> Sequence[ObjectEntry]:
-            return self._store.list_objects(where.repository, where.ref, prefix, ListingBound(prefix, most).check)
-
-        local.lay_out(self._lakefs.retry(read))
-        self._note(local.empty_selection_note())
+        self._local.create()
+        objects = self._begun.pop(command, None) or self._begin_listing(command)
+        self._local.lay_out(objects())
+        self._note(self._local.empty_selection_note())
         return on.ObjectsListed()
 
     def fetch(self, command: do.Fetch) -> on.Event:
@@ -517,14 +552,15 @@ class Publisher:
     def verify_staging(self, command: do.VerifyStaging) -> on.Event:
         """Check that the staging commit differs from its base in the planned keys, and in nothing else."""
         planned = self.planned(command)
+        put = {key: upload.checksum for key, upload in planned.items() if upload is not None}
+        staged = self._lakefs.begin(lambda: self._store.stat_objects(command.repository, command.commit_id, put))
         differences = self._lakefs.diff(command.repository, command.built_on, command.commit_id)
         wrong = {key for key in {*differences, *planned} if key not in differences or key not in planned}
         sizes = {key: upload and upload.size for key, upload in planned.items()}
         wrong |= {key for key, size in sizes.items() if key in differences and differences[key] != size}
-        put = {key: upload.checksum for key, upload in planned.items() if upload is not None}
         objects: Mapping[str, ObjectEntry] = {}
         if put and not wrong:
-            objects = self._lakefs.stat_objects(command.repository, command.commit_id, put)
+            objects = staged()
             wrong = {key for key, checksum in put.items() if key not in objects or objects[key].checksum != checksum}
         if wrong:
             return on.StagingDiffers(tuple(sorted(wrong)))
@@ -550,7 +586,7 @@ class Publisher:
 
     def check_publish_fence(self, command: do.CheckPublishFence) -> on.Event:
         """Check whether a commit has the publish fence."""
-        objects = self._lakefs.stat_objects(command.repository, command.commit_id, [FENCE_PATH])
+        objects = (self._begun.pop(command, None) or self._begin_fence(command))()
         fence = objects.get(FENCE_PATH)
         return on.PublishFenceSeen(fence_in(objects), fence.physical_address if fence else "")
 

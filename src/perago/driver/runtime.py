@@ -7,6 +7,7 @@ to a server without an answer can be repeated. The worker interrupts these when 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -154,6 +155,8 @@ class AttemptRuntime:
     later: Callable[[CleanUp], None] | None = None
     """Takes the clean-up of an attempt whose outcome is known, to do it while the outcome is reported. None: it is done
     before."""
+    threads: Executor | None = None
+    """Send requests whose order does not matter at the same time. None: the attempt sends one after the other."""
     proofs: FenceProofs | None = None
     """The results of challenges that this process knows. None: the attempt challenges its server itself."""
     roots: KnownRoots | None = None

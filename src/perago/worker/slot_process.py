@@ -257,6 +257,7 @@ class _SlotMain:
                     roots=self._roots,
                     around_guardrails=lambda: self._around_guardrails(attempt_log),
                     later=self._clean_ups.append,
+                    threads=self._threads,
                 ),
             )
         except BaseException as error:  # noqa: BLE001 - a defect of perago must not cost the slot
