@@ -25,8 +25,8 @@ TO_CHANGES = (*TO_LISTING, on.ObjectsListed(), SATISFIED, on.Fetched(), on.Funct
 TO_COMMITTED = (
     *TO_CHANGES,
     ONE_ADDED,
-    on.DeliveryConfirmed(),
     on.StagingBranchCreated(),
+    on.DeliveryConfirmed(),
     on.ChangesStaged(),
     STAGING_COMMIT,
     on.StagingVerified(),

@@ -70,10 +70,9 @@ def test_a_merge_follows_the_fence_and_an_unmoved_branch_and_is_sent_a_bounded_n
         assert visit.answers[1] == on.DeliveryConfirmed()
 
 
-def test_staging_follows_the_fence(visits: list[Visit]) -> None:
-    for visit in visits:
-        if isinstance(visit.command, do.CreateStagingBranch):
-            assert visit.answers[0] == on.DeliveryConfirmed()
+def test_a_delivery_check_comes_before_anything_is_staged(visits: list[Visit]) -> None:
+    after_branch = [visit for visit in visits if isinstance(visit.answers[0], on.StagingBranchCreated)]
+    assert {visit.command for visit in after_branch} == {do.CheckDelivery(with_line=True)}
 
 
 def test_a_merge_is_guarded_by_the_fence_if_server_and_deployment_have_one(visits: list[Visit]) -> None:

@@ -57,14 +57,16 @@ def test_the_newest_commit_of_a_branch_is_reported() -> None:
 # ---------------------------------------------------------------------- the delivery check
 
 
-@pytest.mark.parametrize("before", [(*TO_CHANGES, ONE_ADDED), TO_COMMITTED], ids=["staging", "the merge"])
+@pytest.mark.parametrize(
+    "before", [(*TO_CHANGES, ONE_ADDED, on.StagingBranchCreated()), TO_COMMITTED], ids=["staging", "the merge"]
+)
 def test_an_answer_of_the_delivery_check_that_came_late_is_asked_for_again(before: tuple[on.Event, ...]) -> None:
     """Twice at most: a slow service must not stop everything."""
     late = on.DeliveryConfirmed(late=True)
     _, commands = run(*before, late, late, late)
 
     assert kinds(commands)[-4:-1] == ["CheckDelivery"] * 3
-    assert kinds(commands)[-1] in ("CreateStagingBranch", "ReadBranch")
+    assert kinds(commands)[-1] in ("StageChanges", "ReadBranch")
 
 
 # --------------------------------------------------------------------------- every step
@@ -84,8 +86,8 @@ FENCE_COMMIT = (
     on.LeftoversFound(("perago-old",)),
     *TO_CHANGES[2:],
     on.ChangesDetected(),
-    on.DeliveryConfirmed(),
     on.StagingBranchCreated(),
+    on.DeliveryConfirmed(),
     on.StagingCommitted(commit(STAGED, REF, by=publication_of(DELIVERY).metadata)),
     on.StagingVerified(),
     on.PublishFenceTried(enforced=False),
@@ -137,7 +139,7 @@ REBASE = replace(PLAN, rebase=True)
 MOVED = on.BranchRead((commit(OTHER, REF),), reaches_ref=True)
 BUILT_AGAIN = (
     *(*TO_COMMITTED, on.TurnCame(), on.DeliveryConfirmed(), MOVED),
-    *(on.StagingBranchesRemoved(), on.DeliveryConfirmed(), on.StagingBranchCreated()),
+    *(on.StagingBranchesRemoved(), on.StagingBranchCreated(), on.DeliveryConfirmed()),
 )
 """A race is lost before the first merge."""
 
@@ -160,7 +162,7 @@ def test_a_race_that_is_lost_before_the_first_merge_does_not_raise_the_number_of
 
 def test_no_changes_with_a_predecessor_install_a_missing_fence() -> None:
     before = (TO_LISTING[0], on.LeftoversFound(("perago-old",)), UNMOVED, UNFENCED, *TO_CHANGES[len(TO_LISTING) :])
-    events = (on.ChangesDetected(), on.DeliveryConfirmed(), on.StagingBranchCreated())
+    events = (on.ChangesDetected(), on.StagingBranchCreated(), on.DeliveryConfirmed())
     made = on.FenceStaged(), STAGING_COMMIT, on.StagingVerified(), ENFORCED, on.DeliveryConfirmed(), UNMOVED
     _, commands = run(*before, *events, *made)
 

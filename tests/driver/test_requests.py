@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -48,8 +49,8 @@ ATTEMPT = (
     ("download: listing", "work", "GET /repositories/R/refs/C/objects/ls"),
     ("does the server sign addresses of its block store?", "once in a while", "GET /config"),
     *[("download: a file", "work", "GET /repositories/R/refs/C/objects")] * 3,
-    ("delivery check before staging, with the parents", "delivery check", "GET /workflow/W"),
     ("staging branch", "work", "POST /repositories/R/branches"),
+    ("delivery check before staging, with the parents", "delivery check", "GET /workflow/W"),
     ("staged: a deletion", "work", "POST /repositories/R/branches/S/objects/delete"),
     *[("staged: a file", "work", "POST /repositories/R/branches/S/objects")] * 2,
     ("staging commit", "work", "POST /repositories/R/branches/S/commits"),
@@ -64,6 +65,18 @@ ATTEMPT = (
     ("delivery check before the report", "delivery check", "GET /tasks/T"),
     ("report", "work", "POST /tasks"),
 )
+
+IN_ORDER = (
+    "/branches$",  # staging branches of earlier deliveries?
+    "GET .*/branches/main",
+    "GET /workflow/W",
+    "/delete$",
+    "/commits$",
+    "GET /tasks/T",
+    "/merge/main",
+    "POST /tasks",
+)
+"""Requests that wait for each other, whatever is sent at the same time."""
 
 
 def test_the_checks_of_an_uncontended_publication_are_four_requests(tmp_path: Path) -> None:
@@ -84,6 +97,14 @@ def test_the_checks_of_an_uncontended_publication_are_four_requests(tmp_path: Pa
     assert [request for request in requests if not transfer.search(request)] == [
         request for _, _, request in ATTEMPT if not transfer.search(request)
     ]
+
+
+def test_concurrent_requests_are_the_same_ones(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(3) as threads:
+        requests = requests_of_one_attempt(tmp_path, threads=threads)
+    assert sorted(requests) == sorted(request for _, _, request in ATTEMPT)
+    order = [next(place for place, request in enumerate(requests) if re.search(part, request)) for part in IN_ORDER]
+    assert order == sorted(order)
 
 
 def test_the_head_is_read_only_for_a_refusal_that_needs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +132,9 @@ def test_a_broken_pre_guardrail_costs_one_listing(tmp_path: Path) -> None:
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-def requests_of_one_attempt(root: Path, task: Task = TASK, status: TaskStatus = TaskStatus.COMPLETED) -> list[str]:
+def requests_of_one_attempt(
+    root: Path, task: Task = TASK, status: TaskStatus = TaskStatus.COMPLETED, threads: Executor | None = None
+) -> list[str]:
     """Those from the delivery to its report, which has `status`."""
     with InMemoryServices() as services, served(services) as (store, queue, requests):
         ref = services.seed({**INPUT, FENCE_PATH: FENCE_TEXT})
@@ -122,7 +145,7 @@ def requests_of_one_attempt(root: Path, task: Task = TASK, status: TaskStatus = 
         (delivery,) = queue.poll(task.name, "w0001", count=1, wait_seconds=1)
         requests.clear()
         clock = SystemClock()
-        runtime = AttemptRuntime(store=store, delivery_check=queue, workspace_root=root, clock=clock)
+        runtime = AttemptRuntime(store=store, delivery_check=queue, workspace_root=root, clock=clock, threads=threads)
         record = run_attempt(task, delivery, runtime)
         assert record.report is not None
         assert record.report.status is status, record.report.reason

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import dropwhile, takewhile
 from typing import Any
 
 from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
@@ -73,6 +74,7 @@ def rows_of(world: World, workflow: str) -> Iterator[Mapping[str, Any]]:
             yield row
 
 
+_STAGING = {"upload", "delete_objects", "revert", "commit", "carry"}
 _LATE = 2.0
 _LATE_ANSWERS = 2
 _MERGES = 3
@@ -88,21 +90,29 @@ def badly_asked(attempt: Attempt) -> Iterator[str]:
             if later:
                 yield f"after the delivery check said no: {sorted(later)}"
         elif call.operation == "create_branch":
-            while before and before[-1].operation in ("create_branch", "get_commit"):
-                before = before[:-1]
-            yield from _confirmed(call, before)
-            yield from _named(attempt, before)
+            yield from _staged(attempt, call, journal[index + 1 :])
         elif call.operation == "report":
             yield from _confirmed(call, before)
         elif call.operation == "merge":
             yield from _looked(before)
         elif call.operation == "delete_branch":
-            is_known = any(earlier.outcome == "yes" or earlier.operation == "create_branch" for earlier in before)
-            if not is_known:
+            is_mine = ("create_branch", call.argument) in {(earlier.operation, earlier.argument) for earlier in before}
+            if not is_mine and not any(earlier.outcome in ("yes", "current") for earlier in before):
                 yield "a branch of others is removed without the delivery check"
     sent = Counter(call.argument for call in journal if call.operation == "merge")
     if any(number > _MERGES for number in sent.values()):
         yield f"{max(sent.values())} merges of one commit"
+
+
+def _staged(attempt: Attempt, created: Call, later: Sequence[Call]) -> Iterator[str]:
+    """The delivery check comes between a staging branch and everything that is put on it."""
+    later = list(dropwhile(lambda call: call.operation == "get_commit", later))
+    if later and later[0].operation == "create_branch":  # repeated
+        return
+    asked = list(takewhile(lambda call: call.operation in ("is_current", "read_workflow"), later))
+    if _STAGING & {call.operation for call in later[len(asked) :]}:
+        yield from _confirmed(created, asked)
+        yield from _named(attempt, asked)
 
 
 def _confirmed(call: Call, before: Sequence[Call]) -> Iterator[str]:

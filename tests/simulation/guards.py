@@ -19,7 +19,7 @@ import json
 import multiprocessing
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -86,17 +86,19 @@ def trust_numbers(patch: Patch) -> None:
 
 def compare_sizes_only(patch: Patch) -> None:
     """Compare the keys and sizes of the staging commit with the plan, not the checksums."""
-    verify, stat_objects = Publisher.verify_staging, PatientStore.stat_objects
+    verify, begin = Publisher.verify_staging, PatientStore.begin
 
     def verified(self: Publisher, command: do.VerifyStaging) -> on.Event:
         checksums = {key: upload.checksum for key, upload in self.planned(command).items() if upload is not None}
 
-        def stat(lakefs: PatientStore, repository: str, commit: str, keys: Sequence[str]) -> Any:
-            entries = stat_objects(lakefs, repository, commit, keys)
-            return {key: replace(entry, checksum=checksums.get(key, entry.checksum)) for key, entry in entries.items()}
+        def begin_stat(lakefs: PatientStore, call: Callable[[], Any]) -> Callable[[], Any]:
+            answer = begin(lakefs, call)
+            return lambda: {
+                key: replace(entry, checksum=checksums.get(key, entry.checksum)) for key, entry in answer().items()
+            }
 
         with pytest.MonkeyPatch.context() as inner:
-            inner.setattr(PatientStore, "stat_objects", stat)
+            inner.setattr(PatientStore, "begin", begin_stat)
             return verify(self, command)
 
     patch.setattr(Publisher, "verify_staging", verified)

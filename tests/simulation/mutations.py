@@ -115,8 +115,8 @@ def _report_the_head(state: State, _: on.PublishFenceSeen) -> Next:
     return outcome.published(state, state.expected_head)
 
 
-@at(Step.PLANNED, on.StagingBranchCreated)
-def stage_without_undoing(_original: Any, state: State, _: on.StagingBranchCreated) -> Next:
+@at(Step.PLANNED, on.DeliveryConfirmed)
+def stage_without_undoing(_original: Any, state: State, _: on.DeliveryConfirmed) -> Next:
     return state, do.StageChanges(state.ref.repository, str(state.staging.branch))
 
 
@@ -187,13 +187,13 @@ def forget_that_a_merge_may_arrive(original: Any, state: State) -> Any:
     return original(replace(state, merge=replace(state.merge, unanswered=False)))
 
 
-@at(Step.PLANNED, on.DeliveryConfirmed)
-def send_fence_commits_without_a_branch(original: Any, state: State, event: on.DeliveryConfirmed) -> Any:
+@in_place_of(protocol, "_begin_staging")
+def send_fence_commits_without_a_branch(original: Any, state: State) -> Any:
     if state.changes.count or (state.base is not None and state.base.stale):
-        return original(state, event)
+        return original(state)
     branch = publication.staging_branch(state.plan, state.rebuilt).replace("perago-", "not-of-this-step-")
     command = do.CreateStagingBranch(state.ref.repository, branch, state.expected_head)
-    return state.evolve(staging=replace(state.staging, branch=branch)), command
+    return state.at(Step.PLANNED, staging=replace(state.staging, branch=branch)), command
 
 
 @at(Step.RECEIVED, on.InputAccepted)
@@ -366,7 +366,7 @@ def judge_each_commit_alone(patch: pytest.MonkeyPatch) -> None:
 
 
 GUARDS: dict[str, Mutate] = {
-    "delivery check before staging": assume_current(Step.POST_CHECKED, on.ChangesDetected),
+    "delivery check before staging": assume_current(Step.PLANNED, on.StagingBranchCreated),
     "delivery check before the merge": assume_current(Step.STAGED, on.PublishFenceTried),
     "delivery check before the second merge": assume_current(Step.COMMITTED, on.MergeUnclear),
     "delivery check before the report": assume_current_before_the_report,

@@ -275,7 +275,7 @@ def changes_detected(state: State, event: on.ChangesDetected) -> Next:
         return refused
     if state.plan.read_only or not (event.count or needs_commit(state)):
         return published(state, state.ref.ref)
-    return state.at(Step.PLANNED), do.CheckDelivery(with_line=True)
+    return _begin_staging(state)
 
 
 def adopt(state: State, found: Adopt) -> Next:
@@ -333,8 +333,15 @@ def needs_commit(state: State) -> bool:
 # ---------------------------------------------------------------------------------- staging
 
 
-def confirmed_before_staging(state: State, event: on.DeliveryConfirmed) -> Next:
+def _begin_staging(state: State) -> Next:
     """Begin with a staging branch on the base. It also tells later deliveries that a merge may still arrive."""
+    branch = publication.staging_branch(state.plan, state.rebuilt)
+    state = state.at(Step.PLANNED, staging=replace(state.staging, branch=branch))
+    return state, do.CreateStagingBranch(state.ref.repository, branch, state.expected_head)
+
+
+def confirmed_before_staging(state: State, event: on.DeliveryConfirmed) -> Next:
+    """Undo the stale publications first. Without a rebase, the tree must then be that of the input ref."""
     if (again := check_again(state, event)) is not None:
         return again
     if event.line and (refusal := misplaced(state, family := Family(event.line))) is not None:
@@ -343,15 +350,8 @@ def confirmed_before_staging(state: State, event: on.DeliveryConfirmed) -> Next:
             return fail(state, refusal.reason, terminal=refusal.terminal)
         state = state.evolve(inquiry=replace(state.inquiry, rereads=state.inquiry.rereads + 1))
         return state, do.CheckDelivery(with_line=True, repetition=state.inquiry.rereads)
-    state = state.evolve(inquiry=replace(state.inquiry, rereads=0))
-    branch = publication.staging_branch(state.plan, state.rebuilt)
-    state = state.evolve(merge=replace(state.merge, late_answers=0), staging=replace(state.staging, branch=branch))
-    return state, do.CreateStagingBranch(state.ref.repository, branch, state.expected_head)
-
-
-def staging_branch_created(state: State, _: on.StagingBranchCreated) -> Next:
-    """Undo the stale publications first. Without a rebase, the tree must then be that of the input ref."""
-    base = state.base
+    inquiry, merge = replace(state.inquiry, rereads=0), replace(state.merge, late_answers=0)
+    state, base = state.evolve(inquiry=inquiry, merge=merge), state.base
     if base is None or not (base.stale or (state.is_moved and not state.rebases and state.adopts is None)):
         return _base_ready(state)
     if to_undo := undoing(state.read.since if state.read else (), base.stale)[0]:
@@ -561,7 +561,7 @@ def _stage_again(state: State) -> Next:
     state = state.at(Step.PLANNED, staging=staging)
     if old:
         return state, do.RemoveStagingBranches(state.ref.repository, (old,))
-    return state, do.CheckDelivery(with_line=True)
+    return _begin_staging(state)
 
 
 def _staging(state: State) -> str:
@@ -714,8 +714,8 @@ TRANSITIONS: dict[tuple[Step, type[Any]], Callable[[State, Any], Next]] = {
     (Step.RAN, on.GuardrailsChecked): guardrails_checked,
     (Step.POST_CHECKED, on.ChangesDetected): changes_detected,
     (Step.PLANNED, on.DeliveryConfirmed): confirmed_before_staging,
-    (Step.PLANNED, on.StagingBranchCreated): staging_branch_created,
-    (Step.PLANNED, on.StagingBranchesRemoved): lambda state, _: (state, do.CheckDelivery(with_line=True)),
+    (Step.PLANNED, on.StagingBranchCreated): lambda state, _: (state, do.CheckDelivery(with_line=True)),
+    (Step.PLANNED, on.StagingBranchesRemoved): lambda state, _: _begin_staging(state),
     (Step.PLANNED, on.StaleRead): stale_read,
     (Step.PLANNED, on.Reverted): reverted,
     (Step.PLANNED, on.NothingStaged): staging_vanished,

@@ -103,6 +103,12 @@ def judged(findings: Sequence[Finding]) -> CommandFailed | GuardrailsChecked:
     return GuardrailsChecked(broken)
 
 
+_CHECKED_AHEAD: dict[type[do.Command], do.CheckDelivery] = {
+    do.CreateStagingBranch: do.CheckDelivery(with_line=True),
+    do.VerifyStaging: do.CheckDelivery(),
+}
+"""Commands that a delivery check follows. Its question need not wait for their answers (docs/dev/protocol.md, "What
+runs at the same time")."""
 _CHECKED = {do.ValidateInput: "input", do.ValidateResult: "result"}
 _DEEPEST_FRAMES = -15
 
@@ -192,12 +198,16 @@ class _AttemptRun:
         self._is_published = False
         clock, limits, until = runtime.clock, runtime.limits, runtime.clock.now() + time_to_fail(delivery)
         patience = limits.answer_patience
-        owners: list[object] = [
-            self,
-            DeliveryQuestions(
-                runtime.delivery_check, delivery, clock, patience=patience, until=until, roots=runtime.roots
-            ),
-        ]
+        self._questions = DeliveryQuestions(
+            runtime.delivery_check,
+            delivery,
+            clock,
+            patience=patience,
+            until=until,
+            roots=runtime.roots,
+            threads=runtime.threads,
+        )
+        owners: list[object] = [self, self._questions]
         if task.workspace is not None:
             if runtime.store is None:
                 raise ValueError(f"task {task.name} has a workspace and needs a store")
@@ -308,6 +318,8 @@ class _AttemptRun:
         try:
             with self._runtime.interruptible():
                 sent = True
+                if check := _CHECKED_AHEAD.get(type(command)):
+                    self._questions.begin(check)
                 if declared.is_cut_short:
                     return handler(command)
             return handler(command)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from concurrent.futures import Executor, Future
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass, replace
 from functools import partial
 
 from perago.attempt import commands as do
@@ -27,7 +28,7 @@ from perago.ports import (
     Unclear,
     WorkflowRow,
 )
-from perago.retry import PASSING, REPEATS, BackOff, retry, within
+from perago.retry import PASSING, REPEATS, BackOff, Retries, retry, within
 
 LATE = 2.0
 """Seconds after which the answer to a question is outdated. A process can be stopped at any point, for any time."""
@@ -58,9 +59,11 @@ class DeliveryQuestions:
         until: float = math.inf,
         roots: KnownRoots | None = None,
         passing: tuple[type[ServiceError], ...] = PASSING,
+        threads: Executor | None = None,
     ) -> None:
         """`patience`: the seconds for which a question is repeated after `passing` errors. `until`: the time, by
-        `clock`, up to which workflows are waited for. `roots`: what this process knows of workflows."""
+        `clock`, up to which workflows are waited for. `roots`: what this process knows of workflows. `threads`: as in
+        `AttemptRuntime`."""
         self._delivery_check = delivery_check
         self._delivery = delivery
         self._clock = clock
@@ -68,6 +71,14 @@ class DeliveryQuestions:
         self._until = until
         self._roots = roots or KnownRoots()
         self._line_asked = 0.0
+        self._threads = threads
+        self._begun: tuple[do.CheckDelivery, float, Future[on.DeliveryConfirmed | on.DeliveryLost]] | None = None
+
+    def begin(self, command: do.CheckDelivery) -> None:
+        """Send the questions of the next delivery check now, if there is another thread."""
+        if self._threads is not None:
+            asked = self._threads.submit(self._check, command, within(0.0, ()))
+            self._begun = command, self._clock.now(), asked
 
     def check_delivery(self, command: do.CheckDelivery) -> on.DeliveryConfirmed | on.DeliveryLost:
         """Return the answer of the delivery check, and whether it came late.
@@ -78,10 +89,20 @@ class DeliveryQuestions:
         Raises:
             ServiceError: there is no answer, which means neither yes nor no.
         """
+        begun, self._begun = self._begun, None
+        if begun is not None and begun[0] == command:
+            with suppress(ServiceError):
+                answer = begun[2].result()
+                if isinstance(answer, on.DeliveryConfirmed) and self._is_late(begun[1]):
+                    return replace(answer, late=True)
+                return answer
+        return self._check(command, self._retries)
+
+    def _check(self, command: do.CheckDelivery, retries: Retries) -> on.DeliveryConfirmed | on.DeliveryLost:
         line: dict[str, WorkflowRow | None] = {}
         workflow_id, sent = self._delivery.workflow_id, 0.0
         if command.with_line and not self._roots.has(workflow_id):
-            line = self._read_up((workflow_id,), command.repetition)
+            line = self._read_up((workflow_id,), command.repetition, retries)
             own = line[workflow_id]
             if own is not None and own.parent_id is None:
                 self._roots.add(workflow_id)
@@ -93,7 +114,7 @@ class DeliveryQuestions:
             sent = self._clock.now()
             return self._delivery_check.is_current(self._delivery)
 
-        current = retry(is_current, self._retries, self._clock)
+        current = retry(is_current, retries, self._clock)
         return on.DeliveryConfirmed(self._is_late(sent), line) if current else on.DeliveryLost()
 
     def _is_late(self, sent: float) -> bool:
@@ -106,9 +127,9 @@ class DeliveryQuestions:
         Raises:
             ServiceError: as `check_delivery`.
         """
-        return on.WorkflowsRead(self._read_up(command.workflow_ids, command.repetition))
+        return on.WorkflowsRead(self._read_up(command.workflow_ids, command.repetition, self._retries))
 
-    def _read_up(self, workflow_ids: Iterable[str], repetition: int) -> dict[str, WorkflowRow | None]:
+    def _read_up(self, workflow_ids: Iterable[str], repetition: int, retries: Retries) -> dict[str, WorkflowRow | None]:
         rows: dict[str, WorkflowRow | None] = {}
         if repetition:
             delay = _WHILE_STARTING.pause(repetition - 1)
@@ -121,7 +142,7 @@ class DeliveryQuestions:
         for workflow_id in workflow_ids:
             above: str | None = workflow_id
             while above and above not in rows and len(rows) < WORKFLOWS_READ:
-                row = rows[above] = retry(partial(read, above), self._retries, self._clock, until=self._until)
+                row = rows[above] = retry(partial(read, above), retries, self._clock, until=self._until)
                 above = row.parent_id if row is not None else None
         return rows
 

@@ -230,8 +230,8 @@ class Attempt:
         question.
 
         An attempt that has ended gets no answer, because the slot may already have a new process with its own
-        questions. The first question comes after lakeFS has answered for the repository, and before the attempt creates
-        a branch there.
+        questions. The first question comes after lakeFS has answered for the repository, and when the attempt creates a
+        branch there.
         """
         services, delivery = self._services, self._delivery
         if (repository := services.plan.repository_of(delivery)) is not None:
