@@ -312,3 +312,12 @@ def test_a_pasted_guardrail_removes_its_finding(pytester: pytest.Pytester) -> No
     text = text.replace("@task(", f"{textwrap.dedent(code)}\n@task(", 1).replace("pre=[", "pre=[value_is_finite, ", 1)
     file.write_text(text)
     run(pytester, *FILES).assert_outcomes(passed=1, deselected=2)
+
+
+def test_a_fix_of_two_guardrails_gives_them_two_names(pytester: pytest.Pytester) -> None:
+    body = "rates = json.loads((workspace / 'a.json').read_bytes())\nreturn Result(value=rates['a'] * 1.5 + rates['b'])"
+    write_tasks(pytester, {"rates": Planted(body, pre="", tree="{'a.json': '{\"a\": 1.0, \"b\": 2.0}\\n'}")})
+    findings = blocks(run(pytester, *FILES))["rates"].split("\n--- ")
+    fixes = [names for text in findings if len(names := re.findall(r"def (has_the_keys\w*)", text)) > 1]
+    assert fixes == [["has_the_keys", "has_the_keys_2"]] * len(fixes)
+    assert fixes

@@ -99,11 +99,18 @@ def remedy_for(attack: Attack, mutants: Sequence[Mutant]) -> tuple[Remedy | None
         if remedy is None:
             return None, failures
         rules = remedy.rules
-        codes.append(remedy.code)
+        codes.append(_renamed(remedy.code, codes))
         pending = [mutant for mutant in pending if not is_refused(attack, mutant, rules)]
     if pending or not codes:
         return None, failures
     return Remedy("\n".join(codes), rules), failures
+
+
+def _renamed(code: str, earlier: Sequence[str]) -> str:
+    """Return the code with another name of its function if an earlier one has the same."""
+    name = re.search(r"^def (\w+)", code, re.MULTILINE)
+    number = 1 + sum(name is not None and f"def {name[1]}" in other for other in earlier)
+    return re.sub(rf"\b{name[1]}\b", f"{name[1]}_{number}", code) if name and number > 1 else code
 
 
 def _best(
