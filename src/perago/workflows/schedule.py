@@ -48,12 +48,15 @@ class Cron:
     workspace: str | None = None
 
 
-def check_schedule(cron: Cron, model: type[BaseModel]) -> None:
+def check_schedule(cron: Any, model: type[BaseModel]) -> None:
     """Check the expression, the zone, the workspace, and the input, which must be of this model.
 
     Raises:
         InvalidDeclaration: one of them is not valid.
     """
+    if not isinstance(cron, Cron):
+        rule = f"schedule= must be a Cron, not {type(cron).__name__}"
+        raise InvalidDeclaration(rule, 'write schedule=Cron("0 3 * * *")')
     shown, fix = f"schedule {cron.expression!r}", 'write it like "0 3 * * *"'
     if not isinstance(cron.expression, str) or len(fields := cron.expression.split()) != _FIELDS:
         raise InvalidDeclaration(f"{shown} does not have the five fields minute, hour, day, month, weekday", fix)
