@@ -20,7 +20,7 @@ from pydantic import BaseModel
 
 from perago.embedded.services import EmbeddedServices
 from perago.testing import TaskRunner
-from perago.workflows import Flow, WorkflowDefinitionError, workflow
+from perago.workflows import Cron, Flow, WorkflowDefinitionError, workflow
 
 from ..workflows.tasks import OWNER, Split, Words, split
 
@@ -227,3 +227,10 @@ def test_a_mistake_in_such_a_step_is_reported_with_its_line(case: str) -> None:
     (problem,) = caught.value.problems
     assert message in f"{problem.message} {problem.fix}"
     assert problem.file == __file__
+
+
+def test_a_schedule_runs_functions_with_worker_task(perago_run: TaskRunner) -> None:
+    schedule = Cron("0 3 * * *", input=Mailing(to="you"))
+    scheduled = workflow(name="sdk.scheduled", version=1, owner_email="a@example.com", schedule=schedule)
+    (ran,) = perago_run.schedule(scheduled(mailing.function))
+    assert ran.outcome("mail").status == "COMPLETED"

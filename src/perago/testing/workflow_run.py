@@ -165,10 +165,7 @@ class WorkflowRunner:
         for delivery in self._deliveries(services, choose, sender):
             report = delivery.reference_name not in unused_losses
             unused_losses.discard(delivery.reference_name)
-            if (worker_task := self._worker_tasks.get(delivery.task_name)) is not None:
-                outcomes.append(services.sdk_attempt(worker_task, delivery, report=report))
-            else:
-                outcomes.append(services.attempt(self._tasks[delivery.task_name].function, delivery, report=report))
+            outcomes.append(self._attempt(services, delivery, report=report))
             if len(outcomes) == _MOST_ATTEMPTS:
                 raise RuntimeError(f"the workflow still has tasks after {_MOST_ATTEMPTS:,} attempts")
         if unused_losses:
@@ -177,6 +174,11 @@ class WorkflowRunner:
         sender.check_all_sent()
         tree = PublishedTree(services.tree(repository=repository))
         return _ended(conductor.workflow(workflow_id), outcomes, tree)
+
+    def _attempt(self, services: InMemoryServices, delivery: Delivery, *, report: bool = True) -> Outcome:
+        if (worker_task := self._worker_tasks.get(delivery.task_name)) is not None:
+            return services.sdk_attempt(worker_task, delivery, report=report)
+        return services.attempt(self._tasks[delivery.task_name].function, delivery, report=report)
 
     def _register(self, services: InMemoryServices) -> None:
         services.conductor.register(*(task.function for task in self._tasks.values()))
@@ -199,10 +201,11 @@ class WorkflowRunner:
         end = conductor.clock.now() + days * DAY
         while True:
             try:
-                delivery = conductor.next_delivery(*self._tasks, within=end - conductor.clock.now())
+                left = end - conductor.clock.now()
+                delivery = conductor.next_delivery(*self._tasks, *self._worker_tasks, within=left)
             except LookupError:
                 break
-            outcome = services.attempt(self._tasks[delivery.task_name].function, delivery)
+            outcome = self._attempt(services, delivery)
             outcomes.append((outcome, PublishedTree(services.tree(repository=repository) if repository else {})))
             if len(outcomes) == _MOST_ATTEMPTS:
                 raise RuntimeError(f"the schedule ran {_MOST_ATTEMPTS:,} attempts; give fewer days")
