@@ -51,6 +51,10 @@ class Environment:
         search."""
         return [Path(place) for place, _, files in os.walk(self.workspaces) if ".perago-attempt.json" in files]
 
+    def wait_for_removal_of_directories(self) -> None:
+        """Wait until no attempt directory is left. A worker removes that of a publication while it reports."""
+        wait_for("the removal of the attempt directories", lambda: not self.attempt_directories())
+
 
 def _leads_a_session(pid: int) -> bool:
     try:

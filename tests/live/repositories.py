@@ -165,6 +165,10 @@ class Repository:
         """Return all branches, including hidden ones."""
         return {item["id"] for item in self._pages(f"/{self.name}/branches", show_hidden="true")}
 
+    def wait_for_removal_of_staging(self) -> None:
+        """Wait until `main` is the only branch. A worker removes that of a publication while it reports."""
+        wait_for("the removal of the staging branches", lambda: self.branches() == {BRANCH})
+
     def uncommitted(self, branch: str = BRANCH) -> set[str]:
         """Return the paths of uncommitted changes."""
         return {item["path"] for item in self._pages(f"/{self.name}/branches/{branch}/diff")}

@@ -52,7 +52,7 @@ class Line:
         assert [commit["id"] for commit in repository.since(ref)] == [published]
         assert set(repository.tree()) == {"raw/a.txt", "doc/readme.txt", "out/1.txt", "out/2.txt"}
         assert repository.read("raw/a.txt") == b"changed"
-        assert repository.branches() == {"main"}
+        repository.wait_for_removal_of_staging()
         self.worker.line(f"completed .*{execution['tasks'][0]['taskId']}")
 
 

@@ -86,8 +86,8 @@ def test_a_killed_slot_fails_immediately_and_the_retry_completes(
     assert output["result"]["retry_count"] == 1
     assert output["result"]["pid"] != victim.pid
     assert len(repository.since(ref)) == 1
-    assert repository.branches() == {"main"}
-    wait_for("the removal of the dead attempt's directory", lambda: not workspace.environment.attempt_directories())
+    repository.wait_for_removal_of_staging()
+    workspace.environment.wait_for_removal_of_directories()
 
 
 @pytest.mark.parametrize(("ending", "cause"), [("exit", "exit status 7"), ("killed", "SIGKILL")])
@@ -100,7 +100,7 @@ def test_a_function_that_ends_its_process_is_a_failure_with_its_cause(
     assert workspace.conductor.statuses(workflow_id) == ["FAILED", "FAILED"]
     assert all(cause in task["reasonForIncompletion"] for task in workspace.conductor.tasks(workflow_id))
     _check_untouched(seeded)
-    wait_for("the removal of both directories", lambda: not workspace.environment.attempt_directories())
+    workspace.environment.wait_for_removal_of_directories()
 
 
 @pytest.mark.parametrize("call", ["POST .*/objects", "POST .*/branches/perago-[^/]*/commits", "POST .*/merge/main"])
@@ -131,7 +131,7 @@ def test_a_killed_supervisor_takes_everything_with_it(deploy: Deploy, seeded: Se
     _check_untouched(seeded)
 
     workspace.worker()
-    wait_for("the next worker's sweep", lambda: not workspace.environment.attempt_directories())
+    workspace.environment.wait_for_removal_of_directories()
 
 
 # ----------------------------------------------------------------------------- stopping
@@ -217,7 +217,7 @@ def test_the_end_of_a_workflow_ends_user_code_without_a_publication(deploy: Depl
     workspace.conductor.completed(next_one)
     _check_untouched(seeded)
     assert workspace.conductor.statuses(workflow_id) == ["CANCELED"]
-    wait_for("the removal of every directory", lambda: not workspace.environment.attempt_directories())
+    workspace.environment.wait_for_removal_of_directories()
 
 
 def test_a_lost_slot_s_successor_never_sees_the_first_one_publish(deploy: Deploy, seeded: Seeded, gate: Gate) -> None:
@@ -240,4 +240,4 @@ def test_a_lost_slot_s_successor_never_sees_the_first_one_publish(deploy: Deploy
     successor.line(f"completed {workspace.task}")
     assert output["result"]["retry_count"] == 1
     assert [commit["id"] for commit in repository.since(ref)] == [output["workspace"]["ref"]]
-    assert repository.branches() == {"main"}
+    repository.wait_for_removal_of_staging()

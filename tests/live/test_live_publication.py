@@ -44,8 +44,8 @@ def test_a_publication_is_one_merge_on_the_input_ref(workspace: Deployment, work
     assert after["doc/readme.txt"] == before["doc/readme.txt"], "what did not change was not written again"
     assert after["raw/a.txt"].physical_address != before["raw/a.txt"].physical_address
     assert repository.read("raw/a.txt") == b"changed"
-    assert repository.branches() == {"main"}, "the staging branch is gone"
-    assert workspace.environment.attempt_directories() == []
+    repository.wait_for_removal_of_staging()
+    workspace.environment.wait_for_removal_of_directories()
 
 
 def _expected_metadata(task: dict[str, Any], ref: str, output: dict[str, Any]) -> dict[str, str]:

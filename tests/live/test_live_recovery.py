@@ -73,7 +73,7 @@ class Line:
     def check_branch(self, *added: str) -> None:
         """The branch has the original files and these, and no staging branch is left."""
         assert set(self.repository.tree()) == {*ORIGINAL, *added}
-        assert self.repository.branches() == {"main"}
+        self.repository.wait_for_removal_of_staging()
 
 
 def noted(commit: Mapping[str, Any], *names: str) -> tuple[str, ...]:
@@ -176,7 +176,7 @@ def test_in_a_loop_each_round_builds_on_the_round_before_and_a_dead_one_is_adopt
         ("merge", "3"),
     ]
     assert line.repository.read("log.txt") == b"round\n" * 3
-    assert line.repository.branches() == {"main"}
+    line.repository.wait_for_removal_of_staging()
 
 
 # -------------------------------------------------------------------------- superseding
