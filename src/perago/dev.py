@@ -441,15 +441,14 @@ class Session:
             conductor.create_workflow_definition(workflow_definition(runner.task), overwrite=True)
             self._samples[workflow_name(runner.task)] = params_of(runner.task)
         for flow in runner.workflows:
-            for definition in flow.definitions:
-                conductor.create_workflow_definition(definition, overwrite=True)
+            conductor.create_workflow_definition(json.loads(flow.definition), overwrite=True)
             if flow.schedule is None:
                 conductor.delete_schedule(flow.name)
             else:
                 schedule = deepcopy(dict(flow.schedule))
-                if flow.launcher:
-                    workspace = {"repository": REPOSITORY, "branch": BRANCH}
-                    schedule["startWorkflowRequest"]["input"]["workspace"] = workspace
+                request = schedule["startWorkflowRequest"]
+                if "workflowDef" in request:
+                    request["input"]["workspace"] = {"repository": REPOSITORY, "branch": BRANCH}
                 conductor.save_schedule(schedule)
 
     def without_duplicate(self, probed: Probed) -> Probed:

@@ -11,6 +11,8 @@ import pytest
 from pydantic import BaseModel
 
 from perago import TaskControls, TaskDefinitionError, WorkspaceSpec, task
+from perago.embedded.clock import VirtualClock
+from perago.embedded.conductor import InMemoryConductor
 from perago.ports import Forbidden
 from perago.taskdef.definition import ABSENT
 from perago.testing import TaskRunner
@@ -121,15 +123,23 @@ def test_a_schedule_and_its_workflow_both_have_a_workspace_or_none() -> None:
 def test_a_launcher_starts_the_workflow_with_the_newest_commit() -> None:
     nightly = on_branch(Cron("0 3 * * *", workspace="science/main"))
     start = nightly._scheduled()["startWorkflowRequest"]
+    launcher = start.pop("workflowDef")
     place = {"repository": "science", "branch": "main"}
     assert start == {"name": "nightly.scheduled", "version": 2, "input": {"workspace": place, "rows": 3}}
-    launcher = nightly._launcher()
-    assert (launcher["name"], launcher["version"], launcher["tasks"][0]["name"]) == (
-        *("nightly.scheduled", 2),
-        "schedule.append",
-    )
-    assert on_branch(Cron("0 4 * * *", input=Given(rows=1), workspace="other/dev"))._launcher() == launcher
-    assert declared(Cron("0 3 * * *"))._launcher() is None
+    assert (launcher["name"], launcher["tasks"][0]["name"]) == ("nightly.scheduled", "schedule.append")
+    other = on_branch(Cron("0 4 * * *", input=Given(rows=1), workspace="other/dev"))
+    assert other._scheduled()["startWorkflowRequest"]["workflowDef"] == launcher
+
+
+def test_a_launcher_is_compared_with_that_of_a_server() -> None:
+    schedule = on_branch(Cron("0 3 * * *", workspace="science/main"))._scheduled()
+    registered = InMemoryConductor(VirtualClock()).save_schedule(schedule)
+    launcher = registered["startWorkflowRequest"]["workflowDef"]
+    assert launcher["restartable"], "the server adds fields"
+    assert schedule_changes(registered, schedule) == ()
+    launcher["tasks"][0]["name"] = "schedule.other"
+    (change,) = schedule_changes(registered, schedule)
+    assert (change.pointer, change.old) == ("/startWorkflowRequest/workflowDef/tasks/0/name", "schedule.other")
 
 
 def test_the_next_times_are_those_of_the_zone() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import platform
 import threading
 import time
@@ -245,7 +246,7 @@ def _of_branches(
 
 def _of_workflows(servers: Servers, probed: Sequence[Probed]) -> Iterator[Check]:
     for module in probed:
-        for definition in (definition for flow in module.workflows for definition in flow.definitions):
+        for definition in (json.loads(flow.definition) for flow in module.workflows):
             run = partial(check_workflow, servers.workflows, module.module, definition)
             yield Check(definition["name"], "no client can start it by its name", run)
 

@@ -105,13 +105,6 @@ class WorkflowSummary:
     definition: str
     schedule: Mapping[str, Any] | None = None
     """Its schedule as Conductor's JSON."""
-    launcher: Mapping[str, Any] | None = None
-    """The workflow that the schedule starts in its place, as Conductor's JSON."""
-
-    @property
-    def definitions(self) -> tuple[dict[str, Any], ...]:
-        """Its definition, and that of its launcher."""
-        return (json.loads(self.definition), *([dict(self.launcher)] if self.launcher else ()))
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -181,20 +181,12 @@ def _workflows(module: str, warnings: list[TaskDefinitionError]) -> list[dict[st
     from perago.authoring.declaration import Location
     from perago.taskdef import canonical_json
     from perago.workflows.flow import Workflow, WorkflowDefinitionError
-    from perago.workflows.schedule import launcher_name
     from perago.workflows.sdk import all_workflows_of
 
     summaries: dict[str, dict[str, Any]] = {}
     problems: list[TaskDefinitionError] = []
     workflows = all_workflows_of(imported)
-    on_branches = [
-        flow for flow in workflows if isinstance(flow, Workflow) and flow.schedule and flow.schedule.workspace
-    ]
-    launchers = {launcher_name(flow.name): flow.name for flow in on_branches}
     for workflow in workflows:
-        if workflow.name in launchers:
-            rule = f"the schedule of {launchers[workflow.name]!r} needs a workflow of its own named {workflow.name!r}"
-            problems.append(Location(workflow.file, workflow.line).error(rule, "give this one another name"))
         if workflow.name in summaries:  # tests and `perago send` know a workflow of a module by its name
             rule = f"the module declares the workflow {workflow.name!r} twice"
             fix = "give one of the two another name, or write the other version into another module"
@@ -206,7 +198,6 @@ def _workflows(module: str, warnings: list[TaskDefinitionError]) -> list[dict[st
             summaries[workflow.name]["definition"] = canonical_json(workflow.definition())
             if isinstance(workflow, Workflow):
                 summaries[workflow.name]["schedule"] = workflow._scheduled()
-                summaries[workflow.name]["launcher"] = workflow._launcher()
             warnings += workflow._build().warnings
         except WorkflowDefinitionError as error:
             problems += error.problems

@@ -102,8 +102,6 @@ class WorkflowRunner:
         """The functions with `@worker_task` of conductor-python, by the names of their tasks."""
         self._is_declared = isinstance(workflow, Workflow)
         if isinstance(workflow, Workflow):
-            if launcher := workflow._launcher():
-                self._definitions.append(launcher)
             self._add(workflow)
         elif not isinstance(workflow, Mapping):
             raise TypeError(f"{workflow!r:.80} is not a workflow; give a function with @workflow, or Conductor's JSON")

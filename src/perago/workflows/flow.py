@@ -29,7 +29,7 @@ from perago.authoring.task import get_task
 from perago.taskdef.definition import build_task_definition, schema_definition
 from perago.taskdef.schema import GIVEN_REF, model_schema, result_schema, workspace_schema
 from perago.workflows.choices import _ChoosingFlow
-from perago.workflows.schedule import Cron, launcher_of, schedule_of, workspace_problem
+from perago.workflows.schedule import Cron, schedule_of, workspace_problem
 from perago.workflows.values import (
     UNCHECKED,
     Documents,
@@ -146,20 +146,7 @@ class Workflow(Generic[P, R]):
         """
         if self.schedule is None:
             return None
-        model = self.schedule.input
-        params = {} if model is None else model.model_dump(mode="json", by_alias=True, round_trip=True)
-        workflow_input = {**self.definition()["inputTemplate"], **params}
-        return schedule_of(self.schedule, self.name, self.version, workflow_input)
-
-    def _launcher(self) -> dict[str, Any] | None:
-        """Return the workflow that its schedule starts in its place, as Conductor's JSON, if it has a workspace.
-
-        Raises:
-            WorkflowDefinitionError: the workflow has mistakes; all are listed.
-        """
-        if self.schedule is None or self.schedule.workspace is None:
-            return None
-        return launcher_of(self.definition(), self._build().head_task)
+        return schedule_of(self.schedule, self.definition(), self._build().head_task)
 
     def definition(self) -> dict[str, Any]:
         """Return Conductor's JSON. The same module always gives the same JSON, and the caller can change it.

@@ -62,7 +62,7 @@ def classify_workflows(registered: Mapping[str, Any], definition: Mapping[str, A
     The server adds fields, and their defaults, to a definition and to its tasks. Such fields do not count.
     The version does not count, so that a new version can be compared with an older one.
     """
-    old = {**_said(registered, definition), "version": definition.get("version")}
+    old = {**declared_part(registered, definition), "version": definition.get("version")}
     schemas = [{key: side[key] for key in SCHEMAS if key in side} for side in (old, definition)]
     changes = list(classify(*schemas))
     for difference in json_differences(old, definition):
@@ -82,17 +82,17 @@ def classify_workflows(registered: Mapping[str, Any], definition: Mapping[str, A
     return tuple(sorted(changes, key=lambda change: change.pointer))
 
 
-def _said(registered: Any, definition: Any, key: str = "") -> Any:
-    """The part of `registered` that `definition` says something about."""
+def declared_part(registered: Any, definition: Any, key: str = "") -> Any:
+    """Return the part of `registered` that `definition` says something about."""
     if key in _FREE:
         return registered
     if isinstance(registered, Mapping) and isinstance(definition, Mapping):
         shared = [name for name in registered if name in definition or key == "decisionCases"]
         absent = ((name, value) for name, value in _OPTIONAL.items() if name not in shared)
         removed = [name for name, value in absent if registered.get(name) not in (None, value)]
-        return {name: _said(registered[name], definition.get(name), name) for name in (*shared, *removed)}
+        return {name: declared_part(registered[name], definition.get(name), name) for name in (*shared, *removed)}
     if isinstance(registered, list) and isinstance(definition, list) and len(registered) == len(definition):
-        return [_said(old, new) for old, new in zip(registered, definition, strict=True)]
+        return [declared_part(old, new) for old, new in zip(registered, definition, strict=True)]
     return registered
 
 

@@ -4,8 +4,8 @@ Conductor's cron has six fields, seconds first. It accepts one of five and never
 time zone. A day must match both the day of the month and the day of the week.
 
 The scheduler sends the same input each time, and a workspace names an immutable commit. So the schedule of a workflow
-with a workspace starts a small workflow, the launcher: it asks a worker for the newest commit of the branch, and starts
-the workflow with it.
+with a workspace starts a small workflow, the launcher, whose definition is in the schedule: it asks a worker for the
+newest commit of the branch, and starts the workflow with it.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from perago.authoring.declaration import InvalidDeclaration
 from perago.taskdef.compatibility import Change, Impact
 from perago.taskdef.definition import ABSENT, json_differences
 from perago.taskdef.payload import HEAD_OF, name_problem
+from perago.workflows.registered import declared_part
 
 _FIELDS = 5
 _WORKSPACE_FIX = 'write workspace="REPO/BRANCH" in Cron'
@@ -101,15 +102,24 @@ def workspace_problem(cron: Cron, *, has_workspace: bool) -> tuple[str, str] | N
     return "the schedule names a branch, but no step has a workspace", "remove workspace= from Cron"
 
 
-def schedule_of(cron: Cron, name: str, version: int, workflow_input: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the schedule of a workflow as Conductor's JSON. It has the name of the workflow."""
-    start = {"name": name, "version": version, "input": dict(workflow_input)}
+def schedule_of(cron: Cron, definition: Mapping[str, Any], head_task: str) -> dict[str, Any]:
+    """Return the schedule of a workflow as Conductor's JSON. It has the name of the workflow.
+
+    Args:
+        cron: Its times, input and workspace.
+        definition: The workflow, as Conductor's JSON.
+        head_task: A task with a workspace, if there is one, whose workers are asked for the newest commit.
+    """
+    params = {} if cron.input is None else cron.input.model_dump(mode="json", by_alias=True, round_trip=True)
+    workflow_input = {**definition["inputTemplate"], **params}
+    start = {"name": definition["name"], "version": definition["version"], "input": workflow_input}
     if cron.workspace is not None:
         repository, branch = cron.workspace.split("/")
-        workspace = {"repository": repository, "branch": branch}
-        start = {"name": launcher_name(name), "version": version, "input": {"workspace": workspace, **workflow_input}}
+        launcher = _launcher_of(definition, head_task)
+        launcher_input = {"workspace": {"repository": repository, "branch": branch}, **workflow_input}
+        start = {**start, "name": launcher["name"], "input": launcher_input, "workflowDef": launcher}
     return {
-        "name": name,
+        "name": definition["name"],
         "cronExpression": _six_fields(cron),
         "zoneId": cron.time_zone,
         "runCatchupScheduleInstances": False,
@@ -117,18 +127,7 @@ def schedule_of(cron: Cron, name: str, version: int, workflow_input: Mapping[str
     }
 
 
-def launcher_name(name: str) -> str:
-    """Return the name of the launcher of a workflow."""
-    return f"{name}.scheduled"
-
-
-def launcher_of(definition: Mapping[str, Any], head_task: str) -> dict[str, Any]:
-    """Return the launcher of a workflow. It depends on the workflow alone: the schedule has the branch and parameters.
-
-    Args:
-        definition: The workflow, as Conductor's JSON.
-        head_task: A task with a workspace, whose workers are asked for the newest commit.
-    """
+def _launcher_of(definition: Mapping[str, Any], head_task: str) -> dict[str, Any]:
     asked = {HEAD_OF: "${workflow.input.workspace}"}
     keys = [key for key in definition["inputParameters"] if key != "workspace"]
     start = {"name": definition["name"], "version": definition["version"]}
@@ -136,7 +135,7 @@ def launcher_of(definition: Mapping[str, Any], head_task: str) -> dict[str, Any]
     head = {"name": head_task, "taskReferenceName": "head", "type": "SIMPLE", "inputParameters": asked}
     starting = {"startWorkflow": {**start, "input": sent}}
     return {
-        "name": launcher_name(definition["name"]),
+        "name": f"{definition['name']}.scheduled",
         "version": definition["version"],
         "schemaVersion": 2,
         "description": f"Starts {definition['name']} with the newest commit of a branch. Its schedule runs it.",
@@ -180,8 +179,11 @@ def schedule_changes(registered: Mapping[str, Any], schedule: Mapping[str, Any])
     """Return the changes to the schedule on a server, which adds fields of its own."""
     old = {key: registered.get(key) for key in schedule}
     if isinstance(old["startWorkflowRequest"], Mapping):
-        request = old["startWorkflowRequest"]
-        old["startWorkflowRequest"] = {key: request.get(key) for key in schedule["startWorkflowRequest"]}
+        request = {key: old["startWorkflowRequest"].get(key) for key in schedule["startWorkflowRequest"]}
+        if "workflowDef" in request:
+            launcher = schedule["startWorkflowRequest"]["workflowDef"]
+            request["workflowDef"] = declared_part(request["workflowDef"], launcher)
+        old["startWorkflowRequest"] = request
     reason = "later runs have it"
     return tuple(
         Change(difference.path, difference.old, difference.new, Impact.COMPATIBLE, reason)

@@ -357,10 +357,6 @@ class ConductorWorkflows(ConductorClient):
         body = queue.to_json(operation, dict(definition))
         self.read(operation, "POST", *_DEFINITIONS, body=body, query={"overwrite": "true"})
 
-    def delete_workflow_definition(self, name: str, version: int) -> None:
-        """Remove one version of a workflow definition. Its running workflows go on."""
-        self.read(f"remove workflow {name}", "DELETE", *_DEFINITIONS, name, str(version))
-
     def schedules(self) -> Sequence[Mapping[str, Any]]:
         """Return all schedules.
 

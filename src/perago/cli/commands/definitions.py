@@ -129,10 +129,11 @@ def _schedule_line(flow: WorkflowSummary) -> str:
     if flow.schedule is None:
         return ""
     line = f"\n  schedule: {one_line(flow.schedule['cronExpression'])} {one_line(flow.schedule['zoneId'])}"
-    if flow.launcher is None:
+    request = flow.schedule["startWorkflowRequest"]
+    if "workflowDef" not in request:
         return line
-    place = flow.schedule["startWorkflowRequest"]["input"]["workspace"]
-    return f"{line} on {place['repository']}/{place['branch']}, by {flow.launcher['name']}"
+    place = request["input"]["workspace"]
+    return f"{line} on {place['repository']}/{place['branch']}, by {request['name']}"
 
 
 def _document(declared: Sequence[TaskSummary | WorkflowSummary], *, as_list: bool = False) -> str:
@@ -158,8 +159,6 @@ class Compared:
     workflow: WorkflowSummary | None = None
     schedule: str | None = None
     """The name of a schedule, whose definition is empty if its workflow no longer declares it."""
-    launcher: str | None = None
-    """The launcher of such a schedule."""
 
 
 def _compared(
@@ -173,8 +172,8 @@ def _compared(
         registered, here = servers.queue.get_task_definition(task.name), json.loads(task.definition)
         changes = None if registered is None else classify(*comparable(registered, here))
         yield Compared(task.name, here, registered is None, changes)
-    definitions = [(summary, definition) for summary in workflows for definition in summary.definitions]
-    for flow, definition in definitions:
+    for flow in workflows:
+        definition = json.loads(flow.definition)
         base, since = compare_with_server(servers.workflows, definition)
         with_which = "" if base in (None, flow.version) else f", compared with version {base}"
         name = f"{definition['name']} version {flow.version}{with_which}"
@@ -185,7 +184,7 @@ def _compared(
 
 def _compared_schedules(servers: Servers, workflows: Sequence[WorkflowSummary]) -> Iterator[Compared]:
     from perago.ports import NotFound
-    from perago.workflows.schedule import launcher_name, removed_schedule, schedule_changes
+    from perago.workflows.schedule import removed_schedule, schedule_changes
 
     try:
         by_name = {row.get("name"): row for row in servers.workflows.schedules()}
@@ -204,9 +203,7 @@ def _compared_schedules(servers: Servers, workflows: Sequence[WorkflowSummary]) 
             definition = {**flow.schedule, "paused": bool(registered and registered.get("paused"))}
             yield Compared(name, definition, registered is None, changes, flow, flow.name)
         elif registered is not None:
-            started = (registered.get("startWorkflowRequest") or {}).get("name")
-            launcher = started if started == launcher_name(flow.name) else None
-            yield Compared(name, {}, False, (removed_schedule(registered),), flow, flow.name, launcher)
+            yield Compared(name, {}, False, (removed_schedule(registered),), flow, flow.name)
 
 
 def diff(modules: Modules, as_json: Json = False, timeout: Timeout = IMPORT_LIMIT) -> None:
@@ -282,7 +279,6 @@ def register(
         missing: list[dict[str, Any]] = []
         schedules: list[dict[str, Any]] = []
         removed: list[str] = []
-        launchers: list[tuple[str, int]] = []
         for comparison in _compared(servers, tasks, workflows):
             print_comparison(comparison.name, comparison.is_new, comparison.changes or ())
             if comparison.schedule and comparison.definition:
@@ -294,9 +290,6 @@ def register(
                     schedules.append(comparison.definition)
                 elif prune:
                     removed.append(comparison.schedule)
-                    if launcher := comparison.launcher:
-                        versions = servers.workflows.workflow_versions(launcher)
-                        launchers += [(launcher, version) for version in versions]
                 continue
             if comparison.workflow is None:
                 outdated.append(comparison.definition)
@@ -317,14 +310,11 @@ def register(
                 servers.workflows.save_schedule(definition)
             for name in removed:
                 servers.workflows.delete_schedule(name)
-            for name, version in launchers:
-                servers.workflows.delete_workflow_definition(name, version)
     parts: list[tuple[Sequence[object], str]] = [
         (outdated, "TaskDef"),
         (missing, "workflow"),
         (schedules, "schedule"),
         (removed, "removed schedule"),
-        (launchers, "removed workflow"),
     ]
     what = " and ".join(count(len(rows), noun) for rows, noun in parts if rows)
     server = servers.settings.require_conductor().shown

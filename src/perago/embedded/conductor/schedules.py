@@ -15,6 +15,7 @@ from cronsim import CronSim, CronSimError
 
 from perago.embedded.conductor import wire
 from perago.embedded.conductor.decider import create_workflow, decide
+from perago.embedded.conductor.definitions import parse_workflow_definition
 from perago.embedded.conductor.state import State
 
 _OPERATION = "schedule"
@@ -44,6 +45,8 @@ def save(state: State, schedule: Mapping[str, Any]) -> dict[str, Any]:
         raise wire.server_error(_OPERATION, f"Unknown time-zone ID: {zone}") from None
     created = state.schedules.get(name, {}).get("createTime", state.now())
     start = {**request, "taskToDomain": request.get("taskToDomain") or {}, "priority": request.get("priority") or 0}
+    if start.get("workflowDef") is not None:
+        start["workflowDef"] = parse_workflow_definition(start["workflowDef"], 0)
     times = {"createTime": created, "updatedTime": state.now()}
     stored = wire.without_nulls({**_DEFAULTS, **sent, "startWorkflowRequest": start, **times, **_ADDED})
     state.schedules[name] = stored
@@ -113,6 +116,7 @@ def fire(state: State, timer: str, due: int) -> None:
         request["name"],
         {**(request.get("input") or {}), **added},
         version=request.get("version"),
+        definition=request.get("workflowDef"),
         correlation_id=request.get("correlationId"),
         priority=request["priority"],
         task_to_domain=request["taskToDomain"],
