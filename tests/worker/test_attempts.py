@@ -20,7 +20,7 @@ from perago.worker.attempts import Attempt, Services, beat_interval, hand_back
 from perago.worker.events import AttemptEnded, Ending, Event, LeaseDoubtful
 from perago.worker.host import HostCheck, Pools
 from perago.worker.plan import TaskPlan
-from perago.worker.slot_process import PipeDeliveryCheck
+from perago.worker.slot_process import AttemptCancelled, PipeDeliveryCheck
 from perago.worker.slots import Assignment, ProcessEnded, Slot
 from tests.deliveries import make_delivery
 
@@ -205,6 +205,8 @@ def test_a_slot_without_a_supervisor_holds_nothing_for_current() -> None:
     asking.join(10)
     assert answers == [False]
     assert not fence.is_current(DELIVERY)
+    with pytest.raises(AttemptCancelled):  # a failure would be repeated
+        fence.read_workflow(DELIVERY, DELIVERY.workflow_id)
     ours.close()
     theirs.close()
 

@@ -493,12 +493,12 @@ class PipeDeliveryCheck:
         """Ask for a workflow, on behalf of the current delivery.
 
         Raises:
-            ServiceError: as `is_current`. Also when the current delivery is lost, because then the workflow was not
-                read.
+            ServiceError: as `is_current`.
+            AttemptCancelled: the current delivery is lost, so the workflow was not read.
         """
         answer = self._ask(delivery, workflow_id)
         if not answer.current:
-            raise Unavailable("Conductor", f"read {workflow_id}", "the delivery that asked is lost")
+            raise AttemptCancelled
         return answer.row
 
     def _ask(self, delivery: Delivery, read: str | None) -> channel.DeliveryAnswer:
