@@ -592,7 +592,7 @@ def test_parameters_have_no_computed_fields() -> None:
         pairs._build()
 
 
-def test_a_wrong_result_and_a_missing_step_are_found_at_the_function() -> None:
+def test_a_wrong_result_has_the_line_of_its_return() -> None:
     @workflow(name="empty", version=1, owner_email=OWNER)
     def empty(flow: Flow, params: Words) -> Split:
         return params  # type: ignore[return-value]
@@ -600,10 +600,9 @@ def test_a_wrong_result_and_a_missing_step_are_found_at_the_function() -> None:
     with pytest.raises(WorkflowDefinitionError) as raised:
         empty._build()
 
-    assert {(problem.file, problem.line) for problem in raised.value.problems} == {(empty.file, empty.line)}
-    assert [problem.message for problem in raised.value.problems] == [
-        "the result of the workflow takes Split, but params is Words",
-        "the workflow has no step, which Conductor refuses",
+    assert [(problem.line, problem.message) for problem in raised.value.problems] == [
+        (empty.line + 2, "the result of the workflow takes Split, but params is Words"),
+        (empty.line, "the workflow has no step, which Conductor refuses"),
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dis
 import inspect
 import json
 import re
@@ -187,9 +188,10 @@ class Workflow(Generic[P, R]):
                 writer.has_handler = True
                 writer.add_part(self.on_failure)
             returned = self.function(Flow(writer), cast("P", writer.params))
+            writer.end = self._location if returned is None else self._return_location
+            output = writer.output(returned, self.result)
             writer.end = self._location
             self._check_handler(writer)
-            output = writer.output(returned, self.result)
             writer.check_runs()
             if self.schedule and (wrong := workspace_problem(self.schedule, has_workspace=writer.has_workspace)):
                 writer.report(*wrong)
@@ -301,6 +303,13 @@ class Workflow(Generic[P, R]):
     def _report(self, writer: Writer, rule: str, fix: str) -> None:
         """Note a problem at the line of the declaration."""
         writer.problems.append(self._location.error(rule, fix))
+
+    @property
+    def _return_location(self) -> Location:
+        """That of its only `return`; that of the function if it has several."""
+        instructions = dis.get_instructions(inspect.unwrap(self.function))
+        lines = {step.positions.lineno for step in instructions if step.opname.startswith("RETURN_") and step.positions}
+        return Location(self.file, lines.pop() or self.line) if len(lines) == 1 else self._location
 
     @property
     def _location(self) -> Location:
