@@ -15,15 +15,16 @@ from pathlib import Path
 from benchmarks import servers
 from benchmarks.harness import Row, Target, at_least, at_most, print_table, ratio, rounds_option, seconds, under
 from benchmarks.processes import tree_cpu
-from benchmarks.workers import BARE_MODULE, REQUESTS_MODULE, Kind, running
+from benchmarks.workers import BARE_MODULE, REQUESTS_MODULE, SLOTS_MODULE, Kind, running
 from benchmarks.workflows import Workflows, workflows
 
 TASKS = 300
 LIMIT = 60.0
 BARE_ONE, BARE_FOUR = Kind("bare, 1 thread", 1, other=BARE_MODULE), Kind("bare, 4 threads", 4, other=BARE_MODULE)
 PERAGO_ONE, PERAGO_FOUR = Kind("perago, 1 slot", 1), Kind("perago, 4 slots", 4)
-REQUESTS = tuple(Kind(f"requests alone, {number}", number, other=REQUESTS_MODULE) for number in (1, 4))
-KINDS = (BARE_ONE, PERAGO_ONE, REQUESTS[0], BARE_FOUR, PERAGO_FOUR, REQUESTS[1])
+ALONE_ONE, ALONE_FOUR = (Kind(f"requests alone, {number}", number, other=REQUESTS_MODULE) for number in (1, 4))
+SLOTS_ONE, SLOTS_FOUR = (Kind(f"with hand-overs, {number}", number, other=SLOTS_MODULE) for number in (1, 4))
+KINDS = (BARE_ONE, PERAGO_ONE, ALONE_ONE, SLOTS_ONE, BARE_FOUR, PERAGO_FOUR, ALONE_FOUR, SLOTS_FOUR)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from typing import Any
 
 from benchmarks.harness import Row, print_table, ratio, rounds_option, seconds
 from benchmarks.processes import tree_cpu
-from benchmarks.workers import BARE_MODULE, Kind, running
+from benchmarks.workers import BARE_MODULE, REQUESTS_MODULE, SLOTS_MODULE, Kind, running
 
 TASKS = 1000
 WARM_UP = 100
@@ -32,11 +32,15 @@ WARM_UP = 100
 LIMIT = 60.0
 START_SECONDS = 30.0
 TASK_TYPE = "benchmark.timeline"
-KINDS = (
-    Kind("bare, 1 thread", 1, other=BARE_MODULE),
-    Kind("perago, 1 slot", 1),
-    Kind("bare, 4 threads", 4, other=BARE_MODULE),
-    Kind("perago, 4 slots", 4),
+KINDS = tuple(
+    Kind(f"{name}, {slots}", slots, other=module)
+    for slots in (1, 4)
+    for name, module in (
+        ("bare", BARE_MODULE),
+        ("perago", ""),
+        ("requests alone", REQUESTS_MODULE),
+        ("with hand-overs", SLOTS_MODULE),
+    )
 )
 
 
@@ -236,7 +240,7 @@ def main() -> None:
     }
     rows = []
     for kind in KINDS:
-        run, base = medians[kind.name], medians[KINDS[0 if kind.slots == 1 else 2].name]
+        run, base = medians[kind.name], medians[f"bare, {kind.slots}"]
         values = [f"{run.rate:.0f}", ratio(run.rate, base.rate), seconds(run.cpu), ratio(run.cpu, base.cpu)]
         values += [*map(seconds, (run.to_function, run.to_result, run.to_next_poll)), f"{run.requests:.2f}"]
         rows.append(Row(kind.name, values))

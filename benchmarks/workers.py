@@ -17,6 +17,7 @@ from benchmarks.processes import end_tree
 
 MODULE = "benchmarks.tasks.noop"
 BARE_MODULE, REQUESTS_MODULE = "benchmarks.tasks.bare_worker", "benchmarks.tasks.requests_alone"
+SLOTS_MODULE = f"{REQUESTS_MODULE} --slots"
 """Workers that are not perago's."""
 ROOT = Path(__file__).parent.parent
 
@@ -30,12 +31,12 @@ class Kind:
     name: str
     slots: int
     other: str = ""
-    """The module of a worker that is not perago's."""
+    """The module of a worker that is not perago's, with its options."""
 
     def command(self, task: str) -> list[str]:
         """Return the command that starts it."""
         if self.other:
-            return [sys.executable, "-m", self.other, task, str(self.slots)]
+            return [sys.executable, "-m", *self.other.split(), task, str(self.slots)]
         return [sys.executable, "-m", "perago", "start", MODULE, "-j", str(self.slots)]
 
 
