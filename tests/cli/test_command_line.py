@@ -44,6 +44,7 @@ def test_the_help_of_a_command_shows_examples(capsys: pytest.CaptureFixture[str]
     shown = capsys.readouterr()
     assert shown.err == ""
     assert f"Usage: perago {command} " in shown.out
+    assert "[[" not in shown.out  # typer encloses optional arguments itself
     arguments = shown.out.partition("Arguments:\n")[2].partition("Options:\n")[0]
     assert re.findall(r"^  \S+ <.*", arguments, re.MULTILINE) == []  # no types of Python
     assert re.search(rf"Examples:\n    perago {command}\b", shown.out)

@@ -369,8 +369,8 @@ class ScheduleAction(StrEnum):
 
 
 def schedules(
-    action: Annotated[ScheduleAction, argument("[ACTION]", "list, pause or resume.")] = ScheduleAction.LIST,
-    name: Annotated[str | None, argument("[NAME]", "The schedule, which has the name of its workflow.")] = None,
+    action: Annotated[ScheduleAction, argument("ACTION", "list, pause or resume.")] = ScheduleAction.LIST,
+    name: Annotated[str | None, argument("NAME", "The schedule, which has the name of its workflow.")] = None,
     reason: Annotated[str, option("--reason TEXT", "The reason that Conductor keeps.")] = "paused with perago",
     as_json: Json = False,
 ) -> None:

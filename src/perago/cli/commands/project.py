@@ -56,7 +56,7 @@ _ADDOPTS = "-p no:conductor-agents-testing"
 """Switches off the pytest plugin of conductor-python, which takes longer to import than pytest."""
 
 
-def init(directory: Annotated[Path, argument("[DIR]", "The directory to write to.")] = Path()) -> None:
+def init(directory: Annotated[Path, argument("DIR", "The directory to write to.")] = Path()) -> None:
     """Write a small project: two tasks, a workflow of both, tests and settings."""
     if existing := [name for name in FILES if (directory / name).exists()]:
         fix = "choose a new directory, or add a task to this project: perago add MODULE"
