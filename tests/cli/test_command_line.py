@@ -364,6 +364,8 @@ def test_wrong_command_lines_are_refused(project: Project, monkeypatch: pytest.M
     [
         ("pytest.ini", "[pytest]\npythonpath = code\n"),
         ("pyproject.toml", '[tool.pytest.ini_options]\npythonpath = ["code"]\n'),
+        ("pyproject.toml", '[tool.pytest]\npythonpath = ["code"]\n'),
+        ("pytest.toml", '[pytest]\npythonpath = ["code"]\n'),
         ("pyproject.toml", '[tool.setuptools.packages.find]\nwhere = ["code"]\n'),
         ("pyproject.toml", '[tool.poetry]\npackages = [{include = "shop", from = "code"}]\n'),
         ("pyproject.toml", "[tool.setuptools]\npackage-dir = {'' = 'code'}\n"),

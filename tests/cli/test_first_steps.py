@@ -8,6 +8,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from .conftest import Project
 
 QUIET = ["-p", "no:cacheprovider", "-p", "no:conductor-agents-testing"]
@@ -70,6 +72,15 @@ def test_add_writes_a_task_its_test_and_the_settings_into_a_project(project: Pro
     for name in ("no-module", "shop.class"):
         here.run("add", name).ends(1, "is not the import path of a module")
     assert not (here.directory / "src/shop/class.py").exists()
+
+
+@pytest.mark.parametrize(("file", "section"), [("pytest.toml", "[pytest]"), ("pyproject.toml", "[tool.pytest]")])
+def test_add_writes_settings_with_types_where_pytest_reads_them(project: Project, file: str, section: str) -> None:
+    settings = project.directory / file
+    settings.write_text(f"{section}\n")
+    project.run("add", "shop.sales").ends(0, out="")
+    options = 'addopts = ["-p", "no:conductor-agents-testing"]\n'
+    assert settings.read_text() == f'{section}\nperago_modules = ["shop.sales"]\npythonpath = ["."]\n{options}'
 
 
 # ---------------------------------------- `perago demo`: the bundled workflow in real worker processes

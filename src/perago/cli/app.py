@@ -212,20 +212,22 @@ def source_roots(project: Path) -> list[str]:
     settings = _toml(project / "pyproject.toml")
     tool = settings.get("tool", {})
     with contextlib.suppress(AttributeError, TypeError):  # settings of another form
-        of_pytest = tool.get("pytest", {}).get("ini_options", {}).get("pythonpath", [])
-        declared += of_pytest.split() if isinstance(of_pytest, str) else of_pytest
+        native = [_toml(project / name).get("pytest", {}) for name in ("pytest.toml", ".pytest.toml")]
+        for of_pytest in (*native, tool.get("pytest", {}), tool.get("pytest", {}).get("ini_options", {})):
+            paths = of_pytest.get("pythonpath", [])
+            declared += paths.split() if isinstance(paths, str) else paths
         setuptools = tool.get("setuptools", {})
         declared += setuptools.get("package-dir", {}).values()
         declared += setuptools.get("packages", {}).get("find", {}).get("where", [])
         declared += [package["from"] for package in tool.get("poetry", {}).get("packages", []) if "from" in package]
-    for name, section in (("pytest.ini", "pytest"), ("tox.ini", "pytest"), ("setup.cfg", "tool:pytest")):
+    for name in ("pytest.ini", ".pytest.ini", "tox.ini", "setup.cfg"):
         if (project / name).is_file():
-            declared += _ini(project / name, section, "pythonpath").split()
+            declared += _ini(project / name, "tool:pytest" if name == "setup.cfg" else "pytest", "pythonpath").split()
     is_package = not {"project", "build-system"}.isdisjoint(settings)
     if is_package or (project / "setup.py").is_file() or (project / "setup.cfg").is_file():
         declared.append("src")  # where all build backends look
-    paths = [(project / directory).resolve() for directory in declared]
-    return [str(path) for path in dict.fromkeys(paths) if path.is_dir() and path != project.resolve()]
+    roots = [(project / directory).resolve() for directory in declared]
+    return [str(path) for path in dict.fromkeys(roots) if path.is_dir() and path != project.resolve()]
 
 
 def _toml(file: Path) -> dict[str, Any]:

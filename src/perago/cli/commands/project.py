@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -45,13 +46,18 @@ FILES = (
     ".gitignore",
 )
 """The files of a new project. `perago/cli/project` has the text of each, with the suffix .tpl."""
-_SECTIONS = {
-    "pytest.ini": "[pytest]",
-    "pyproject.toml": "[tool.pytest.ini_options]",
-    "tox.ini": "[pytest]",
-    "setup.cfg": "[tool:pytest]",
-}
-"""By file, in the order in which pytest looks for its settings: the section that has them."""
+_INI_OPTIONS = ("pyproject.toml", "[tool.pytest.ini_options]")
+_SECTIONS = (
+    ("pytest.toml", "[pytest]"),
+    (".pytest.toml", "[pytest]"),
+    ("pytest.ini", "[pytest]"),
+    (".pytest.ini", "[pytest]"),
+    ("pyproject.toml", "[tool.pytest]"),
+    _INI_OPTIONS,
+    ("tox.ini", "[pytest]"),
+    ("setup.cfg", "[tool:pytest]"),
+)
+"""Files and their sections, in the order in which pytest looks for its settings."""
 _ADDOPTS = "-p no:conductor-agents-testing"
 """Switches off the pytest plugin of conductor-python, which takes longer to import than pytest."""
 
@@ -131,17 +137,17 @@ def _write_package(root: Path, module: str) -> None:
 
 def _name_in_settings(module: str, root: Path) -> None:
     """Add the module to the settings of pytest, or say which line to add if they have an unusual form."""
-    files = [name for name in _SECTIONS if Path(name).is_file()]
-    settings = (name for name in files if _SECTIONS[name] in Path(name).read_text(encoding="utf-8").splitlines())
-    name = next(settings, "pyproject.toml")
-    section = _SECTIONS[name]
+    files = [(name, section) for name, section in _SECTIONS if Path(name).is_file()]
+    settings = (pair for pair in files if pair[1] in Path(pair[0]).read_text(encoding="utf-8").splitlines())
+    name, section = next(settings, _INI_OPTIONS)
     file, is_toml = Path(name), name.endswith(".toml")
+    addopts = f'"{_ADDOPTS}"' if section == _INI_OPTIONS[1] else json.dumps(_ADDOPTS.split())
     text = file.read_text(encoding="utf-8") if file.exists() else ""
     value = f'["{module}"]' if is_toml else module
     entries = {
         "perago_modules": value,
         "pythonpath": f'["{root}"]' if is_toml else str(root),
-        "addopts": f'"{_ADDOPTS}"' if is_toml else _ADDOPTS,
+        "addopts": addopts if is_toml else _ADDOPTS,
     }
     body = text.partition(f"{section}\n")[2].partition("\n[")[0]
     missing = [f"{key} = {entry}" for key, entry in entries.items() if not re.search(rf"(?m)^{key}\s*=", body)]
