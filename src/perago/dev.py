@@ -296,7 +296,8 @@ def send_workflow_line(module: str, flow: WorkflowSummary) -> str:
 
     place = ["--branch", f"{REPOSITORY}/{BRANCH}"] if "workspace" in flow.inputs else []
     definition = json.loads(flow.definition)
-    needed = skeleton_of(definition["inputSchema"]["data"])
+    schema = definition.get("inputSchema", {"data": {"type": "object", "required": flow.inputs}})  # the SDK has none
+    needed = skeleton_of(schema["data"])
     params = {name: value for name, value in {**needed, **definition["inputTemplate"]}.items() if name != "workspace"}
     options = ["--params", json_text(params, separators=(",", ":"))] if params else []
     return shlex.join(["perago", "send", module, *place, *options, "--workflow", flow.name, "--follow"])

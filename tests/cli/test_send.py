@@ -58,6 +58,16 @@ def choices(flow: Flow, given: Params) -> None:
             flow.step("many", work, Params, rows=given.rows)
 """
 
+TWICE = """
+from conductor.client.workflow.conductor_workflow import ConductorWorkflow
+from features import Params, work
+from perago.clients import simple_task
+
+twice = ConductorWorkflow(None, "twice").owner_email("data@example.com")
+first = simple_task(work, "first", Params, rows="${workflow.input.rows}")
+twice >> first >> simple_task(work, "second", Params, rows=5, after=first)
+"""
+
 
 pytestmark = pytest.mark.xdist_group("send")
 
@@ -65,7 +75,8 @@ pytestmark = pytest.mark.xdist_group("send")
 @pytest.fixture(scope="module")
 def dev(shared_project: Project) -> Iterator[Dev]:
     shared_project.module("features", FEATURES)
-    with ready(shared_project, "features") as running:
+    shared_project.module("twice", TWICE)
+    with ready(shared_project, "features", "twice") as running:
         yield running
 
 
@@ -74,7 +85,7 @@ def send(*arguments: str) -> list[str]:
 
 
 def test_the_line_that_dev_prints_stays_valid_after_a_publication(dev: Dev) -> None:
-    (line,) = re.findall(r"  perago (send .*)\n", dev.text)
+    (line,) = re.findall(r"  perago (send features .*)\n", dev.text)
     for _ in range(2):
         ran = dev.project.run(*shlex.split(line), **dev.variables())
         assert (ran.code, json.loads(ran.out)) == (0, {"rows": 1}), ran.err
@@ -130,6 +141,14 @@ def test_a_workflow_that_ends_with_a_switch_prints_its_commit(dev: Dev) -> None:
         ran = dev.project.run(*arguments, json.dumps({"rows": rows}), **dev.variables())
         assert ran.code == 0, ran.err
         assert re.fullmatch(r"workflow COMPLETED: workspace at commit \w{12}", ran.err.splitlines()[-1])
+
+
+def test_dev_prints_a_line_that_sends_a_workflow_of_the_sdk(dev: Dev) -> None:
+    (line,) = re.findall(r"  perago (send twice .*)\n", dev.text)
+    assert '{"rows":null}' in line
+    ran = dev.project.run(*shlex.split(line.replace("null", "4")), **dev.variables())
+    assert ran.code == 0, ran.err
+    assert "second (features.build) attempt 1: COMPLETED" in ran.err.splitlines()
 
 
 def test_a_missing_branch_starts_no_workflow(dev: Dev) -> None:
