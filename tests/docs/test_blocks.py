@@ -4,7 +4,10 @@ reason."""
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,6 +49,20 @@ def test_the_code_blocks_of_a_page_behave_as_shown(page: str, tmp_path: Path) ->
                     scratch.write(block)
         for block in blocks_of(page):
             scratch.follow(block)
+
+
+def test_the_pages_about_the_sdks_pass_strict_mypy_with_their_settings(tmp_path: Path) -> None:
+    use, test = blocks_of("docs/how-to/use-the-sdks.md"), blocks_of("docs/how-to/test-with-the-sdks.md")
+    tutorial = [block for block in blocks_of(TUTORIAL) if block.file in ("pyproject.toml", "my_tasks/features.py")]
+    with Scratch(tmp_path) as scratch:
+        for block in (*tutorial, *use, *test):
+            if block.language == "python":
+                scratch.write(replace(block, file=block.file or "tests/test_calls.py"))
+        settings = "\n".join(block.text for block in (*tutorial, *use) if block.language == "toml")
+        (scratch.project / "pyproject.toml").write_text(settings)
+        mypy = [sys.executable, "-m", "mypy", "--strict", "--cache-dir=.mypy", "."]
+        checked = subprocess.run(mypy, cwd=scratch.project, capture_output=True, text=True, timeout=300, check=False)
+    assert checked.stdout == "Success: no issues found in 7 source files\n"
 
 
 @pytest.mark.parametrize("page", pages())
