@@ -61,7 +61,7 @@ def complete_input(definition: Mapping[str, Any], params: Mapping[str, Any]) -> 
     missing = [name for name in known if name not in complete]
     if missing:
         raise ValueError(f"{label} needs the parameter {missing[0]!r}; it takes {listed}")
-    schema = {**definition["inputSchema"]["data"], "required": []}
+    schema = {**definition.get("inputSchema", {}).get("data", {}), "required": []}  # the SDK writes none
     if problems := list(schema_problems(schema, params, formats=True)):
         raise ValueError(f"{label}: {'; '.join(problems)}")
     return complete

@@ -169,7 +169,7 @@ class Sent:
         from perago.workflows.definition import complete_input
 
         try:
-            return complete_input({"inputSchema": {"data": {}}, **self.definition}, params)  # the SDK has no schema
+            return complete_input(self.definition, params)
         except ValueError as error:
             raise typer.BadParameter(f"{error}.") from None
 
