@@ -1,4 +1,5 @@
-"""The base of `attempt` and `cache`: a loop that only downloads and verifies the objects of a commit."""
+"""The bases of `attempt` and `cache`: a loop that only downloads and verifies the objects of a commit, and the requests
+of a publication alone."""
 
 from __future__ import annotations
 
@@ -15,6 +16,8 @@ import urllib3
 
 from benchmarks import servers
 from benchmarks.harness import Cost, timed
+from benchmarks.tasks.requests_alone import RawConnection
+from perago.attempt.publication import EXPECTED_HEAD
 from perago.ports import Upload
 from perago.settings import LakeFSSettings
 
@@ -74,3 +77,21 @@ def bare_download(place: Place) -> Cost:
             return timed(lambda: list(executor.map(fetch, place.uploads)))
     finally:
         shutil.rmtree(target)
+
+
+def bare_publication(place: Place, branch: str) -> Cost:
+    """Publish one new file with the requests that must follow each other, and nothing else."""
+    server = RawConnection(servers.api(place.settings), servers.credentials(place.settings))
+    root, staging, content = f"/repositories/{place.repository}", f"{branch}-staging", os.urandom(place.uploads[0].size)
+    server.ask("POST", f"{root}/branches", {"name": branch, "source": place.ref})
+
+    def publish() -> None:
+        server.ask("GET", f"{root}/refs/{place.ref}/objects/ls?amount=1000")
+        head = server.ask("GET", f"{root}/branches/{branch}")["commit_id"]
+        server.ask("POST", f"{root}/branches", {"name": staging, "source": head, "hidden": True})
+        server.ask("POST", f"{root}/branches/{staging}/objects?path={place.uploads[0].key}", content)
+        commit = server.ask("POST", f"{root}/branches/{staging}/commits", {"message": "staging"})["id"]
+        fenced = {"message": "merge", "metadata": {EXPECTED_HEAD: head}}
+        server.ask("POST", f"{root}/refs/{commit}/merge/{branch}", fenced)
+
+    return timed(publish)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import servers
-from benchmarks.attempt import LARGE, MANY, Workspace, attempt, print_slowest, seeded
+from benchmarks.attempt import LARGE, MANY, Workspace, attempt, seeded
 from benchmarks.bare_download import Place, bare_download
 from benchmarks.harness import (
     Cost,
@@ -71,13 +71,9 @@ def main() -> None:
 
 def timed_rows(workspace: Workspace, place: Place, cache: ObjectCache, rounds: int) -> list[Row]:
     """Measure wall and processor time of each way."""
-    steps: dict[str, float] = {}
 
-    def run(cache: ObjectCache | None, attempt: Callable[..., tuple[Cost, dict[str, float]]] = attempt) -> Cost:
-        cost, durations = apart(attempt, place.settings, workspace, place, f"b{time.monotonic_ns()}", cache).value
-        steps.clear()
-        steps.update(durations)
-        return cost
+    def run(cache: ObjectCache | None, attempt: Callable[..., Cost] = attempt) -> Cost:
+        return apart(attempt, place.settings, workspace, place, f"b{time.monotonic_ns()}", cache).value
 
     def fill() -> Cost:
         shutil.rmtree(cache.root / ".cache", ignore_errors=True)
@@ -98,7 +94,6 @@ def timed_rows(workspace: Workspace, place: Place, cache: ObjectCache, rounds: i
         "cp": copy,
     }
     costs = {name: median(runs) for name, runs in interleave(ways, rounds).items()}
-    print_slowest(f"{workspace.name}, warm and unverified", steps)
     bare, copied = costs["bare download"].wall, costs["cp"].wall
     rows = [
         Row(
@@ -114,7 +109,7 @@ def timed_rows(workspace: Workspace, place: Place, cache: ObjectCache, rounds: i
     return [*rows, Row("  warm / unverified", values, target)]
 
 
-def unverified_attempt(*arguments: Any) -> tuple[Cost, dict[str, float]]:
+def unverified_attempt(*arguments: Any) -> Cost:
     """Run an attempt that copies from the cache without reading the bytes, if the system can do that."""
 
     def deliver(self: Shelf, identity: ObjectId, name: str, source: int, destination: int) -> bool:  # noqa: ARG001

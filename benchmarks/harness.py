@@ -15,8 +15,11 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import Any, TypeVar
+
+Figures = TypeVar("Figures", bound=Any)
 
 _record_to: list[Path] = []
 """The file of `--record`, if that option is set."""
@@ -67,9 +70,10 @@ def timed(action: Callable[[], object]) -> Cost:
     return Cost(time.perf_counter() - wall, time.process_time() - cpu)
 
 
-def median(costs: Sequence[Cost]) -> Cost:
-    """Return the median of each figure."""
-    return Cost(statistics.median(cost.wall for cost in costs), statistics.median(cost.cpu for cost in costs))
+def median(runs: Sequence[Figures]) -> Figures:
+    """Return the median of each figure of the runs, which are dataclasses."""
+    kind: Callable[..., Figures] = type(runs[0])
+    return kind(*(statistics.median(figures) for figures in zip(*map(astuple, runs), strict=True)))
 
 
 def percentile(values: Sequence[float], share: float) -> float:

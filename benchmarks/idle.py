@@ -18,10 +18,10 @@ from benchmarks import servers
 from benchmarks.harness import Row, percentile, print_table, rounds_option, seconds, under
 from benchmarks.processes import tree_cpu, tree_memory
 from benchmarks.proxy import CountingProxy, counting
-from benchmarks.workers import BARE_MODULE, Kind, Running, running
+from benchmarks.workers import BARE_FOUR, PERAGO_FOUR, Kind, Running, running
 from benchmarks.workflows import Workflows, workflows
 
-PERAGO, BARE = Kind("perago, 4 slots", 4), Kind("bare, 4 threads", 4, other=BARE_MODULE)
+PERAGO, BARE = PERAGO_FOUR, BARE_FOUR
 WINDOW = 30.0
 """Seconds of the idle measurement."""
 SETTLE = 8.0

@@ -12,18 +12,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.harness import (
-    Cost,
-    Row,
-    interleave,
-    median,
-    print_table,
-    ratio,
-    rounds_option,
-    seconds,
-    timed,
-    under,
-)
+from benchmarks.harness import Cost, Row, interleave, median, print_table, ratio, rounds_option, seconds, timed, under
 from benchmarks.tasks.editing import Params, edit
 from perago.authoring.task import get_task
 from perago.ports import TaskStatus
@@ -38,7 +27,6 @@ PARAMS = Params(paths=["part0/file0"])
 
 BASE = "the file work alone"
 ATTEMPT = "attempt: take, run, report"
-WITH_START = "start of the workflow and attempt"
 WHOLE = "new services, seed, start, attempt, close"
 
 
@@ -47,8 +35,7 @@ def main() -> None:
     rounds = rounds_option(__doc__, 15)
     contestants: dict[str, Callable[[], Cost]] = {
         BASE: lambda: mean(file_work),
-        ATTEMPT: lambda: chain_of_attempts(with_start=False),
-        WITH_START: lambda: chain_of_attempts(with_start=True),
+        ATTEMPT: chain_of_attempts,
         WHOLE: lambda: mean(complete_test),
     }
     interleave(contestants, 1)
@@ -70,21 +57,17 @@ def main() -> None:
     )
 
 
-def chain_of_attempts(*, with_start: bool) -> Cost:
+def chain_of_attempts() -> Cost:
     """Return the mean cost of attempts, each on the publication of the one before."""
     task = get_task(edit)
     assert task is not None
-    wall = cpu = 0.0
     with InMemoryServices() as services:
-        ref = services.seed(TREE)
-        for _ in range(ATTEMPTS):
-            outcomes: list[Outcome] = []
-            start = timed(lambda ref=ref: services.start(task, PARAMS, ref=ref))  # type: ignore[misc]
-            attempt = timed(lambda outcomes=outcomes: outcomes.append(services.attempt(edit)))  # type: ignore[misc]
-            wall += attempt.wall + (start.wall if with_start else 0)
-            cpu += attempt.cpu + (start.cpu if with_start else 0)
-            ref = published(outcomes[0])
-    return Cost(wall / ATTEMPTS, cpu / ATTEMPTS)
+        refs = [services.seed(TREE)]
+
+        def prepare() -> None:
+            services.start(task, PARAMS, ref=refs[-1])
+
+        return mean(lambda: refs.append(published(services.attempt(edit))), prepare)
 
 
 def complete_test() -> None:
@@ -106,10 +89,11 @@ def file_work() -> None:
     shutil.rmtree(directory)
 
 
-def mean(action: Callable[[], None]) -> Cost:
-    """Return the mean cost of many calls."""
+def mean(action: Callable[[], None], prepare: Callable[[], None] = lambda: None) -> Cost:
+    """Return the mean cost of many calls, without what prepares them."""
     cost = Cost(0.0, 0.0)
     for _ in range(ATTEMPTS):
+        prepare()
         call = timed(action)
         cost = Cost(cost.wall + call.wall, cost.cpu + call.cpu)
     return Cost(cost.wall / ATTEMPTS, cost.cpu / ATTEMPTS)

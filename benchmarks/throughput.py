@@ -7,24 +7,18 @@ start.
 
 from __future__ import annotations
 
-import statistics
 import tempfile
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import servers
-from benchmarks.harness import Row, Target, at_least, at_most, print_table, ratio, rounds_option, seconds, under
+from benchmarks.harness import Row, Target, at_least, at_most, median, print_table, ratio, rounds_option, seconds, under
 from benchmarks.processes import tree_cpu
-from benchmarks.workers import BARE_MODULE, REQUESTS_MODULE, SLOTS_MODULE, Kind, running
+from benchmarks.workers import KINDS, Kind, base_of, running
 from benchmarks.workflows import Workflows, workflows
 
 TASKS = 300
 LIMIT = 60.0
-BARE_ONE, BARE_FOUR = Kind("bare, 1 thread", 1, other=BARE_MODULE), Kind("bare, 4 threads", 4, other=BARE_MODULE)
-PERAGO_ONE, PERAGO_FOUR = Kind("perago, 1 slot", 1), Kind("perago, 4 slots", 4)
-ALONE_ONE, ALONE_FOUR = (Kind(f"requests alone, {number}", number, other=REQUESTS_MODULE) for number in (1, 4))
-SLOTS_ONE, SLOTS_FOUR = (Kind(f"with hand-overs, {number}", number, other=SLOTS_MODULE) for number in (1, 4))
-KINDS = (BARE_ONE, PERAGO_ONE, ALONE_ONE, SLOTS_ONE, BARE_FOUR, PERAGO_FOUR, ALONE_FOUR, SLOTS_FOUR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +41,7 @@ def main() -> None:
         for number in range(rounds):
             for kind in KINDS:
                 runs[kind.name].append(empty_queue(kind, flows, Path(scratch) / f"{number}-{kind.name}"))
-    medians = {
-        name: Run(*(statistics.median(figures) for figures in zip(*map(astuple, taken), strict=True)))
-        for name, taken in runs.items()
-    }
+    medians = {name: median(taken) for name, taken in runs.items()}
     print_table(
         f"throughput, {TASKS} queued tasks, median of {rounds}, taking turns; ratios to bare with as many threads",
         ["tasks/s", "tasks/s / bare", "cpu", "cpu / bare", "to first task"],
@@ -73,7 +64,7 @@ def empty_queue(kind: Kind, flows: Workflows, scratch: Path) -> Run:
 
 def rows_of(kind: Kind, medians: dict[str, Run]) -> list[Row]:
     """Return the row of a worker, and one for each further target."""
-    run, base = medians[kind.name], medians[(BARE_ONE if kind.slots == 1 else BARE_FOUR).name]
+    run, base = medians[kind.name], medians[base_of(kind)]
     values = [f"{run.rate:.0f}", ratio(run.rate, base.rate), seconds(run.cpu), ratio(run.cpu, base.cpu)]
     values.append(seconds(run.start))
     if kind.other:

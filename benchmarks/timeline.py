@@ -17,14 +17,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import Row, print_table, ratio, rounds_option, seconds
+from benchmarks.harness import Row, median, print_table, ratio, rounds_option, seconds
 from benchmarks.processes import tree_cpu
-from benchmarks.workers import BARE_MODULE, REQUESTS_MODULE, SLOTS_MODULE, Kind, running
+from benchmarks.workers import KINDS, Kind, base_of, running
 
 TASKS = 1000
 WARM_UP = 100
@@ -32,16 +32,6 @@ WARM_UP = 100
 LIMIT = 60.0
 START_SECONDS = 30.0
 TASK_TYPE = "benchmark.timeline"
-KINDS = tuple(
-    Kind(f"{name}, {slots}", slots, other=module)
-    for slots in (1, 4)
-    for name, module in (
-        ("bare", BARE_MODULE),
-        ("perago", ""),
-        ("requests alone", REQUESTS_MODULE),
-        ("with hand-overs", SLOTS_MODULE),
-    )
-)
 
 
 @dataclass(slots=True)
@@ -54,8 +44,6 @@ class Timestamps:
     """When its result arrived."""
     ran: dict[str, float] = field(default_factory=dict)
     """When its function ran."""
-    polls: list[float] = field(default_factory=list)
-    """When requests for work arrived."""
     requests: int = 0
 
 
@@ -92,11 +80,11 @@ class InstantConductor:
             if method == "POST" and path.endswith(("/tasks", "/tasks/update-v2")):
                 self._accept_result(json.loads(body), arrived)
                 if path.endswith("/update-v2"):
-                    deliveries = self._deliveries(1, arrived)
+                    deliveries = self._deliveries(1)
                     answer = deliveries[0] if deliveries else None
             elif "/tasks/poll/" in path:
                 count = next((int(part[6:]) for part in query.split("&") if part.startswith("count=")), 1)
-                answer = deliveries = self._deliveries(count, arrived)
+                answer = deliveries = self._deliveries(count)
         if "/tasks/poll/" in path and not deliveries:
             time.sleep(0.1)
         content = b"" if answer is None else json.dumps(answer).encode()
@@ -117,8 +105,7 @@ class InstantConductor:
         if len(self.timestamps.reported) == self._tasks:
             self.done.set()
 
-    def _deliveries(self, count: int, arrived: float) -> list[dict[str, Any]]:
-        self.timestamps.polls.append(arrived)
+    def _deliveries(self, count: int) -> list[dict[str, Any]]:
         now = int(time.time() * 1000)
         return [
             {
@@ -189,8 +176,6 @@ class Run:
     """From the answer with the task until the function runs."""
     to_result: float
     """From the function until its result arrives."""
-    to_next_poll: float
-    """From the function until the next request for work arrives."""
     requests: float
     """A task."""
 
@@ -209,14 +194,11 @@ def run_tasks(kind: Kind, scratch: Path) -> Run:
         timestamps: Timestamps = _received(pipe)
     delivered, ran, reported = timestamps.delivered, timestamps.ran, timestamps.reported
     ids = list(reported)[WARM_UP:]
-    polls = sorted(timestamps.polls)
-    next_polls = [next((poll - ran[task_id] for poll in polls if poll > ran[task_id]), 0.0) for task_id in ids]
     return Run(
         rate=TASKS / wall,
         cpu=cpu / TASKS,
         to_function=statistics.median(ran[task_id] - delivered[task_id] for task_id in ids),
         to_result=statistics.median(reported[task_id] - ran[task_id] for task_id in ids),
-        to_next_poll=statistics.median(filter(None, next_polls)),
         requests=timestamps.requests / (TASKS + WARM_UP),
     )
 
@@ -234,19 +216,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for number, kind in itertools.product(range(rounds), KINDS):
             runs[kind.name].append(run_tasks(kind, Path(scratch) / f"{number}-{kind.name}"))
-    medians = {
-        name: Run(*(statistics.median(figures) for figures in zip(*map(astuple, taken), strict=True)))
-        for name, taken in runs.items()
-    }
+    medians = {name: median(taken) for name, taken in runs.items()}
     rows = []
     for kind in KINDS:
-        run, base = medians[kind.name], medians[f"bare, {kind.slots}"]
+        run, base = medians[kind.name], medians[base_of(kind)]
         values = [f"{run.rate:.0f}", ratio(run.rate, base.rate), seconds(run.cpu), ratio(run.cpu, base.cpu)]
-        values += [*map(seconds, (run.to_function, run.to_result, run.to_next_poll)), f"{run.requests:.2f}"]
+        values += [*map(seconds, (run.to_function, run.to_result)), f"{run.requests:.2f}"]
         rows.append(Row(kind.name, values))
     print_table(
         f"timeline of {TASKS} empty tasks, median of {rounds}, taking turns; ratios to bare with as many threads",
-        ["tasks/s", "/ bare", "cpu a task", "/ bare", "to function", "to result", "to next poll", "requests"],
+        ["tasks/s", "/ bare", "cpu a task", "/ bare", "to function", "to result", "requests"],
         rows,
         depends_on="the cores that worker and server share",
     )

@@ -16,9 +16,6 @@ from typing import TypeVar
 from benchmarks.processes import end_tree
 
 MODULE = "benchmarks.tasks.noop"
-BARE_MODULE, REQUESTS_MODULE = "benchmarks.tasks.bare_worker", "benchmarks.tasks.requests_alone"
-SLOTS_MODULE = f"{REQUESTS_MODULE} --slots"
-"""Workers that are not perago's."""
 ROOT = Path(__file__).parent.parent
 
 T = TypeVar("T")
@@ -46,6 +43,20 @@ class Running:
 
     pid: int
     started: float
+
+
+_BARE, _REQUESTS = "benchmarks.tasks.bare_worker", "benchmarks.tasks.requests_alone"
+BARE_ONE, BARE_FOUR = Kind("bare, 1 thread", 1, _BARE), Kind("bare, 4 threads", 4, _BARE)
+PERAGO_ONE, PERAGO_FOUR = Kind("perago, 1 slot", 1), Kind("perago, 4 slots", 4)
+_ALONE_ONE, _ALONE_FOUR = (Kind(f"requests alone, {number}", number, _REQUESTS) for number in (1, 4))
+_SLOTS_ONE, _SLOTS_FOUR = (Kind(f"with hand-overs, {number}", number, f"{_REQUESTS} --slots") for number in (1, 4))
+KINDS = (BARE_ONE, PERAGO_ONE, _ALONE_ONE, _SLOTS_ONE, BARE_FOUR, PERAGO_FOUR, _ALONE_FOUR, _SLOTS_FOUR)
+"""The workers that are compared on empty tasks."""
+
+
+def base_of(kind: Kind) -> str:
+    """Return the name of the bare worker with as many threads."""
+    return (BARE_ONE if kind.slots == 1 else BARE_FOUR).name
 
 
 def running(kind: Kind, task: str, conductor: str, scratch: Path) -> contextlib.AbstractContextManager[Running]:

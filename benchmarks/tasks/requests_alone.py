@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any
@@ -27,25 +27,22 @@ from urllib.parse import urlsplit
 Rows = list[dict[str, Any]]
 
 
-class Requests:
-    """Polls and reports on one connection to the server that `CONDUCTOR_SERVER_URL` names."""
+class RawConnection:
+    """Sends one request after the other to a server, with `headers`."""
 
-    def __init__(self, task: str) -> None:
-        self._task, self._address = task, urlsplit(os.environ["CONDUCTOR_SERVER_URL"])
+    def __init__(self, url: str, headers: Mapping[str, str] | None = None) -> None:
+        self._address, self._headers = urlsplit(url), headers or {}
         self._connection = http.client.HTTPConnection(self._address.hostname or "", self._address.port)
 
-    def poll(self) -> Rows:
-        """Return the row of a task, if there is one."""
-        return self._ask("GET", f"/tasks/poll/batch/{self._task}?workerid=requests&count=1&timeout=100") or []
+    def ask(self, method: str, target: str, body: object = None) -> Any:
+        """Send a request, with bytes or a value as JSON, and return the JSON of the answer.
 
-    def report(self, row: dict[str, Any], ran: float) -> None:
-        """Complete the task of a row."""
-        result = {"status": "COMPLETED", "outputData": {"result": {"ran": ran}}, "workerId": "requests"}
-        self._ask("POST", "/tasks", {**result, **{name: row[name] for name in ("taskId", "workflowInstanceId")}})
-
-    def _ask(self, method: str, target: str, body: object = None) -> Any:
-        text = None if body is None else json.dumps(body)
-        self._connection.request(method, self._address.path + target, text, {"Content-Type": "application/json"})
+        Raises:
+            RuntimeError: the server refused.
+        """
+        kind = "application/octet-stream" if isinstance(body, bytes) else "application/json"
+        content = body if body is None or isinstance(body, bytes) else json.dumps(body)
+        self._connection.request(method, self._address.path + target, content, {"Content-Type": kind, **self._headers})
         answer = self._connection.getresponse()
         data = answer.read()
         if answer.status >= 300:
@@ -53,29 +50,40 @@ class Requests:
         return json.loads(data) if data.startswith((b"[", b"{")) else None
 
 
-def work(requests: Requests) -> None:
+def poll(server: RawConnection, task: str) -> Rows:
+    """Return the row of a task, if there is one."""
+    return server.ask("GET", f"/tasks/poll/batch/{task}?workerid=requests&count=1&timeout=100") or []
+
+
+def complete(server: RawConnection, row: dict[str, Any], ran: float) -> None:
+    """Complete the task of a row."""
+    result = {"status": "COMPLETED", "outputData": {"result": {"ran": ran}}, "workerId": "requests"}
+    server.ask("POST", "/tasks", {**result, **{name: row[name] for name in ("taskId", "workflowInstanceId")}})
+
+
+def work(server: RawConnection, task: str) -> None:
     """Take tasks and complete them."""
     while True:
-        for row in requests.poll():
-            requests.report(row, time.time())
+        for row in poll(server, task):
+            complete(server, row, time.time())
 
 
-def hand_over(requests: Requests, slot: Connection, free: threading.Semaphore) -> None:
+def hand_over(server: RawConnection, task: str, slot: Connection, free: threading.Semaphore) -> None:
     """Take tasks for a slot."""
     while free.acquire():
-        rows = requests.poll()
+        rows = poll(server, task)
         for row in rows:
             slot.send(row)
         if not rows:
             free.release()
 
 
-def report(requests: Requests, slot: Connection, free: threading.Semaphore) -> None:
+def report(server: RawConnection, slot: Connection, free: threading.Semaphore) -> None:
     """Report the tasks of a slot."""
     while True:
         row, ran = slot.recv()
         free.release()
-        requests.report(row, ran)
+        complete(server, row, ran)
 
 
 def run_slot(supervisor: Connection) -> None:
@@ -101,16 +109,17 @@ def start(target: Callable[..., None], *arguments: object) -> None:
 
 
 def main(task: str, threads: int, *, has_slots: bool) -> None:
-    """Work until stopped."""
+    """Work until stopped. The server is named by `CONDUCTOR_SERVER_URL`."""
+    url = os.environ["CONDUCTOR_SERVER_URL"]
     pipes = [multiprocessing.Pipe() for _ in range(threads if has_slots else 0)]
     for _, theirs in pipes:
         multiprocessing.Process(target=run_slot, args=(theirs,), daemon=True).start()
     for ours, _ in pipes:
         free = threading.Semaphore()
-        start(hand_over, Requests(task), ours, free)
-        start(report, Requests(task), ours, free)
+        start(hand_over, RawConnection(url), task, ours, free)
+        start(report, RawConnection(url), ours, free)
     for _ in range(0 if has_slots else threads):
-        start(work, Requests(task))
+        start(work, RawConnection(url), task)
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
 
 
