@@ -138,10 +138,11 @@ class LocalWorkspace:
         """Return the files that have not arrived yet. A file appears only when it is complete."""
         found = scan_tree(self.path, self.directory.held).files
         missing, self.landed_objects, self.landed_size = [], 0, 0
+        prefix = self._spec.key_prefix
         for placement in self._placements:
             if placement.path is None:
                 continue
-            file = found.get(placement.path.relative_to(self.path).as_posix())
+            file = found.get(placement.entry.key[len(prefix) :])
             if file is None or file.size != placement.entry.size:
                 missing.append(placement)
             else:

@@ -10,7 +10,7 @@ import difflib
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -122,11 +122,14 @@ class FaultScript:
             return tuple(self._faults[i] for i in triggered)
 
 
-@contextmanager
-def faults_around(script: FaultScript, operation: str, *, service: str, clock: Clock) -> Iterator[None]:
-    """The context of each operation of a model; must be entered before the model takes its lock."""
+def faults_around(script: FaultScript, operation: str, *, service: str, clock: Clock) -> AbstractContextManager[None]:
+    """Count a call, and return its context, which must be entered before the model takes its lock."""
     faults = script._trigger(operation)
+    return _happening(faults, service, clock) if faults else nullcontext()
 
+
+@contextmanager
+def _happening(faults: Collection[Fault], service: str, clock: Clock) -> Iterator[None]:
     def happen(moment: Moment) -> None:
         for fault in faults:
             if fault.moment is moment:

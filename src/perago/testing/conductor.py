@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -239,12 +239,11 @@ class RunningAttempt:
             time.sleep = sleep
             self._ended_at = self._conductor.clock.now()
 
-    @contextmanager
-    def interruptible(self) -> Iterator[None]:
+    def interruptible(self) -> AbstractContextManager[None]:
         """The hook at which the driver checks whether the delivery is lost (`perago.driver.runtime`)."""
         if self._reason is not None:
             raise Interrupted
-        yield
+        return nullcontext()
 
     def record(self, record: AttemptRecord) -> AttemptRecord:
         """Return the record of the ended attempt, without a report if the worker gave the attempt up.

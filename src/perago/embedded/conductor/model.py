@@ -19,7 +19,7 @@ from perago.embedded.conductor.definitions import (
     parse_workflow_definition,
 )
 from perago.embedded.conductor.lifecycle import rerun, restart, retry, settle, sweep
-from perago.embedded.conductor.state import HistoryEntry, HttpHandler, LastPoll, State, Status, queue_name
+from perago.embedded.conductor.state import HistoryEntry, HttpHandler, LastPoll, State, Status, TaskRow, queue_name
 from perago.embedded.faults import FaultScript, faults_around
 from perago.ports import Clock, Delivery, Report, Unavailable, WorkflowRow
 from perago.retry import UNTIL_ITS_RETRY_ENDS
@@ -303,7 +303,8 @@ class ConductorModel(ModelCore):
         one gets the tasks without a domain.
         """
         with self._around("poll"):
-            return self._poll(task_name, worker_id, count=count, wait_seconds=wait_seconds, domain=domain)
+            rows = self._poll(task_name, worker_id, count=count, wait_seconds=wait_seconds, domain=domain)
+            return [views.task_json(row, self._state.now()) for row in rows]
 
     def get_task(self, task_id: str) -> dict[str, Any]:
         """Return one attempt as JSON."""
@@ -342,7 +343,7 @@ class ConductorModel(ModelCore):
                 return None
             worker_id = result.get("workerId")
             further = self._poll(row.task_type, worker_id, count=1, wait_seconds=SHORT_WAIT_SECONDS, domain=row.domain)
-            return further[0] if further else None
+            return views.task_json(further[0], self._state.now()) if further else None
 
     def update_task_by_reference(
         self,
@@ -398,21 +399,22 @@ class ConductorModel(ModelCore):
 
     def _poll(
         self, task_name: str, worker_id: str | None, *, count: int, wait_seconds: float, domain: str | None = None
-    ) -> list[dict[str, Any]]:
+    ) -> list[TaskRow]:
+        """Return copies of the rows, which share their values with the state."""
         if wait_seconds > MAX_WAIT_SECONDS:
             raise wire.bad_request("poll tasks", "Long Poll Timeout value cannot be more than 5 seconds")
         end = self._clock.now() + min(wait_seconds, self.longest_poll)
         popped: list[str] = []
         queue = queue_name(task_name, domain)
 
-        def ask(state: State) -> list[dict[str, Any]] | None:
+        def ask(state: State) -> list[TaskRow] | None:
             missing = count - len(popped) if count >= 0 else state.queue.size(queue)
             popped.extend(state.queue.take(queue, missing, state.now()))
             if len(popped) < count and not self._is_over(end):
                 return None
             rows = updates.hand_out(state, popped, worker_id)
             state.last_polls[task_name, domain] = LastPoll(task_name, worker_id, state.now(), domain)
-            return [views.task_json(row, state.now()) for row in rows]
+            return rows
 
         try:
             return self._wait_for_answer(end, ask)
@@ -637,8 +639,10 @@ class InMemoryConductor(ConductorModel):
         """Take up to `count` deliveries; a wait of more than 5 s is cut to 5 s."""
         wait = min(max(wait_seconds, 0.0), MAX_WAIT_SECONDS)
         with self._around("poll"):
-            polled = self._poll(task_name, worker_id, count=count, wait_seconds=wait)
-            known = map(self._known_by_its_retry, map(delivery_from, polled))
+            rows = self._poll(task_name, worker_id, count=count, wait_seconds=wait)
+            polled = [views.task_fields(row, self._state.now()) for row in rows]
+            owned = ({**fields, "inputData": wire.copied(fields["inputData"])} for fields in polled)
+            known = map(self._known_by_its_retry, map(delivery_from, owned))
             return tuple(delivery for delivery in known if delivery is not None)
 
     def _known_by_its_retry(self, delivery: Delivery) -> Delivery | None:

@@ -13,7 +13,8 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args, get_origin
+from functools import cache
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
@@ -134,41 +135,65 @@ Long = Annotated[int, BeforeValidator(_cut), Field(ge=-(2**63), lt=2**63)]
 Int = Annotated[int, BeforeValidator(_cut), Field(ge=-(2**31), lt=2**31)]
 
 
+class _Kind(NamedTuple):
+    """What Jackson converts for a field, as far as pydantic does not: empty texts, numbers for enums and truths."""
+
+    is_number: bool = False
+    is_truth: bool = False
+    is_text: bool = False
+    zero: int | None = None
+    """The value of a null; None: the default of the field."""
+    names: tuple[Any, ...] = ()
+    """The members of an enum, which a request can give by their index."""
+
+    @classmethod
+    def of(cls, annotation: Any) -> Self:
+        variants = (annotation, *get_args(annotation))
+        return cls(
+            is_number=annotation in (int, bool, Long | None, Int | None),
+            is_truth=annotation is bool,
+            is_text=annotation in (str, str | None),
+            zero={int: 0, bool: False}.get(annotation),
+            names=next((get_args(variant) for variant in variants if get_origin(variant) is Literal), ()),
+        )
+
+    def converted(self, value: Any) -> Any:
+        if self.is_number and isinstance(value, str):
+            value = value.strip() or None
+        if value is None:
+            return self.zero
+        if self.is_truth and isinstance(value, int):
+            return value != 0
+        if self.is_truth and value not in ("true", "True", "TRUE", "false", "False", "FALSE"):
+            raise ValueError(f"a boolean is needed, not {value!r}")
+        if self.is_text and isinstance(value, bool):
+            return str(value).lower()
+        if self.names and str(value) in map(str, range(len(self.names))):
+            return self.names[int(value)]
+        return value
+
+
+_OTHER = _Kind()
+"""The kind of fields that the server ignores."""
+
+
+@cache
+def _kinds(fields: type[Fields]) -> Mapping[str | None, _Kind]:
+    return {field.alias: _Kind.of(field.annotation) for field in fields.model_fields.values()}
+
+
 class Fields(BaseModel):
     """An object of the API. Unknown fields are ignored; a null is zero for numbers and flags, else the default."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(alias_generator=to_camel, coerce_numbers_to_str=True)
-
-    _ZEROS: ClassVar[Mapping[Any, Any]] = {int: 0, bool: False}
-    _NUMBERS: ClassVar[Sequence[Any]] = (int, bool, Long | None, Int | None)
 
     @model_validator(mode="before")
     @classmethod
     def _without_nulls(cls, fields: Any) -> Any:
         if not isinstance(fields, Mapping):
             return fields
-        kinds = {field.alias: field.annotation for field in cls.model_fields.values()}
-        return without_nulls({name: cls._converted(kinds.get(name), value) for name, value in fields.items()})
-
-    @classmethod
-    def _converted(cls, kind: Any, value: Any) -> Any:
-        """Convert as Jackson does, as far as pydantic does not: empty texts, numbers for enums and truths."""
-        if kind in cls._NUMBERS and isinstance(value, str):
-            value = value.strip() or None
-        if value is None:
-            return cls._ZEROS.get(kind)
-        if kind is bool and not (
-            isinstance(value, int) or value in ("true", "True", "TRUE", "false", "False", "FALSE")
-        ):
-            raise ValueError(f"a boolean is needed, not {value!r}")
-        if kind is bool and isinstance(value, int):
-            return value != 0
-        if isinstance(value, bool) and kind in (str, str | None):
-            return str(value).lower()
-        members = next((get_args(variant) for variant in (kind, *get_args(kind)) if get_origin(variant) is Literal), ())
-        if str(value) in map(str, range(len(members))):
-            return members[int(value)]
-        return value
+        kinds = _kinds(cls)
+        return without_nulls({name: kinds.get(name, _OTHER).converted(value) for name, value in fields.items()})
 
     @classmethod
     def read(cls, operation: str, value: Any) -> Self:
@@ -255,6 +280,8 @@ def _check_numbers_and_depth(operation: str, payload: Any, what: str) -> None:
         deepest = max(deepest, depth)
         if depth > MAX_DEPTH:
             raise malformed(operation, f"{what}: nested deeper than {MAX_DEPTH} levels")
+        if isinstance(value, str):  # most are, and the check for a mapping is slow
+            continue
         if isinstance(value, Mapping):
             stack.extend((item, depth + 1) for item in value.values())
         elif isinstance(value, list | tuple):
