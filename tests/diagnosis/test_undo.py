@@ -494,6 +494,9 @@ def test_a_step_that_writes_shared_bytes_again_completes(family: Family, operati
     assert family.services.conductor.workflow(other)["status"] == "COMPLETED"
 
 
+FROM_NEW_HEAD = "start the workflow from the new head: perago input workspace/main prints its input."
+
+
 def test_what_others_share_stays_and_a_workflow_from_the_head_completes(family: Family) -> None:
     """The advice is followed."""
     family.start(step("f0"), f0=put("a"))
@@ -505,7 +508,7 @@ def test_what_others_share_stays_and_a_workflow_from_the_head_completes(family: 
     family.services.conductor.terminate_workflow(family.workflow_id)
     with pytest.raises(Failure, match="others have published the same bytes") as refused:
         family.undo()
-    assert refused.value.message.endswith("start the workflow from the new head.")
+    assert refused.value.message.endswith(FROM_NEW_HEAD)
     assert refused.value.fix == ""
     head = family.services.lakefs.get_commit("workspace", "main").id
     family.workflow_id = family.services.conductor.start_workflow(
@@ -513,6 +516,30 @@ def test_what_others_share_stays_and_a_workflow_from_the_head_completes(family: 
     )
     family.run("f0")
     assert (family.status, family.tree()) == ("COMPLETED", {"a": "x", "b": "x"})
+
+
+def test_a_rerun_before_a_step_with_shared_bytes_names_the_way_out(family: Family) -> None:
+    """A step that runs again cannot undo what a later step shares. The advice is followed."""
+    steps = step("f0"), step("f1", ref="${f0.output.workspace}")
+    family.start(*steps, f0=put("a"), f1=put("b"))
+    block = {"repository": "workspace", "branch": "main", "ref_type": "commit", "ref": family.ref}
+    family.run_all()
+    # It shares the bytes of the later step.
+    family.services.conductor.start_workflow("family", {"workspace": block, "f0": put("b"), "f1": put("b")})
+    family.run("f0")
+    family.run("f1")
+    done = operations.rerun(family.servers, family.workflow_id, "f0")
+    assert "others have published the same bytes" in done.warnings[0]
+    family.run("f0")
+    reason = family.services.conductor.workflow(family.workflow_id)["reasonForIncompletion"]
+    assert family.status == "FAILED"
+    assert FROM_NEW_HEAD in reason
+    head = family.services.lakefs.get_commit("workspace", "main").id
+    family.workflow_id = family.services.conductor.start_workflow(
+        "family", {"workspace": {**block, "ref": head}, "f0": put("c"), "f1": put("d")}
+    )
+    family.run_all()
+    assert (family.status, family.tree()) == ("COMPLETED", {"a": "x", "b": "x", "c": "x", "d": "x"})
 
 
 def test_undo_leaves_other_workflows_on_the_branch_alone(family: Family) -> None:

@@ -99,11 +99,12 @@ def violated_together(state: State, violations: Sequence[str]) -> str:
     return fitted(violated(violations), refusals.VIOLATED_TOGETHER.text(state, violations=""), _room(state))
 
 
-def cannot_undo(repository: str, stale: Sequence[str], why: str, *, merge_open: bool = False) -> str:
+def cannot_undo(ref: on.WorkspaceRef, stale: Sequence[str], why: str, *, merge_open: bool = False) -> str:
     """Fail because publications of an earlier run cannot be undone after later changes of others."""
     commits = listing(list(map(short, stale)), _STALE_NAMED)
     nothing = "" if merge_open else refusals.NOTHING
-    return refusals.CANNOT_UNDO.text(None, repository=repository, commits=commits, why=why, nothing=nothing)
+    facts = {"repository": ref.repository, "branch": ref.branch, "commits": commits, "why": why}
+    return refusals.CANNOT_UNDO.text(None, **facts, nothing=nothing)
 
 
 def lost(state: State) -> str:

@@ -398,7 +398,7 @@ def reverted(state: State, event: on.Reverted) -> Next:
 
 def _cannot_undo(state: State, why: str) -> Next:
     stale = state.base.stale if state.base else ()
-    reason = outcome.cannot_undo(state.ref.repository, stale, why, merge_open=state.merge.open is not None)
+    reason = outcome.cannot_undo(state.ref, stale, why, merge_open=state.merge.open is not None)
     return fail(state, reason, terminal=refusals.CANNOT_UNDO.terminal)
 
 

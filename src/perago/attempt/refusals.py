@@ -400,12 +400,13 @@ VIOLATED_TOGETHER = _refusal(
 )
 CANNOT_UNDO = _refusal(
     "Commits {commits} in {repository} are of an earlier run of this workflow and cannot be undone: {why}. {nothing}"
-    "Check these commits, and start the workflow from the new head.",
+    "Check these commits, and start the workflow from the new head: perago input {repository}/{branch} "
+    "prints its input.",
     shown="Commits ... are of an earlier run of this workflow and cannot be undone",
     meaning='with `on_moved_head="rebase"`: a rerun or restart would undo them. Others have changed the same files '
     "since, have published the same bytes, or lakeFS did not restore a file. Also without a rebase: a person has made "
     "one of them by hand, or one came on another head and changed files of others there",
-    advice="check these commits, and start the workflow from the new head",
+    advice="check these commits, and start the workflow from the new head, with the input that `perago input` prints",
     terminal=True,
     example={"commits": "dddddddddddd", "why": "others have changed 'a' since"},
 )
