@@ -83,8 +83,8 @@ class SmallAttempt:
     step: State | Reporting = field(init=False)
     command: do.Command | None = field(init=False)
     """The next one. None: the attempt has ended."""
-    trace: int = 0
-    """A hash of all answers, which decide what the attempt does."""
+    trace: int = field(init=False)
+    """A hash of its writes and of all answers, which decide what the attempt does."""
     changes: Changes = field(default_factory=dict)
     input_tree: Tree = field(default_factory=dict)
     staged: Tree = field(default_factory=dict)
@@ -93,6 +93,12 @@ class SmallAttempt:
     def __post_init__(self) -> None:
         suffix = _digest(self.delivery.identity)[:12]
         self.step, self.command = begin(Plan(self.delivery, "1", suffix, rebase=True, most_waits=1))
+        self.trace = hash((*self.writes, self.trouble, repr(self.delivery.input)))
+
+    @property
+    def key(self) -> object:
+        """What decides everything that the attempt does."""
+        return self.delivery.identity, self.trace
 
     @property
     def stamp(self) -> str:
@@ -273,4 +279,5 @@ def _text(event: on.Event) -> str:
     """Return what distinguishes an answer from another one to the same question."""
     if isinstance(event, on.BranchRead):
         return " ".join(commit.id for commit in event.since)
-    return type(event).__name__ + (repr(event) if isinstance(event, on.WorkflowsRead | on.DeliveryConfirmed) else "")
+    external = on.WorkflowsRead | on.DeliveryConfirmed | on.LeftoversFound | on.MergeRefused
+    return repr(event) if isinstance(event, external) else type(event).__name__

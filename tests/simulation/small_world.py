@@ -5,9 +5,12 @@ or the workflow is terminated and recovered while a merge or a report is late. `
 read row, read branch, merge, report". Worlds that are equal are simulated once. Times are those of nodes whose clocks
 differ, so their order says nothing.
 
-Not in the model: tasks that do not rebase, a lakeFS that does not enforce the fence, lost answers, resets that are not
-atomic, operators and loops. First attempts of two steps fail or lose their worker, and only the calls that are open at
-a recovery come late. Reads that follow each other without a call that others can notice are one move.
+Operations are not atomic: between two of their writes attempts poll, read, merge and report. An operation in progress
+is played again up to its next write, unless it has read the same rows before.
+
+Not in the model: tasks that do not rebase, a lakeFS that does not enforce the fence, lost answers, operators and loops.
+First attempts of two steps fail or lose their worker, and only the calls that are open at a recovery come late. Reads
+that follow each other without a call that others can notice are one move.
 
 A world is judged by the files at its end: each attempt writes a file of its own name, so two publications of a step are
 two files.
@@ -17,14 +20,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from perago.attempt import publication
 from perago.embedded.clock import START, VirtualClock
 from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.conductor.state import State, TaskRow
-from perago.ports import ServiceError
+from perago.ports import Delivery, ServiceError
 
 from .small_attempt import COMMITS, TREES, Branch, Changes, SmallAttempt, make_commit
 
@@ -49,10 +52,13 @@ class Case:
     """Whether the workflow is terminated first, while an attempt is about to merge or to report."""
     times: int = 1
     """The number of operations."""
+    is_atomic: bool = False
+    """Whether no call comes between two writes of an operation."""
 
     def __str__(self) -> str:
         late, times = "-late" if self.is_late else "", f"-{self.times}-times" if self.times > 1 else ""
-        return f"{self.shape}-{'-'.join(self.troubles)}-{self.operation}-{self.reference}{late}{times}"
+        atomic = "-atomic" if self.is_atomic else ""
+        return f"{self.shape}-{'-'.join(self.troubles)}-{self.operation}-{self.reference}{late}{times}{atomic}"
 
 
 def _step(name: str, ref: str) -> dict[str, Any]:
@@ -143,6 +149,23 @@ def _copied(conductor: InMemoryConductor, clock: VirtualClock) -> InMemoryConduc
     return copied
 
 
+class Interrupted(BaseException):
+    """An operation stops between two writes, where other clients can act."""
+
+
+@dataclass(frozen=True)
+class Interruption:
+    """An operation that has written a part of its rows. It cannot be copied, so it is played again from its begin."""
+
+    begin: World
+    workflow_id: str
+    task_id: str | None
+    script: tuple[tuple[World, int | str] | None, ...] = ()
+    """The moves since then that have changed a row, each with the world before. None: the operation has written."""
+    rows_read: int = 0
+    """A hash of all rows at each write, which decide what the operation writes next."""
+
+
 @dataclass
 class World:
     """One point in time."""
@@ -158,6 +181,13 @@ class World:
     """The stamps of attempts of the steps that the last operation runs again."""
     polls: dict[str, int] = field(default_factory=dict)
     lines: tuple[str, ...] = ()
+    interruption: Interruption | None = None
+    known: dict[int, World | None] = field(default_factory=dict)
+    """The worlds after calls and writes that were simulated. None: nothing happened."""
+    moved: SmallAttempt = field(init=False)
+    """The attempt that has made the last call."""
+    server: int | None = None
+    """A hash of all that a call can read from Conductor, once it is needed."""
 
     @property
     def state(self) -> State:
@@ -167,51 +197,95 @@ class World:
         world = copy(self)
         world.clock = VirtualClock(self.clock.now())
         world.conductor = _copied(self.conductor, world.clock)
-        world.branch, world.polls = copy(self.branch), dict(self.polls)
+        world.branch, world.polls, world.server = copy(self.branch), dict(self.polls), None
         return world
 
     def key(self) -> int:
         """Return a hash of what decides what can happen from here on."""
-        rows = tuple(
-            (row.task_id, row.status.value, row.start_time, row.poll_count, row.retried, repr(row.output))
-            for workflow in self.state.workflows.values()
-            for row in workflow.tasks
-        )
-        statuses = tuple(workflow.status.value for workflow in self.state.workflows.values())
-        queue = frozenset((message.task_id, message.due) for message in self.state.queue.messages.values())
-        running = frozenset(
-            (attempt.delivery.identity, attempt.trace) for attempt in self.attempts if attempt.command is not None
-        )
-        world = (rows, statuses, queue, running, self.branch.head, self.branch.staging, self.operations)
-        return hash((*world, round(self.clock.now()), tuple(self.polls.items())))
+        running = frozenset(attempt.key for attempt in self.attempts if attempt.command is not None)
+        rows_read = self.interruption.rows_read if self.interruption else None
+        branch = (self.branch.head, self.branch.staging)
+        return hash((self.server_key, running, *branch, self.operations, rows_read, *self.polls.items()))
+
+    @property
+    def server_key(self) -> int:
+        if self.server is None:
+            rows = tuple(
+                (
+                    *(row.task_id, row.status.value, row.start_time, row.poll_count, row.retried, row.retry_count),
+                    *(row.sub_workflow_id, repr(row.input), repr(row.output)),
+                )
+                for workflow in self.state.workflows.values()
+                for row in workflow.tasks
+            )
+            statuses = tuple(workflow.status.value for workflow in self.state.workflows.values())
+            queue = frozenset((message.task_id, message.due) for message in self.state.queue.messages.values())
+            attention = tuple(self.state.attention.items())
+            ids = self.state.random.getstate()
+            self.server = hash((rows, statuses, queue, attention, ids, round(self.clock.now())))
+        return self.server
+
+    def _with_server_of(self, other: World) -> World:
+        """Return this world with another server. Worlds share a server, because each call gets a copy."""
+        world = copy(self)
+        world.clock, world.conductor, world.server = other.clock, other.conductor, other.server_key
+        return world
 
     # -------------------------------------------------------------------------------------- moves
 
     def moves(self) -> Iterator[World]:
         """Yield each world that can come next. Time passes only while nothing else can happen."""
-        is_quiet = True
-        for place, attempt in enumerate(self.attempts):
-            if attempt.command is None:
-                continue
-            is_quiet, world = False, self.copied()
-            moved = attempt.move(world.branch, world.conductor)
-            world.attempts = (*self.attempts[:place], moved, *self.attempts[place + 1 :])
-            world.lines += (f"{attempt.delivery.reference_name} {type(attempt.command).__name__}",)
-            yield world
-        now = round(self.clock.now() * 1000)
-        for name in STEPS:
-            if self.state.queue.waiting(name, now):
-                world = self.copied()
-                if world.poll(name):
-                    is_quiet = False
-                    yield world
+        is_quiet, now = True, round(self.clock.now() * 1000)
+        places = [place for place, attempt in enumerate(self.attempts) if attempt.command is not None]
+        moves: list[int | str] = [*places, *(name for name in STEPS if self.state.queue.waiting(name, now))]
+        for move in moves:
+            if (world := self._after(move)) is not None:
+                is_quiet = False
+                yield world
+        if self.interruption:
+            yield from self._written(replace(self.interruption, script=(*self.interruption.script, None)))
+            return
         for world in self._recovered(is_quiet):
             is_quiet = False
             yield world
         if is_quiet and (later := self._later()) is not None:
             yield later
 
-    def poll(self, name: str) -> bool:
+    def _after(self, move: int | str) -> World | None:
+        """Return the world after a move, or None if nothing happens."""
+        caller = self.polls.get(move) if isinstance(move, str) else self.attempts[move].key
+        call = (move if isinstance(move, str) else "", caller, self.branch.head, self.branch.staging)
+        key = hash((self.server_key, self.operations, *call))
+        if key not in self.known:
+            after = self.copied()
+            self.known[key] = after if after.make(move) else None
+        if (known := self.known[key]) is None:
+            return None
+        world = self._with_server_of(known)
+        world.branch, moved = known.branch, known.moved
+        reference_name = moved.delivery.reference_name
+        if isinstance(move, str):
+            world.polls = {**self.polls, move: known.polls[move]}
+            world.attempts += (moved,)
+            world.lines += (f"{reference_name} poll {moved.delivery.identity}",)
+        else:
+            world.attempts = (*self.attempts[:move], moved, *self.attempts[move + 1 :])
+            world.lines += (f"{reference_name} {type(self.attempts[move].command).__name__}",)
+        if self.interruption and world.server_key != self.server_key:
+            world.interruption = replace(self.interruption, script=(*self.interruption.script, (self, move)))
+        return world
+
+    def make(self, move: int | str) -> bool:
+        """Let an attempt make its next call, or a worker poll for a step. Return whether anything happens."""
+        if isinstance(move, int):
+            self.moved = self.attempts[move].move(self.branch, self.conductor)
+            return True
+        delivery = self.poll(move)
+        if delivery is not None:
+            self.moved = self._delivered(delivery).move(self.branch, self.conductor)
+        return delivery is not None
+
+    def poll(self, name: str) -> Delivery | None:
         """Let a worker take a delivery. Each node that answers for `a` has a clock behind that of the one before; for
         other steps, ahead of it."""
         clock, now = self.clock, self.clock.now()
@@ -219,20 +293,18 @@ class World:
         clock._now = now + (0.9 / self.polls[name] if name == "a" else 0.1 * self.polls[name])
         deliveries = self.conductor.poll(name, "w", count=1, wait_seconds=0)
         clock._now = now
-        for delivery in deliveries:
-            place, attempt_number = STEPS.index(name), self.polls[name] - 1
-            troubles = self.case.troubles[place].split(",") if place < len(self.case.troubles) else []
-            trouble = troubles[attempt_number] if attempt_number < len(troubles) else ""
-            stamp = "/".join(map(str, delivery.identity))
-            writes: Changes = {f"{self._root(delivery.workflow_id)} {name} {stamp}": stamp}
-            if self.case.shape == "shared":
-                writes = {"shared": "1", **writes} if self.operations < self.case.times else {}
-            if trouble == "empty":
-                writes = {}
-            attempt = SmallAttempt(delivery, writes, trouble)
-            self.attempts += (attempt.move(self.branch, self.conductor),)
-            self.lines += (f"{name} poll {delivery.identity}",)
-        return bool(deliveries)
+        return deliveries[0] if deliveries else None
+
+    def _delivered(self, delivery: Delivery) -> SmallAttempt:
+        name = delivery.reference_name
+        place, attempt_number = STEPS.index(name), self.polls[name] - 1
+        troubles = self.case.troubles[place].split(",") if place < len(self.case.troubles) else []
+        trouble = troubles[attempt_number] if attempt_number < len(troubles) else ""
+        stamp = "/".join(map(str, delivery.identity))
+        writes: Changes = {f"{self._root(delivery.workflow_id)} {name} {stamp}": stamp}
+        if self.case.shape == "shared":
+            writes = {"shared": "1", **writes} if self.operations < self.case.times else {}
+        return SmallAttempt(delivery, {} if trouble == "empty" else writes, trouble)
 
     def _root(self, workflow_id: str) -> str:
         parent = self.state.workflows[workflow_id].parent_id
@@ -266,12 +338,19 @@ class World:
                 if attempt.delivery.reference_name in names and attempt.delivery.workflow_id == target.workflow_id
             )
             world.lines += (f"{self.case.operation} {self.case.reference} {row}",)
-            try:
-                if self.case.is_late:
-                    world.conductor.terminate_workflow(main.workflow_id)
-                world._operate(target.workflow_id, row)
-            except ServiceError:
-                continue
+            if self.case.is_late:
+                world.conductor.terminate_workflow(main.workflow_id)
+            yield from world._written(Interruption(world, target.workflow_id, row))
+
+    def _written(self, interruption: Interruption) -> Iterator[World]:
+        """Yield the world after the next write of an operation."""
+        rows_read = hash((interruption.rows_read, interruption.task_id, self.server_key))
+        if rows_read not in self.known:
+            self.known[rows_read] = _after_write(interruption)
+        if (after := self.known[rows_read]) is not None:
+            world = self._with_server_of(after)
+            world.interruption = after.interruption and replace(interruption, rows_read=rows_read)
+            world.lines += ("it writes" if after.interruption else "it ends",)
             yield world
 
     def _claimed(self) -> Iterator[World]:
@@ -327,6 +406,7 @@ class World:
                 if (
                     row.status.value == "COMPLETED_WITH_ERRORS"
                     and row.kind == "SIMPLE"
+                    and not self._was_open_again(row)
                     and any(not stamp.endswith(f"/{row.start_time}") for stamp in files)
                 ):
                     problems.append(f"{row.reference_name} has failed, and the branch has {sorted(files)}")
@@ -338,7 +418,8 @@ class World:
                 ref = row.output["workspace"]["ref"]
                 is_late = COMMITS[ref].metadata.get(publication.START_TIME) != str(row.start_time)
                 is_last = ref not in inputs
-                is_gap = is_late and is_last and (len(files) == 1 or self.case.shape == "shared")
+                is_lost = row.start_time == 0 and self._was_open_again(row)
+                is_gap = is_late and is_last and (len(files) == 1 or self.case.shape == "shared" or is_lost)
                 input_ref = row.input["workspace"]["ref"]
                 if not is_late and isinstance(input_ref, str) and row.output["result"]["input"] != input_ref:
                     problems.append(f"{name} is completed with the result of another input")
@@ -350,7 +431,7 @@ class World:
                 files -= self._files(workflow_id, row, row.output["result"]["input"]) - expected
                 if files != expected and not is_gap:
                     problems.append(f"{name} is completed as {stamp}, and the branch has {sorted(files)}")
-                if self.case.shape == "shared" and expected and "shared" not in TREES[self.branch.head]:
+                if self.case.shape == "shared" and expected and not is_gap and "shared" not in TREES[self.branch.head]:
                     problems.append("the branch lacks the shared file")
         return problems
 
@@ -358,6 +439,15 @@ class World:
         """Return the stamps of the files that a step has on the branch, or in a commit."""
         prefix = f"{workflow_id} {row.reference_name} "
         return {text for key, text in TREES[commit_id or self.branch.head].items() if key.startswith(prefix)}
+
+    def _was_open_again(self, row: TaskRow) -> bool:
+        """Whether a row had ended after the operation had begun, and the operation then stored it as it had read it:
+        its last run was not polled, or a later step was polled first (docs/dev/protocol.md, Conductor's gap)."""
+        runs = [place for place, attempt in enumerate(self.attempts) if attempt.delivery.task_id == row.task_id]
+        runs = [place for place in runs if self.attempts[place].stamp not in self.earlier]
+        later = {other.task_id for other in self.state.workflows[row.workflow_id].tasks if other.seq > row.seq}
+        is_late = any(attempt.delivery.task_id in later for attempt in self.attempts[: max(runs, default=0)])
+        return bool(runs) and (row.start_time == 0 or is_late)
 
     def _counting(self, workflow_id: str) -> Iterator[TaskRow]:
         """Yield each attempt that counts."""
@@ -370,6 +460,32 @@ class World:
                 yield row
             elif row.kind == "SUB_WORKFLOW":
                 yield from self._counting(str(row.sub_workflow_id))
+
+
+def _after_write(interruption: Interruption) -> World | None:
+    """Return the world after the next write of an operation. None: Conductor refuses the operation."""
+    world, script = interruption.begin.copied(), iter(interruption.script)
+
+    def act() -> None:
+        for call in script:
+            if call is None:
+                return
+            before, move = call
+            caller = before.copied()
+            caller.clock, caller.conductor = world.clock, world.conductor
+            caller.make(move)
+        world.interruption = interruption
+        raise Interrupted
+
+    world.conductor.between_writes = None if world.case.is_atomic else act
+    try:
+        world._operate(interruption.workflow_id, interruption.task_id)
+    except Interrupted:
+        pass
+    except ServiceError:
+        if not interruption.script:
+            return None
+    return world
 
 
 def begin(case: Case) -> World:
