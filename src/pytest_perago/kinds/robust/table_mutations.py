@@ -520,6 +520,14 @@ def _is_text(kind: Any) -> bool:
     return bool(_arrow().types.is_string(kind))
 
 
+def _is_time(kind: Any) -> bool:
+    return bool(_arrow().types.is_timestamp(kind))
+
+
+def _with_zone_toggled(array: Any) -> Any:
+    return array.cast(_arrow().timestamp(array.type.unit, tz=None if array.type.tz else "UTC"))
+
+
 def _narrow(array: Any) -> Any:
     return array.cast("int32" if _is_integer(array.type) else "float32", safe=False)
 
@@ -547,6 +555,9 @@ _on_column(
     "null-type", "has only nulls, of the type null, in column {name}", bool, lambda array: _arrow().nulls(len(array))
 )
 _on_column("narrow", "has 32 bits in column {name}", lambda kind: str(kind) in ("int64", "double"), _narrow)
+_on_column(
+    "mixed-zones", "has times of another kind, with or without a zone, in column {name}", _is_time, _with_zone_toggled
+)
 _on_column("dictionary", "has categories in column {name}", _is_text, lambda array: array.dictionary_encode())
 _on_column(
     "large-string", "has the type large_string in column {name}", _is_text, lambda array: array.cast("large_string")
