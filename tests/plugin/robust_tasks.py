@@ -87,7 +87,7 @@ PLANTED: dict[str, Planted] = {
         "        if '\"' in name:\n            raise ValueError(name)\n"
         "return Result()",
         "quoted-delimiter",
-        "def name_has_no_delimiter(",
+        "def has_no_quotes(",
     ),
     "one file": Planted(
         "[table] = tables\nreturn Result(value=table.name)",

@@ -35,6 +35,7 @@ _MOST_SHOWN = 5
 _MOST_LABELS = 6
 _MOST_TRIED = 3
 _TRIED = "tried: this finding goes, no new one comes, and all examples pass"
+_TRIED_FIELDS = "limits of Field, alone and in pairs: none refuses all these values and accepts the examples"
 _MOST_DIFF = 8
 _LONGEST_TREE = 400
 """Characters of the files of an example to paste."""
@@ -237,7 +238,7 @@ def _shown(attack: Attack, finding: AttackFinding) -> str:
     if failure.key.startswith("guardrail "):
         lines.append("  advice  catch the exception in the guardrail, and return a text that describes the problem")
     else:
-        remedy, failures = (None, []) if mutant.is_of_params else remedy_for(attack, finding.mutants)
+        remedy, failures = (None, [_TRIED_FIELDS]) if mutant.is_of_params else remedy_for(attack, finding.mutants)
         code = constraint_for(attack, finding.mutants) if mutant.is_of_params else remedy.code if remedy else None
         if code is not None:
             first, *rest = code.splitlines()

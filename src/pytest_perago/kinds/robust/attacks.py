@@ -328,9 +328,9 @@ class Attack:
         if self.smallest and self.smallest != self.seeds[0].files:
             paths = listing([quoted(path) for path in sorted(self.smallest)], _MOST_PATHS)
             seed, description = self.seeds[0], f"the smallest tree that the pre guardrails accept: {paths}"
-            smallest = Mutant(
-                seed, SMALLEST, description, self.smallest, seed.params, Change(description, self.smallest)
-            )
+            path = next((path for path in sorted(self.smallest) if path in seed.files), "")
+            change = Change(description, self.smallest)
+            smallest = Mutant(seed, SMALLEST, description, self.smallest, seed.params, change, path)
             mutants.setdefault(smallest.identity, (0, smallest))
         ranked = sorted(mutants.values(), key=lambda ranked: ranked[0])
         return [*self._listed_backwards(), *(mutant for _, mutant in ranked)]

@@ -32,8 +32,9 @@ from perago.guardrails import forbid_glob, guardrail, require_file, require_glob
 from perago.guardrails.require_file import RequireFile
 from perago.guardrails.require_glob import RequireGlob
 from perago.guardrails.require_table import RequireTable
+from perago.text import count
 from perago.workspace.keys import compile_glob
-from pytest_perago.kinds.robust.attacks import Attack, Mutant
+from pytest_perago.kinds.robust.attacks import SMALLEST, Attack, Mutant
 from pytest_perago.kinds.robust.table_mutations import Csv
 
 _TYPES = {"integer": int, "number": float, "text": str}
@@ -97,11 +98,16 @@ def remedy_for(attack: Attack, mutants: Sequence[Mutant]) -> tuple[Remedy | None
     while pending and len(codes) < _MOST_CHANGES:
         remedy = _best(attack, rules, pending, failures)
         if remedy is None:
-            return None, failures
+            break
         rules = remedy.rules
         codes.append(_renamed(remedy.code, codes))
         pending = [mutant for mutant in pending if not is_refused(attack, mutant, rules)]
     if pending or not codes:
+        labels = ", ".join(dict.fromkeys(mutant.label for mutant in pending))
+        if codes:
+            failures.insert(0, f"{count(len(codes), 'change')} of the guardrails, which still accept {labels}")
+        elif not failures:
+            failures.append(f"perago has no guardrail to propose for {labels or 'the order of directories'}")
         return None, failures
     return Remedy("\n".join(codes), rules), failures
 
@@ -120,11 +126,13 @@ def _best(
     parts = [replace(part, files=mutant.files) for mutant in mutants for part in mutant.parts or (mutant,)]
     best: tuple[int, Remedy] | None = None
     codes: set[str] = set()
+    accepting: list[str] = []
     for remedy in itertools.chain.from_iterable(_candidates(rules, attack, part) for part in parts):
         if remedy.code in codes or len(codes) >= _MOST_CANDIDATES:
             continue
         codes.add(remedy.code)
         if not is_refused(attack, mutants[0], remedy.rules):
+            accepting.append(str(next(rule for rule in remedy.rules if rule not in rules)))
             continue
         if problem := attack.problem_of(remedy.rules):
             failures.append(f"{remedy.code.partition(chr(10))[0]}: {problem}")
@@ -134,10 +142,13 @@ def _best(
             return remedy
         if best is None or number > best[0]:
             best = number, remedy
+    if best is None and accepting:
+        others = f" and {count(len(accepting) - 1, 'other change')}" if len(accepting) > 1 else ""
+        failures.append(f"{accepting[-1]}{others}: {mutants[0].label} is still accepted")
     return best[1] if best else None
 
 
-_MOST_CHANGES = 3
+_MOST_CHANGES = 6
 _MOST_CANDIDATES = 30
 
 
@@ -154,7 +165,8 @@ def _candidates(rules: tuple[Guardrail, ...], attack: Attack, mutant: Mutant) ->
     pattern = _pattern(attack, mutant.path)
     if mutant.label == "odd-name" and pattern != mutant.path:  # any name will do, so no name is required
         yield from _with_functions(rules, _name_functions(mutant.path, pattern))
-    for make in (*_size_rules(attack, mutant, pattern), *_tree_rules(mutant), *_table_rules(mutant, pattern)):
+    tree_rules = () if mutant.label == SMALLEST else _tree_rules(mutant)  # a smaller number of files is legal
+    for make in (*_size_rules(attack, mutant, pattern), *tree_rules, *_table_rules(mutant, pattern)):
         with suppress(TaskDefinitionError, ValueError):
             remedy = _as_change(rules, make())
             if remedy is not None:
@@ -273,7 +285,7 @@ def _table_rules(mutant: Mutant, pattern: str) -> Iterator[Callable[[], Guardrai
     dialect: dict[str, Any] = {"format": "csv", "delimiter": "\t"} if suffix == ".tsv" else {}
     column = mutant.change.column if mutant.change is not None else ""
     types = _column_types(mutant.seed.files, mutant.path)
-    keys = list(types)[:1]
+    keys = [name for name, kind in types.items() if kind is not float]
     options: list[dict[str, Any]] = [{}, {"min_rows": 1}]
     if column:
         if mutant.label not in _ON_COLUMNS:
@@ -284,7 +296,7 @@ def _table_rules(mutant: Mutant, pattern: str) -> Iterator[Callable[[], Guardrai
     if mutant.label == "one-row":
         options.append({"min_rows": 2})
     if mutant.label in ("same-key", "duplicate-row"):
-        options.append({"unique": keys})
+        options += [{"unique": keys}, {"unique": keys[:1]}]  # the weaker key first
     if types:
         options += [{"columns": types}, {"not_null": list(types)}]
     for arguments in options:
@@ -392,6 +404,9 @@ def _functions(mutant: Mutant, pattern: str, seed: Mapping[str, bytes]) -> Itera
     for label in ("mixed-zones", "no-zone") if mutant.label == "mixed-zones" else (mutant.label,):
         if label in _ON_CELLS and column in table.header:
             yield from _cell_functions(label, column, opened, reader)
+    if mutant.label in ("quoted-delimiter", "quoted-newline", "doubled-quote"):
+        check = ["    if b'\"' in file.read_bytes():", '        return f"{file.name} has quotes"']
+        yield from _compiled("has_no_quotes", loop, *check)
     if mutant.label in _ON_COLUMNS:
         yield from _compiled(
             "has_the_columns",
