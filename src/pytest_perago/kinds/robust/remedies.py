@@ -171,7 +171,10 @@ def _candidates(rules: tuple[Guardrail, ...], attack: Attack, mutant: Mutant) ->
             remedy = _as_change(rules, make())
             if remedy is not None:
                 yield remedy
-    yield from _with_functions(rules, _functions(mutant, pattern, seed))
+    column = mutant.change.column
+    is_text = any(isinstance(rule, RequireTable) and dict(rule.rule.columns).get(column) == "str" for rule in rules)
+    if not is_text or mutant.label not in ("nan", "inf", "zero", "negative", "wide-int"):  # a text need not be a number
+        yield from _with_functions(rules, _functions(mutant, pattern, seed))
 
 
 def _with_functions(rules: tuple[Guardrail, ...], functions: Iterable[tuple[str, Guardrail]]) -> Iterator[Remedy]:
