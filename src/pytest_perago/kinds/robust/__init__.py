@@ -35,7 +35,9 @@ _MOST_SHOWN = 5
 _MOST_LABELS = 6
 _MOST_TRIED = 3
 _TRIED = "tried: this finding goes, no new one comes, and all examples pass"
-_TRIED_FIELDS = "limits of Field, alone and in pairs: none refuses all these values and accepts the examples"
+_TRIED_FIELDS = (
+    "one or two limits of Field for each parameter: for one, none refuses its values and accepts the examples"
+)
 _MOST_DIFF = 8
 _LONGEST_TREE = 400
 """Characters of the files of an example to paste."""
