@@ -136,7 +136,7 @@ Int = Annotated[int, BeforeValidator(_cut), Field(ge=-(2**31), lt=2**31)]
 
 
 class _Kind(NamedTuple):
-    """What Jackson converts for a field, as far as pydantic does not: empty texts, numbers for enums and truths."""
+    """The conversion of a field by Jackson, as far as pydantic does not: empty texts, numbers for enums and truths."""
 
     is_number: bool = False
     is_truth: bool = False
