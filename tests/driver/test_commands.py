@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import pytest
 
@@ -14,6 +16,7 @@ from perago.driver import AttemptRecord, Interrupted, run_attempt
 from perago.driver.attempt import _AttemptRun
 from perago.driver.delivery import DeliveryQuestions
 from perago.driver.publisher import Publisher, Rebase
+from perago.driver.runtime import Ahead
 from perago.ports import Commit
 from perago.testing.services import InMemoryServices
 from tests.attempt.exploring import ANSWERS
@@ -111,3 +114,48 @@ def test_an_interrupted_attempt_ends_before_its_next_command(services: InMemoryS
     record = attempt(World(services), Loss(3, at_end=True))
     tidying = {"RemoveStagingBranches", "RemoveDirectory"}
     assert len([step for step in record.steps if step.name not in tidying]) == 3
+
+
+class _CutShort:
+    """A lakeFS to which the creation of a branch is still on its way when it is cut short."""
+
+    def __init__(self, services: InMemoryServices) -> None:
+        self._lakefs, self._late = services.lakefs, list[tuple[str, str, str]]()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._lakefs, name)
+
+    def create_branch(self, repository: str, branch: str, source: str) -> None:
+        self._late.append((repository, branch, source))
+        raise Interrupted
+
+    def get_commit(self, repository: str, ref: str) -> Commit:
+        try:
+            return self._lakefs.get_commit(repository, ref)
+        finally:
+            if self._late:
+                self._lakefs.create_branch(*self._late.pop())
+
+
+def test_a_staging_branch_that_appears_after_a_loss_is_removed(services: InMemoryServices) -> None:
+    world = World(services)
+    delivery = world.take()
+    assert delivery is not None
+    record = run_attempt(TASK, delivery, runtime_of(services, store=_CutShort(services)))
+    assert record.lost_reason is not None
+    assert world.staging_branches() == []
+
+
+def test_calls_that_wait_for_a_thread_end_with_their_attempt() -> None:
+    release, sent = threading.Event(), list[str]()
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(release.wait, 30)
+        ahead = Ahead(threads)
+        answer = ahead.begin(lambda: sent.append("ahead"), lambda: sent.append("in its turn"))
+        ahead.begin(lambda: sent.append("never"), lambda: None)
+        answer()
+        ahead.end()
+        release.set()
+    assert sent == ["in its turn"]
+    with pytest.raises(Interrupted):
+        ahead.check()

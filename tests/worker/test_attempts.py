@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import Pipe
 from pathlib import Path
@@ -209,6 +210,22 @@ def test_a_slot_without_a_supervisor_holds_nothing_for_current() -> None:
         fence.read_workflow(DELIVERY, DELIVERY.workflow_id)
     ours.close()
     theirs.close()
+
+
+def test_questions_of_an_attempt_that_has_ended_are_not_sent() -> None:
+    ours, theirs = Pipe()
+    questions = PipeDeliveryCheck(channel.SlotChannel(theirs))
+    with ours, theirs, ThreadPoolExecutor(1) as threads:
+        asked = threads.submit(questions.is_current, DELIVERY)
+        assert channel.decode(ours.recv_bytes()) == channel.DeliveryQuestion(1, DELIVERY.identity)
+        questions.end(DELIVERY)
+        assert not asked.result(10)
+        assert not questions.is_current(DELIVERY)
+        later = replace(DELIVERY, poll_count=2)
+        asked = threads.submit(questions.is_current, later)
+        assert channel.decode(ours.recv_bytes()) == channel.DeliveryQuestion(3, later.identity)
+        questions.answered(channel.DeliveryAnswer(3, current=True))
+        assert asked.result(10)
 
 
 def test_no_answer_in_time_is_not_a_yes(monkeypatch: pytest.MonkeyPatch) -> None:

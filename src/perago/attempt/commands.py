@@ -29,9 +29,6 @@ class Declaration:
     """The service that the command sends requests to; None: it does not use the network."""
     is_clean_up: bool
     """Whether the command is carried out to its end even if the delivery is lost."""
-    is_awaited: bool
-    """Whether the answer is waited for even if the delivery is lost, because lakeFS could carry out the request after
-    the clean-up."""
 
     @property
     def is_cut_short(self) -> bool:
@@ -40,7 +37,7 @@ class Declaration:
         The data that the command has sent to lakeFS is thrown away with the staging branch, or found again if a merge
         was sent. Other commands are short, or end early on their own.
         """
-        return self.service == "lakeFS" and not (self.is_clean_up or self.is_awaited)
+        return self.service == "lakeFS" and not self.is_clean_up
 
 
 class Command:
@@ -55,18 +52,14 @@ COMMANDS: dict[type[Any], Declaration] = {}
 
 @dataclass_transform(frozen_default=True)
 def command(
-    words: str,
-    *answers: type[Any],
-    service: Service | None = None,
-    is_clean_up: bool = False,
-    is_awaited: bool = False,
+    words: str, *answers: type[Any], service: Service | None = None, is_clean_up: bool = False
 ) -> Callable[[type[Kind]], type[Kind]]:
     """Declare a command, which becomes a frozen dataclass. The arguments are the fields of `Declaration`."""
 
     def declare(kind: type[Kind]) -> type[Kind]:
         made = dataclass(frozen=True, slots=True)(kind)
         name = re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()
-        COMMANDS[made] = Declaration(name, words, answers, service, is_clean_up, is_awaited)
+        COMMANDS[made] = Declaration(name, words, answers, service, is_clean_up)
         return made
 
     return declare
@@ -168,7 +161,7 @@ class CheckDelivery(Command):
     """As in `ReadWorkflows`."""
 
 
-@command("creating the staging branch", on.StagingBranchCreated, service="lakeFS", is_awaited=True)
+@command("creating the staging branch", on.StagingBranchCreated, service="lakeFS")
 class CreateStagingBranch(Command):
     """Create the hidden branch that holds the changes until they are published."""
 

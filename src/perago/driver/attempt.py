@@ -29,7 +29,7 @@ from perago.driver.fencing import FenceProofs
 from perago.driver.function import Raised, Returned, left_files, left_words, what_to_do
 from perago.driver.local_workspace import LocalWorkspace, attempt_directory
 from perago.driver.publisher import PatientStore, Publisher
-from perago.driver.runtime import AttemptRecord, AttemptRuntime, CleanUp, Interrupted, StepTime
+from perago.driver.runtime import Ahead, AttemptRecord, AttemptRuntime, CleanUp, Interrupted, StepTime
 from perago.guardrails.evaluation import ContentGuardrail, Finding
 from perago.ports import Delivery, Forbidden, NotFound, ServiceError
 from perago.taskdef.payload import (
@@ -197,7 +197,7 @@ class _AttemptRun:
         self._failed_step = self._error_type = ""
         self._is_published = False
         clock, limits, until = runtime.clock, runtime.limits, runtime.clock.now() + time_to_fail(delivery)
-        patience = limits.answer_patience
+        patience, self._ahead = limits.answer_patience, Ahead(runtime.threads)
         self._questions = DeliveryQuestions(
             runtime.delivery_check,
             delivery,
@@ -205,7 +205,7 @@ class _AttemptRun:
             patience=patience,
             until=until,
             roots=runtime.roots,
-            threads=runtime.threads,
+            ahead=self._ahead,
         )
         owners: list[object] = [self, self._questions]
         if task.workspace is not None:
@@ -214,7 +214,7 @@ class _AttemptRun:
             budget = task.controls.publish_budget
             self._local = LocalWorkspace(task.workspace, runtime.workspace_root, delivery, limits)
             self._publisher = Publisher(
-                PatientStore(runtime.store, clock, limits, runtime.observer, until=until, threads=runtime.threads),
+                PatientStore(runtime.store, clock, limits, runtime.observer, until=until, ahead=self._ahead),
                 self._local,
                 runtime.proofs or FenceProofs(clock),
                 self._note,
@@ -255,6 +255,7 @@ class _AttemptRun:
                 self._local.remove()
             raise
         finally:
+            self._ahead.end()
             self._end_turn()
         return self._record(state, reached)
 
@@ -315,11 +316,11 @@ class _AttemptRun:
         handler, declared, sent = self._handlers[type(command)], do.COMMANDS[type(command)], False
         if declared.is_clean_up:
             return handler(command)
+        if self._runtime.threads is not None and (check := _CHECKED_AHEAD.get(type(command))):
+            self._questions.begin(check)
         try:
             with self._runtime.interruptible():
                 sent = True
-                if check := _CHECKED_AHEAD.get(type(command)):
-                    self._questions.begin(check)
                 if declared.is_cut_short:
                     return handler(command)
             return handler(command)

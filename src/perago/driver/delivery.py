@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from concurrent.futures import Executor, Future
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -14,7 +13,7 @@ from perago.attempt import events as on
 from perago.attempt.history import WORKFLOWS_READ
 from perago.attempt.outcome import advance_report, begin_report
 from perago.attempt.state import Step
-from perago.driver.runtime import KnownRoots, Limits
+from perago.driver.runtime import Ahead, KnownRoots, Limits
 from perago.ports import (
     AccessDenied,
     Clock,
@@ -59,11 +58,10 @@ class DeliveryQuestions:
         until: float = math.inf,
         roots: KnownRoots | None = None,
         passing: tuple[type[ServiceError], ...] = PASSING,
-        threads: Executor | None = None,
+        ahead: Ahead | None = None,
     ) -> None:
         """`patience`: the seconds for which a question is repeated after `passing` errors. `until`: the time, by
-        `clock`, up to which workflows are waited for. `roots`: what this process knows of workflows. `threads`: as in
-        `AttemptRuntime`."""
+        `clock`, up to which workflows are waited for. `roots`: what this process knows of workflows."""
         self._delivery_check = delivery_check
         self._delivery = delivery
         self._clock = clock
@@ -71,14 +69,13 @@ class DeliveryQuestions:
         self._until = until
         self._roots = roots or KnownRoots()
         self._line_asked = 0.0
-        self._threads = threads
-        self._begun: tuple[do.CheckDelivery, float, Future[on.DeliveryConfirmed | on.DeliveryLost]] | None = None
+        self._ahead = ahead or Ahead()
+        self._begun: tuple[do.CheckDelivery, float, Callable[[], on.DeliveryConfirmed | on.DeliveryLost]] | None = None
 
     def begin(self, command: do.CheckDelivery) -> None:
-        """Send the questions of the next delivery check now, if there is another thread."""
-        if self._threads is not None:
-            asked = self._threads.submit(self._check, command, within(0.0, ()))
-            self._begun = command, self._clock.now(), asked
+        """Send the questions of the next delivery check ahead."""
+        now, once = self._clock.now(), partial(self._check, command, within(0.0, ()))
+        self._begun = command, now, self._ahead.begin(once, partial(self._check, command, self._retries))
 
     def check_delivery(self, command: do.CheckDelivery) -> on.DeliveryConfirmed | on.DeliveryLost:
         """Return the answer of the delivery check, and whether it came late.
@@ -90,13 +87,12 @@ class DeliveryQuestions:
             ServiceError: there is no answer, which means neither yes nor no.
         """
         begun, self._begun = self._begun, None
-        if begun is not None and begun[0] == command:
-            with suppress(ServiceError):
-                answer = begun[2].result()
-                if isinstance(answer, on.DeliveryConfirmed) and self._is_late(begun[1]):
-                    return replace(answer, late=True)
-                return answer
-        return self._check(command, self._retries)
+        if begun is None or begun[0] != command:
+            return self._check(command, self._retries)
+        answer = begun[2]()
+        if isinstance(answer, on.DeliveryConfirmed) and self._is_late(begun[1]):
+            return replace(answer, late=True)
+        return answer
 
     def _check(self, command: do.CheckDelivery, retries: Retries) -> on.DeliveryConfirmed | on.DeliveryLost:
         line: dict[str, WorkflowRow | None] = {}

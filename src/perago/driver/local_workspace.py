@@ -31,8 +31,8 @@ from perago.workspace.scan import Tree, check_closed, scan_tree
 
 _BLOCK = 4096
 """The bytes that rounding up may add to each file."""
-_SMALL = 1000
-"""Files of a workspace that are removed within some milliseconds."""
+_SMALL, _SMALL_SIZE = 1000, 64 * 2**20
+"""Files and bytes of a workspace that is removed within milliseconds, and whose room the next attempt can spare."""
 
 
 class LocalWorkspace:
@@ -254,7 +254,9 @@ class LocalWorkspace:
     @property
     def is_small(self) -> bool:
         """Whether removing it takes hardly any time."""
-        return self.total_objects + len(self.changes.added) <= _SMALL
+        added = self.changes.added
+        size = self.total_size + sum(file.size for file in added)
+        return self.total_objects + len(added) <= _SMALL and size <= _SMALL_SIZE
 
     def remove(self) -> str | None:
         """Remove the attempt directory. Return the reason if the removal failed."""

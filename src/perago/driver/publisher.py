@@ -12,7 +12,6 @@ import math
 import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -32,7 +31,7 @@ from perago.attempt.publication import (
 from perago.driver.delivery import LATE
 from perago.driver.fencing import FenceProofs, fence_upload, is_enforced
 from perago.driver.local_workspace import LocalWorkspace
-from perago.driver.runtime import CleanUp, Limits, Observer
+from perago.driver.runtime import Ahead, CleanUp, Interrupted, Limits, Observer
 from perago.ports import (
     AccessDenied,
     Clock,
@@ -71,28 +70,19 @@ class PatientStore:
         observer: Observer,
         *,
         until: float,
-        threads: Executor | None = None,
+        ahead: Ahead | None = None,
     ) -> None:
-        """`until`: the end of all waits, by `clock`. `threads`: as in `AttemptRuntime`."""
+        """`until`: the end of all waits, by `clock`."""
         self.store = store
         self.clock = clock
         self.until = until
         self.limits = limits
         self.observer = observer
-        self.threads = threads
+        self.ahead = ahead or Ahead()
 
     def begin(self, call: Callable[[], Answer]) -> Callable[[], Answer]:
-        """Send a call on another thread, if there is one. Return a function that waits for its answer, and repeats the
-        call like `retry` if lakeFS did not answer."""
-        begun = self.threads.submit(call) if self.threads else None
-
-        def answer() -> Answer:
-            if begun is not None:
-                with suppress(ServiceError):
-                    return begun.result()
-            return self.retry(call)
-
-        return answer
+        """Send a call ahead, as `Ahead.begin`. It is repeated like `retry` if lakeFS did not answer."""
+        return self.ahead.begin(call, partial(self.retry, call))
 
     def retry(
         self,
@@ -132,6 +122,8 @@ TURNS_FILE = ".turns"
 """In the workspace root."""
 TURN_SECONDS = 10.0
 _LOOK_SECONDS = 0.02
+_LATE_CREATION_SECONDS = 2.0
+"""A branch whose creation was cut short by a loss of the delivery can still appear for so long."""
 _COMMITS_SEARCHED = 50
 
 
@@ -342,6 +334,8 @@ class Publisher:
         self._merge_within = merge_within
         self._unclear_merges: list[str] = []
         self._known_sources: dict[str, Commit] = {}
+        self._unanswered_creation = ""
+        """The staging branch whose creation was cut short."""
         self._begun: dict[do.Command, Callable[[], Any]] = {}
         """The answers to commands that were begun ahead."""
         self._range: tuple[Commit, ...] = ()
@@ -366,7 +360,13 @@ class Publisher:
         where, prefix, most = command.workspace, self._local.key_prefix, self._lakefs.limits.max_workspace_objects
 
         def read() -> Sequence[ObjectEntry]:
-            return self._store.list_objects(where.repository, where.ref, prefix, ListingBound(prefix, most).check)
+            bound = ListingBound(prefix, most)
+
+            def on_page(page: Sequence[ObjectEntry]) -> None:
+                self._lakefs.ahead.check()
+                bound.check(page)
+
+            return self._store.list_objects(where.repository, where.ref, prefix, on_page)
 
         return self._lakefs.begin(read)
 
@@ -472,7 +472,11 @@ class Publisher:
                 if head != command.source:
                     raise
 
-        self._lakefs.retry(create)
+        try:
+            self._lakefs.retry(create)
+        except Interrupted:
+            self._unanswered_creation = command.branch
+            raise
         return on.StagingBranchCreated()
 
     def read_stale(self, command: do.ReadStale) -> on.Event:
@@ -717,7 +721,14 @@ class Publisher:
         return on.StagingBranchesRemoved()
 
     def _delete_branch(self, repository: str, branch: str) -> str | None:
+        clock, begin = self._lakefs.clock, self._lakefs.clock.now()
         try:
+            while branch == self._unanswered_creation and clock.now() < begin + _LATE_CREATION_SECONDS:
+                try:
+                    self._store.get_commit(repository, branch)
+                    break
+                except NotFound:
+                    clock.sleep(0.1)
             self._store.delete_branch(repository, branch)
         except NotFound:
             return None

@@ -7,12 +7,12 @@ to a server without an answer can be repeated. The worker interrupts these when 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor
-from contextlib import AbstractContextManager, nullcontext
+from concurrent.futures import Executor, Future
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from perago.attempt.events import FenceState
 from perago.attempt.state import Step
@@ -20,7 +20,7 @@ from perago.authoring.context import Measured
 from perago.driver.fencing import FenceProofs
 from perago.driver.function import FunctionCaller, call_function
 from perago.guardrails.evaluation import Finding
-from perago.ports import Clock, Delivery, DeliveryCheck, Report, StoreNotes, WorkspaceStore
+from perago.ports import Clock, Delivery, DeliveryCheck, Report, ServiceError, StoreNotes, WorkspaceStore
 from perago.settings.sources import PublishFence
 from perago.taskdef.payload import HEAD_OF
 from perago.text import count, listing, quoted, short
@@ -98,6 +98,45 @@ SILENT = Observer()
 class Interrupted(BaseException):
     """Raised when the delivery is lost, to end all running work. It is not an `Exception`, so that no handler mistakes
     it for a failure of the interrupted call."""
+
+
+Answer = TypeVar("Answer")
+
+
+class Ahead:
+    """Calls that an attempt sends ahead of their turn, on other threads. They end with the attempt."""
+
+    def __init__(self, threads: Executor | None = None) -> None:
+        self._threads = threads
+        self._begun: list[Future[Any]] = []
+        self._is_over = False
+
+    def begin(self, call: Callable[[], Answer], repeat: Callable[[], Answer]) -> Callable[[], Answer]:
+        """Send a call, which must end by itself. Return a function that waits for its answer. If no thread has taken
+        the call yet, or a server did not answer it, that function returns the answer of `repeat`."""
+        if self._threads is None:
+            return repeat
+        begun = self._threads.submit(call)
+        self._begun.append(begun)
+
+        def answer() -> Answer:
+            if not begun.cancel():
+                with suppress(ServiceError):
+                    return begun.result()
+            return repeat()
+
+        return answer
+
+    def check(self) -> None:
+        """Raise `Interrupted` in a call whose attempt has ended."""
+        if self._is_over:
+            raise Interrupted
+
+    def end(self) -> None:
+        """Send none of the calls that still wait for a thread."""
+        self._is_over = True
+        for begun in self._begun:
+            begun.cancel()
 
 
 class KnownRoots:

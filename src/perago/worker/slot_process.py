@@ -23,7 +23,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from multiprocessing import forkserver
@@ -148,7 +148,7 @@ class _SlotMain:
         self._clean_ups: list[CleanUp] = []
         self._threads: ThreadPoolExecutor | None = None
         """Help the main thread with a workspace, except while user code runs."""
-        self._cleaning: Future[None] | None = None
+        self._cleaning: list[Future[None]] = []
         self._sending = threading.Lock()
         """Held while a message about the current attempt is sent. None is sent once the attempt has finished."""
 
@@ -181,21 +181,37 @@ class _SlotMain:
                 self._current = None
             self._idle.set()
             self._pipe.send_now(finished)
-            if self._threads is None:
-                self._clean_up()
-            else:
-                self._cleaning = self._threads.submit(self._clean_up)
+            self._begin_clean_up()
         if self._threads is not None:
             self._threads.shutdown()
         if store is not None:
             store.close()
         self._log.close()
 
-    def _clean_up(self) -> None:
+    def _begin_clean_up(self) -> None:
         """Remove what no publication needs, while the supervisor reports and polls."""
-        while self._clean_ups:
+        self._cleaning = [cleaning for cleaning in self._cleaning if not cleaning.done()]
+        if self._threads is None:
+            self._clean_up()
+        elif self._clean_ups:
             try:
-                problem = self._clean_ups.pop(0)()
+                self._cleaning.append(self._threads.submit(self._clean_up))
+            except RuntimeError:  # no thread can be started
+                self._clean_up()
+
+    def _finish_clean_up(self) -> None:
+        """Remove the rest, because the process is about to be ended."""
+        self._clean_up()
+        wait(self._cleaning, CLEAN_UP_LIMIT)
+
+    def _clean_up(self) -> None:
+        while True:
+            try:
+                clean_up = self._clean_ups.pop(0)
+            except IndexError:  # another thread may have taken the last one
+                return
+            try:
+                problem = clean_up()
             except Exception as error:  # noqa: BLE001 - a defect of perago must not cost the slot
                 problem = f"{type(error).__name__}: {error}"
             if problem is not None:
@@ -232,8 +248,8 @@ class _SlotMain:
         self._unfit = None
 
         def call(task: Task, workspace: Path | None, params: BaseModel, current: Current) -> Returned | Raised:
-            if self._cleaning is not None:
-                self._cleaning.result()
+            with self._cancellation.interrupting():  # the function may fork, but can do so beside a clean-up that hangs
+                wait(self._cleaning, CLEAN_UP_LIMIT)
             self._pipe.send_now(channel.Calling(delivery.identity))  # the function can keep back what has not been sent
             return self._call(attempt_log, task, workspace, params, current)
 
@@ -262,12 +278,14 @@ class _SlotMain:
             )
         except BaseException as error:  # noqa: BLE001 - a defect of perago must not cost the slot
             attempt_log.traceback(traceback.format_exc())
-            self._clean_up()
+            self._finish_clean_up()
             reason = fitted(self._plan.mask(f"perago failed: {type(error).__name__}: {error}"))
             report = Report(TaskStatus.FAILED, reason=reason)
             return channel.Finished(delivery.identity, report, log_chunks=attempt_log.finish(), unfit=reason)
-        if self._unfit is not None or record.report is None:  # the process is about to be ended
-            self._clean_up()
+        finally:
+            self._delivery_check.end(delivery)
+        if self._unfit is not None or record.report is None or self._cancellation.announced():
+            self._finish_clean_up()
         return self._finished(record, attempt_log)
 
     def _finished(self, record: AttemptRecord, attempt_log: AttemptLog) -> channel.Finished:
@@ -467,6 +485,8 @@ def _has_children() -> bool:
     return True
 
 
+CLEAN_UP_LIMIT = 5.0
+"""Seconds for which a function, or the end of a process, waits for clean-ups."""
 ANSWER_LIMIT = 120.0
 """Seconds to wait for an answer. The calls of the supervisor have shorter limits."""
 
@@ -479,6 +499,8 @@ class PipeDeliveryCheck:
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._closed = False
+        self._ended: tuple[str, int, int] | None = None
+        """The identity of the last delivery whose attempt has ended."""
         self._waiting: dict[int, Future[channel.DeliveryAnswer]] = {}
 
     def is_current(self, delivery: Delivery) -> bool:
@@ -503,12 +525,12 @@ class PipeDeliveryCheck:
 
     def _ask(self, delivery: Delivery, read: str | None) -> channel.DeliveryAnswer:
         number, answer = next(self._numbers), Future[channel.DeliveryAnswer]()
-        with self._lock:
-            if self._closed:
-                return channel.DeliveryAnswer(number)
-            self._waiting[number] = answer
         try:
-            self._pipe.send(channel.DeliveryQuestion(number, delivery.identity, read))
+            with self._lock:
+                if self._closed or delivery.identity == self._ended:
+                    return channel.DeliveryAnswer(number)
+                self._waiting[number] = answer
+                self._pipe.send(channel.DeliveryQuestion(number, delivery.identity, read))
             reply = answer.result(ANSWER_LIMIT)
         except channel.ChannelError:
             return channel.DeliveryAnswer(number)  # without a supervisor no attempt may publish
@@ -528,10 +550,20 @@ class PipeDeliveryCheck:
         if waiting is not None:
             waiting.set_result(answer)
 
+    def end(self, delivery: Delivery) -> None:
+        """Answer "no" to all waiting questions and to later ones about a delivery, whose attempt has ended."""
+        with self._lock:
+            self._ended = delivery.identity
+        self._refuse_waiting()
+
     def close(self) -> None:
         """Answer "no" to all waiting and later questions, because there is no supervisor."""
         with self._lock:
             self._closed = True
+        self._refuse_waiting()
+
+    def _refuse_waiting(self) -> None:
+        with self._lock:
             waiting, self._waiting = dict(self._waiting), {}
         for number, future in waiting.items():
             future.set_result(channel.DeliveryAnswer(number, current=False))
