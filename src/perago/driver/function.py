@@ -222,8 +222,9 @@ def _traceback(error: BaseException) -> str:
         shown = shown.tb_next
     try:
         text = traceback.TracebackException(type(error), error, shown)
-        while not isinstance(error, Exception) and text.stack and text.stack[-1].filename.startswith(_PACKAGE):
-            del text.stack[-1]
+        own = (place for place, frame in enumerate(text.stack) if frame.filename.startswith(_PACKAGE))
+        if not isinstance(error, Exception):
+            del text.stack[next(own, len(text.stack)) :]
         return "".join(text.format())
     except Exception:  # noqa: BLE001 - an exception that cannot be printed is still a failure
         return f"{type(error).__name__}: its traceback cannot be printed"
