@@ -21,7 +21,6 @@ from benchmarks.proxy import CountingProxy, counting
 from benchmarks.workers import BARE_FOUR, PERAGO_FOUR, Kind, Running, running
 from benchmarks.workflows import Workflows, workflows
 
-PERAGO, BARE = PERAGO_FOUR, BARE_FOUR
 WINDOW = 30.0
 """Seconds of the idle measurement."""
 SETTLE = 8.0
@@ -81,12 +80,12 @@ def main() -> None:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         contestants = [
             Contestant(kind, stack.enter_context(workflows(servers.conductor(), "idle", steps=2)), scratch / kind.name)
-            for kind in (PERAGO, BARE)
+            for kind in (PERAGO_FOUR, BARE_FOUR)
         ]
         rows = [*idle_rows(measure_idle(contestants)), *latency_rows(measure_latencies(contestants, count))]
     print_table(
         f"idle, {WINDOW:g} s without work, then {count} workflows of two tasks for each, taking turns",
-        [PERAGO.name, BARE.name],
+        [PERAGO_FOUR.name, BARE_FOUR.name],
         rows,
         depends_on="the server's long poll (it reads the queue every 100 ms) for latency; otherwise the processor",
     )
