@@ -721,20 +721,27 @@ class Publisher:
         return on.StagingBranchesRemoved()
 
     def _delete_branch(self, repository: str, branch: str) -> str | None:
-        clock, begin = self._lakefs.clock, self._lakefs.clock.now()
         try:
-            while branch == self._unanswered_creation and clock.now() < begin + _LATE_CREATION_SECONDS:
-                try:
-                    self._store.get_commit(repository, branch)
-                    break
-                except NotFound:
-                    clock.sleep(0.1)
+            if branch == self._unanswered_creation:
+                self._await_late_creation(repository, branch)
             self._store.delete_branch(repository, branch)
         except NotFound:
             return None
         except ServiceError as error:
             return f"The staging branch {branch} of {repository} was not removed. {error}"
         return None
+
+    def _await_late_creation(self, repository: str, branch: str) -> None:
+        """Return once the branch exists, or can hardly appear any more. A removal before would find nothing."""
+        clock = self._lakefs.clock
+        until = clock.now() + _LATE_CREATION_SECONDS
+        while clock.now() < until:
+            try:
+                self._store.get_commit(repository, branch)
+            except NotFound:
+                clock.sleep(0.1)
+            else:
+                return
 
 
 def _fence_refused(how: str, error: ServiceError) -> on.CommandFailed:

@@ -147,7 +147,7 @@ class _SlotMain:
         self._current: AttemptLog | None = None
         self._clean_ups: list[CleanUp] = []
         self._threads: ThreadPoolExecutor | None = None
-        """Help the main thread with a workspace, except while user code runs."""
+        """Help the main thread with a workspace."""
         self._cleaning: list[Future[None]] = []
         self._sending = threading.Lock()
         """Held while a message about the current attempt is sent. None is sent once the attempt has finished."""
@@ -248,7 +248,7 @@ class _SlotMain:
         self._unfit = None
 
         def call(task: Task, workspace: Path | None, params: BaseModel, current: Current) -> Returned | Raised:
-            with self._cancellation.interrupting():  # the function may fork, but can do so beside a clean-up that hangs
+            with self._cancellation.interrupting():  # a clean-up that hangs harms no function, not even one that forks
                 wait(self._cleaning, CLEAN_UP_LIMIT)
             self._pipe.send_now(channel.Calling(delivery.identity))  # the function can keep back what has not been sent
             return self._call(attempt_log, task, workspace, params, current)
