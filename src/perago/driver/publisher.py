@@ -78,7 +78,7 @@ class PatientStore:
         self.until = until
         self.limits = limits
         self.observer = observer
-        self.ahead = ahead or Ahead()
+        self.ahead: Ahead = ahead or Ahead()
 
     def begin(self, call: Callable[[], Answer]) -> Callable[[], Answer]:
         """Send a call ahead, as `Ahead.begin`. It is repeated like `retry` if lakeFS did not answer."""
