@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import re
+import stat
 import sys
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -147,13 +148,16 @@ class NearbyFiles:
     def confirmed(self, first: dict[Path, bool], second: dict[Path, bool], *, is_alone: bool) -> list[Path]:
         """Return the paths that the function wrote, sorted. Other processes can write to the same directories, but not
         to those of the attempt. So a path that was only changed, or that appeared while this process was not `alone`,
-        must come from a call that found it `again`, too."""
+        must come from a call that found it `again`, too. A changed file that another process has open is a log of that
+        process, such as the one of `pytest | tee log`."""
         places = {path.parent for path in second} | set(second)
-        return sorted(
+        written = sorted(
             path
             for path, is_new in first.items()
             if (is_new and is_alone) or str(path.parent) in self._directories_above or places & {path, path.parent}
         )
+        logs = set() if all(first[path] for path in written) else _inodes_written_elsewhere()
+        return [path for path in written if first[path] or not path.exists() or path.stat().st_ino not in logs]
 
     def shown(self, path: Path) -> str:
         """A path as the author knows it."""
@@ -197,6 +201,16 @@ def _open_files() -> Iterator[int]:
     for descriptor in range(_MOST_DESCRIPTORS):
         with suppress(OSError):
             yield os.fstat(descriptor).st_ino
+
+
+def _inodes_written_elsewhere() -> set[int]:
+    """Return the inodes of files that other processes have open for writing. Empty without /proc."""
+    inodes = set()
+    for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
+        with suppress(OSError):  # it was closed
+            if descriptor.parts[2] != str(os.getpid()) and descriptor.lstat().st_mode & stat.S_IWUSR:
+                inodes.add(descriptor.stat().st_ino)
+    return inodes
 
 
 _SHORTEST_SECRET = 6

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import PIPE, Popen
 
 import pytest
+
+from pytest_perago.observation import NearbyFiles
 
 from .projects import INTERRUPTED, collected, copy_module, free_module, free_modules, run, write_case, write_module
 
@@ -334,6 +338,34 @@ def test_a_function_that_writes_to_its_current_directory_fails_its_test(pytester
         ]
     )
     assert sorted(path for path in pytester.path.rglob("*") if "__pycache__" not in path.parts) == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not show the open files of other processes")
+def test_a_log_of_another_process_was_not_written_by_the_function(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("result.csv").touch()
+    script = "while read line; do echo $line >&3; echo; done 3>>log"
+    with Popen(["/bin/sh", "-c", script], stdin=PIPE, stdout=PIPE, bufsize=0) as logger:
+
+        def log_a_line() -> None:
+            assert logger.stdin is not None
+            assert logger.stdout is not None
+            logger.stdin.write(b".\n")
+            logger.stdout.read(1)
+
+        def call() -> tuple[NearbyFiles, dict[Path, bool]]:
+            log_a_line()
+            nearby = NearbyFiles(None)
+            log_a_line()
+            with Path("result.csv").open("a") as file:
+                file.write(".")
+            return nearby, nearby.differences()
+
+        (files, first), (_, second) = call(), call()
+        assert {path.name for path in first} == {"log", "result.csv"}
+        assert [path.name for path in files.confirmed(first, second, is_alone=False)] == ["result.csv"]
 
 
 BROKEN_CASES = {
