@@ -61,6 +61,14 @@ CHANGED: dict[str, tuple[str, dict[str, str], float]] = {
     "stopped_slot": ("perago_slots_stopped", {}, 1.0),
     "stalled_network": ("perago_attempts_waiting", {"service": "lakeFS"}, 1.0),
     "slow_attempt": ("perago_oldest_attempt_seconds", {"task": "features"}, 60.0),
+    "no_permission": ("perago_polls_refused", {"task": "features"}, 1.0),
+    "broken_module": ("perago_slots", {"state": "starting"}, 1.0),
+    "dying_slots": ("perago_slot_deaths_total", {}, 5.0),
+    "unreported_result": ("perago_attempts_total", {"outcome": "unreported", "task": "features"}, 1.0),
+    "terminal_attempt": ("perago_attempts_total", {"outcome": "terminal", "task": "features"}, 1.0),
+    "long_queue": ("perago_queue_wait_seconds_bucket", {"le": "+Inf", "task": "features"}, 2.0),
+    "lost_attempts": ("perago_attempts_total", {"outcome": "lost", "task": "features"}, 5.0),
+    "failed_heartbeats": ("perago_leases_in_doubt_total", {}, 1.0),
 }
 """Breakages that change one sample of a healthy worker."""
 USUAL = {"perago_attempt_seconds_sum": 20, "perago_attempt_seconds_count": 1}
@@ -78,10 +86,12 @@ def input_of(breakage: str) -> list[dict[str, str]]:
     up = {"killed": "stale", "frozen": f"0x{BROKEN}"}.get(breakage, f"1x{BROKEN}")
     all_series = [series(f"up{{{target}}}", 1.0, up)]
     for (name, labels), value in broken.items():
-        inner = ", ".join([target, *(f'{label}="{text}"' for label, text in labels)])
-        grows = 60 if name == "perago_oldest_attempt_seconds" and value else 0
-        then = "stale" if breakage in ("killed", "frozen") else f"{value!r}+{grows}x{BROKEN}"
         before = fine.get((name, labels), 0.0)
+        inner = ", ".join([target, *(f'{label}="{text}"' for label, text in labels)])
+        is_age = name == "perago_oldest_attempt_seconds" and value > 0
+        is_filling = breakage == "long_queue" and value > before
+        grows = 60 if is_age else int(is_filling)
+        then = "stale" if breakage in ("killed", "frozen") else f"{value!r}+{grows}x{BROKEN}"
         if breakage == "slow_attempt" and name in USUAL:
             values = f"0+{USUAL[name]}x{FINE - 1} {FINE * USUAL[name]}x{BROKEN}"
             all_series.append({"series": f"{name}{{{inner}}}", "values": values})
@@ -107,25 +117,37 @@ def firing(breakage: str, minute: int, alerts: set[str], directory: Path) -> sub
     return subprocess.run([tool("promtool"), "test", "rules", str(file)], capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize(
-    ("breakage", "minutes", "alerts"),
-    [
-        *((breakage, BROKEN - 5, alerts) for breakage, alerts in EXPECTED.items()),
-        *((breakage, 10, alerts) for breakage, alerts in SOON.items()),
-        ("rejected_credentials", 2, {"PeragoCredentialsRejected"}),
-        ("stopped_slot", 4, {"PeragoSlotStopped"}),
-        ("stalled_network", 4, {"PeragoAttemptsWaiting"}),
-        ("slow_attempt", 5, set()),
-        ("slow_attempt", 8, {"PeragoAttemptTooLong"}),
-        ("killed", 12, {"PeragoNoWorker", "PeragoTaskWithoutWorker"}),
-        ("frozen", 12, {"PeragoNoWorker", "PeragoWorkerDown", "PeragoTaskWithoutWorker"}),
-    ],
-)
+CASES: list[tuple[str, int, set[str]]] = [
+    *((breakage, BROKEN - 5, alerts) for breakage, alerts in EXPECTED.items()),
+    *((breakage, 10, alerts) for breakage, alerts in SOON.items()),
+    ("rejected_credentials", 2, {"PeragoCredentialsRejected"}),
+    ("stopped_slot", 4, {"PeragoSlotStopped"}),
+    ("stalled_network", 4, {"PeragoAttemptsWaiting"}),
+    ("slow_attempt", 5, set()),
+    ("slow_attempt", 8, {"PeragoAttemptTooLong"}),
+    ("no_permission", 7, {"PeragoPollsRefused"}),
+    ("broken_module", 12, {"PeragoSlotsCannotStart"}),
+    ("dying_slots", 5, {"PeragoSlotsDie"}),
+    ("unreported_result", 5, {"PeragoResultNotReported"}),
+    ("lost_attempts", 5, {"PeragoAttemptsLost"}),
+    ("failed_heartbeats", 5, {"PeragoHeartbeatsFail"}),
+    ("terminal_attempt", 3, {"PeragoAttemptFailedForGood"}),
+    ("long_queue", 40, {"PeragoQueueTooLong"}),
+    ("killed", 12, {"PeragoNoWorker", "PeragoTaskWithoutWorker"}),
+    ("frozen", 12, {"PeragoNoWorker", "PeragoWorkerDown", "PeragoTaskWithoutWorker"}),
+]
+
+
+@pytest.mark.parametrize(("breakage", "minutes", "alerts"), CASES)
 def test_a_breakage_fires_its_alerts_and_no_others(
     breakage: str, minutes: int, alerts: set[str], tmp_path: Path
 ) -> None:
     ran = firing(breakage, minutes, alerts, tmp_path)
     assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_each_alert_fires_in_a_case() -> None:
+    assert {rule["alert"] for rule in RULES} == {alert for _, _, alerts in CASES for alert in alerts}
 
 
 def test_the_alert_of_a_lost_workflow_does_not_hide_the_next() -> None:
