@@ -392,6 +392,11 @@ def structures_without_with(flow: Any, params: Any) -> None:
     loop.until(counted.result.is_done)
 
 
+def attribute_that_does_not_exist(flow: Any, params: Any) -> None:
+    with flow.switch("choice", params.text) as switch, switch.otherwise():
+        pass
+
+
 def reasons_of_a_failure(flow: Any, params: Any) -> None:
     first = flow.step("one", alone, Named, name="a")
     with flow.switch("choice", params.text) as switch:

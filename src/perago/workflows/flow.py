@@ -29,6 +29,7 @@ from perago.authoring.declaration import (
 from perago.authoring.task import get_task
 from perago.taskdef.definition import build_task_definition, schema_definition
 from perago.taskdef.schema import GIVEN_REF, model_schema, result_schema, workspace_schema
+from perago.text import listing
 from perago.workflows.choices import _ChoosingFlow
 from perago.workflows.schedule import Cron, schedule_of, workspace_problem
 from perago.workflows.values import (
@@ -51,7 +52,7 @@ from perago.workflows.values import (
     spelled,
 )
 from perago.workflows.waiting import _WaitingFlow
-from perago.workflows.writer import Built, Frame, Json, Publisher, Writer, without_items
+from perago.workflows.writer import Built, Frame, Json, Publisher, Writer, _Structure, without_items
 
 K = ParamSpec("K")
 I = TypeVar("I")  # noqa: E741 - an item
@@ -207,6 +208,12 @@ class Workflow(Generic[P, R]):
             if isinstance(error, ValidationError) and any(contains_value(detail["input"]) for detail in error.errors()):
                 problem = f"{error.title} is called with a value that exists only when the workflow runs"
                 fix = f"write flow.step(NAME, TASK, {error.title}, ...) for a step, or flow.value({error.title}, ...)"
+            elif isinstance(error, AttributeError) and isinstance(error.obj, _Structure):
+                problem = f"{error.name} is not an attribute of {error.obj.label}, but of what its `with` returns"
+                fix = f"write `with flow... as NAME:`, and NAME.{error.name}"
+            elif isinstance(error, AttributeError) and type(error.obj).__module__.startswith(f"{__package__}."):
+                problem = f"{type(error.obj).__name__} has no attribute {error.name!r}"
+                fix = f"it has {listing([name for name in dir(error.obj) if not name.startswith('_')])}"
             elif isinstance(error, TypeError) and (call := _CALL.fullmatch(problem)):
                 problem = f"flow.{call['method']}() {call['problem']}"
                 _, *parameters = inspect.signature(getattr(Flow, call["method"])).parameters.values()
