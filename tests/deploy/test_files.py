@@ -197,6 +197,12 @@ def test_every_image_is_named_by_its_full_version() -> None:
     assert re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE) == ["python:${PYTHON}${DIGEST}"] * 2
 
 
+def test_every_action_is_pinned_by_its_commit_and_names_its_version() -> None:
+    actions = re.findall(r"uses: (.*)", (ROOT / "github-workflow.yaml").read_text(encoding="utf-8"))
+    assert actions
+    assert [action for action in actions if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40}  # v\d+\.\d+\.\d+", action)] == []
+
+
 def test_the_network_policy_keeps_workers_from_link_local_addresses() -> None:
     policy = MANIFESTS["NetworkPolicy"]["spec"]
     for kind in ("Deployment", "Job"):
