@@ -58,6 +58,12 @@ class Dev(Watched):
         with urllib.request.urlopen(f"{self.url}/api{path}", timeout=LIMIT) as answer:
             return json.load(answer)
 
+    def post(self, path: str, document: Any) -> None:
+        """A POST of JSON on the embedded Conductor."""
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{self.url}/api{path}", json.dumps(document).encode(), headers)
+        urllib.request.urlopen(request, timeout=LIMIT).close()
+
     def page(self, path: str, form: Mapping[str, str] | None = None) -> str:
         """A page of the console, or the one behind its form."""
         body = None if form is None else urlencode(form).encode()

@@ -388,12 +388,14 @@ def test_dev_keeps_the_schedules_of_its_modules(project: Project) -> None:
     with developing(project, "work", "flows") as dev:
         dev.wait_for(PAGE)
         assert "0 * * * * *" in project.run("schedules", **dev.variables()).out
+        schedule = dev.get("/scheduler/schedules/nightly")
+        dev.post("/scheduler/schedules", schedule | {"cronExpression": "* * * * * *"})  # each second
 
         def run() -> list[dict[str, str]]:
             rows: list[dict[str, str]] = dev.get("/workflow/search?query=workflowType%3D'nightly'")["results"]
             return [row for row in rows if row["status"] == "COMPLETED"]
 
-        (first, *_) = wait_for("a run of the schedule", run, 90)
+        (first, *_) = wait_for("a run of the schedule", run, 30)
         assert dev.get(f"/workflow/{first['workflowId']}")["input"]["_startedByScheduler"] == "nightly"
         project.module("flows", FLOW.format(version=1, rows=22))
         dev.wait_for(r"(?m)^flows +\| reloaded$")
