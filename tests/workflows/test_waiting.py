@@ -17,7 +17,7 @@ from perago.testing import TaskRunner
 from perago.testing.services import InMemoryServices
 from perago.workflows import FailedWorkflow, Flow, Workflow, workflow
 from perago.workflows.picture import picture_of
-from perago.workflows.signals import MAX_SIGNAL_BYTES, send_signal
+from perago.workflows.waiting import MAX_SIGNAL_BYTES, send_signal
 
 from .tasks import OWNER, Named, Rounds, Words, alone, count, split
 

@@ -23,7 +23,7 @@ from perago.ports import ServiceError
 from perago.taskdef.payload import commits_of, workspace_block
 from perago.taskdef.schema import join_pointer, schema_problems, shape_of, skeleton_of
 from perago.text import strict_json
-from perago.workflows.signals import OpenWait, deliver, waits_of
+from perago.workflows.waiting import OpenWait, deliver, waits_of
 
 MAX_BODY = 1024 * 1024
 """Maximum size of a form in bytes."""

@@ -49,7 +49,7 @@ from perago.console.text import (
 from perago.ports import OPEN_WORKFLOWS, Commit
 from perago.text import count, plain_reason
 from perago.worker.log_reader import AttemptTrace, DeliveryTrace
-from perago.workflows.signals import waits_of
+from perago.workflows.waiting import waits_of
 
 if TYPE_CHECKING:
     from perago.embedded.conductor.state import HistoryEntry

@@ -51,7 +51,7 @@ from perago.taskdef.schema import same_json
 from perago.text import quoted
 from perago.trees import cases
 from perago.trees.differences import AttemptResult, Content, Digest, digest_of
-from perago.workflows.signals import is_wait, signal_name, signal_schema
+from perago.workflows.waiting import is_wait, signal_name, signal_schema
 from perago.workspace.keys import is_reserved
 
 _ENDED = ("COMPLETED", "FAILED", "FAILED_WITH_TERMINAL_ERROR")

@@ -31,9 +31,8 @@ from perago.workflows import Workflow
 from perago.workflows.definition import complete_input
 from perago.workflows.picture import walk
 from perago.workflows.sdk import is_worker_task, worker_task_name
-from perago.workflows.signals import deliver, is_wait, waits_of
 from perago.workflows.values import nearest
-from perago.workflows.waiting import LONGEST_MINUTES
+from perago.workflows.waiting import LONGEST_MINUTES, deliver, is_wait, waits_of
 from perago.workflows.writer import Part
 
 __tracebackhide__ = True  # pytest shows the line of the test

@@ -91,7 +91,7 @@ def signal(
     The types of the signal are checked before it is sent. The command fails if the step has not taken it.
     """
     from perago.diagnosis import operations
-    from perago.workflows.signals import send_signal
+    from perago.workflows.waiting import send_signal
 
     content = read_object(params)
     with operations.operated() as servers:

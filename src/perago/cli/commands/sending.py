@@ -40,7 +40,7 @@ from perago.processes import raise_pending_signal
 from perago.text import count, json_text, one_line, short, strict_json
 from perago.workflows.backfill import OUTAGE_LIMIT, POLL_INTERVAL, Backfill, Line, Run, SenderLock
 from perago.workflows.picture import task_names
-from perago.workflows.signals import is_wait, signal_name
+from perago.workflows.waiting import is_wait, signal_name
 
 if TYPE_CHECKING:
     from perago.adapters.conductor.overview import ConductorWorkflows
