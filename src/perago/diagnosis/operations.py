@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from perago.adapters.conductor.overview import ConductorWorkflows
 from perago.adapters.conductor.session import NO_SUCH_URL
+from perago.adapters.http import COMMAND_POLICY
+from perago.configuration import Servers
+from perago.diagnosis.undo import FamilyAtRest, SharedBytes, Undoing, open_text, undone_text
 from perago.failure import Failure
 from perago.ports import ENDED_WORKFLOWS, NotFound, Refused, ServiceError
 from perago.settings import ConfigurationError
 from perago.text import count, listing, one_line, quoted
 from perago.workflows.recovery import Refusal, attempt_of, permissive_retries, rerun_refusal, retry_refusal, revived_by
-
-if TYPE_CHECKING:
-    from perago.adapters.conductor.overview import ConductorWorkflows
-    from perago.configuration import Servers
-    from perago.diagnosis.families import FamilyAtRest
-    from perago.diagnosis.undo import Undoing
 
 Json = Mapping[str, Any]
 IN_PROGRESS = "IN_PROGRESS"
@@ -40,9 +38,6 @@ class Operation:
 @contextmanager
 def operated() -> Iterator[Servers]:
     """Open the configured servers."""
-    from perago.adapters.http import COMMAND_POLICY
-    from perago.configuration import Servers
-
     with Servers(policy=replace(COMMAND_POLICY, answer=30.0)) as servers:
         yield servers
 
@@ -90,9 +85,6 @@ def undoing_of(servers: Servers, workflow_id: str, reason: str) -> Undoing:
         Failure: Conductor does not have the workflow.
         ServiceError: Conductor did not answer.
     """
-    from perago.diagnosis.families import FamilyAtRest
-    from perago.diagnosis.undo import Undoing
-
     read_workflow(servers.workflows, workflow_id)
     return Undoing(servers, FamilyAtRest(servers.workflows, workflow_id), reason)
 
@@ -180,9 +172,6 @@ def _undone_first(
     If Conductor refuses, what was undone is brought back. If there is no answer, it is unknown whether the steps run:
     then `perago undo` continues or revokes the operation.
     """
-    from perago.diagnosis.families import FamilyAtRest
-    from perago.diagnosis.undo import SharedBytes, Undoing, open_text, undone_text
-
     undoing = Undoing(servers, FamilyAtRest(servers.workflows, workflow_id), reason)
     change(undoing.family)
     if not undoing.has_branches:
