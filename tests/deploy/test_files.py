@@ -16,8 +16,8 @@ import typer
 from perago.cli.commands import start
 from perago.settings import load_settings
 from perago.settings.variables import VARIABLES, parse_seconds
+from perago.worker.exporters import Page, StatusServer
 from perago.worker.health import LOOP_LIMIT
-from perago.worker.status_server import Page, StatusServer
 
 from .files import ALL, COMPOSE, CONTAINER, DOCKERFILE, MANIFESTS, POD, ROOT, UNIT, commands, tool
 

@@ -21,14 +21,13 @@ import pytest
 from perago.embedded.services import EmbeddedServices
 from perago.ports import TaskStatus, Unavailable
 from perago.settings import Mask
-from perago.worker import events, status_server
+from perago.worker import events, exporters
 from perago.worker import supervisor as supervision
 from perago.worker.events import Pulse, WorkerReady
-from perago.worker.exporters import service_manager
+from perago.worker.exporters import Page, StatusServer, service_manager
 from perago.worker.health import BEAT_LIMIT, REJECTED, Health, Incidents
 from perago.worker.metrics import Metrics
 from perago.worker.plan import ExportContext
-from perago.worker.status_server import Page, StatusServer
 
 from ..definitions import flow, simple
 from .bench import make_plan, release, running, wait_for
@@ -249,7 +248,7 @@ def test_a_web_page_cannot_read_it_under_a_name_of_its_own(host: str, status: in
 
 
 def test_clients_that_hang_are_ended_and_nothing_waits_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(status_server, "DEADLINE", 0.5)
+    monkeypatch.setattr(exporters, "DEADLINE", 0.5)
     with serving(PAGE) as server, contextlib.ExitStack() as open_ones:
         silent, dripping = (open_ones.enter_context(connected(server)) for _ in range(2))
         silent.sendall(b"GET /page HTTP/1.1\r\n")
@@ -264,7 +263,7 @@ def test_clients_that_hang_are_ended_and_nothing_waits_for_them(monkeypatch: pyt
 def test_a_client_without_a_request_is_ended_before_one_with_a_request(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(status_server, "DEADLINE", 3600.0)
+    monkeypatch.setattr(exporters, "DEADLINE", 3600.0)
     with serving(PAGE) as server, connected(server) as silent, connected(server) as asking:
         asking.sendall(b"GET /page HTTP/1.1\r\n")
         assert silent.recv(100) == b""
@@ -274,9 +273,9 @@ def test_a_client_without_a_request_is_ended_before_one_with_a_request(
 
 @pytest.mark.parametrize("limit", ["MOST_CONNECTIONS", "MOST_OF_ONE_ADDRESS"])
 def test_one_connection_too_many_ends_the_oldest_that_asks_nothing(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
-    monkeypatch.setattr(status_server, "REQUEST_DEADLINE", 3600.0)
-    monkeypatch.setattr(status_server, "DEADLINE", 3600.0)
-    monkeypatch.setattr(status_server, limit, 3)
+    monkeypatch.setattr(exporters, "REQUEST_DEADLINE", 3600.0)
+    monkeypatch.setattr(exporters, "DEADLINE", 3600.0)
+    monkeypatch.setattr(exporters, limit, 3)
     with serving(PAGE) as server, contextlib.ExitStack() as open_ones:
         asking, first, second = (open_ones.enter_context(connected(server)) for _ in range(3))
         asking.sendall(b"GET /page HTTP/1.1\r\n")
@@ -291,8 +290,8 @@ def test_one_connection_too_many_ends_the_oldest_that_asks_nothing(monkeypatch: 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="127.0.0.2 is not an address of a Mac by default")
 def test_one_address_does_not_end_the_connections_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(status_server, "REQUEST_DEADLINE", 3600.0)
-    monkeypatch.setattr(status_server, "DEADLINE", 3600.0)
+    monkeypatch.setattr(exporters, "REQUEST_DEADLINE", 3600.0)
+    monkeypatch.setattr(exporters, "DEADLINE", 3600.0)
     with serving(PAGE) as server, contextlib.ExitStack() as open_ones:
         port = int(server.url.rpartition(":")[2])
         other = open_ones.enter_context(socket.create_connection(("127.0.0.1", port), 10, ("127.0.0.2", 0)))

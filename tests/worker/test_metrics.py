@@ -27,10 +27,9 @@ from perago.worker.events import (
     TransferMeter,
     Usage,
 )
-from perago.worker.exporters import metrics_page
+from perago.worker.exporters import StatusServer, metrics_page
 from perago.worker.health import REJECTED, Incidents
 from perago.worker.metrics import FAMILIES, Metrics
-from perago.worker.status_server import StatusServer
 from tests.deliveries import make_delivery
 
 from ..generated import assert_table
