@@ -15,10 +15,10 @@ from benchmarks.simulated.servers import CONDUCTOR, LAKEFS, ConductorLine, LakeF
 from benchmarks.simulated.turns import Turns
 from benchmarks.simulated.work import BRANCH, TASKS, Start, Work, runner
 from perago.driver import AttemptRecord
-from perago.embedded.clock import VirtualClock
 from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.conductor.state import TaskRow
 from perago.embedded.lakefs import InMemoryLakeFS
+from perago.ports import VirtualClock
 from perago.trees import fast_directory
 from perago.worker.plan import WorkerPlan
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-from perago.embedded.clock import VirtualClock
+from perago.ports import VirtualClock
 
 P = ParamSpec("P")
 T = TypeVar("T")

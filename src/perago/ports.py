@@ -10,7 +10,9 @@ did not, or that a repetition is harmless. `Unclear` means that only another rea
 from __future__ import annotations
 
 import hashlib
+import math
 import re
+import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -39,6 +41,41 @@ class SystemClock:
     def sleep(self, seconds: float) -> None:
         """Return once `seconds` have passed; a negative duration counts as 0."""
         time.sleep(max(0.0, seconds))
+
+
+VIRTUAL_START = 1_767_225_600.0
+"""The default start of virtual time: 2026-01-01T00:00:00Z."""
+
+
+class VirtualClock:
+    """A `Clock` for models and tests. Its time moves only on request (`advance`), or when a thread waits (`sleep`)."""
+
+    def __init__(self, start: float = VIRTUAL_START) -> None:
+        self._now = float(start)
+        self._lock = threading.Lock()
+
+    def now(self) -> float:
+        """Return seconds since the epoch."""
+        return self._now
+
+    def advance(self, seconds: float) -> None:
+        """Move time forward by `seconds`.
+
+        Raises:
+            ValueError: `seconds` is negative or not finite.
+        """
+        if not (math.isfinite(seconds) and seconds >= 0):
+            raise ValueError(f"time moves forward by a finite number of seconds, not by {seconds!r}")
+        with self._lock:
+            self._now += seconds
+
+    def sleep(self, seconds: float) -> None:
+        """Move time forward by `seconds`, even if other threads are awake.
+
+        Raises:
+            ValueError: `seconds` is not finite.
+        """
+        self.advance(max(0.0, seconds))
 
 
 class ServiceError(Exception):

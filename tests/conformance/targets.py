@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from perago.driver import SystemClock
-from perago.embedded.clock import VirtualClock
 from perago.embedded.http.loopback import serve
+from perago.ports import VirtualClock
 
 from .normal import Normal, Rules
 from .rest import Rest

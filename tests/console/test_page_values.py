@@ -10,9 +10,9 @@ from perago.attempt.publication import FENCE_PATH
 from perago.console import links
 from perago.console.repositories import publications
 from perago.console.text import Moment, Shown, block, duration, line, moment, readable_json, tail
-from perago.embedded.clock import VirtualClock
 from perago.embedded.conductor import InMemoryConductor, state
 from perago.embedded.lakefs import InMemoryLakeFS, commits, objects, references
+from perago.ports import VirtualClock
 from perago.taskdef import build_task_definition
 from perago.testing.services import InMemoryServices
 from perago.testing.tasks import task_of

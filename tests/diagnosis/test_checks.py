@@ -16,10 +16,9 @@ from perago.diagnosis.doctor import Check, check_server, run_checks
 from perago.driver import Limits
 from perago.driver.fencing import check_branch, install_fence
 from perago.driver.gc import BranchAges, check_branches
-from perago.embedded.clock import VirtualClock
 from perago.embedded.lakefs import InMemoryLakeFS, commits, objects
 from perago.failure import Cause, Finding, Level
-from perago.ports import ServiceError, Unavailable
+from perago.ports import ServiceError, Unavailable, VirtualClock
 from perago.taskdef.definition import Declared
 from perago.workflows.registered import check_forks
 from perago.workspace import layout

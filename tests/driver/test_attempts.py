@@ -20,10 +20,9 @@ from pydantic import BaseModel
 from perago import WorkspaceSpec, require_glob, task
 from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
 from perago.driver import Limits
-from perago.embedded.clock import VirtualClock
 from perago.embedded.lakefs import InMemoryLakeFS, commits, objects
 from perago.embedded.lakefs import objects as model_objects
-from perago.ports import TaskStatus
+from perago.ports import TaskStatus, VirtualClock
 from perago.testing import Outcome
 from perago.testing.services import InMemoryServices
 from perago.testing.tasks import task_of

@@ -11,10 +11,9 @@ from perago.attempt.events import FenceState
 from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
 from perago.driver import Limits
 from perago.driver.fencing import PROOF_SECONDS, FenceStatus, fence_status, install_fence, remove_fence
-from perago.embedded.clock import VirtualClock
 from perago.embedded.faults import FaultScript, Moment
 from perago.embedded.lakefs import InMemoryLakeFS, commits, objects
-from perago.ports import Forbidden, MergeRefused, TaskStatus, Unclear
+from perago.ports import Forbidden, MergeRefused, TaskStatus, Unclear, VirtualClock
 from perago.settings import PublishFence
 from perago.testing.services import InMemoryServices
 

@@ -17,9 +17,8 @@ from pydantic import BaseModel, field_validator
 from perago import WorkspaceSpec, task
 from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
 from perago.driver import attempt
-from perago.embedded.clock import VirtualClock
 from perago.embedded.lakefs.values import NotModelled
-from perago.ports import Refused, TaskStatus, Unavailable
+from perago.ports import Refused, TaskStatus, Unavailable, VirtualClock
 from perago.retry import retry, within
 from perago.taskdef.payload import TOO_DEEP
 from perago.testing.services import InMemoryServices

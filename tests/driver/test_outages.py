@@ -20,7 +20,6 @@ from perago.attempt.protocol import TRANSITIONS
 from perago.attempt.state import Step
 from perago.driver import AttemptRecord, Limits, Observer, SystemClock, run_attempt
 from perago.driver.fencing import FenceProofs
-from perago.embedded.clock import VirtualClock
 from perago.embedded.faults import Moment
 from perago.embedded.http.lakefs import lakefs_app
 from perago.embedded.http.loopback import serve
@@ -36,6 +35,7 @@ from perago.ports import (
     TaskStatus,
     Unavailable,
     Unclear,
+    VirtualClock,
 )
 from perago.retry import retry, within
 from perago.settings import LakeFSSettings, PublishFence

@@ -11,11 +11,11 @@ import urllib3
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from perago.driver import SystemClock
-from perago.embedded.clock import VirtualClock
 from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.faults import FaultScript
 from perago.embedded.http.conductor import conductor_app
 from perago.embedded.http.loopback import serve
+from perago.ports import VirtualClock
 
 from ..http_answer import Answer
 

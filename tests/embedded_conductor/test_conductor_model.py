@@ -12,10 +12,9 @@ import pytest
 from loguru import logger
 
 from perago.driver import SystemClock
-from perago.embedded.clock import VirtualClock
 from perago.embedded.conductor import InMemoryConductor, scripts, state
 from perago.embedded.conductor.wire import MAX_DEPTH, InvalidRequest, Malformed, ServerError, through_json
-from perago.ports import Delivery, Report, TaskStatus
+from perago.ports import Delivery, Report, TaskStatus, VirtualClock
 
 from ..conformance.conductor.operators import TWICE, fork, inline, join, loop, operator, sub_workflow, system_task
 from ..conformance.conductor.workflows import Json

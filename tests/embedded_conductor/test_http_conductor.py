@@ -7,12 +7,11 @@ from importlib import resources
 
 import pytest
 
-from perago.embedded.clock import VirtualClock
 from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.conductor.wire import MOST_LEVELS
 from perago.embedded.faults import FaultScript
 from perago.embedded.http.conductor import conductor_app
-from perago.ports import AccessDenied, ServiceError, Unavailable
+from perago.ports import AccessDenied, ServiceError, Unavailable, VirtualClock
 
 from .conftest import Http, Served, prepared
 

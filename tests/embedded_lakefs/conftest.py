@@ -12,11 +12,11 @@ import pytest
 import urllib3
 
 from perago.driver import SystemClock
-from perago.embedded.clock import VirtualClock
 from perago.embedded.faults import FaultScript
 from perago.embedded.http.lakefs import lakefs_app
 from perago.embedded.http.loopback import serve
 from perago.embedded.lakefs import InMemoryLakeFS, LakeFSServer, commits, objects, references
+from perago.ports import VirtualClock
 
 from ..http_answer import Answer
 

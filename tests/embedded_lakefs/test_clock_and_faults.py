@@ -7,9 +7,8 @@ import threading
 import pytest
 
 from perago.driver import SystemClock
-from perago.embedded.clock import VirtualClock
 from perago.embedded.faults import FaultScript, faults_around
-from perago.ports import Clock, NotFound, Unavailable, Unclear
+from perago.ports import Clock, NotFound, Unavailable, Unclear, VirtualClock
 
 
 @pytest.mark.parametrize("clock", [VirtualClock(start=100), SystemClock()])

@@ -9,11 +9,10 @@ import pytest
 
 from perago import ports
 from perago.attempt.publication import FENCE_PATH
-from perago.embedded.clock import VirtualClock
 from perago.embedded.faults import FaultScript
 from perago.embedded.lakefs import InMemoryLakeFS, objects
 from perago.embedded.lakefs.values import SPOOL_THRESHOLD
-from perago.ports import MergeRefusal, Placement, WorkspaceStore
+from perago.ports import MergeRefusal, Placement, VirtualClock, WorkspaceStore
 from perago.workspace.scan import FileChanging
 
 from ..transfers import download, to_upload

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from perago.embedded.clock import VirtualClock
 from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.lakefs import ActionNotRun, LakeFSServer, ServerDivergence, commits, objects, references
 from perago.embedded.lakefs.repository import Repository
@@ -25,6 +24,7 @@ from perago.embedded.lakefs.values import (
     Strategy,
 )
 from perago.embedded.persistence import persisted
+from perago.ports import VirtualClock
 
 from ..embedded_saving.completeness import unless_late
 

@@ -18,12 +18,11 @@ import pytest
 
 from perago import ports
 from perago.embedded import remote as served_remotely
-from perago.embedded.clock import VirtualClock
 from perago.embedded.faults import FaultScript
 from perago.embedded.lakefs import InMemoryLakeFS
 from perago.embedded.lakefs.values import SPOOL_THRESHOLD
 from perago.embedded.remote import StoreServer
-from perago.ports import Upload, WorkspaceStore
+from perago.ports import Upload, VirtualClock, WorkspaceStore
 from perago.workspace.scan import FileChanging
 
 from ..transfers import download, to_upload

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from perago.embedded.clock import VirtualClock
 from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.conductor.state import State
 from perago.embedded.lakefs import LakeFSServer
 from perago.embedded.lakefs.values import KeyPair
 from perago.embedded.persistence import KINDS, persisted
+from perago.ports import VirtualClock
 
 from ..definitions import flow, simple
 from .completeness import unless_late

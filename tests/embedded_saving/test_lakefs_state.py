@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from perago.embedded.clock import VirtualClock
 from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.lakefs import LakeFSServer, commits, objects, references
 from perago.embedded.lakefs.repository import Repository
 from perago.embedded.lakefs.values import SPOOL_THRESHOLD, KeyPair, NoChanges, RepositoryInfo
 from perago.embedded.persistence import StateError, persisted
+from perago.ports import VirtualClock
 
 from .completeness import unless_late
 

@@ -24,10 +24,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from perago.attempt import publication
-from perago.embedded.clock import START, VirtualClock
 from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.conductor.state import State, TaskRow
-from perago.ports import Delivery, ServiceError
+from perago.ports import VIRTUAL_START, Delivery, ServiceError, VirtualClock
 
 from .small_attempt import COMMITS, TREES, Branch, Changes, SmallAttempt, make_commit
 
@@ -383,7 +382,7 @@ class World:
         is_running = any(
             row.kind == "SIMPLE" and row.status.value == "IN_PROGRESS" for row in self.state.tasks.values()
         )
-        if (due is None and not is_running) or self.clock.now() - START > 20_000:
+        if (due is None and not is_running) or self.clock.now() - VIRTUAL_START > 20_000:
             return None
         world = self.copied()
         world.clock.advance((due - now) / 1000 if due is not None else 700)

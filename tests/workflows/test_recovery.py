@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from perago.embedded.clock import VirtualClock
 from perago.embedded.conductor import InMemoryConductor
+from perago.ports import VirtualClock
 from perago.workflows.recovery import attempt_of, permissive_retries, rerun_refusal, retry_refusal, revived_by
 from perago.workflows.registered import classify_workflows
 

@@ -11,9 +11,8 @@ import pytest
 from pydantic import BaseModel
 
 from perago import TaskControls, TaskDefinitionError, WorkspaceSpec, task
-from perago.embedded.clock import VirtualClock
 from perago.embedded.conductor import InMemoryConductor
-from perago.ports import Forbidden
+from perago.ports import Forbidden, VirtualClock
 from perago.taskdef.definition import ABSENT
 from perago.testing import TaskRunner
 from perago.workflows import Cron, FailedWorkflow, Flow, WorkflowDefinitionError, workflow

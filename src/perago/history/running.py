@@ -34,10 +34,10 @@ from perago.driver import (
     run_attempt,
 )
 from perago.driver.runtime import Direction, Observer
-from perago.embedded.clock import VirtualClock
 from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.lakefs import InMemoryLakeFS
 from perago.failure import Failure
+from perago.ports import VirtualClock
 from perago.processes import raise_pending_signal
 from perago.taskdef import build_task_definition, load_task
 from perago.taskdef.definition import workflow_of_one

@@ -18,12 +18,11 @@ from typing import Any, Literal
 from perago.authoring import Task
 from perago.authoring.context import Current, with_hooks
 from perago.driver import AttemptRecord, Interrupted
-from perago.embedded.clock import VirtualClock
 from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.conductor.context import timeouts
 from perago.embedded.conductor.state import State
 from perago.embedded.faults import FaultScript
-from perago.ports import Delivery
+from perago.ports import Delivery, VirtualClock
 from perago.taskdef import build_task_definition
 from perago.testing.interfaces import DAY
 from perago.testing.outcome import Outcome

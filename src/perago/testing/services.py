@@ -35,10 +35,9 @@ from perago.driver import (
 )
 from perago.driver.fencing import FenceProofs
 from perago.driver.runtime import Observer
-from perago.embedded.clock import VirtualClock
 from perago.embedded.faults import FaultScript
 from perago.embedded.lakefs import InMemoryLakeFS
-from perago.ports import Delivery, Report, TaskStatus
+from perago.ports import Delivery, Report, TaskStatus, VirtualClock
 from perago.taskdef.definition import workflow_of_one
 from perago.taskdef.payload import HEAD_OF, workspace_block
 from perago.testing.conductor import WORKER, Interruptions, VirtualConductor

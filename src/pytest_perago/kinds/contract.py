@@ -69,8 +69,8 @@ def _signature(task: Task, _: Session) -> None:
 
 def _accepted(task: Task, session: Session) -> None:
     """Check that Conductor accepts the TaskDef, and that no other task has its name."""
-    from perago.embedded.clock import VirtualClock
     from perago.embedded.conductor import InMemoryConductor
+    from perago.ports import VirtualClock
 
     try:
         InMemoryConductor(VirtualClock()).register_task_definitions([build_task_definition(task)])
