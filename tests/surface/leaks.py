@@ -100,7 +100,7 @@ def _attributes(owner: type) -> Iterator[tuple[str, Any, str]]:
 
 def _instance_attributes(owner: type) -> Iterator[tuple[str, Any]]:
     """Yield `self.name: T = ...`, and `self.name = parameter`, of `__init__`."""
-    init = vars(owner).get("__init__")
+    init = inspect.unwrap(vars(owner).get("__init__", object.__init__))
     if not isinstance(init, types.FunctionType) or init.__code__.co_filename == "<string>":  # of a dataclass
         return
     parameters = inspect.get_annotations(init)

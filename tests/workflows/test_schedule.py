@@ -55,6 +55,15 @@ def test_the_request_has_six_fields_and_the_complete_input() -> None:
     assert declared(Cron("0 3 * * *", input=Given(rows=5)))._scheduled()["startWorkflowRequest"]["input"] == {"rows": 5}
 
 
+def test_a_wrong_argument_of_cron_is_reported_at_its_line() -> None:
+    wrong: Any = {"timezone": "Europe/Berlin"}
+    with pytest.raises(
+        TaskDefinitionError, match="unexpected keyword argument 'timezone'; did you mean 'time_zone'"
+    ) as caught:
+        Cron("0 3 * * *", **wrong)
+    assert (caught.value.file, caught.value.fix) == (__file__, "it takes expression, time_zone, input, workspace")
+
+
 @pytest.mark.parametrize(
     ("schedule", "model", "message"),
     [

@@ -148,7 +148,7 @@ def declares(written: str, *, named_only: bool = False) -> Callable[[Callable[P,
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         signature = inspect.signature(function)
-        takes = f"it takes {', '.join(signature.parameters)}"
+        takes = f"it takes {', '.join(name for name in signature.parameters if name != 'self')}"
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:

@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 from pydantic import BaseModel
 
-from perago.authoring.declaration import InvalidDeclaration
+from perago.authoring.declaration import InvalidDeclaration, declares
 from perago.taskdef.compatibility import Change, Impact
 from perago.taskdef.definition import ABSENT, json_differences
 from perago.taskdef.payload import HEAD_OF, name_problem
@@ -47,6 +47,9 @@ class Cron:
     time_zone: str = "UTC"
     input: BaseModel | None = None
     workspace: str | None = None
+
+
+Cron.__init__ = declares("Cron")(Cron.__init__)  # type: ignore[method-assign]
 
 
 def check_schedule(cron: Any, model: type[BaseModel]) -> None:
