@@ -4,7 +4,7 @@ that operators see."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -113,6 +113,20 @@ def _row_from(task: Mapping[str, Any]) -> TaskRow:
         input_commits=frozenset(commit_ids(task.get("inputData"))),
         published_commit=published_commit(task),
     )
+
+
+def inner_steps(step: Mapping[str, Any]) -> list[list[dict[str, Any]]]:
+    """Return the lists of steps inside a step of a definition: its cases, its branches and the body of its loop."""
+    cases = (step.get("decisionCases") or {}).values()
+    return [*cases, step.get("defaultCase") or [], *(step.get("forkTasks") or ()), step.get("loopOver") or []]
+
+
+def every_step(steps: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield steps of a definition, each before those inside it, without those of sub-workflows."""
+    for step in steps:
+        yield step
+        for branch in inner_steps(step):
+            yield from every_step(branch)
 
 
 def commit_ids(payload: Any) -> Iterator[str]:

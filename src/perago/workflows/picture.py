@@ -145,15 +145,6 @@ def walk(value: Any) -> Iterator[Mapping[str, Any]]:
             stack.extend(reversed(part))
 
 
-def own_steps(steps: Any) -> Iterator[Mapping[str, Any]]:
-    """Yield steps with those in their branches, loops and cases, without those of the workflows inside them."""
-    for step in steps or ():
-        yield step
-        cases = (step.get("decisionCases") or {}).values()
-        for inner in (*(step.get("forkTasks") or ()), step.get("loopOver"), step.get("defaultCase"), *cases):
-            yield from own_steps(inner)
-
-
 def task_names(definition: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the task types that workers do for a definition, without those of its sub-workflows."""
     steps = (part for part in walk(definition["tasks"]) if part.get("type") == "SIMPLE" and "taskReferenceName" in part)

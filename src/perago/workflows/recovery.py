@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from perago.conductor_json import every_step
 from perago.ports import ENDED_WORKFLOWS
-from perago.workflows.picture import own_steps
 
 Json = Mapping[str, Any]
 _UNSUCCESSFUL = ("FAILED", "FAILED_WITH_TERMINAL_ERROR", "TIMED_OUT", "CANCELED")
@@ -158,16 +158,16 @@ def _stale_variable(workflow: Json, row: Json) -> tuple[str, str] | None:
     completed = {_step_name(other) for other in workflow["tasks"] if other["status"] == "COMPLETED"}
     is_again, set_before = False, set[str]()
     for step in (workflow.get("workflowDefinition") or {}).get("tasks") or ():
-        names = {inner["taskReferenceName"] for inner in own_steps([step])}
+        names = {inner["taskReferenceName"] for inner in every_step([step])}
         is_again |= _step_name(row) in names
-        rounds = list(own_steps(step.get("loopOver")))
+        rounds = list(every_step(step.get("loopOver") or ()))
         workspaces = [(inner.get("inputParameters") or {}).get("workspace") for inner in rounds]
         used = set(_VARIABLE.findall(json.dumps(workspaces))) - set_before
         stale = used & _variables(inner for inner in rounds if inner["taskReferenceName"] in completed)
         if is_again and stale:
             return str(step["taskReferenceName"]), min(stale)
         if is_again:
-            set_before |= _variables(own_steps([step]))
+            set_before |= _variables(every_step([step]))
     return None
 
 
@@ -178,7 +178,7 @@ def _variables(steps: Iterable[Json]) -> set[str]:
 
 def _begun_later(workflow: Json, row: Json, fork: Json) -> str | None:
     """Return a step of another branch of a fork whose first attempt was scheduled after `row`."""
-    inside = {step["taskReferenceName"] for branch in fork["forkTasks"] for step in own_steps(branch)}
+    inside = {step["taskReferenceName"] for branch in fork["forkTasks"] for step in every_step(branch)}
     begun = {other["referenceTaskName"]: int(other["seq"]) for other in reversed(workflow["tasks"])}
     return next((name for name, seq in begun.items() if name in inside and seq > int(row["seq"])), None)
 

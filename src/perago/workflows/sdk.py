@@ -22,11 +22,12 @@ from pydantic import BaseModel, TypeAdapter
 
 from perago.authoring.declaration import InvalidDeclaration, Location, TaskDefinitionError
 from perago.authoring.task import Task, get_task
+from perago.conductor_json import every_step, inner_steps
 from perago.taskdef.loading import CONDUCTOR_WORKFLOW
 from perago.text import listing
 from perago.workflows.definition import workflows_of
 from perago.workflows.flow import Workflow, WorkflowDefinitionError
-from perago.workflows.picture import own_steps, walk
+from perago.workflows.picture import walk
 from perago.workflows.values import (
     UNCHECKED,
     Documents,
@@ -227,7 +228,7 @@ class _Check:
         steps = definition.get("tasks") or []
         if not steps:
             self.report("", "the workflow has no step, which Conductor refuses", "add one")
-        all_steps = list(own_steps(steps))
+        all_steps = list(every_step(steps))
         listed = [str(step["taskReferenceName"]) for step in all_steps]
         self._tasks = {
             str(step["taskReferenceName"]): self.known[step["name"]]
@@ -291,8 +292,7 @@ class _Check:
                         rule = "no JOIN follows the fork, and the SDK adds none to the last step"
                         self.report(reference, rule, "add a step after the fork, or a JoinTask")
                 case "DO_WHILE" | "SWITCH" | "DECISION":
-                    parts = [step.get("loopOver"), step.get("defaultCase"), *(step.get("decisionCases") or {}).values()]
-                    inner = [self._sequence(part or [], published) for part in parts]
+                    inner = [self._sequence(part, published) for part in inner_steps(step)]
                     self._continued[reference] = {reference}.union(*inner)
                     published = published.union(*inner)
                 case "SUB_WORKFLOW" if definition := step["subWorkflowParam"].get("workflowDefinition"):

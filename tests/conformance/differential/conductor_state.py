@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from perago.conductor_json import every_step
+
 from ...http_answer import Answer
 from ..conductor.rules import RULES
 from ..targets import Target
@@ -154,10 +156,10 @@ class ServerState:
     def _learn(self, workflow: Workflow, embedded: Json, real: Json) -> Iterator[Workflow]:
         """Remember what was seen; gives the children that were not known."""
         workflow.status, workflow.rows = embedded["status"], embedded["tasks"]
-        steps = list(_every_step(embedded["workflowDefinition"]["tasks"]))
+        steps = list(every_step(embedded["workflowDefinition"]["tasks"]))
         workflow.joined = frozenset(name for step in steps for name in step.get("joinOn") or ())
         workflow.has_children = any(step["type"] == "SUB_WORKFLOW" for step in steps)
-        looped = {id(inner) for step in steps for inner in _every_step(step.get("loopOver") or [])}
+        looped = {id(inner) for step in steps for inner in every_step(step.get("loopOver") or [])}
         workflow.references = tuple(step["taskReferenceName"] for step in steps if id(step) not in looped)
         children = []
         for row, other in zip(embedded["tasks"], real["tasks"], strict=True):
@@ -172,16 +174,3 @@ class ServerState:
         query = {"taskType": list(types)}
         sizes: dict[str, int] = self.pair.settled("GET", "/tasks/queue/sizes", query=query)[0].json
         return sizes
-
-
-def _every_step(steps: list[Json]) -> Iterator[Json]:
-    for step in steps:
-        yield step
-        cases = (step.get("decisionCases") or {}).values()
-        for branch in (
-            *cases,
-            step.get("defaultCase") or [],
-            *(step.get("forkTasks") or ()),
-            step.get("loopOver") or [],
-        ):
-            yield from _every_step(branch)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import takewhile
 from typing import Any, ClassVar
 
+from perago.conductor_json import every_step
 from perago.embedded.conductor import scripts
 from perago.embedded.conductor.context import (
     SYSTEM_TASKS,
@@ -24,7 +25,6 @@ from perago.embedded.conductor.state import (
     Status,
     Step,
     TaskRow,
-    every_step,
     following,
     holds,
     with_iteration,

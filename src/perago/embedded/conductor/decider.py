@@ -11,6 +11,7 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from perago.conductor_json import every_step
 from perago.embedded.conductor import wire
 from perago.embedded.conductor.context import (
     DecisionContext,
@@ -34,7 +35,6 @@ from perago.embedded.conductor.state import (
     TaskRow,
     WorkflowRow,
     WorkflowStatus,
-    every_step,
     following,
     with_iteration,
     without_iteration,

@@ -8,10 +8,11 @@ from typing import Any, Literal
 
 from pydantic import Field, StrictStr, field_validator
 
+from perago.conductor_json import every_step
 from perago.embedded.conductor import wire
 from perago.embedded.conductor.context import SYSTEM_TASKS
 from perago.embedded.conductor.expressions import find_problems, refuse_unsupported
-from perago.embedded.conductor.state import Step, every_step
+from perago.embedded.conductor.state import Step
 
 _TASKS, _WORKFLOWS = "register task definitions", "register workflow definition"
 """The operations, as errors name them."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from loguru import logger
 
+from perago.conductor_json import every_step
 from perago.embedded.conductor import schedules, wire
 from perago.embedded.conductor.branching import DynamicFork
 from perago.embedded.conductor.context import (
@@ -26,7 +27,6 @@ from perago.embedded.conductor.state import (
     TaskRow,
     WorkflowRow,
     WorkflowStatus,
-    every_step,
     holds,
 )
 from perago.embedded.conductor.system_tasks import SUB_WORKFLOW, end_as

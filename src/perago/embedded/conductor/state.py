@@ -8,13 +8,14 @@ import itertools
 import random
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from operator import attrgetter
 from typing import Any
 
+from perago.conductor_json import every_step, inner_steps
 from perago.embedded.conductor.wire import EXTERNAL_BYTES, MAX_BYTES, MAX_REASON, not_found, size_of
 from perago.embedded.journal import Journal, Table
 from perago.ports import Clock
@@ -28,22 +29,10 @@ OPERATORS: set[str] = set()
 _ITERATION = "__"
 
 
-def branches(step: Mapping[str, Any]) -> list[list[Step]]:
-    """Return the sequences inside a step: cases, forks, the body of a loop."""
-    return [*step["decisionCases"].values(), step["defaultCase"], *step["forkTasks"], step["loopOver"]]
-
-
-def every_step(steps: Iterable[Step]) -> Iterator[Step]:
-    """Yield all steps, each before those inside it."""
-    for step in steps:
-        yield step
-        for branch in branches(step):
-            yield from every_step(branch)
-
-
 def holds(step: Mapping[str, Any], reference: str) -> bool:
     """Whether a step with that reference name is inside `step`."""
-    return any(inner["taskReferenceName"] == reference for branch in branches(step) for inner in every_step(branch))
+    inside = (inner for branch in inner_steps(step) for inner in every_step(branch))
+    return any(inner["taskReferenceName"] == reference for inner in inside)
 
 
 def following(steps: Sequence[Step], reference: str) -> Step | None:
@@ -60,7 +49,7 @@ def _search(steps: Sequence[Step], reference: str, behind: Step | None) -> tuple
         successor = steps[index + 1] if index + 1 < len(steps) else behind
         if step["taskReferenceName"] == reference:
             return True, None if step["type"] == "TERMINATE" else successor
-        for branch in branches(step):
+        for branch in inner_steps(step):
             is_inside, after = _search(branch, reference, None if step["type"] == "DO_WHILE" else successor)
             if is_inside:
                 return True, after

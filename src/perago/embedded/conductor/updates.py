@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
+from perago.conductor_json import every_step
 from perago.embedded.conductor import wire
 from perago.embedded.conductor.decider import decide
 from perago.embedded.conductor.state import (
@@ -15,7 +16,6 @@ from perago.embedded.conductor.state import (
     Status,
     TaskRow,
     WorkflowRow,
-    every_step,
     holds,
     without_iteration,
 )
