@@ -10,6 +10,7 @@ from types import ModuleType
 
 import pytest
 
+from perago.testing import TaskRunner
 from perago.workflows import WorkflowDefinitionError
 from perago.workflows.picture import picture_of
 from perago.workflows.sdk import SdkWorkflow, all_workflows_of
@@ -101,6 +102,21 @@ def test_the_same_module_always_gives_the_same_definition(tmp_path: Path, monkey
     assert flow.definition()["tasks"][3]["joinOn"] == ["left", "right"]
     unknown = [warning.message.partition(" the registration")[0] for warning in flow._build().warnings]
     assert unknown == [f"step '{step}': perago cannot know" for step in ("mail", "other", "case")]
+
+
+def test_perago_run_runs_a_workflow_of_the_sdk_with_its_tasks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, perago_run: TaskRunner
+) -> None:
+    text = (
+        "first = simple_task(alone, 'first', Named, name='${workflow.input.name}')\n"
+        "flow >> first >> simple_task(alone, 'second', Named, name='b', after=first)\n"
+    )
+    module = imported(tmp_path, monkeypatch, text)
+    with pytest.raises(TypeError, match=r"give a function .*, or a ConductorWorkflow that a module assigns to a name"):
+        perago_run.workflow(module.flow)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    ran = perago_run.workflow(module.flow, {"name": "a"}, tree={}, lost=["first"])
+    assert (ran.status, ran.tree) == ("COMPLETED", {"a": b"", "b": b"a\n"})
 
 
 WRONG = {

@@ -235,7 +235,7 @@ class TaskRunner:
             perago_run.workflow(nightly, Given(min_rows=5), tree={"penguins.csv": "..."}, orders=20)
 
         Args:
-            workflow: Declared with `@workflow`, or Conductor's JSON.
+            workflow: Declared with `@workflow`, Conductor's JSON, or a `ConductorWorkflow` of the SDK in a module.
             params: The parameters of the workflow.
             tree: The workspace, in a new repository, from its root. None continues on the branch of the last run.
             functions: The task functions that Conductor's JSON names. Those of a declared workflow are known.

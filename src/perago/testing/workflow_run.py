@@ -30,7 +30,7 @@ from perago.trees.differences import PublishedTree, changed_paths, described, pu
 from perago.workflows import Workflow
 from perago.workflows.definition import complete_input
 from perago.workflows.picture import walk
-from perago.workflows.sdk import is_worker_task, worker_task_name
+from perago.workflows.sdk import is_worker_task, sdk_workflow_of, worker_task_name
 from perago.workflows.values import nearest
 from perago.workflows.waiting import LONGEST_MINUTES, deliver, is_wait, waits_of
 from perago.workflows.writer import Part
@@ -88,8 +88,8 @@ class WorkflowRunner:
     def __init__(self, workflow: Workflow[Any, Any] | Mapping[str, Any], functions: Sequence[TaskFunction]) -> None:
         """
         Args:
-            workflow: Declared with `@workflow`, or Conductor's JSON.
-            functions: The task functions that the JSON names; those of a `Workflow` are known.
+            workflow: Declared with `@workflow`, Conductor's JSON, or a `ConductorWorkflow` of the SDK in a module.
+            functions: The task functions that the JSON names; those of a declared workflow are known.
 
         Raises:
             TypeError: A function is not a task function.
@@ -102,10 +102,15 @@ class WorkflowRunner:
         self._is_declared = isinstance(workflow, Workflow)
         if isinstance(workflow, Workflow):
             self._add(workflow)
-        elif not isinstance(workflow, Mapping):
-            raise TypeError(f"{workflow!r:.80} is not a workflow; give a function with @workflow, or Conductor's JSON")
-        else:
+        elif isinstance(workflow, Mapping):
             self._definitions.append(workflow)
+        elif (sdk_workflow := sdk_workflow_of(workflow)) is not None:
+            self._add(sdk_workflow)
+        else:
+            kinds = (
+                "a function with @workflow, Conductor's JSON, or a ConductorWorkflow that a module assigns to a name"
+            )
+            raise TypeError(f"{workflow!r:.80} is not a workflow; give {kinds}")
         for function in functions:
             if is_worker_task(function):
                 self._worker_tasks[worker_task_name(function)] = function

@@ -71,6 +71,13 @@ def sdk_workflows_of(module: ModuleType) -> tuple[SdkWorkflow, ...]:
     return tuple(workflows)
 
 
+def sdk_workflow_of(workflow: object) -> SdkWorkflow | None:
+    """Return an object of the SDK as its module declares it, or None if no loaded module does."""
+    modules = [module for module in sys.modules.values() if isinstance(module, ModuleType)]
+    declared = (sdk_workflow for module in modules for sdk_workflow in sdk_workflows_of(module))
+    return next((sdk_workflow for sdk_workflow in declared if sdk_workflow.workflow is workflow), None)
+
+
 @dataclass(frozen=True)
 class _Source:
     """The lines of a module on which names are assigned, and on which calls have a text as an argument."""
@@ -125,10 +132,11 @@ class SdkWorkflow:
         return self._source.file
 
     def _build(self) -> Built:
-        definition = json.dumps(self.definition())
-        return Built(
-            definition, False, (), {}, {}, (), frozenset({(self.name, self.version)}), tuple(self._check.warnings)
-        )
+        definition, check = self.definition(), self._check
+        names = {str(step.get("name")) for step in walk(definition["tasks"])}
+        functions = {name: check.known[name].function for name in names & check.known.keys()}
+        identity = frozenset({(self.name, self.version)})
+        return Built(json.dumps(definition), False, (), functions, {}, (), identity, tuple(check.warnings))
 
     def definition(self) -> Json:
         """Return Conductor's JSON. The random names of the SDK are replaced by numbered ones.
