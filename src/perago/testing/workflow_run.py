@@ -85,7 +85,7 @@ def _steps(outcomes: Sequence[Outcome]) -> str:
 class WorkflowRunner:
     """Runs one workflow on services in memory."""
 
-    def __init__(self, workflow: Workflow[Any, Any] | Mapping[str, Any], functions: Sequence[TaskFunction]) -> None:
+    def __init__(self, workflow: object, functions: Sequence[TaskFunction]) -> None:
         """
         Args:
             workflow: Declared with `@workflow`, Conductor's JSON, or a `ConductorWorkflow` of the SDK in a module.
