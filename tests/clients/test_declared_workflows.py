@@ -119,6 +119,28 @@ def test_perago_run_runs_a_workflow_of_the_sdk_with_its_tasks(
     assert (ran.status, ran.tree) == ("COMPLETED", {"a": b"", "b": b"a\n"})
 
 
+@pytest.mark.parametrize(
+    ("limits", "notes"),
+    [
+        ("", []),
+        ("timeout_policy(TimeoutPolicy.TIME_OUT_WORKFLOW)", ["times out after 60 seconds, the default"]),
+        ("timeout_policy(TimeoutPolicy.TIME_OUT_WORKFLOW).timeout_seconds(60)", []),
+        ("timeout_policy(TimeoutPolicy.TIME_OUT_WORKFLOW).timeout_seconds(90)", []),
+        ("timeout_seconds(90)", ["does not end after 90 seconds"]),
+    ],
+)
+def test_a_limit_that_the_author_did_not_mean_is_noted(
+    limits: str, notes: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (
+        "from conductor.client.workflow.task.timeout_policy import TimeoutPolicy\n"
+        f"flow >> simple_task(split, 'one', Words, text='a')\nflow{limits and '.'}{limits}\n"
+    )
+    warnings = declared(imported(tmp_path, monkeypatch, text))[0]._build().warnings
+    assert [note for note in notes if note not in warnings[0].message] == []
+    assert [warning.line for warning in warnings] == [STEPS - 1] * len(notes)
+
+
 WRONG = {
     "an unknown task": ("flow >> SimpleTask('flow.alnoe', 'one')", "'flow.alnoe' is not a known task"),
     "a task of nobody": ("flow >> SimpleTask('nobodys', 'one')", "declare TaskDef(name='nobodys') in this module"),

@@ -12,7 +12,7 @@ import json
 import re
 import sys
 import typing
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import FunctionType, ModuleType, UnionType
@@ -183,7 +183,20 @@ class SdkWorkflow:
             if not document.get("ownerEmail"):
                 check.report("", "the workflow has no owner, which Conductor refuses", 'write .owner_email("you@...")')
             check.workflow(document)
+            check.warnings += self._timeout_warnings(document)
         return check
+
+    def _timeout_warnings(self, document: Json) -> Iterator[TaskDefinitionError]:
+        """Yield what the author may not expect: the SDK sends 60 seconds by default, and Conductor's default policy
+        is ALERT_ONLY."""
+        seconds, policy = document.get("timeoutSeconds", 0), document.get("timeoutPolicy")
+        place = Location(self.file, self.line)
+        if policy == "TIME_OUT_WF" and seconds == 60 and "timeout_seconds(60)" not in inspect.getsource(self._module):
+            rule = f"the workflow {self.name!r} times out after 60 seconds, the default of conductor-python"
+            yield place.error(rule, "write its limit: .timeout_seconds(3600), or 60")
+        elif policy is None and seconds not in (0, 60):
+            rule = f"the workflow {self.name!r} does not end after {seconds} seconds, because it has no timeout policy"
+            yield place.error(rule, "write .timeout_policy(TimeoutPolicy.TIME_OUT_WORKFLOW)")
 
     def _place_of(self, reference: str) -> Location:
         """Return the line of the call that names a step, or of the workflow. If several workflows of the module have
