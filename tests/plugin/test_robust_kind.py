@@ -78,6 +78,20 @@ def test_a_guardrail_is_not_blamed_for_a_file_that_a_sibling_refuses(pytester: p
     assert "an exception is retried" in blocks(run(pytester, *FILES))["sibling"]
 
 
+def test_a_declared_guardrail_that_raises_does_not_prevent_other_fixes(pytester: pytest.Pytester) -> None:
+    rule = (
+        "@guardrail\ndef everybody_has_an_id(workspace: Path) -> str | None:\n"
+        "    for row in rows_of(workspace / 'raw' / 'a.csv'):\n        row['id'].strip()"
+    )
+    pre = "require_table('raw/a.csv', columns={'value': float}, not_null=['value']), everybody_has_an_id"
+    body = "return Result(value=sum(1 for _ in rows_of(tables[0])) / len(rows_of(tables[0])))"
+    write_tasks(pytester, {"mean": Planted(body, before=rule, pre=pre)})
+    findings = blocks(run(pytester, *FILES))["mean"].split("\n--- ")
+    (division,) = (text for text in findings if text.startswith("ZeroDivisionError"))
+    assert "  fix     refuse it" in division
+    assert "add min_rows=1 to require_table('raw/a.csv'" in division
+
+
 def test_the_order_of_directory_listings_must_not_matter(pytester: pytest.Pytester) -> None:
     tasks = {
         "first": Planted("tables = list(workspace.glob('raw/*.csv'))\nreturn Result(value=len(rows_of(tables[0])))"),

@@ -418,11 +418,12 @@ class Attack:
             files = self._tree_of(case)
             if files is not None and self.judge(files, rules):
                 return f"the example {case.label!r} is refused"
-        for mutant in self._inputs if isinstance(rules[-1], FunctionGuardrail) else ():
-            findings = self.judge(mutant.files, rules)
-            if any(finding.rule == str(rules[-1]) for finding in findings) and all(
-                finding.is_defect for finding in findings
-            ):
+        is_new_function = isinstance(rules[-1], FunctionGuardrail) and rules[-1] not in self.rules
+        for mutant in self._inputs if is_new_function else ():
+            fails_alone = any(
+                finding.is_defect for finding in self.judge(mutant.files, rules[-1:])
+            )  # the others are slow
+            if fails_alone and all(finding.is_defect for finding in self.judge(mutant.files, rules)):
                 return f"the guardrail fails for {mutant.label}"
         smallest = self._smallest_tree(rules)
         if smallest and smallest != self.smallest:
