@@ -77,6 +77,7 @@ SHARED = {
     **dict.fromkeys(("gc", "cache"), "cleanup"),
     **dict.fromkeys(("extract", "workflow", "diff", "register", "schedules"), "definitions"),
     **dict.fromkeys(("show", "log"), "history"),
+    **dict.fromkeys(("dev", "console"), "dev"),
     **dict.fromkeys(("replay", "capture"), "past_attempts"),
     **dict.fromkeys(("signal", "terminate", "retry", "rerun", "undo"), "operations"),
 }

@@ -1,9 +1,11 @@
-"""`perago dev`."""
+"""`perago dev` and `perago console`: show embedded services or the configured servers on a page."""
 
 from __future__ import annotations
 
 import os
+import secrets
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -11,6 +13,7 @@ from contextlib import ExitStack
 from functools import partial
 from itertools import cycle
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -22,7 +25,7 @@ from perago.cli.parameters import FRIENDLY_PORT, IMPORT_LIMIT, Modules, Port, Ti
 from perago.cli.rendering import Renderer
 from perago.dev import BRANCH, REPOSITORY, head, seed
 from perago.failure import Failure
-from perago.processes import sigterm_unwinds
+from perago.processes import heard, sigterm_unwinds
 from perago.text import count, one_line, short
 
 if TYPE_CHECKING:
@@ -34,7 +37,8 @@ if TYPE_CHECKING:
 LONGEST_POLL = 0.5
 """Seconds after which an idle worker notices that it must stop."""
 
-EXAMPLES = """\b
+EXAMPLES = {
+    "dev": """\b
 Examples:
   perago dev my_tasks.features
   perago dev my_tasks.clean my_tasks.features -w ./sample
@@ -42,10 +46,19 @@ Examples:
 
 Paste the printed lines into another terminal, and open the page to see what
 happens. Edit a module, and its worker restarts when no attempt is running.
-Ctrl-C lets running attempts finish; a second one cancels them."""
+Ctrl-C lets running attempts finish; a second one cancels them.""",
+    "console": """\b
+The pages only read. The printed address contains a token, and opens on this
+machine only. To open it from another machine, forward the port (ssh -L).
+
+\b
+Examples:
+  perago console
+  perago console --port 0""",
+}
 
 
-def command(
+def dev(
     modules: Modules,
     workspace: Annotated[
         Path | None,
@@ -106,6 +119,35 @@ def command(
             code = session.run(show_ready)
             view.stopped(state)
     raise typer.Exit(code)
+
+
+def console(port: Port = None, utc: Utc = False) -> None:  # noqa: ARG001 - its callback has the effect
+    """Show workflows, attempts, publications and files of the configured servers in a browser.
+
+    If a server does not answer, the pages say so and show the data of the other one. Logs and steps of attempts are
+    shown if their workers ran on this machine. Ctrl-C ends the console.
+    """
+    from perago.embedded.services import require_embedded
+
+    require_embedded("console")
+    from perago.embedded.http.loopback import held_port, serve
+    from perago.settings import load_settings
+
+    settings = load_settings()
+    for text in settings.warnings:
+        messages.warning(text)
+    if settings.lakefs is None:
+        settings.require_conductor()
+    with sigterm_unwinds(), held_port(port, FRIENDLY_PORT, messages.note) as held:
+        from perago.console import console_of_servers
+
+        signals: SimpleQueue[signal.Signals] = SimpleQueue()
+        token = secrets.token_urlsafe(16)
+        with console_of_servers(settings, token) as app, serve(app, held=held) as url, heard(signals.put):
+            title = painted("perago console is ready", Colour.GREEN, sys.stdout)
+            sys.stdout.write(f"{title}, Ctrl-C ends it\n\n  page  {url}/{token}/\n")
+            sys.stdout.flush()
+            signals.get()
 
 
 def _valid_modules(modules: Sequence[str], import_limit: float) -> tuple[Sequence[Probed], Settings]:
