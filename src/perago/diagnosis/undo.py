@@ -46,14 +46,6 @@ _NEW = "new"
 """The sub-workflow of a row that starts again: none that has published."""
 
 
-@dataclass(frozen=True, slots=True)
-class OpenRow:
-    """An attempt that is scheduled or running."""
-
-    workflow_id: str
-    reference_name: str
-
-
 class FamilyAtRest:
     """All workflows of a family. As a `DeliveryCheck`, it answers for an operation whether it is at rest.
 
@@ -96,8 +88,8 @@ class FamilyAtRest:
             for workflow_id, workflow in self.workflows.items()
         }
 
-    def open_rows(self) -> Iterator[OpenRow]:
-        """Yield the attempts that are open, and sub-workflows that are starting."""
+    def open_attempts(self) -> Iterator[tuple[str, str]]:
+        """Yield the workflow id and the step of each attempt that is open, and of sub-workflows that are starting."""
         for workflow_id, workflow in self.members.items():
             if workflow is None:
                 continue
@@ -106,14 +98,14 @@ class FamilyAtRest:
                 is_starting = row.is_sub_workflow and row.sub_workflow_id is None
                 is_attempt = not row.is_sub_workflow and not row.is_operator
                 if row.is_open and (is_attempt or is_starting) and not read.has_retry(row):
-                    yield OpenRow(workflow_id, row.reference_name)
+                    yield workflow_id, row.reference_name
 
     # ----------------------------------------------------------------- the port of an operation
 
     def is_current(self, delivery: Delivery) -> bool:  # noqa: ARG002 - the port's
         """Whether the family is still at rest."""
         now = FamilyAtRest(self._conductor, self.root_id)
-        return not any(now.open_rows())
+        return not any(now.open_attempts())
 
     def read_workflow(self, delivery: Delivery, workflow_id: str) -> WorkflowRow | None:  # noqa: ARG002 - the port's
         """Return the rows of a workflow as they will be after the operation."""
@@ -129,9 +121,13 @@ class FamilyAtRest:
         workflow = self._known(workflow_id)
         place = next((number for number, row in enumerate(workflow.rows) if row.task_id == task_id), 0)
         first, removed = workflow.rows[place : place + 1], workflow.rows[place + 1 :]
-        if task_id is None or self._kind(workflow_id, task_id) == "FORK_JOIN_DYNAMIC":
+        tasks = rows_of(self.workflows[workflow_id])
+        kind = next((step_type(row) for row in tasks if row["taskId"] == task_id), "")
+        if task_id is None or kind == "FORK_JOIN_DYNAMIC":
             first, removed = (), (*first, *removed)
-        earlier = self._without(workflow_id, (*first, *removed))
+        removed_ids = {row.task_id for row in (*first, *removed)}
+        left = [row for row in tasks if row["taskId"] not in removed_ids]
+        earlier = workflow_from({**(self.workflows[workflow_id] or {}), "tasks": left})
         name = first[0].reference_name if first else None
         # Unlike the rows that a loop has forgotten, these are known to count no longer.
         void = [replace(row, start_time=_RESET, published_commit=None, input_commits=frozenset()) for row in removed]
@@ -177,23 +173,7 @@ class FamilyAtRest:
     # ------------------------------------------------------------------------------------- parts
 
     def _known(self, workflow_id: str) -> WorkflowRow:
-        workflow = self.after.get(workflow_id)
-        if workflow is not None:
-            return workflow
-        known = self.workflows[workflow_id]
-        if known is None:
-            raise KeyError(workflow_id)
-        return workflow_from(known)
-
-    def _without(self, workflow_id: str, rows: Iterable[TaskRow]) -> WorkflowRow:
-        workflow, removed = self.workflows[workflow_id] or {}, {row.task_id for row in rows}
-        tasks = [row for row in workflow["tasks"] if row["taskId"] not in removed]
-        return workflow_from({**workflow, "tasks": tasks})
-
-    def _kind(self, workflow_id: str, task_id: str) -> str:
-        return next(
-            (step_type(row) for row in rows_of(self.workflows[workflow_id]) if row.get("taskId") == task_id), ""
-        )
+        return self.after.get(workflow_id) or workflow_from(self.workflows[workflow_id] or {})
 
     def _read_up(self, workflow_id: str) -> str:
         root = workflow_id
@@ -304,13 +284,12 @@ class Undoing:
             Failure: a branch cannot be judged.
             ServiceError: a server did not answer.
         """
-        rows = sorted(self.family.open_rows(), key=lambda row: (row.workflow_id, row.reference_name))
         targets = _targets(self.family.members, self.family.root_id)
         branches = [self._plan_of(*target, refs) for target, refs in targets.items()]
         return UndoPlan(
             self.family.root_id,
             tuple(branch for branch in branches if branch is not None),
-            tuple(f"{row.reference_name} of {row.workflow_id}" for row in rows),
+            tuple(f"{step} of {workflow_id}" for workflow_id, step in sorted(self.family.open_attempts())),
         )
 
     @property
