@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -126,10 +125,8 @@ def test_tasks_whose_limits_fit_have_their_slots_from_the_start(
         wait_for("all slots", lambda: len(worker.saw(events.SlotReady)) == 3)
         wait_for("a long poll for each", lambda: queue.polls.count((1, 0.5)) >= 3)
         wait_for("both tasks", lambda: len(worker.saw(events.WorkerReady)) == 2)
-        begun = time.monotonic()
         assert result(outcome(queue, put(queue, "a"))) == "many.a"
         assert result(outcome(queue, put(queue, "b"))) == "many.b"
-        assert time.monotonic() - begun < 5
 
 
 def test_idle_shared_slots_end_after_a_while(

@@ -107,8 +107,8 @@ def revived_by(workflow: Json, row: Json) -> Sequence[str]:
 
 def attempt_of(workflow: Json, step: str) -> Json | None:
     """Return the attempt of a workflow with this task id, or the last one of the step of this reference name."""
-    found = [row for row in workflow["tasks"] if step in (row["taskId"], row["referenceTaskName"])]
-    return found[-1] if found else None
+    rows = reversed(workflow["tasks"])
+    return next((row for row in rows if step in (row["taskId"], row["referenceTaskName"])), None)
 
 
 def rerun_refusal(workflow: Json, row: Json | None) -> Refusal | None:
