@@ -231,10 +231,10 @@ def test_a_branch_that_does_not_exist_fails_the_launcher_for_good(
     assert "branch not found. Create it, or correct workspace= in Cron." in str(ran.reason)
 
 
-def test_the_run_of_a_failure_handler_is_not_a_scheduled_one(run: TaskRunner) -> None:
+def test_the_run_of_a_failure_handler_belongs_to_the_scheduled_one(run: TaskRunner) -> None:
     @workflow(name="cleanup", version=1, owner_email=OWNER)
     def cleanup(flow: Flow, failed: FailedWorkflow) -> None:
-        flow.step("count", count, Given, rows=1)
+        flow.step("clean_up", count, Given, rows=1)
 
     for handled in (
         on_branch(Cron("0 3 * * *", input=Given(rows=13), workspace="science/main"), cleanup),
@@ -242,3 +242,4 @@ def test_the_run_of_a_failure_handler_is_not_a_scheduled_one(run: TaskRunner) ->
     ):
         (ran,) = run.schedule(handled)
         assert (ran.status, run.conductor.workflow(ran.workflow_id)["workflowName"]) == ("FAILED", "nightly")
+        assert ran.outcome("clean_up").result == {"rows": 1}

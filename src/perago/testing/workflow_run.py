@@ -214,7 +214,8 @@ class WorkflowRunner:
         conductor.delete_schedule(str(schedule["name"]))
 
         def root(workflow_id: str) -> str:
-            parent = conductor.workflow(workflow_id, include_tasks=False).get("parentWorkflowId")
+            row = conductor.workflow(workflow_id, include_tasks=False)
+            parent = row.get("parentWorkflowId") or mapping(row["input"].get("failedWorkflow")).get("workflowId")
             return root(parent) if parent else workflow_id
 
         roots = [root(outcome.delivery.workflow_id) for outcome, _ in outcomes]
