@@ -674,6 +674,15 @@ def test_a_result_without_a_return_type_is_a_mistake() -> None:
         untyped._build()
 
 
+def test_a_return_type_without_a_result_is_a_mistake() -> None:
+    @workflow(name="silent", version=1, owner_email=OWNER)
+    def silent(flow: Flow, params: Words) -> Split:  # type: ignore[return]
+        flow.step("one", alone, Named, name=params.text)
+
+    with pytest.raises(WorkflowDefinitionError, match="returns nothing, but its return type is Split"):
+        silent._build()
+
+
 @pytest.mark.parametrize(
     "arguments",
     [{"name": "a b"}, {"version": 0}, {"version": True}, {"owner_email": "nobody"}, {"timeout_seconds": -1}],

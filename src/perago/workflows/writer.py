@@ -222,7 +222,10 @@ class Writer:
             output |= {"workspace": _rendered(self.workspace()), **self._published()}
         if model is None and result is not None:
             self.report("the workflow returns a value, but its function has no return type", "write `-> MODEL`")
-        if model is not None:
+        elif model is not None and result is None:
+            rule = f"the workflow returns nothing, but its return type is {model.__name__}"
+            self.report(rule, "return the result of a step, or write `-> None`")
+        elif model is not None:
             documents = Documents(lambda value: self.use(value, []), self.report)
             output["result"] = documents.convert(result, model, "the result of the workflow")
         return output
