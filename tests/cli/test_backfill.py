@@ -33,7 +33,10 @@ def count(params: Day) -> Day:
 
 @workflow(name="days", version=1, owner_email="data@example.com")
 def days(flow: Flow, given: Day) -> Day:
-    return flow.step("count", count, Day, day=given.day, fails=given.fails).result
+    counted = flow.step("count", count, Day, day=given.day, fails=given.fails)
+    with flow.when("late", given.day > 500) as late, late.then():
+        flow.fail("too_late", "the day is too late")
+    return counted.result
 """
 LINES = 120
 FAILING = (17, 70)
@@ -101,6 +104,16 @@ def test_a_back_fill_that_is_killed_twice_starts_each_line_once(dev: Dev) -> Non
     again = project.run(*send())
     assert (again.code, again.out) == (1, ended.out)
     assert len(workflows(dev)) == LINES
+
+
+def test_a_line_that_failed_on_purpose_is_not_retried_but_run_again(dev: Dev) -> None:
+    (dev.project.directory / "late.jsonl").write_text('{"day": 501}\n')
+    ran = dev.project.run("send", "days", "--workflow", "days", "--each", "late.jsonl", **dev.variables())
+    (late,) = workflows(dev, "late.jsonl")
+    assert (ran.code, ran.out.splitlines()[1:]) == (
+        1,
+        ["line 1 FAILED: the day is too late", f"  perago rerun {late['workflowId']}"],
+    )
 
 
 def test_two_senders_of_one_back_fill_are_refused_on_one_machine(dev: Dev) -> None:

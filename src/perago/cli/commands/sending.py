@@ -282,17 +282,20 @@ def _back_fill(
             raise
         finally:
             out.end()
-    return _summary([run for runs in back_fill.runs.values() for run in runs], len(lines))
+    return _summary(servers.workflows, [run for runs in back_fill.runs.values() for run in runs], len(lines))
 
 
-def _summary(runs: Sequence[Run], lines: int) -> int:
-    """Print what a back-fill did, with the reason of each failure and the command to retry it."""
+def _summary(workflows: ConductorWorkflows, runs: Sequence[Run], lines: int) -> int:
+    """Print what a back-fill did, with the reason of each failure and the command that goes on after it."""
+    from perago.workflows.recovery import retry_refusal
+
     out = Renderer()
     failures = [run for run in runs if run.status != "COMPLETED"]
     out.line(f"{count(lines, 'line')}: {len(runs) - len(failures):,} completed, {len(failures):,} failed")
     for run in failures:
         out.line(f"line {run.line.number} {out.status(run.status)}: {one_line(run.reason) or 'without a reason'}")
-        out.line(f"  perago retry {one_line(run.workflow_id)}")
+        command = "rerun" if retry_refusal(dict(workflows.workflow(run.workflow_id))) else "retry"
+        out.line(f"  perago {command} {one_line(run.workflow_id)}")
     return ExitCode.FAILURE if failures else ExitCode.OK
 
 
