@@ -147,5 +147,6 @@ def test_lines_that_are_not_valid_start_nothing(dev: Dev) -> None:
     ):
         assert text in ran.err
     assert workflows(dev, "wrong.jsonl") == []
+    dev.project.run("send", "days", "--workflow", "days", "--at-most", "4").ends(2, "add --each FILE")
     both = ("--each", "wrong.jsonl", "--params", '{"day": 1}')
     dev.project.run("send", "days", "--workflow", "days", *both, **dev.variables()).ends(2, "omit the other option")

@@ -106,6 +106,8 @@ def send(
     It gets the current head of the branch. The TaskDefs must be registered, and workers must run: `perago start`, or
     `perago dev`. `perago dev` prints the variables that lead to its services.
     """
+    if file is None and (at_most != 1 or back_fill is not None):
+        raise typer.BadParameter("--at-most and --back-fill are for a back-fill; add --each FILE.")
     sent = _sent(module, name, timeout)
     place = _place(sent, branch)
     if file is not None:
