@@ -260,8 +260,11 @@ def test_a_signal_says_whether_it_was_taken() -> None:
         services.conductor.advance(60)
         assert _send(services, workflow_id, "approval", {"by": "cem"}) != workflow_id
         services.conductor.advance(60)
-        with pytest.raises(Failure, match="is COMPLETED and does not wait for 'approval' now; it waits for no signal"):
+        with pytest.raises(
+            Failure, match="is COMPLETED and does not wait for 'approval' now; it waits for no signal"
+        ) as ended:
             _send(services, workflow_id, "approval", {"by": "late"})
+        assert f"perago rerun {workflow_id} --from approval" in str(ended.value.fix)
 
 
 def test_a_signal_for_several_steps_is_refused() -> None:

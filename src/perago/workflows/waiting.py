@@ -22,7 +22,7 @@ from pydantic import BaseModel
 from perago.authoring.declaration import check_model
 from perago.conductor_json import mapping
 from perago.failure import Failure
-from perago.ports import OPEN_STATUSES
+from perago.ports import ENDED_WORKFLOWS, OPEN_STATUSES
 from perago.taskdef.definition import schema_definition
 from perago.taskdef.schema import Schema, model_schema, schema_problems, shape_of
 from perago.text import count, listing, one_line, quoted
@@ -317,9 +317,12 @@ def send_signal(workflows: Workflows, workflow: Mapping[str, Any], name: str, si
     label = f"workflow {workflow['workflowId']}"
     if not matching:
         names = listing(sorted({quoted(wait.name) for wait in waits})) or "no signal"
+        is_over = workflow["status"] in ENDED_WORKFLOWS and not waits
+        again = f"it has ended; its step waits again after: perago rerun {workflow['workflowId']} --from {name}"
+        early = "Conductor loses a signal that comes too early; send it when the step waits"
         raise Failure(
             one_line(f"{label} is {workflow['status']} and does not wait for {quoted(name)} now; it waits for {names}"),
-            "Conductor loses a signal that comes too early; send it when the step waits",
+            one_line(again) if is_over else early,
         )
     if len(matching) > 1:
         ids = listing(sorted(wait.workflow_id for wait in matching))
