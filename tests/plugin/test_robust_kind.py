@@ -340,6 +340,16 @@ def test_a_fix_of_two_guardrails_gives_them_two_names(pytester: pytest.Pytester)
     assert fixes
 
 
+def test_a_list_of_bad_texts_is_no_fix_for_an_unknown_text(pytester: pytest.Pytester) -> None:
+    body = "limits = {'ann': 1, 'bob': 2}\nreturn Result(value=sum(limits[row['name']] for row in rows_of(tables[0])))"
+    write_tasks(pytester, {"limits": Planted(body.replace("tables[0]", "tables[0], 'utf-8-sig'"))})
+    findings = blocks(run(pytester, *FILES))["limits"].split("\n--- ")
+    (unknown,) = (text for text in findings if text.startswith("KeyError: 'nna'"))
+    assert "  tried   " in unknown
+    assert "other changes: other-text is still accepted" in unknown
+    assert "  advice  handle it: test whether the function knows the text" in unknown
+
+
 def test_a_finding_without_a_fix_says_what_was_tried(pytester: pytest.Pytester) -> None:
     body = "names = [path.name for path in workspace.iterdir()]\nreturn Result(value={'a.txt': 1}[names[0]])"
     write_tasks(pytester, {"first": Planted(body, pre="", tree="{'a.txt': 'x', 'b.txt': 'y'}")})

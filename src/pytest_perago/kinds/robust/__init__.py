@@ -58,6 +58,7 @@ _ADVICE = {
     "test whether the file is empty": "empty-file",
     "test for February 29, which most years do not have": "date-edge",
     "drop duplicates, or say which row is there twice": "duplicate-row",
+    "test whether the function knows the text, and say which text it does not know": "other-text",
     "test whether keys are unique, and say which one is not": "same-key",
     "convert the columns, or read the complete table": "narrow dictionary large-string row-groups",
     "test whether there are any rows": "header-only zero-rows empty-list one-row",

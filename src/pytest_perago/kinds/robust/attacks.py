@@ -713,8 +713,9 @@ _LONERS = (
     "zero-rows",
     "wrong-magic",
     "empty-object",
+    "other-text",
 )
-"""Mutations after which no other mutation applies."""
+"""Mutations after which no other mutation applies, and one that adds nothing to `unicode`."""
 
 
 def _second_files(files: Mapping[str, bytes]) -> dict[str, bytes]:

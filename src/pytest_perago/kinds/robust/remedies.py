@@ -95,6 +95,7 @@ def remedy_for(attack: Attack, mutants: Sequence[Mutant]) -> tuple[Remedy | None
     codes: list[str] = []
     failures: list[str] = []
     pending = [mutant for mutant in mutants if not mutant.backwards]
+    pending.sort(key=lambda mutant: mutant.label != "other-text")  # no check of single texts refuses it
     while pending and len(codes) < _MOST_CHANGES:
         remedy = _best(attack, rules, pending, failures)
         if remedy is None:

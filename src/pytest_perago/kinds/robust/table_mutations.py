@@ -272,6 +272,7 @@ VALUES = (
         lambda value: -abs(value) or -1,
     ),
     Value("nan", 1, _NUMERIC, "nan", _constant("nan"), None),
+    Value("other-text", 1, ("text",), "another text", lambda text: text[::-1], lambda text: text[::-1]),
     Value("na-text", 1, ("text",), "the text 'NA'", _constant("NA"), _constant("NA")),
     Value("unicode", 1, ("text",), "letters beyond ASCII", _constant("Größe 🙂"), _constant("Größe 🙂")),
     Value("quoted-delimiter", 1, ("text",), "a delimiter within quotes", lambda cell: f"{cell}, {cell};\t{cell}", None),
