@@ -340,6 +340,24 @@ def test_a_fix_of_two_guardrails_gives_them_two_names(pytester: pytest.Pytester)
     assert fixes
 
 
+def test_a_fix_of_the_search_leaves_no_other_cause(pytester: pytest.Pytester) -> None:
+    body = (
+        "values = [float(row['value']) for row in rows_of(tables[0], 'utf-8-sig')]\n"
+        "is_bad = any(not 0 < value < math.inf for value in values)\n"
+        "return Result(value=1 / (1 - (is_bad and b'\\r' in tables[0].read_bytes())))"
+    )
+    write_tasks(pytester, {"mean-of-onea": Planted(body)})
+    finding = blocks(run(pytester, *ROBUST, "-k", "search"))["mean-of-onea"]
+    assert finding.count("\n--- ") == 1
+    names = re.findall(r"pre=\[\.\.\., (\w+)\]", finding)
+    code = textwrap.dedent(finding.partition(f"pre=[..., {names[0]}]\n")[2].partition("  or      ")[0])
+    code = re.sub(r"^pre=.*\n", "", code, flags=re.MULTILINE)
+    file = pytester.path / "work" / "m00.py"
+    text = file.read_text().replace("@task(", f"{code}\n@task(", 1).replace("pre=[", f"pre=[{', '.join(names)}, ", 1)
+    file.write_text(text)
+    run(pytester, *ROBUST, "-k", "search").assert_outcomes(passed=1, deselected=2)
+
+
 def test_a_list_of_bad_texts_is_no_fix_for_an_unknown_text(pytester: pytest.Pytester) -> None:
     body = "limits = {'ann': 1, 'bob': 2}\nreturn Result(value=sum(limits[row['name']] for row in rows_of(tables[0])))"
     write_tasks(pytester, {"limits": Planted(body.replace("tables[0]", "tables[0], 'utf-8-sig'"))})

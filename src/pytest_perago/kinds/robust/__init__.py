@@ -241,7 +241,7 @@ def _shown(attack: Attack, finding: AttackFinding) -> str:
     if failure.key.startswith("guardrail "):
         lines.append("  advice  catch the exception in the guardrail, and return a text that describes the problem")
     else:
-        remedy, failures = (None, [_TRIED_FIELDS]) if mutant.is_of_params else remedy_for(attack, finding.mutants)
+        remedy, failures = (None, [_TRIED_FIELDS]) if mutant.is_of_params else remedy_for(attack, finding)
         code = constraint_for(attack, finding.mutants) if mutant.is_of_params else remedy.code if remedy else None
         if code is not None:
             first, *rest = code.splitlines()

@@ -234,6 +234,12 @@ class Attack:
         self._notes = notes
         self._user_code = UserCode(task)
         self._results: dict[int, tuple[Any] | None] = {}
+        rules = task.workspace.pre if task.workspace is not None else ()
+        self.rules: tuple[Guardrail, ...] = tuple(
+            replace(rule, seconds=min(rule.seconds, _RULE_SECONDS)) if isinstance(rule, FunctionGuardrail) else rule
+            for rule in rules
+        )
+        """The `pre` guardrails, with a short limit for functions."""
         self.tally: Tally = Tally()
         declared = list(cases)
         self._examples = [case for case in declared if case.expect != "pre"]
@@ -253,15 +259,6 @@ class Attack:
             self._known(case for case in declared if case.expect in ("failed", "terminal", "post"))
         )
         """Keys of the failures that an `Example` declares."""
-
-    @property
-    def rules(self) -> tuple[Guardrail, ...]:
-        """The `pre` guardrails, with a short limit for functions."""
-        rules = self.task.workspace.pre if self.task.workspace is not None else ()
-        return tuple(
-            replace(rule, seconds=min(rule.seconds, _RULE_SECONDS)) if isinstance(rule, FunctionGuardrail) else rule
-            for rule in rules
-        )
 
     def _started(self, cases: Iterable[RunCase]) -> Iterator[Seed]:
         number = 0
@@ -501,6 +498,7 @@ class Attack:
         covered: set[tuple[str, str]] = set()
         lines: set[tuple[str, int]] = set()
         most = min(self._most_calls(), MOST_COMBINATIONS)
+        self._inputs = [*mutants]
         draws_left = _LEAST_DRAWS
         for _ in range(most):
             if draws_left == 0:
@@ -545,6 +543,16 @@ class Attack:
                 findings[failure.key] = AttackFinding(failure, [smallest])
         self._drop_those_of_single_mutations(findings, mutants)
         return sorted(filter(self._is_steady, findings.values()), key=lambda finding: finding.failure.rank)
+
+    def causes_left(self, key: str, rules: tuple[Guardrail, ...]) -> list[Mutant]:
+        """Search with other `pre` guardrails. Return an input that still causes the failure; none without one."""
+        tally, declared = self.tally, self.rules
+        self.tally, self.rules = Tally(), rules
+        try:
+            findings = self.search(self._inputs, lambda _, failure: failure.key != key)
+        finally:
+            self.tally, self.rules = tally, declared
+        return [mutant for finding in findings for mutant in finding.mutants]
 
     def _drop_those_of_single_mutations(self, findings: dict[str, AttackFinding], mutants: Sequence[Mutant]) -> None:
         """Remove the failures that a single mutation causes, too, because the test `files` reports them."""

@@ -34,7 +34,7 @@ from perago.guardrails.require_glob import RequireGlob
 from perago.guardrails.require_table import RequireTable
 from perago.text import count
 from perago.workspace.keys import compile_glob
-from pytest_perago.kinds.robust.attacks import SMALLEST, Attack, Mutant
+from pytest_perago.kinds.robust.attacks import SMALLEST, Attack, AttackFinding, Mutant
 from pytest_perago.kinds.robust.table_mutations import Csv
 
 _TYPES = {"integer": int, "number": float, "text": str}
@@ -86,7 +86,7 @@ def _is_valid(kind: Any, value: Any) -> bool:
     return True
 
 
-def remedy_for(attack: Attack, mutants: Sequence[Mutant]) -> tuple[Remedy | None, list[str]]:
+def remedy_for(attack: Attack, finding: AttackFinding) -> tuple[Remedy | None, list[str]]:
     """Return the weakest change that removes a finding, and the reasons why other changes do not.
 
     Several changes are joined if the inputs of the finding have several defects.
@@ -94,7 +94,7 @@ def remedy_for(attack: Attack, mutants: Sequence[Mutant]) -> tuple[Remedy | None
     rules = attack.rules
     codes: list[str] = []
     failures: list[str] = []
-    pending = [mutant for mutant in mutants if not mutant.backwards]
+    pending = [mutant for mutant in finding.mutants if not mutant.backwards]
     pending.sort(key=lambda mutant: mutant.label != "other-text")  # no check of single texts refuses it
     while pending and len(codes) < _MOST_CHANGES:
         remedy = _best(attack, rules, pending, failures)
@@ -103,6 +103,8 @@ def remedy_for(attack: Attack, mutants: Sequence[Mutant]) -> tuple[Remedy | None
         rules = remedy.rules
         codes.append(_renamed(remedy.code, codes))
         pending = [mutant for mutant in pending if not is_refused(attack, mutant, rules)]
+        if not pending and finding.mutants[0].parts:
+            pending = attack.causes_left(finding.failure.key, rules)
     if pending or not codes:
         labels = ", ".join(dict.fromkeys(mutant.label for mutant in pending))
         if codes:
@@ -125,6 +127,7 @@ def _best(
 ) -> Remedy | None:
     """Return the change that refuses the first input and the most others, the weakest one first."""
     parts = [replace(part, files=mutant.files) for mutant in mutants for part in mutant.parts or (mutant,)]
+    parts.sort(key=lambda part: part.label == "one-row")  # one row is legal in most tables
     best: tuple[int, Remedy] | None = None
     codes: set[str] = set()
     accepting: list[str] = []
