@@ -20,7 +20,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 from pydantic import BaseModel
@@ -34,7 +34,6 @@ from perago.guardrails.evaluation import Finding, Phase, check_tree, evaluate
 from perago.ports import TaskStatus
 from perago.taskdef import load_task
 from perago.taskdef.payload import InvalidResult, dump_result
-from perago.testing.services import InMemoryServices, call_and_note
 from perago.trees import build, fast_directory, write_tree
 from perago.trees.cases import CaseFailed, Cause, InvalidCase, RunCase, read_tree
 from perago.workspace.keys import View
@@ -46,6 +45,9 @@ from pytest_perago.machine import TIMES_OF_FILES
 from pytest_perago.observation import Audit, Output, read_files
 from pytest_perago.threads import Threads
 from pytest_perago.user_code import Memory, UserCode, own_guardrails
+
+if TYPE_CHECKING:
+    from perago.testing.services import InMemoryServices
 
 Verdicts: TypeAlias = Mapping[tuple[str, str], bool]
 """Whether a rule accepts a tree, by phase and rule."""
@@ -153,6 +155,8 @@ class CaseAttempts:
             call: calls the function.
             controls: replaces fields of the TaskDef.
         """
+        from perago.testing.services import InMemoryServices  # the processes of `main` need no services
+
         ref = None
         with InMemoryServices(call=call) as services:
             if self.task.workspace is not None:
@@ -185,7 +189,7 @@ class FaultCase(CaseAttempts):
 
     Args:
         task, case, watch: as for `CaseAttempts`.
-        call: the way to call the function.
+        call: the way to call the function; None: `call_and_note`.
         memory: the values of its module before any call; None: the current values.
     """
 
@@ -194,11 +198,15 @@ class FaultCase(CaseAttempts):
         task: Task,
         case: RunCase,
         watch: Watch,
-        call: FunctionCaller = call_and_note,
+        call: FunctionCaller | None = None,
         *,
         memory: Memory | None = None,
     ) -> None:
         super().__init__(task, case, watch)
+        if call is None:
+            from perago.testing.services import call_and_note
+
+            call = call_and_note
         self.memory: Memory = memory or Memory(task.module)
         self.user_code: UserCode = UserCode(task)
         self.conditions: Conditions = Conditions()

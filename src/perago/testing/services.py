@@ -20,7 +20,6 @@ from pydantic import BaseModel
 from perago.attempt.state import Step
 from perago.authoring import Task
 from perago.authoring.context import Current
-from perago.clients import run_worker_task
 from perago.driver import (
     AttemptRecord,
     AttemptRuntime,
@@ -173,6 +172,8 @@ class InMemoryServices:
         Raises:
             ImportError: the extra `sdk` is not installed.
         """
+        from perago.clients import run_worker_task  # few tests need it
+
         result = run_worker_task(function, self.conductor.get_task(delivery.task_id))
         status, lines = str(result["status"]), tuple(str(line["log"]) for line in result.get("logs") or ())
         ended = None
