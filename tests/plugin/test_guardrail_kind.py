@@ -1,8 +1,17 @@
-"""Kind `guardrail`: rules on constructed trees, judged by a real attempt without the author's code."""
+"""Kind `guardrail`: rules on constructed trees, judged as in an attempt, without running one."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from pydantic import BaseModel
+
+from perago import WorkspaceSpec, forbid_glob, guardrail, require_file, require_glob, require_table, task
+from perago.authoring.task import get_task
+from perago.testing.services import InMemoryServices
+from perago.trees import write_tree
+from pytest_perago.kinds.guardrail import _ending, _violations
 
 from .defects import plant
 from .projects import collected, free_module, run, write_module
@@ -119,10 +128,51 @@ SPECS = {
 
 
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
-def test_sound_rules_pass_and_no_code_of_the_author_is_executed(pytester: pytest.Pytester, spec: str) -> None:
+def test_sound_rules_pass_and_no_code_of_the_author_is_executed(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, spec: str
+) -> None:
     task_module(pytester, spec)
+    monkeypatch.setattr("perago.testing.services.run_attempt", None)  # no test runs an attempt
     assert run(pytester, *KIND).parseoutcomes().keys() == {"passed"}
     assert not (pytester.path / "executed").exists()
+
+
+class Nothing(BaseModel):
+    pass
+
+
+@guardrail
+def breaks(workspace: Path) -> str | None:
+    raise ValueError(sorted(workspace.iterdir())[0].name)
+
+
+TREES: dict[str, dict[str, str]] = {
+    "accepted": {"a.csv": "id\n1\n", "out/b": ""},
+    "several rules broken": {"a.csv": "", "x.tmp": "", "out/1": "", "out/2": ""},
+    "content broken": {"a.csv": "x\n", "out/b": ""},
+    "defective guardrail": {"a.csv": "id\n1\n", "out/b": "", "broken": ""},
+    "reserved key": {"a.csv": "id\n1\n", "out/b": "", "_lakefs_actions/a.yaml": ""},
+}
+
+
+@pytest.mark.parametrize("phase", ["pre", "post"])
+@pytest.mark.parametrize("tree", TREES.values(), ids=TREES)
+def test_a_tree_is_judged_as_in_an_attempt(phase: str, tree: dict[str, str]) -> None:
+    rules = [require_file("a.csv"), require_glob("out/*", 1, 1), forbid_glob("*.tmp")]
+    rules += [breaks] if "broken" in tree else [require_table("a.csv", columns={"id": int})]
+
+    @task(name="judged", owner_email="data@example.com", workspace=WorkspaceSpec.model_validate({phase: rules}))
+    def judged(workspace: Path, params: Nothing) -> Nothing:
+        if phase == "post":
+            write_tree(workspace, tree)
+        return params
+
+    declared = get_task(judged)
+    assert declared is not None
+    with InMemoryServices() as services:
+        outcome = services.run(judged, {}, tree if phase == "pre" else {})
+    verdict = _ending(phase, _violations(declared, phase, rules, tree))
+    assert verdict == (f"{outcome.status}: {outcome.reason}" if outcome.reason else outcome.status)
 
 
 def test_contradicting_rules_are_named_and_each_is_still_tested(pytester: pytest.Pytester) -> None:
