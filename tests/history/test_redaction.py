@@ -269,7 +269,7 @@ def test_a_definition_loses_its_secrets_and_keeps_its_schemas() -> None:
         "inputSchema": {"data": {"properties": {"params": fields, "secret": secret}, "required": ["api_key"]}},
         "inputTemplate": {"params": {"api_key": "d5", "n": 1}, "secret": {"code": "d6"}, "PGPASSWORD": "d7"},
     }
-    clean, struck = redact_definition(definition, "/taskdef")
+    clean, struck = redact_definition(definition)
     assert sorted(struck.values()) == ["d1", "d1", "d2", "d3", "d4", "d5", "d6", "d7"]
     assert clean["inputTemplate"] == {
         "params": {"api_key": "***", "n": 1},

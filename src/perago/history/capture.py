@@ -144,7 +144,7 @@ class _Capture:
         result = self._without_secrets(attempt.result, scrubber.result, "result")
         about, in_about = redact(self._about(), pointer="/about")
         signals, in_signals = redact(attempt.signals, pointer="/signals")
-        definition, in_definition = redact_definition(attempt.definition or {}, "/taskdef")
+        definition, in_definition = redact_definition(attempt.definition or {})
         self.redactions |= in_about | in_definition | in_signals
         self.known |= in_about | in_definition | in_signals
         total = self._fetch_input()

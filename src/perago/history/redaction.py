@@ -68,7 +68,7 @@ def redact(value: Any, schema: Any = None, pointer: str = "") -> tuple[Any, dict
     return _redact(value, _alternatives(schema), pointer, redactions, secret=False), redactions
 
 
-def redact_definition(definition: Mapping[str, Any], pointer: str) -> tuple[dict[str, Any], dict[str, str]]:
+def redact_definition(definition: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """Return a TaskDef without secrets in its template, in the defaults and examples of its schemas, and in its texts.
 
     Also return the redacted secrets by their pointers.
@@ -76,7 +76,7 @@ def redact_definition(definition: Mapping[str, Any], pointer: str) -> tuple[dict
     redactions: dict[str, str] = {}
     clean: dict[str, Any] = {}
     for key, item in definition.items():
-        place = join_pointer(pointer, key)
+        place = join_pointer("/taskdef", key)
         if key in ("inputSchema", "outputSchema"):
             clean[key] = _redact_schema(item, place, redactions, secret=False)
         else:

@@ -247,7 +247,7 @@ def _forked(context: DecisionContext, step: Step, resolved_input: Mapping[str, A
         expectation = "Input to the dynamically forked tasks is not a map -> expecting a map of K,V"
         raise Termination(f"{expectation}  but found {java_text(inputs)}")
     try:
-        steps = parse_dynamic_steps("fork dynamically", tasks, where)
+        steps = parse_dynamic_steps(tasks, where)
     except ServiceError as error:
         raise Termination(reason) from error
     for inner in steps:

@@ -304,10 +304,10 @@ def parse_workflow_definition(definition: Any, now: int, *, path: str = REGISTER
     return wire.without_nulls({**stored, "createTime": now})
 
 
-def parse_dynamic_steps(operation: str, steps: list[Any], where: str) -> list[Step]:
+def parse_dynamic_steps(steps: list[Any], where: str) -> list[Step]:
     """Return the steps that a dynamic fork got while its workflow runs. Refuse steps that a definition must not
     have."""
-    parsed = [WorkflowTask.read(operation, step).stored() for step in steps]
+    parsed = [WorkflowTask.read("fork dynamically", step).stored() for step in steps]
     refuse_unmodelled_fields(steps, f"dynamic tasks of {where}")
     check_steps(parsed)
     loop = next((step for step in every_step(parsed) if len(step["loopOver"]) > 1), None)
