@@ -25,15 +25,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextlib.contextmanager
 def signals_held() -> Iterator[None]:
     """Hold signals that end a process until the end of the block."""
-    if sys.platform == "win32":
-        yield
-        return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     try:
         yield
@@ -43,8 +40,7 @@ def signals_held() -> Iterator[None]:
 
 def release_signals() -> None:
     """Release these signals, in a process that was started while they were held."""
-    if sys.platform != "win32":
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
 
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -302,8 +298,7 @@ def _listen() -> None:
 
 def _ending() -> list[signal.Signals]:
     """Return all signals that end a process, but not a hang-up that is ignored (nohup)."""
-    hang_up = getattr(signal, "SIGHUP", None)
-    return [number for number in ENDING if number != hang_up or signal.getsignal(number) != signal.SIG_IGN]
+    return [number for number in ENDING if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
 
 
 @contextlib.contextmanager

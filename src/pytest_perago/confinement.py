@@ -338,7 +338,6 @@ class Watch:
         is_main = threading.current_thread() is threading.main_thread()
         if is_main:
             self._previous[signal.SIGINT] = signal.signal(signal.SIGINT, self._on_interrupt)
-        if is_main and hasattr(signal, "SIGALRM"):
             self._set_alarm()
             self._last_resort.arm(self.seconds + GRACE)
         else:
@@ -347,7 +346,7 @@ class Watch:
 
     def __exit__(self, *_: object) -> None:
         self._last_resort.disarm()
-        if hasattr(signal, "SIGALRM") and signal.SIGALRM in self._previous:
+        if signal.SIGALRM in self._previous:
             signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in self._previous.items():
             signal.signal(number, handler)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import sys
 import threading
@@ -453,7 +452,6 @@ pathlib.Path.open = open_
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills as POSIX does")
 def test_a_killed_update_leaves_the_old_or_the_new_snapshot(project: pytest.Pytester) -> None:
     run(project, *KIND, "--perago-update")
     files = [snapshot(project), snapshot(project, "shop.b/second.json")]

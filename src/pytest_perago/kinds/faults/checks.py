@@ -438,7 +438,7 @@ class _Retries:
         case.memory.restore()
         at, lose = self._death or (None, None)
         audit = case.first.audit
-        if lose is not None and (audit.outside or audit.starts_processes) and hasattr(os, "fork"):
+        if lose is not None and (audit.outside or audit.starts_processes):
             dying = Interruption(case.user_code, at=at, act=lambda: os.kill(os.getpid(), signal.SIGKILL))
             with leaving_no_process():
                 signal_of_a_copy(lambda: case.call(workspace, params, current, interruption=dying), _DEATH_LIMIT)
