@@ -133,31 +133,6 @@ def test_a_usage_error_exits_with_2_and_shows_the_right_spelling(
     assert "Traceback" not in ran.err
 
 
-def loaded_by(project: Project, *arguments: str) -> set[str]:
-    """The top-level packages that a command has imported in its own process when it ends."""
-    code = (
-        "import sys, atexit\n"
-        "atexit.register(lambda: print(*sys.modules, sep='\\n', file=open('loaded', 'w')))\n"
-        f"sys.argv = {['perago', *arguments]!r}\n"
-        "from perago.cli import main\n"
-        "main()\n"
-    )
-    project.execute(sys.executable, "-c", code)
-    return set((project.directory / "loaded").read_text().split())
-
-
-@pytest.mark.parametrize("arguments", [["--help"], ["check", "features"], ["extract", "features"]], ids=" ".join)
-def test_these_commands_load_neither_sdk_nor_rich(project: Project, arguments: list[str]) -> None:
-    project.task("features", "features.build")
-    modules = loaded_by(project, *arguments)
-    loaded = {name.partition(".")[0] for name in modules}
-    assert not loaded & {"conductor", "lakefs", "lakefs_sdk", "rich", "loguru", "httpx", "urllib3", "starlette"}
-    assert "features" not in loaded
-    if arguments == ["--help"]:
-        assert not {name for name in modules if name.startswith("perago.cli.commands")}
-        assert "pydantic" not in loaded
-
-
 def test_the_entry_point_costs_nothing_to_import() -> None:
     code = "import sys; before = set(sys.modules); import perago.cli; print(*sorted(set(sys.modules) - before))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
