@@ -214,6 +214,8 @@ def test_serving_binds_loopback_only_and_stops_despite_an_idle_client(server: La
         assert address.hostname == "127.0.0.1"
         assert address.port
         idle = socket.create_connection((address.hostname, address.port), timeout=5)
+        started = time.monotonic()
+    assert time.monotonic() - started < PATIENCE
     idle.close()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((address.hostname, address.port), timeout=5)
