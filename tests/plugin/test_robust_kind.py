@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
 import signal
@@ -338,6 +339,16 @@ def test_a_fix_of_two_guardrails_gives_them_two_names(pytester: pytest.Pytester)
     fixes = [names for text in findings if len(names := re.findall(r"def (has_the_keys\w*)", text)) > 1]
     assert fixes == [["has_the_keys", "has_the_keys_2"]] * len(fixes)
     assert fixes
+
+
+def test_a_fix_imports_what_its_code_uses(pytester: pytest.Pytester) -> None:
+    body = "import gzip\nfor file in sorted(workspace.glob('*.csv.gz')):\n    gzip.decompress(file.read_bytes())"
+    packed = gzip.compress(b"1", mtime=0)
+    tree = repr({"a.csv.gz": packed, "b.csv.gz": packed})
+    write_tasks(pytester, {"unpack": Planted(f"{body}\nreturn Result()", pre="", tree=tree)})
+    block = blocks(run(pytester, *FILES))["unpack"]
+    assert "import gzip\n          import zlib\n          from perago import guardrail" in block
+    assert "import csv" not in block
 
 
 def test_a_fix_of_the_search_leaves_no_other_cause(pytester: pytest.Pytester) -> None:

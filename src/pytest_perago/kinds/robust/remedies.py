@@ -7,6 +7,7 @@ smallest tree that they accept.
 
 from __future__ import annotations
 
+import ast
 import csv
 import gzip
 import io
@@ -515,10 +516,11 @@ def _compiled(name: str, *body: str) -> Iterator[tuple[str, Guardrail]]:
         exec(compile(text, f"<guardrail {name}>", "exec"), names)  # noqa: S102 - the text above, made here
     except (SyntaxError, TaskDefinitionError):  # a column has a name that the text cannot quote
         return
+    used = {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
     imports = [
-        "from xml.etree import ElementTree" if used == "ElementTree" else f"import {used}"
-        for used in modules
-        if re.search(rf"\b{used}\.", text)
+        "from xml.etree import ElementTree" if module == "ElementTree" else f"import {module}"
+        for module in modules
+        if module in used
     ]
     imported = "\n".join([*imports, "from perago import guardrail"])
     yield f"pre=[..., {name}]\n{imported}\n\n{text}", names[name]
