@@ -341,6 +341,14 @@ def test_a_fix_of_two_guardrails_gives_them_two_names(pytester: pytest.Pytester)
     assert fixes
 
 
+def test_a_fix_for_a_missing_key_accepts_an_empty_list(pytester: pytest.Pytester) -> None:
+    body = "return Result(value=len(json.loads((workspace / 'a.json').read_bytes())['ids']))"
+    write_tasks(pytester, {"ids": Planted(body, pre="", tree="{'a.json': '{\"ids\": [\"001\"]}\\n'}")})
+    findings = blocks(run(pytester, *FILES))["ids"].split("\n--- ")
+    (missing,) = (text for text in findings if text.startswith("KeyError: 'ids'"))
+    assert "if not isinstance(value, list):\n" in missing
+
+
 def test_a_fix_imports_what_its_code_uses(pytester: pytest.Pytester) -> None:
     body = "import gzip\nfor file in sorted(workspace.glob('*.csv.gz')):\n    gzip.decompress(file.read_bytes())"
     packed = gzip.compress(b"1", mtime=0)

@@ -481,21 +481,25 @@ _EXPECTED: tuple[tuple[type, str, str], ...] = (
     (bool, "not isinstance(value, bool)", "true or false"),
     (int, "type(value) is not int", "an integer"),
     (float, "type(value) not in (int, float) or not math.isfinite(value)", "a number"),
-    (str, "not isinstance(value, str) or not value", "a text"),
-    (list, "not isinstance(value, list) or not value", "a list"),
-    (dict, "not isinstance(value, dict) or not value", "an object"),
+    (str, "not isinstance(value, str)", "a text"),
+    (str, "not isinstance(value, str) or not value", "a text that is not empty"),
+    (list, "not isinstance(value, list)", "a list"),
+    (list, "not isinstance(value, list) or not value", "a list that is not empty"),
+    (dict, "not isinstance(value, dict)", "an object"),
+    (dict, "not isinstance(value, dict) or not value", "an object that is not empty"),
 )
-"""Checks of JSON values by type: the condition that finds a different value, and the expected value."""
+"""Checks of JSON values by type: the condition that finds a different value, and the expected value. The first one of a
+type accepts empty values, because they are legal."""
 
 
 def _document_functions(read: Sequence[str], column: str, content: bytes) -> Iterator[tuple[str, Guardrail]]:
-    """Yield a guardrail for a JSON file: that its top level has the key with such a value."""
+    """Yield guardrails for a JSON file: that its top level has the key with such a value."""
     document = None
     with suppress(ValueError):
         document = json.loads(content)
     if isinstance(document, dict) and column in document:
         for kind, condition, expected in _EXPECTED:
-            if isinstance(document[column], kind):
+            if type(document[column]) is kind:
                 yield from _compiled(
                     "has_the_keys",
                     *read,
@@ -503,7 +507,6 @@ def _document_functions(read: Sequence[str], column: str, content: bytes) -> Ite
                     f"    if {condition}:",
                     f'        return f"{{file.name}} has no {column} that is {expected}"',
                 )
-                return
 
 
 def _compiled(name: str, *body: str) -> Iterator[tuple[str, Guardrail]]:
