@@ -18,15 +18,11 @@ from perago.settings import (
 from perago.settings.variables import parse_age
 
 
-def test_an_empty_environment_gives_the_documented_defaults(tmp_path: Path) -> None:
+def test_an_empty_environment_gives_defaults_without_servers_and_limits(tmp_path: Path) -> None:
     settings = load_settings()
     assert (settings.conductor, settings.lakefs) == (None, None)
-    assert (settings.log_file_max_size, settings.log_retention) == (100_000_000, 30)
     assert (settings.worker_id_prefix, settings.worker_id) == (None, None)
-    assert (settings.publish_fence, settings.shutdown_grace) == (PublishFence.AUTO, 30.0)
-    assert settings.transfer_threads == 16
-    assert (settings.max_result_bytes, settings.max_workspace_bytes) == (1024 * 1024, None)
-    assert (settings.cache_max_bytes, settings.max_workspace_objects) == (None, 10_000_000)
+    assert (settings.max_workspace_bytes, settings.cache_max_bytes) == (None, None)
     assert settings.warnings == ()
     home = tmp_path / "home"
     assert settings.workspace_root.is_relative_to(home)
