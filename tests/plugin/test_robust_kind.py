@@ -56,8 +56,10 @@ def test_each_mistake_gets_a_verified_fix_and_sound_functions_pass(
         first = text.partition("\n--- ")[2].partition("\n--- ")[0]
         assert f"case 'two' with {planted.label}: " in first, title
         assert planted.fix in first, title
-        assert "advice  handle it" not in first, title
+        assert "advice  handle it" not in first or "  or      refuse it, and legal files, too: " in first, title
         assert "/dev/shm" not in text, title
+    assert "  or      refuse it, and legal files, too: quoted-delimiter, " in failed["split-by-commas"]
+    assert "  advice  handle it: read the file with `csv`" in failed["split-by-commas"]
     lost = failed["rows-lost-silently"]
     assert "the result changes without an error: /value was 2.0, is 0.0" in lost
     assert 'accept  perago_skip = ["rows-lost-silently::robust[files:crlf]: ' in lost

@@ -237,17 +237,22 @@ def _shown(attack: Attack, finding: AttackFinding) -> str:
         *(f"          {line}" for line in _difference(mutant)),
         f"  why     {_why(attack, failure)}",
     ]
-    handled = f"handle it: {_handled(mutant)}"
     if failure.key.startswith("guardrail "):
         lines.append("  advice  catch the exception in the guardrail, and return a text that describes the problem")
     else:
         remedy, failures = (None, [_TRIED_FIELDS]) if mutant.is_of_params else remedy_for(attack, finding)
         code = constraint_for(attack, finding.mutants) if mutant.is_of_params else remedy.code if remedy else None
-        if code is not None:
-            first, *rest = code.splitlines()
-            lines += [f"  fix     refuse it ({_TRIED}): {first}", *(f"          {line}" for line in rest)]
-        lines += [f"  tried   {text}" for text in failures[:_MOST_TRIED] if code is None]
-        lines.append(f"  {'or      ' if code is not None else 'advice  '}{handled}")
+        legal_inputs = attack.legal_inputs_refused_by(remedy.rules) if remedy else []
+        handled = f"handle it: {_handled(next((legal for legal in legal_inputs if legal in finding.mutants), mutant))}"
+        if code is None:
+            lines += [*(f"  tried   {text}" for text in failures[:_MOST_TRIED]), f"  advice  {handled}"]
+        elif legal_inputs:
+            refused = ", ".join(dict.fromkeys(legal.label for legal in legal_inputs))
+            code = f"refuse it, and legal files, too: {refused} ({_TRIED}): {code}"
+            lines += [f"  advice  {handled}", "  or      " + code.replace("\n", "\n          ")]
+        else:
+            code = f"refuse it ({_TRIED}): {code}".replace("\n", "\n          ")
+            lines += [f"  fix     {code}", f"  or      {handled}"]
     is_declarable = not failure.key.startswith((CHANGED_RESULT, "crash", "hang", "writes outside", "invalid result"))
     expect = "post" if failure.key.startswith("post ") else "failed"
     example = _example(mutant, expect) if is_declarable else None

@@ -51,6 +51,7 @@ from pytest_perago.kinds.robust.mutations import (
     Mutation,
     apply,
     changed_value,
+    is_legal,
     is_neutral,
     mutations_of,
 )
@@ -428,6 +429,11 @@ class Attack:
             if failure is not None and failure.key not in self._keys:
                 return f"the smallest tree that it accepts has a new finding, {failure.summary}"
         return ""
+
+    def legal_inputs_refused_by(self, rules: Sequence[Guardrail]) -> list[Mutant]:
+        """Return the legal inputs that the declared guardrails accept and these do not."""
+        inputs = (mutant for mutant in self._inputs if is_legal(mutant.label, mutant.path))
+        return [mutant for mutant in inputs if self.judge(mutant.files, rules) and not self.judge(mutant.files)]
 
     @property
     def accepted_params(self) -> list[Mapping[str, Any]]:

@@ -151,6 +151,11 @@ def is_neutral(label: str, path: str) -> bool:
     return label in _NEUTRAL and PurePosixPath(path).suffix.lower() in _SUFFIXES
 
 
+def is_legal(label: str, path: str) -> bool:
+    """Whether a mutation leaves a file that each reader of its format can read, such as a CSV file with quotes."""
+    return is_neutral(label, path) or label in ("quoted-delimiter", "quoted-newline", "doubled-quote", "unicode")
+
+
 def changed_value(before: Any, after: Any, sizes: tuple[int, int], pointer: str = "") -> tuple[str, Any, Any] | None:
     """Return the first value of a result that must not change, as its JSON pointer and both values; None without one.
 
