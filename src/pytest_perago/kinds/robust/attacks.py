@@ -418,10 +418,10 @@ class Attack:
                 return f"the example {case.label!r} is refused"
         is_new_function = isinstance(rules[-1], FunctionGuardrail) and rules[-1] not in self.rules
         for mutant in self._inputs if is_new_function else ():
-            fails_alone = any(
-                finding.is_defect for finding in self.judge(mutant.files, rules[-1:])
-            )  # the others are slow
-            if fails_alone and all(finding.is_defect for finding in self.judge(mutant.files, rules)):
+            alone = self.judge(mutant.files, rules[-1:])  # first, because the other rules are slow
+            if any(finding.is_defect for finding in alone) and all(
+                finding.is_defect for finding in self.judge(mutant.files, rules)
+            ):
                 return f"the guardrail fails for {mutant.label}"
         smallest = self._smallest_tree(rules)
         if smallest and smallest != self.smallest:
