@@ -157,7 +157,8 @@ class NearbyFiles:
             if (is_new and is_alone) or str(path.parent) in self._directories_above or places & {path, path.parent}
         )
         logs = set() if all(first[path] for path in written) else _inodes_written_elsewhere()
-        return [path for path in written if first[path] or not path.exists() or path.stat().st_ino not in logs]
+        inodes = {path: stamp[2] for path in written if (stamp := self._entries(str(path.parent)).get(path.name))}
+        return [path for path in written if first[path] or inodes.get(path) not in logs]
 
     def shown(self, path: Path) -> str:
         """A path as the author knows it."""
