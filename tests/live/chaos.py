@@ -20,7 +20,7 @@ from subprocess import TimeoutExpired
 import psutil
 import pytest
 
-from .commands import Worker, advised, perago
+from .commands import Worker, advised, described, perago
 from .deploying import Deployment
 from .histories import Family
 from .proxy import Cut, Proxy
@@ -98,7 +98,11 @@ class Fleet:
             assert worker.exit_code() == 0, worker.output()
         self._workers.clear()
         environment = self._deployment.environment
-        wait_for("the end of every process", lambda: not environment.processes())
+        wait_for(
+            "the end of every process",
+            lambda: not environment.processes(),
+            context=lambda: "\n".join(map(described, environment.processes())),
+        )
 
     def signal_slot(self, number: signal.Signals) -> str:
         """The sudden end of a slot, whatever it does, or a stop for a while."""

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -70,6 +71,16 @@ def _token_of(process: psutil.Process) -> str | None:
         return process.environ().get(TOKEN)
     except (psutil.Error, OSError):
         return None
+
+
+def described(process: psutil.Process) -> str:
+    """Its ids, state, age, command, and where each of its threads waits in the kernel, for messages."""
+    with contextlib.suppress(psutil.Error, OSError):
+        age = time.time() - process.create_time()
+        waits = [Path(f"/proc/{process.pid}/task/{thread.id}/wchan").read_text() for thread in process.threads()]
+        ids = f"{process.pid} below {process.ppid()} in session {os.getsid(process.pid)}"
+        return f"{ids}, {process.status()}, {age:.0f} s old, waits in {waits}: {' '.join(process.cmdline())}"
+    return f"{process.pid} has ended"
 
 
 def perago(environment: Environment, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
