@@ -333,6 +333,15 @@ def needs_commit(state: State) -> bool:
 # ---------------------------------------------------------------------------------- staging
 
 
+def first_staging_branch(state: State) -> do.CreateStagingBranch | None:
+    """Return the command with which the attempt will begin to stage if it publishes. None: the base is not known."""
+    if state.base is None or state.plan.read_only:
+        return None
+    return do.CreateStagingBranch(
+        state.ref.repository, publication.staging_branch(state.plan, rebuilt=0), state.expected_head
+    )
+
+
 def _begin_staging(state: State) -> Next:
     """Begin with a staging branch on the base. It also tells later deliveries that a merge may still arrive."""
     branch = publication.staging_branch(state.plan, state.rebuilt)

@@ -20,7 +20,7 @@ from perago.attempt import events as on
 from perago.attempt import outcome
 from perago.attempt.events import CommandFailed, GuardrailsChecked
 from perago.attempt.outcome import Next, end_by_defect, violated
-from perago.attempt.protocol import advance, begin
+from perago.attempt.protocol import advance, begin, first_staging_branch
 from perago.attempt.state import Plan, State, Step
 from perago.authoring import Task
 from perago.authoring.context import Current, Measurements, with_hooks
@@ -103,8 +103,9 @@ def judged(findings: Sequence[Finding]) -> CommandFailed | GuardrailsChecked:
     return GuardrailsChecked(broken)
 
 
+_BEFORE_STAGING = do.CheckDelivery(with_line=True)
 _CHECKED_AHEAD: dict[type[do.Command], do.CheckDelivery] = {
-    do.CreateStagingBranch: do.CheckDelivery(with_line=True),
+    do.CreateStagingBranch: _BEFORE_STAGING,
     do.VerifyStaging: do.CheckDelivery(),
 }
 """Commands that a delivery check follows. Its question need not wait for their answers (docs/dev/protocol.md, "What
@@ -257,6 +258,9 @@ class _AttemptRun:
         finally:
             self._ahead.end()
             self._end_turn()
+            if self._publisher is not None and (remove := self._publisher.unneeded_branch()) is not None:
+                self._is_published = state.publication is not None
+                self._clean(remove)
         return self._record(state, reached)
 
     def _end_turn(self) -> None:
@@ -303,6 +307,8 @@ class _AttemptRun:
         self._is_published = state.step is Step.PUBLISHED
         start = time.perf_counter()
         try:
+            if self._runtime.is_likely_to_publish:
+                self._prepare_publication(command, state)
             return self._handle(command)
         except NotImplementedError:  # a model says what it cannot do; that is no failed attempt
             raise
@@ -310,6 +316,16 @@ class _AttemptRun:
             return self._error_event(command, error, state.step)
         finally:
             self._steps.append(StepTime(name, time.perf_counter() - start))
+
+    def _prepare_publication(self, command: do.Command, state: State) -> None:
+        """Create the staging branch while the workspace is fetched, and check the delivery while changes are looked for
+        (docs/dev/protocol.md, "What runs at the same time")."""
+        if self._runtime.threads is None or self._publisher is None:
+            return
+        if isinstance(command, do.ListObjects) and (create := first_staging_branch(state)) is not None:
+            self._publisher.create_ahead(create)
+        elif isinstance(command, do.DetectChanges):
+            self._questions.begin(_BEFORE_STAGING)
 
     def _handle(self, command: do.Command) -> on.Event:
         """Carry out a command. A lost delivery keeps it from starting, or ends it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,7 +13,7 @@ from perago.attempt import events as on
 from perago.attempt.history import WORKFLOWS_READ
 from perago.attempt.outcome import advance_report, begin_report
 from perago.attempt.state import Step
-from perago.driver.runtime import Ahead, KnownRoots, Limits
+from perago.driver.runtime import Ahead, KnownRoots, Limits, SentAhead
 from perago.ports import (
     AccessDenied,
     Clock,
@@ -70,10 +70,12 @@ class DeliveryQuestions:
         self._roots = roots or KnownRoots()
         self._line_asked = 0.0
         self._ahead = ahead or Ahead()
-        self._begun: tuple[do.CheckDelivery, float, Callable[[], on.DeliveryConfirmed | on.DeliveryLost]] | None = None
+        self._begun: tuple[do.CheckDelivery, float, SentAhead[on.DeliveryConfirmed | on.DeliveryLost]] | None = None
 
     def begin(self, command: do.CheckDelivery) -> None:
-        """Send the questions of the next delivery check ahead."""
+        """Send the questions of the next delivery check ahead, unless they were sent a moment ago."""
+        if self._begun is not None and self._begun[0] == command and not self._is_late(self._begun[1]):
+            return
         now, once = self._clock.now(), partial(self._check, command, within(0.0, ()))
         self._begun = command, now, self._ahead.begin(once, partial(self._check, command, self._retries))
 

@@ -31,7 +31,7 @@ from perago.attempt.publication import (
 from perago.driver.delivery import LATE
 from perago.driver.fencing import FenceProofs, fence_upload, is_enforced
 from perago.driver.local_workspace import LocalWorkspace
-from perago.driver.runtime import Ahead, CleanUp, Interrupted, Limits, Observer
+from perago.driver.runtime import Ahead, CleanUp, Interrupted, Limits, Observer, SentAhead
 from perago.ports import (
     AccessDenied,
     Clock,
@@ -80,7 +80,7 @@ class PatientStore:
         self.observer = observer
         self.ahead: Ahead = ahead or Ahead()
 
-    def begin(self, call: Callable[[], Answer]) -> Callable[[], Answer]:
+    def begin(self, call: Callable[[], Answer]) -> SentAhead[Answer]:
         """Send a call ahead, as `Ahead.begin`. It is repeated like `retry` if lakeFS did not answer."""
         return self.ahead.begin(call, partial(self.retry, call))
 
@@ -122,6 +122,9 @@ TURNS_FILE = ".turns"
 """In the workspace root."""
 TURN_SECONDS = 10.0
 _LOOK_SECONDS = 0.02
+AHEAD_SECONDS = 600.0
+"""A staging branch that was created longer ago is looked for again, because `perago gc` removes one that has been empty
+for an hour."""
 _LATE_CREATION_SECONDS = 2.0
 """A branch whose creation was cut short by a loss of the delivery can still appear for so long."""
 _COMMITS_SEARCHED = 50
@@ -334,10 +337,12 @@ class Publisher:
         self._merge_within = merge_within
         self._unclear_merges: list[str] = []
         self._known_sources: dict[str, Commit] = {}
+        self._created_ahead: tuple[do.CreateStagingBranch, float, SentAhead[None]] | None = None
+        """The creation that was begun ahead, and when, by the clock. None: there is none, or it was asked for."""
         self._unanswered_creation = ""
         """The staging branch whose creation was cut short."""
-        self._begun: dict[do.Command, Callable[[], Any]] = {}
-        """The answers to commands that were begun ahead."""
+        self._begun: dict[do.Command, SentAhead[Any]] = {}
+        """The commands that were begun ahead."""
         self._range: tuple[Commit, ...] = ()
         """The commits after the input ref, as they were read last."""
         self.logged: set[str] = set()
@@ -353,10 +358,10 @@ class Publisher:
         fence, objects = do.CheckPublishFence(workspace.repository, workspace.ref), do.ListObjects(workspace)
         self._begun = {fence: self._begin_fence(fence), objects: self._begin_listing(objects)}
 
-    def _begin_fence(self, command: do.CheckPublishFence) -> Callable[[], Mapping[str, ObjectEntry]]:
+    def _begin_fence(self, command: do.CheckPublishFence) -> SentAhead[Mapping[str, ObjectEntry]]:
         return self._lakefs.begin(lambda: self._store.stat_objects(command.repository, command.commit_id, [FENCE_PATH]))
 
-    def _begin_listing(self, command: do.ListObjects) -> Callable[[], Sequence[ObjectEntry]]:
+    def _begin_listing(self, command: do.ListObjects) -> SentAhead[Sequence[ObjectEntry]]:
         where, prefix, most = command.workspace, self._local.key_prefix, self._lakefs.limits.max_workspace_objects
 
         def read() -> Sequence[ObjectEntry]:
@@ -457,27 +462,50 @@ class Publisher:
         local.record()
         return on.Fetched()
 
+    def create_ahead(self, command: do.CreateStagingBranch) -> None:
+        """Begin to create the staging branch that a publication will need."""
+        self._created_ahead = command, self._lakefs.clock.now(), self._lakefs.begin(partial(self._create, command))
+
     def create_staging_branch(self, command: do.CreateStagingBranch) -> on.Event:
-        """Create the staging branch. No other delivery can choose its random name. So a branch of this name was created
-        by an earlier copy of this call, such as one that a proxy has sent twice."""
-
-        def create() -> None:
-            try:
-                self._store.create_branch(command.repository, command.branch, command.source)
-            except Refused as error:
-                try:
-                    head = self._store.get_commit(command.repository, command.branch).id
-                except NotFound:
-                    raise error from None
-                if head != command.source:
-                    raise
-
+        """Create the staging branch, unless that was begun ahead."""
+        ahead, now = self._created_ahead, self._lakefs.clock.now()
+        is_begun = ahead is not None and ahead[0] == command and abs(now - ahead[1]) < AHEAD_SECONDS
+        if ahead is not None and ahead[0] != command:
+            self._remove_ahead(*ahead)
+        self._created_ahead = None
         try:
-            self._lakefs.retry(create)
+            if ahead is not None and is_begun:
+                ahead[2]()
+            else:
+                self._lakefs.retry(partial(self._create, command))
         except Interrupted:
             self._unanswered_creation = command.branch
             raise
         return on.StagingBranchCreated()
+
+    def _create(self, command: do.CreateStagingBranch) -> None:
+        """No other delivery can choose the random name of the branch. So a branch of this name was created by an
+        earlier copy of this call, such as one that a proxy has sent twice."""
+        try:
+            self._store.create_branch(command.repository, command.branch, command.source)
+        except Refused as error:
+            try:
+                head = self._store.get_commit(command.repository, command.branch).id
+            except NotFound:
+                raise error from None
+            if head != command.source:
+                raise
+
+    def unneeded_branch(self) -> CleanUp | None:
+        """Return what removes the branch that was created ahead, if the attempt has ended without it."""
+        ahead, self._created_ahead = self._created_ahead, None
+        return partial(self._remove_ahead, *ahead) if ahead is not None else None
+
+    def _remove_ahead(self, command: do.CreateStagingBranch, _begun_at: float, sent: SentAhead[None]) -> str | None:
+        if not sent.withdraw(_LATE_CREATION_SECONDS):
+            return None
+        self._unanswered_creation = command.branch
+        return self._delete_branch(command.repository, command.branch)
 
     def read_stale(self, command: do.ReadStale) -> on.Event:
         """Read publications to undo, and their second parents."""

@@ -7,12 +7,12 @@ to a server without an answer can be repeated. The worker interrupts these when 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, wait
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from perago.attempt.events import FenceState
 from perago.attempt.state import Step
@@ -103,6 +103,30 @@ class Interrupted(BaseException):
 Answer = TypeVar("Answer")
 
 
+class SentAhead(Generic[Answer]):
+    """A call that was sent ahead of its turn."""
+
+    def __init__(self, sent: Future[Answer] | None, repeat: Callable[[], Answer]) -> None:
+        """`sent`: the call, which must end by itself; None: it was not sent. `repeat` as in `Ahead.begin`."""
+        self._sent = sent
+        self._repeat = repeat
+
+    def __call__(self) -> Answer:
+        """Wait for the answer. If no thread has taken the call yet, or a server did not answer it, return the answer of
+        `repeat`."""
+        if self._sent is not None and not self._sent.cancel():
+            with suppress(ServiceError):
+                return self._sent.result()
+        return self._repeat()
+
+    def withdraw(self, limit: float) -> bool:
+        """Keep the call from being sent. If it was sent, wait at most `limit` seconds for its end, and return True."""
+        if self._sent is None or self._sent.cancel():
+            return False
+        wait([self._sent], limit)
+        return True
+
+
 class Ahead:
     """Calls that an attempt sends ahead of their turn, on other threads. They end with the attempt."""
 
@@ -111,21 +135,14 @@ class Ahead:
         self._begun: list[Future[Any]] = []
         self._is_over = False
 
-    def begin(self, call: Callable[[], Answer], repeat: Callable[[], Answer]) -> Callable[[], Answer]:
-        """Send a call, which must end by itself. Return a function that waits for its answer. If no thread has taken
-        the call yet, or a server did not answer it, that function returns the answer of `repeat`."""
-        if self._threads is None:
-            return repeat
-        begun = self._threads.submit(call)
-        self._begun.append(begun)
-
-        def answer() -> Answer:
-            if not begun.cancel():
-                with suppress(ServiceError):
-                    return begun.result()
-            return repeat()
-
-        return answer
+    def begin(self, call: Callable[[], Answer], repeat: Callable[[], Answer]) -> SentAhead[Answer]:
+        """Send a call, which must end by itself. `repeat` sends it again when its turn has come."""
+        sent = None
+        with suppress(RuntimeError):  # no thread can be started
+            sent = self._threads.submit(call) if self._threads is not None else None
+        if sent is not None:
+            self._begun.append(sent)
+        return SentAhead(sent, repeat)
 
     def check(self) -> None:
         """Raise `Interrupted` in a call whose attempt has ended."""
@@ -196,6 +213,8 @@ class AttemptRuntime:
     before."""
     threads: Executor | None = None
     """Send requests whose order does not matter at the same time. None: the attempt sends one after the other."""
+    is_likely_to_publish: bool = False
+    """Whether requests that only a publication needs are sent ahead, because the last attempt has published."""
     proofs: FenceProofs | None = None
     """The results of challenges that this process knows. None: the attempt challenges its server itself."""
     roots: KnownRoots | None = None

@@ -28,6 +28,7 @@ from perago.attempt.events import FenceState
 from perago.attempt.outcome import fitted
 from perago.attempt.publication import is_mine
 from perago.driver import Delivered, deliver_report
+from perago.driver.delivery import FRESH
 from perago.ports import Clock, Delivery, Report, ServiceError, TaskQueue, TaskStatus, Unavailable
 from perago.retry import BackOff
 from perago.text import short
@@ -107,6 +108,8 @@ class Attempt:
         self._lost: str | None = None
         self._lease: asyncio.Task[None] | None = None
         self._publishing: Publishing | None = None
+        self._checking: asyncio.Task[float] | None = None
+        """The delivery check of the report, which is sent ahead as soon as the merge was answered."""
         self._death: str | None = None
         """The end of the slot's process during the attempt, in words."""
         self._redelivery_seconds = 0
@@ -193,6 +196,7 @@ class Attempt:
                 await self._report(outcome, outcome.report)
         finally:
             self._end_lease()
+            self._cancel_check()
         if self._death is not None:
             root = self._services.plan.workspace_root
             error = await self._services.pools.reports.run(clean_up, root, self._delivery)
@@ -209,6 +213,9 @@ class Attempt:
                 case DeliveryQuestion() as question:
                     self._services.spawn(self._answer(question))
                 case Publishing() as merge:
+                    self._cancel_check()
+                    if self._publishing is not None and merge.reason_if_killed:
+                        self._checking = asyncio.create_task(self._check_ahead())
                     self._publishing = merge if merge.reason_if_killed else None
                 case LogSoFar(_, text):
                     self._log(text)
@@ -247,6 +254,21 @@ class Attempt:
             detail = f"{type(error).__name__}: {error}"
             answer = DeliveryAnswer(question.number, error=Unavailable("Conductor", "read the task", detail))
         self._send_to_slot(answer if self._lost is None else DeliveryAnswer(question.number))
+
+    async def _check_ahead(self) -> float:
+        """Check the delivery while the slot reads its publication back. Return the time of the question if Conductor
+        waits for the delivery, else -inf, so that the report asks again."""
+        asked = self._services.clock.now()
+        try:
+            is_current = await self._services.pools.questions.run(self._services.queue.is_current, self._delivery)
+        except Exception:  # noqa: BLE001 - any error is no answer
+            return -math.inf
+        return asked if is_current else -math.inf
+
+    def _cancel_check(self) -> None:
+        if self._checking is not None:
+            self._checking.cancel()
+            self._checking = None
 
     async def _keep_lease(self) -> None:
         """Send heartbeats until one finds the delivery lost. Between them, only check the delivery, once in each
@@ -370,7 +392,7 @@ class Attempt:
         try:
             if how := report.reason if self._is_timed_out else self._death:
                 report = await self._report_of_death(how) or report
-            sent = await self._services.pools.reports.run(self._send, report)
+            sent = await self._services.pools.reports.run(self._send, report, await self._last_proof())
             if sent == Delivered():  # after the status, so that the next step of the workflow need not wait for the log
                 await self._log_last(*outcome.log_chunks, limit=None)
         except asyncio.CancelledError:
@@ -392,14 +414,19 @@ class Attempt:
                 fence=outcome.fence,
             )
 
-    def _send(self, report: Report) -> Delivered:
-        """Send the final status.
+    async def _last_proof(self) -> float:
+        """Return the time of a question to Conductor that showed that it waits for the delivery. An attempt with a
+        workspace may have published, so only a question after its merge counts."""
+        if "workspace" not in self._delivery.input:
+            return self._proven_at
+        if self._checking is None:
+            return -math.inf
+        answered, _ = await asyncio.wait({self._checking}, timeout=FRESH)
+        return self._checking.result() if answered else -math.inf
 
-        Runs on a thread. An attempt with a workspace may have published, so it asks first whether its delivery is
-        current.
-        """
+    def _send(self, report: Report, proven_at: float) -> Delivered:
+        """Send the final status. Runs on a thread. `proven_at` as in `deliver_report`."""
         queue, delivery, worker = self._services.queue, self._delivery, self._assignment.worker
-        proven_at = -math.inf if "workspace" in delivery.input else self._proven_at
         try:
             clock, alone = self._services.clock, self._one_at_a_time
             return deliver_report(queue, clock, delivery, report, worker, proven_at=proven_at, alone=alone)

@@ -146,6 +146,8 @@ class _SlotMain:
         self._unfit: str | None = None
         self._current: AttemptLog | None = None
         self._clean_ups: list[CleanUp] = []
+        self._has_published = False
+        """Whether the last attempt has."""
         self._threads: ThreadPoolExecutor | None = None
         """Help the main thread with a workspace."""
         self._cleaning: list[Future[None]] = []
@@ -269,6 +271,7 @@ class _SlotMain:
                     worker=located(self._worker_id),
                     interruptible=self._cancellation.interrupting,
                     store_notes=getattr(store, "take_notes", StoreNotes),  # the one that speaks to lakeFS has some
+                    is_likely_to_publish=self._has_published,
                     proofs=self._proofs,
                     roots=self._roots,
                     around_guardrails=lambda: self._around_guardrails(attempt_log),
@@ -284,6 +287,7 @@ class _SlotMain:
             return channel.Finished(delivery.identity, report, log_chunks=attempt_log.finish(), unfit=reason)
         finally:
             self._delivery_check.end(delivery)
+        self._has_published = record.published_commit not in (None, record.input_ref)
         if self._unfit is not None or record.report is None or self._cancellation.announced():
             self._finish_clean_up()
         return self._finished(record, attempt_log)
