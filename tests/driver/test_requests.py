@@ -103,8 +103,13 @@ def test_concurrent_requests_are_the_same_ones(tmp_path: Path) -> None:
     with ThreadPoolExecutor(3) as threads:
         requests = requests_of_one_attempt(tmp_path, threads=threads)
     assert sorted(requests) == sorted(request for _, _, request in ATTEMPT)
-    order = [next(place for place, request in enumerate(requests) if re.search(part, request)) for part in IN_ORDER]
+    order = order_of(requests)
     assert order == sorted(order)
+
+
+def order_of(requests: list[str]) -> list[int]:
+    """The places of the requests that wait for each other."""
+    return [next(place for place, request in enumerate(requests) if re.search(part, request)) for part in IN_ORDER]
 
 
 def test_the_head_is_read_only_for_a_refusal_that_needs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +138,12 @@ def test_a_broken_pre_guardrail_costs_one_listing(tmp_path: Path) -> None:
 
 
 def requests_of_one_attempt(
-    root: Path, task: Task = TASK, status: TaskStatus = TaskStatus.COMPLETED, threads: Executor | None = None
+    root: Path,
+    task: Task = TASK,
+    status: TaskStatus = TaskStatus.COMPLETED,
+    threads: Executor | None = None,
+    *,
+    is_likely_to_publish: bool = False,
 ) -> list[str]:
     """Those from the delivery to its report, which has `status`."""
     with InMemoryServices() as services, served(services) as (store, queue, requests):
@@ -145,7 +155,14 @@ def requests_of_one_attempt(
         (delivery,) = queue.poll(task.name, "w0001", count=1, wait_seconds=1)
         requests.clear()
         clock = SystemClock()
-        runtime = AttemptRuntime(store=store, delivery_check=queue, workspace_root=root, clock=clock, threads=threads)
+        runtime = AttemptRuntime(
+            store=store,
+            delivery_check=queue,
+            workspace_root=root,
+            clock=clock,
+            threads=threads,
+            is_likely_to_publish=is_likely_to_publish,
+        )
         record = run_attempt(task, delivery, runtime)
         assert record.report is not None
         assert record.report.status is status, record.report.reason

@@ -82,10 +82,14 @@ class Site:
 
 @contextlib.contextmanager
 def opened(
-    directory: Path, retries: int = 1, task: str = "worker.writes", faults: FaultScript | None = None
+    directory: Path,
+    retries: int = 1,
+    task: str = "worker.writes",
+    faults: FaultScript | None = None,
+    conductor_faults: FaultScript | None = None,
 ) -> Iterator[Site]:
-    """A site whose repository `data` has one file."""
-    conductor = InMemoryConductor(SystemClock())
+    """A site whose repository `data` has one file. `faults` are those of lakeFS."""
+    conductor = InMemoryConductor(SystemClock(), conductor_faults)
     conductor.register_task_definitions(
         [{"name": task, "retryCount": retries, "retryDelaySeconds": 0, "responseTimeoutSeconds": 600}]
     )

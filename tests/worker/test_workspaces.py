@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from perago.attempt.events import FenceState
+from perago.driver import delivery
 from perago.embedded.faults import FaultScript, Moment
 from perago.embedded.lakefs import InMemoryLakeFS, references
 from perago.embedded.remote import StoreServer
@@ -161,8 +162,8 @@ class Scene:
         self.workflow = ""
         self._site = site
 
-    def start(self, what: str = "writes") -> None:
-        self.workflow = self._site.start_on("data", "main", self.ref, what)
+    def start(self, what: str = "writes", branch: str = "main") -> None:
+        self.workflow = self._site.start_on("data", branch, self.ref, what)
 
     def lose(self) -> int:
         """End the workflow; returns how many calls lakeFS had seen by then."""
@@ -179,7 +180,7 @@ class Scene:
     def branches(self) -> list[str]:
         """Those that attempts made."""
         branches = references.list_branches(self.lakefs.server.repository("data"), show_hidden=True).results
-        return [branch.name for branch in branches if branch.name != "main"]
+        return [branch.name for branch in branches if branch.name not in ("main", "second")]
 
     def leftovers(self) -> list[object]:
         return [*attempt_directories(self.worker.plan.workspace_root), *self.branches()]
@@ -294,6 +295,47 @@ def test_a_report_does_not_wait_for_the_removal_of_the_staging_branch(scene: Sce
     assert wait_for("the report", lambda: scene.worker.ended(Ending.REPORTED))[0].completed
     removal.released.set()
     wait_for("the clean-up", lambda: not scene.leftovers())
+
+
+@pytest.mark.parametrize("is_lost", [False, True], ids=["to its end", "lost"])
+def test_a_slot_that_has_published_creates_the_next_staging_branch_ahead(
+    scene: Scene, faults: FaultScript, *, is_lost: bool
+) -> None:
+    creation = Hold()
+    scene.lakefs.create_branch("data", "second", scene.ref)
+    scene.start()
+    wait_for("the first publication", lambda: scene.worker.ended(Ending.REPORTED))
+    faults.between("create_branch", creation, nth=faults.calls("create_branch") + 1, moment=Moment.AFTER)
+    scene.start(branch="second")
+    wait_for("the creation", creation.reached.is_set)
+    assert scene.marker.read_text().count("run") == 1, "the second function has not run yet"
+    if is_lost:
+        scene.lose()
+    creation.released.set()
+    reported, lost = (1, 1) if is_lost else (2, 0)
+    wait_for("the end", lambda: len(scene.worker.ended(Ending.REPORTED)) == reported)
+    wait_for("the loss", lambda: len(scene.worker.ended(Ending.LOST)) == lost)
+    wait_for("everything to be gone", lambda: not scene.leftovers())
+    assert (scene.lakefs.get_commit("data", "second").id == scene.ref) is is_lost
+
+
+def test_the_delivery_is_checked_for_the_report_while_the_publication_is_read(
+    tmp_path: Path, faults: FaultScript, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "FRESH", LIMIT)
+    checks, reading = FaultScript(), Hold()
+    with (
+        opened(tmp_path, faults=faults, conductor_faults=checks) as site,
+        running(make_plan(tmp_path, planned(WRITES, store_factory=site.server.factory)), site.conductor) as worker,
+    ):
+        ref = site.lakefs.get_commit("data", "main").id
+        faults.between("get_commit", reading, nth=faults.calls("get_commit") + 1)
+        site.start_on("data", "main", ref)
+        wait_for("the read of the publication", reading.reached.is_set)
+        wait_for("the check meanwhile", lambda: checks.calls("is_current") == 2)
+        reading.released.set()
+        wait_for("the report", lambda: worker.ended(Ending.REPORTED))
+        assert checks.calls("is_current") == 2, "before the merge, and after it"
 
 
 # ------------------------------------------------------------------- a slot that dies in its merge

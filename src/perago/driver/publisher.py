@@ -468,16 +468,14 @@ class Publisher:
 
     def create_staging_branch(self, command: do.CreateStagingBranch) -> on.Event:
         """Create the staging branch, unless that was begun ahead."""
-        ahead, now = self._created_ahead, self._lakefs.clock.now()
-        is_begun = ahead is not None and ahead[0] == command and abs(now - ahead[1]) < AHEAD_SECONDS
-        if ahead is not None and ahead[0] != command:
-            self._remove_ahead(*ahead)
-        self._created_ahead = None
+        ahead = self._created_ahead
+        create: Callable[[], None] = partial(self._lakefs.retry, partial(self._create, command))
+        if ahead is not None and ahead[0] == command:
+            self._created_ahead = None
+            if abs(self._lakefs.clock.now() - ahead[1]) < AHEAD_SECONDS:
+                create = ahead[2]
         try:
-            if ahead is not None and is_begun:
-                ahead[2]()
-            else:
-                self._lakefs.retry(partial(self._create, command))
+            create()
         except Interrupted:
             self._unanswered_creation = command.branch
             raise
