@@ -72,7 +72,6 @@ IN_ORDER = (
     "GET /workflow/W",
     "/delete$",
     "/commits$",
-    "GET /tasks/T",
     "/merge/main",
     "POST /tasks",
 )

@@ -106,10 +106,11 @@ def judged(findings: Sequence[Finding]) -> CommandFailed | GuardrailsChecked:
 _BEFORE_STAGING = do.CheckDelivery(with_line=True)
 _CHECKED_AHEAD: dict[type[do.Command], do.CheckDelivery] = {
     do.CreateStagingBranch: _BEFORE_STAGING,
+    do.CommitStaging: do.CheckDelivery(),
     do.VerifyStaging: do.CheckDelivery(),
 }
 """Commands that a delivery check follows. Its question need not wait for their answers (docs/dev/protocol.md, "What
-runs at the same time")."""
+runs at the same time"). A question that was sent with an earlier command is sent again if it has become too old."""
 _CHECKED = {do.ValidateInput: "input", do.ValidateResult: "result"}
 _DEEPEST_FRAMES = -15
 
