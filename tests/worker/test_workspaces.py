@@ -319,7 +319,7 @@ def test_a_slot_that_has_published_creates_the_next_staging_branch_ahead(
     assert (scene.lakefs.get_commit("data", "second").id == scene.ref) is is_lost
 
 
-def test_the_delivery_is_checked_for_the_report_while_the_publication_is_read(
+def test_the_report_is_checked_while_the_publication_is_read(
     tmp_path: Path, faults: FaultScript, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(delivery, "FRESH", LIMIT)
