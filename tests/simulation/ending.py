@@ -80,21 +80,27 @@ _LATE_ANSWERS = 2
 _MERGES = 3
 
 
-def badly_asked(attempt: Attempt) -> Iterator[str]:
-    """What it sent without the right to."""
+_DURING_A_CHECK = frozenset(
+    ("create_branch", "get_commit", "commit", "stat_objects", "diff", "challenge", "is_current", "read_workflow")
+)
+"""Calls during which a delivery check can be under way that was sent ahead."""
+
+
+def badly_asked(attempt: Attempt, *, ahead: bool = False) -> Iterator[str]:
+    """What it sent without the right to. `ahead`: it sends requests ahead."""
     journal = attempt.journal
     for index, call in enumerate(journal):
         before = journal[:index]
         if call.operation == "is_current" and call.outcome == "no":
             later = {after.operation for after in journal[index + 1 :]} - {"delete_branch"}
-            if later:
+            if later := later - _DURING_A_CHECK if ahead else later:
                 yield f"after the delivery check said no: {sorted(later)}"
         elif call.operation == "create_branch":
-            yield from _staged(attempt, call, journal[index + 1 :])
+            yield from _staged_later(attempt, call, journal) if ahead else _staged(attempt, call, journal[index + 1 :])
         elif call.operation == "report":
             yield from _confirmed(call, before)
         elif call.operation == "merge":
-            yield from _looked(before)
+            yield from _looked_ahead(before) if ahead else _looked(before)
         elif call.operation == "delete_branch":
             is_mine = ("create_branch", call.argument) in {(earlier.operation, earlier.argument) for earlier in before}
             if not is_mine and not any(earlier.outcome in ("yes", "current") for earlier in before):
@@ -113,6 +119,44 @@ def _staged(attempt: Attempt, created: Call, later: Sequence[Call]) -> Iterator[
     if _STAGING & {call.operation for call in later[len(asked) :]}:
         yield from _confirmed(created, asked)
         yield from _named(attempt, asked)
+
+
+def _staged_later(attempt: Attempt, created: Call, journal: Sequence[Call]) -> Iterator[str]:
+    """The same for an attempt that creates the branch ahead: its reads can come in between."""
+    first = next(call for call in journal if (call.operation, call.argument) == (created.operation, created.argument))
+    place = journal.index(created)
+    before = list(takewhile(_is_question, reversed(journal[:place])))[::-1]  # sent at the same time
+    since = journal[place:]
+    empty = list(takewhile(lambda call: call.operation not in _STAGING, since))
+    if first is created and len(empty) < len(since):
+        asked = [*before, *filter(_is_question, empty)]
+        if since[len(empty)].operation == "commit" and len(asked) > 1:  # the last one was sent with the commit
+            del asked[-1]
+        yield from _confirmed(created, asked)
+        yield from _named(attempt, asked)
+        yield from _aged(asked, since[len(empty)])
+
+
+def _is_question(call: Call) -> bool:
+    return call.operation in ("is_current", "read_workflow")
+
+
+def _looked_ahead(before: Sequence[Call]) -> Iterator[str]:
+    """The delivery check comes after the staging branch, and the look right before the merge."""
+    if not before or before[-1].operation != "history":
+        yield "a merge without a look at the branch"
+        return
+    since = list(takewhile(lambda call: call.operation != "create_branch", reversed(before)))[::-1]
+    asked = [call for call in since if call.operation == "is_current"]
+    if not asked or asked[-1].outcome != "yes":
+        yield "a merge without the delivery check"
+    yield from _aged(asked, before[-1])
+
+
+def _aged(asked: Sequence[Call], call: Call) -> Iterator[str]:
+    """An answer is not older than two seconds, unless it was asked again as often as that is done."""
+    if asked and call.sent - asked[-1].sent > _LATE and len(asked) <= _LATE_ANSWERS:
+        yield f"{call.operation} on an old answer of the delivery check"
 
 
 def _confirmed(call: Call, before: Sequence[Call]) -> Iterator[str]:
@@ -210,7 +254,7 @@ class Ending:
         yield from self._left_branches()
 
     def _attempt(self, attempt: Attempt) -> Iterator[str]:
-        yield from badly_asked(attempt)
+        yield from badly_asked(attempt, ahead=self.world.schedule.sends_ahead)
         if attempt.record is None:
             return
         yield from badly_ended(self.world, attempt)

@@ -155,6 +155,11 @@ def refuse_ones_own_branch(patch: Patch) -> None:
     patch.setattr(Publisher, "create_staging_branch", create_branch)
 
 
+def keep_the_branch_that_is_not_needed(patch: Patch) -> None:
+    """Leave a staging branch that was created ahead if nothing changed."""
+    patch.setattr(Publisher, "unneeded_branch", lambda _: None)
+
+
 FIXES: dict[str, Callable[[Patch], None]] = {
     "staged changes that vanish": believe_that_nothing_was_staged,
     "a question is asked once": ask_without_end,
@@ -167,6 +172,7 @@ FIXES: dict[str, Callable[[Patch], None]] = {
     "own changes of a stale publication": revert_whole_publications,
     "`reads` of a path that both have removed": read_no_removed_paths,
     "a call that is delivered twice": refuse_ones_own_branch,
+    "removal of a branch that was created ahead": keep_the_branch_that_is_not_needed,
 }
 """By name, what takes a fix away."""
 

@@ -94,6 +94,8 @@ class Schedule:
     """An operator may run a workflow again from a task that starts a sub-workflow."""
     lazy: bool = False
     """Workers poll seldom and in any order, and attempts take turns at any call."""
+    sends_ahead: bool = False
+    """Attempts send requests ahead, as a slot does that has published before."""
     skew: float = 0.0
     """Seconds by which the node of Conductor that answers polls is ahead of the others."""
     tried: bool = field(default=True)
@@ -117,6 +119,7 @@ class Schedule:
             ("one root", self.shared_root),
             ("one cache", self.cached),
             ("lazy", self.lazy),
+            ("requests ahead", self.sends_ahead),
             (f"polls {self.skew:g} s ahead", bool(self.skew)),
             ("a forgetful server", self.forgetful),
         )
@@ -170,6 +173,10 @@ _WRITES = ("create_branch", "upload", "delete_objects", "commit", "revert", "mer
 
 def draw(seed: int) -> Schedule:
     """The world of a seed."""
+    return replace(_drawn(seed), sends_ahead=random.Random(f"{seed} ahead").random() < 0.2)
+
+
+def _drawn(seed: int) -> Schedule:
     dice = random.Random(f"{seed} theme")
     theme = dice.random()
     if theme < 0.015:

@@ -6,6 +6,7 @@ import random
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -69,6 +70,20 @@ class Skewed:
     def sleep(self, seconds: float) -> None:
         """Sleep on the common clock."""
         self._clock.sleep(seconds)
+
+
+class Immediately(Executor):
+    """Carries out calls when they are sent, because only one thread of a world runs at a time."""
+
+    def submit(self, call: Callable[..., Any], /, *arguments: Any, **options: Any) -> Future[Any]:
+        """Return the answer or the error of the call. The end of the process ends the sender."""
+        future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()
+        try:
+            future.set_result(call(*arguments, **options))
+        except Exception as error:
+            future.set_exception(error)
+        return future
 
 
 class Endless(Exception):
@@ -342,6 +357,8 @@ class World:
             limits=services.limits,
             call=lambda task, workspace, params, current: run_function(self, attempt, task, workspace, params),
             interruptible=attempt.interruptible_block,
+            threads=Immediately() if self.schedule.sends_ahead else None,
+            is_likely_to_publish=self.schedule.sends_ahead,
             proofs=services.proofs,
             roots=self._roots if self.schedule.shared_root else None,
         )

@@ -338,7 +338,7 @@ class Publisher:
         self._unclear_merges: list[str] = []
         self._known_sources: dict[str, Commit] = {}
         self._created_ahead: tuple[do.CreateStagingBranch, float, SentAhead[None]] | None = None
-        """The creation that was begun ahead, and when, by the clock. None if no creation was begun, or once it was asked for."""
+        """The creation that was begun ahead, and when, by the clock. None after it was asked for."""
         self._unanswered_creation = ""
         """The staging branch whose creation was cut short."""
         self._begun: dict[do.Command, SentAhead[Any]] = {}
