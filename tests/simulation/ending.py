@@ -83,7 +83,7 @@ _MERGES = 3
 _DURING_A_CHECK = frozenset(
     ("create_branch", "get_commit", "commit", "stat_objects", "diff", "challenge", "is_current", "read_workflow")
 )
-"""Calls during which a delivery check can be under way that was sent ahead."""
+"""Calls that can come before the answer of a delivery check that was sent ahead."""
 
 
 def badly_asked(attempt: Attempt, *, ahead: bool = False) -> Iterator[str]:
