@@ -115,7 +115,7 @@ def test_a_proposed_rule_has_the_limits_of_the_declared_one() -> None:
     wider = require_table("a.csv", columns={"x": float}, min_rows=2)
     change = remedies._as_change((require_glob("*.txt"), declared), wider)
     assert change is not None
-    code = change.code.removeprefix(f"in place of {declared}: ")
+    code = str(change).removeprefix(f"in place of {declared}: ")
     assert str(eval(code, {"require_table": require_table})) == str(change.rules[1])
     assert str(change.rules[1]) == (
         "require_table('a.csv', columns={'x': float, 'id': int}, min_rows=2, not_null=['id'])"
@@ -323,15 +323,50 @@ def test_a_changed_cell_leaves_the_other_lines_of_a_table_as_they_are(tmp_path: 
     assert table.with_row("", 1, ["2", "x"]).files == {"a.csv": b'id;name\r\n1;"a;b"\r\n2;x\r\n'}
 
 
+def paste(file: Path, finding: str) -> list[str]:
+    """Paste the fix of a finding as an author does. Return the names of its guardrails."""
+    head, _, code = finding.partition("  fix     ")[2].partition("\n  or  ")[0].partition("\n")
+    names = head.partition("pre=[..., ")[2].removesuffix("]")
+    text = file.read_text().replace("@task(", f"{textwrap.dedent(code)}\n\n@task(", 1)
+    file.write_text(text.replace("pre=[", f"pre=[{names}, ", 1))
+    return names.split(", ")
+
+
 def test_a_pasted_guardrail_removes_its_finding(pytester: pytest.Pytester) -> None:
+    """It has the imports that the module lacks, no others, and a name that is free there."""
     names = write_tasks(pytester, {"not a number": PLANTED["not a number"]})
-    block = blocks(run(pytester, *FILES))[names["not a number"]]
-    code = block.partition("pre=[..., value_is_finite]\n")[2].partition("  or      ")[0]
     file = pytester.path / "work" / "m00.py"
     text = file.read_text().replace("import csv, datetime, hashlib, itertools, json, math", "import csv")
-    text = text.replace("@task(", f"{textwrap.dedent(code)}\n@task(", 1).replace("pre=[", "pre=[value_is_finite, ", 1)
-    file.write_text(text)
+    file.write_text(text.replace("@task(", "value_is_finite = 1\n\n@task(", 1))
+    finding = blocks(run(pytester, *FILES))[names["not a number"]]
+    assert paste(file, finding) == ["value_is_finite_2"]
+    assert re.findall("(?:import|from) .*", finding.partition("  fix     ")[2]) == ["import math"]
     run(pytester, *FILES).assert_outcomes(passed=1, deselected=2)
+
+
+def test_a_function_of_several_fixes_is_printed_once(pytester: pytest.Pytester) -> None:
+    body = (
+        "values = [float(row['value']) for row in rows_of(tables[0], 'utf-8-sig')]\n"
+        "if any(math.isnan(value) for value in values):\n    raise KeyError('nan')\n"
+        "if any(math.isinf(value) for value in values):\n    raise IndexError('inf')\nreturn Result()"
+    )
+    write_tasks(pytester, {"finite": Planted(body)})
+    block = blocks(run(pytester, *FILES))["finite"]
+    assert block.count("pre=[..., value_is_finite]") == 2
+    assert block.count("with the function of an earlier fix") == 1
+    assert block.count("def value_is_finite") == 1
+
+
+def test_an_accepted_example_covers_a_guardrail_that_raises(pytester: pytest.Pytester) -> None:
+    rule = "@guardrail\ndef has_ids(workspace: Path) -> str | None:\n    for file in workspace.glob('raw/*.csv'):\n"
+    rule += "        [row['id'] for row in rows_of(file, 'utf-8-sig')]\n    return None\n\n"
+    write_tasks(pytester, {"ids": Planted("return Result()", pre="has_ids", before=rule)})
+    file = pytester.path / "work" / "m00.py"
+    findings = blocks(run(pytester, *FILES))["ids"].split("\n--- ")
+    (raised,) = (text for text in findings if "KeyError" in text and "guardrail" in text.partition("\n")[0])
+    example = textwrap.dedent(raised.partition("  accept  ")[2].partition('expect="failed")')[0] + 'expect="failed")')
+    file.write_text(file.read_text().replace("examples=[", f"examples=[{example}, ", 1))
+    assert "KeyError: 'id'" not in blocks(run(pytester, *FILES)).get("ids", "")
 
 
 def test_a_fix_of_two_guardrails_gives_them_two_names(pytester: pytest.Pytester) -> None:
@@ -357,7 +392,7 @@ def test_a_fix_imports_what_its_code_uses(pytester: pytest.Pytester) -> None:
     tree = repr({"a.csv.gz": packed, "b.csv.gz": packed})
     write_tasks(pytester, {"unpack": Planted(f"{body}\nreturn Result()", pre="", tree=tree)})
     block = blocks(run(pytester, *FILES))["unpack"]
-    assert "import gzip\n          import zlib\n          from perago import guardrail" in block
+    assert "import gzip\n          import zlib\n\n" in block
     assert "import csv" not in block
 
 
@@ -370,12 +405,7 @@ def test_a_fix_of_the_search_leaves_no_other_cause(pytester: pytest.Pytester) ->
     write_tasks(pytester, {"mean-of-onea": Planted(body)})
     finding = blocks(run(pytester, *ROBUST, "-k", "search"))["mean-of-onea"]
     assert finding.count("\n--- ") == 1
-    names = re.findall(r"pre=\[\.\.\., (\w+)\]", finding)
-    code = textwrap.dedent(finding.partition(f"pre=[..., {names[0]}]\n")[2].partition("  or      ")[0])
-    code = re.sub(r"^pre=.*\n", "", code, flags=re.MULTILINE)
-    file = pytester.path / "work" / "m00.py"
-    text = file.read_text().replace("@task(", f"{code}\n@task(", 1).replace("pre=[", f"pre=[{', '.join(names)}, ", 1)
-    file.write_text(text)
+    assert len(paste(pytester.path / "work" / "m00.py", finding)) > 1
     run(pytester, *ROBUST, "-k", "search").assert_outcomes(passed=1, deselected=2)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import difflib
 import json
+import textwrap
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -215,7 +216,8 @@ def _failed(attack: Attack, findings: Sequence[AttackFinding], accept: str) -> C
     summary = worst.failure.summary if is_of_rule else f"{worst.failure.summary}, for an input that {accepts}"
     if len(findings) > 1:
         summary += f" (and {count(len(findings) - 1, 'other finding')})"
-    details = [_shown(attack, finding) for finding in findings[:_MOST_SHOWN]]
+    printed: dict[str, str] = {}
+    details = [_shown(attack, finding, printed) for finding in findings[:_MOST_SHOWN]]
     details += [
         f"also: {finding.failure.summary} with {', '.join(finding.labels)}" for finding in findings[_MOST_SHOWN:]
     ]
@@ -223,7 +225,8 @@ def _failed(attack: Attack, findings: Sequence[AttackFinding], accept: str) -> C
     return CaseFailed(Cause.MISTAKE, summary, ("tried", str(attack.tally)), details=details)
 
 
-def _shown(attack: Attack, finding: AttackFinding) -> str:
+def _shown(attack: Attack, finding: AttackFinding, printed: dict[str, str]) -> str:
+    """Describe a finding with its fix. `printed` as in `Remedy.to_paste`."""
     from pytest_perago.kinds.robust.attacks import CHANGED_RESULT
     from pytest_perago.kinds.robust.remedies import constraint_for, remedy_for
 
@@ -241,7 +244,10 @@ def _shown(attack: Attack, finding: AttackFinding) -> str:
         lines.append("  advice  catch the exception in the guardrail, and return a text that describes the problem")
     else:
         remedy, failures = (None, [_TRIED_FIELDS]) if mutant.is_of_params else remedy_for(attack, finding)
-        code = constraint_for(attack, finding.mutants) if mutant.is_of_params else remedy.code if remedy else None
+        code = remedy.to_paste(attack.namespace, printed) if remedy else None
+        if mutant.is_of_params:
+            code = constraint_for(attack, finding.mutants)
+            code = f"{code}\nfrom pydantic import Field" if code and "Field" not in attack.namespace else code
         legal_inputs = attack.legal_inputs_refused_by(remedy.rules) if remedy else []
         handled = f"handle it: {_handled(next((legal for legal in legal_inputs if legal in finding.mutants), mutant))}"
         if code is None:
@@ -249,10 +255,9 @@ def _shown(attack: Attack, finding: AttackFinding) -> str:
         elif legal_inputs:
             refused = ", ".join(dict.fromkeys(legal.label for legal in legal_inputs))
             code = f"refuse it, and legal files, too: {refused} ({_TRIED}): {code}"
-            lines += [f"  advice  {handled}", "  or      " + code.replace("\n", "\n          ")]
+            lines += [f"  advice  {handled}", "  or      " + _indented(code)]
         else:
-            code = f"refuse it ({_TRIED}): {code}".replace("\n", "\n          ")
-            lines += [f"  fix     {code}", f"  or      {handled}"]
+            lines += [f"  fix     {_indented(f'refuse it ({_TRIED}): {code}')}", f"  or      {handled}"]
     is_declarable = not failure.key.startswith((CHANGED_RESULT, "crash", "hang", "writes outside", "invalid result"))
     expect = "post" if failure.key.startswith("post ") else "failed"
     example = _example(mutant, expect) if is_declarable else None
@@ -264,6 +269,10 @@ def _shown(attack: Attack, finding: AttackFinding) -> str:
     if failure.detail:
         lines += [f"  {line}" for line in failure.detail.rstrip().splitlines()]
     return "\n".join(lines)
+
+
+def _indented(code: str) -> str:
+    return textwrap.indent(code, " " * 10).lstrip()
 
 
 def _why(attack: Attack, failure: Failure) -> str:

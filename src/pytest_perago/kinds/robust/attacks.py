@@ -256,6 +256,8 @@ class Attack:
         if not self.seeds:
             pytest.skip(f"no declared case of {task.name} completes, so there is no input to change: add an Example")
         self.seeds.sort(key=lambda seed: sum(map(len, seed.files.values())))
+        self.namespace: Mapping[str, Any] = vars(sys.modules[task.module]) if task.module in sys.modules else {}
+        """The names that the author's module has."""
         self.accepted: frozenset[str] = frozenset(
             self._known(case for case in declared if case.expect in ("failed", "terminal", "post"))
         )
@@ -309,6 +311,7 @@ class Attack:
                 files = {
                     path: as_bytes(content) for path, content in read_tree(case.tree).items() if content is not None
                 }
+                yield from (_of_rule(finding).key for finding in self.judge(files) if finding.is_defect)
                 failure = self.call(Mutant(self.seeds[0], case.label, "", files, case.params))
                 if failure is not None:
                     yield failure.key

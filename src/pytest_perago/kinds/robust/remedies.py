@@ -44,10 +44,44 @@ _TABLES = {".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"}
 
 @dataclass(frozen=True, slots=True)
 class Remedy:
-    """A changed declaration: the change as code for the author, and the `pre` guardrails after it."""
+    """A changed declaration."""
 
-    code: str
+    changes: tuple[str, ...]
+    """The changes of rules, as code for the author."""
     rules: tuple[Guardrail, ...]
+    """The `pre` guardrails after all changes."""
+    functions: tuple[str, ...] = ()
+    """The code of new guardrail functions."""
+
+    def __str__(self) -> str:
+        return "; ".join((*self.changes, *(f"pre=[..., {_name_of(text)}]" for text in self.functions)))
+
+    def to_paste(self, namespace: Mapping[str, Any], printed: dict[str, str]) -> str:
+        """Return the code for a module with these names, with its imports.
+
+        `printed` has the names of the functions that were printed for the module, by their code without a name. They
+        are not printed again, and new ones are added.
+        """
+        added, texts = list[str](), list[str]()
+        for text in self.functions:
+            name = _name_of(text)
+            anonymous = re.sub(rf"\b{name}\b", "_", text)
+            if anonymous not in printed:
+                names = (f"{name}_{number}".removesuffix("_1") for number in itertools.count(1))
+                printed[anonymous] = next(free for free in names if free not in {*namespace, *printed.values()})
+                texts.append(re.sub(rf"\b{name}\b", printed[anonymous], text))
+            added.append(printed[anonymous])
+        known = "  # with the function of an earlier fix" if len(texts) < len(added) else ""
+        lines = [*self.changes, *([f"pre=[..., {', '.join(added)}]{known}"] if added else [])]
+        used = {node.id for text in texts for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
+        used |= set(re.findall(r"\b(?:require|forbid)_\w+(?=\()", "\n".join(self.changes)))
+        imports = [statement for name, statement in _IMPORTS.items() if name in used - namespace.keys()]
+        return "\n\n\n".join(("\n".join((*lines, *imports)), *texts))
+
+
+def _name_of(function: str) -> str:
+    match = re.search(r"^def (\w+)", function, re.MULTILINE)
+    return match[1] if match else ""
 
 
 def constraint_for(attack: Attack, mutants: Sequence[Mutant]) -> str | None:
@@ -93,34 +127,31 @@ def remedy_for(attack: Attack, finding: AttackFinding) -> tuple[Remedy | None, l
     Several changes are joined if the inputs of the finding have several defects.
     """
     rules = attack.rules
-    codes: list[str] = []
+    remedies: list[Remedy] = []
     failures: list[str] = []
     pending = [mutant for mutant in finding.mutants if not mutant.backwards]
     pending.sort(key=lambda mutant: mutant.label != "other-text")  # no check of single texts refuses it
-    while pending and len(codes) < _MOST_CHANGES:
+    while pending and len(remedies) < _MOST_CHANGES:
         remedy = _best(attack, rules, pending, failures)
         if remedy is None:
             break
         rules = remedy.rules
-        codes.append(_renamed(remedy.code, codes))
+        remedies.append(remedy)
         pending = [mutant for mutant in pending if not is_refused(attack, mutant, rules)]
         if not pending and finding.mutants[0].parts:
             pending = attack.causes_left(finding.failure.key, rules)
-    if pending or not codes:
+    if pending or not remedies:
         labels = ", ".join(dict.fromkeys(mutant.label for mutant in pending))
-        if codes:
-            failures.insert(0, f"{count(len(codes), 'change')} of the guardrails, which still accept {labels}")
+        if remedies:
+            failures.insert(0, f"{count(len(remedies), 'change')} of the guardrails, which still accept {labels}")
         elif not failures:
             failures.append(f"perago has no guardrail to propose for {labels or 'the order of directories'}")
         return None, failures
-    return Remedy("\n".join(codes), rules), failures
-
-
-def _renamed(code: str, earlier: Sequence[str]) -> str:
-    """Return the code with another name of its function if an earlier one has the same."""
-    name = re.search(r"^def (\w+)", code, re.MULTILINE)
-    number = 1 + sum(name is not None and f"def {name[1]}" in other for other in earlier)
-    return re.sub(rf"\b{name[1]}\b", f"{name[1]}_{number}", code) if name and number > 1 else code
+    changes, functions = (
+        tuple(itertools.chain.from_iterable(getattr(remedy, name) for remedy in remedies))
+        for name in ("changes", "functions")
+    )
+    return Remedy(changes, rules, functions), failures
 
 
 def _best(
@@ -130,17 +161,17 @@ def _best(
     parts = [replace(part, files=mutant.files) for mutant in mutants for part in mutant.parts or (mutant,)]
     parts.sort(key=lambda part: part.label == "one-row")  # one row is legal in most tables
     best: tuple[int, Remedy] | None = None
-    codes: set[str] = set()
+    tried: set[tuple[tuple[str, ...], tuple[str, ...]]] = set()
     accepting: list[str] = []
     for remedy in itertools.chain.from_iterable(_candidates(rules, attack, part) for part in parts):
-        if remedy.code in codes or len(codes) >= _MOST_CANDIDATES:
+        if (remedy.changes, remedy.functions) in tried or len(tried) >= _MOST_CANDIDATES:
             continue
-        codes.add(remedy.code)
+        tried.add((remedy.changes, remedy.functions))
         if not is_refused(attack, mutants[0], remedy.rules):
             accepting.append(str(next(rule for rule in remedy.rules if rule not in rules)))
             continue
         if problem := attack.problem_of(remedy.rules):
-            failures.append(f"{remedy.code.partition(chr(10))[0]}: {problem}")
+            failures.append(f"{remedy}: {problem}")
             continue
         number = sum(is_refused(attack, mutant, remedy.rules) for mutant in mutants)
         if number == len(mutants):
@@ -183,8 +214,8 @@ def _candidates(rules: tuple[Guardrail, ...], attack: Attack, mutant: Mutant) ->
 
 
 def _with_functions(rules: tuple[Guardrail, ...], functions: Iterable[tuple[str, Guardrail]]) -> Iterator[Remedy]:
-    for code, rule in functions:
-        yield Remedy(code, (*rules, rule))
+    for text, rule in functions:
+        yield Remedy((), (*rules, rule), (text,))
 
 
 def _as_change(rules: tuple[Guardrail, ...], rule: Guardrail) -> Remedy | None:
@@ -199,8 +230,8 @@ def _as_change(rules: tuple[Guardrail, ...], rule: Guardrail) -> Remedy | None:
             code = f"in place of {declared}: {narrowed}"
             if isinstance(declared, RequireTable) and isinstance(rule, RequireTable) and _is_apart(declared, rule):
                 code = f"add {str(rule).removeprefix(f'require_table({target!r}, ').removesuffix(')')} to {declared}"
-            return Remedy(code, (*rules[:number], narrowed, *rules[number + 1 :]))
-    return Remedy(f"pre=[..., {rule}]", (*rules, rule))
+            return Remedy((code,), (*rules[:number], narrowed, *rules[number + 1 :]))
+    return Remedy((f"pre=[..., {rule}]",), (*rules, rule))
 
 
 def _is_apart(declared: RequireTable, added: RequireTable) -> bool:
@@ -290,7 +321,10 @@ def _table_rules(mutant: Mutant, pattern: str) -> Iterator[Callable[[], Guardrai
     suffix = PurePosixPath(mutant.path).suffix.lower()
     if suffix not in _TABLES:
         return
-    dialect: dict[str, Any] = {"format": "csv", "delimiter": "\t"} if suffix == ".tsv" else {}
+    table = Csv.read(mutant.seed.files, mutant.path) if suffix in (".csv", ".tsv") else None
+    dialect: dict[str, Any] = {"format": "csv"} if suffix == ".tsv" else {}
+    if table is not None and table.delimiter != ",":
+        dialect["delimiter"] = table.delimiter
     column = mutant.change.column if mutant.change is not None else ""
     types = _column_types(mutant.seed.files, mutant.path)
     keys = [name for name, kind in types.items() if kind is not float]
@@ -357,7 +391,7 @@ _ON_CELLS = {
     "mixed-zones": ("has_no_zone", 'bool(re.search(r"(Z|[+-][0-9][0-9]:?[0-9][0-9])$", {cell}))', "a time with a zone"),
     "no-zone": ("has_a_zone", 'not re.search(r"(Z|[+-][0-9][0-9]:?[0-9][0-9])$", {cell})', "a time without a zone"),
     "na-text": ("is_not_na", '{cell} == "NA"', "the text NA"),
-    "quoted-delimiter": ("has_no_delimiter", '"," in {cell}', "a delimiter"),
+    "quoted-delimiter": ("has_no_delimiter", "{delimiter!r} in {cell}", "a delimiter"),
     "quoted-newline": ("has_no_newline", '"\\n" in {cell}', "a line end"),
     "doubled-quote": ("has_no_quote", "'\"' in {cell}", "a quote"),
     "slash-in-text": ("is_a_name", '"/" in {cell}', "a slash"),
@@ -411,7 +445,7 @@ def _functions(mutant: Mutant, pattern: str, seed: Mapping[str, bytes]) -> Itera
     opened = [loop, '    with file.open(newline="", encoding="utf-8-sig", errors="replace") as lines:']
     for label in ("mixed-zones", "no-zone") if mutant.label == "mixed-zones" else (mutant.label,):
         if label in _ON_CELLS and column in table.header:
-            yield from _cell_functions(label, column, opened, reader)
+            yield from _cell_functions(label, column, opened, reader, table.delimiter)
     if mutant.label in ("quoted-delimiter", "quoted-newline", "doubled-quote"):
         check = ["    if b'\"' in file.read_bytes():", '        return f"{file.name} has quotes"']
         yield from _compiled("has_no_quotes", loop, *check)
@@ -432,12 +466,14 @@ def _functions(mutant: Mutant, pattern: str, seed: Mapping[str, bytes]) -> Itera
         )
 
 
-def _cell_functions(label: str, column: str, opened: Sequence[str], reader: str) -> Iterator[tuple[str, Guardrail]]:
+def _cell_functions(
+    label: str, column: str, opened: Sequence[str], reader: str, delimiter: str = ","
+) -> Iterator[tuple[str, Guardrail]]:
     """Yield a guardrail about the values of one column. `opened` are the lines that open each file."""
     name, condition, defect = _ON_CELLS[label]
     is_text = not reader.startswith("map(")
     cell = f"(row.get({column!r}) or '')" if is_text else f"row.get({column!r})"
-    condition = condition.format(cell=cell).replace(f"{cell} or", f"row.get({column!r}) or")
+    condition = condition.format(cell=cell, delimiter=delimiter).replace(f"{cell} or", f"row.get({column!r}) or")
     if not is_text:  # the values are no texts, and 0 is a value
         condition = condition.replace(f"{cell} or 0", cell).replace(f"{cell} or 1", cell)
     readable = "".join(character if character.isalnum() else "_" for character in column)
@@ -475,7 +511,14 @@ def _name_functions(path: str, pattern: str) -> Iterator[tuple[str, Guardrail]]:
 
 _MODULES = (csv, gzip, json, math, re, tomllib, zipfile, zlib, ElementTree)
 """The modules that the functions use."""
-
+_IMPORTS = {
+    **{module.__name__: f"import {module.__name__}" for module in _MODULES[:-1]},
+    "ElementTree": "from xml.etree import ElementTree",
+    "Path": "from pathlib import Path",
+    **{rule.__name__: f"from perago import {rule.__name__}" for rule in (forbid_glob, guardrail, require_file)},
+    **{rule.__name__: f"from perago import {rule.__name__}" for rule in (require_glob, require_table)},
+}
+"""The import of each name that a change can use."""
 
 _EXPECTED: tuple[tuple[type, str, str], ...] = (
     (bool, "not isinstance(value, bool)", "true or false"),
@@ -519,11 +562,4 @@ def _compiled(name: str, *body: str) -> Iterator[tuple[str, Guardrail]]:
         exec(compile(text, f"<guardrail {name}>", "exec"), names)  # noqa: S102 - the text above, made here
     except (SyntaxError, TaskDefinitionError):  # a column has a name that the text cannot quote
         return
-    used = {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
-    imports = [
-        "from xml.etree import ElementTree" if module == "ElementTree" else f"import {module}"
-        for module in modules
-        if module in used
-    ]
-    imported = "\n".join([*imports, "from perago import guardrail"])
-    yield f"pre=[..., {name}]\n{imported}\n\n{text}", names[name]
+    yield text, names[name]
