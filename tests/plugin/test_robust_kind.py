@@ -344,6 +344,44 @@ def test_a_pasted_guardrail_removes_its_finding(pytester: pytest.Pytester) -> No
     run(pytester, *FILES).assert_outcomes(passed=1, deselected=2)
 
 
+@pytest.mark.parametrize(
+    ("tree", "body", "failure"),
+    [
+        (
+            '{\'e.jsonl\': \'{"user": {"age": 30}}\\n{"user": {"age": 41}}\\n\'}',
+            "lines = (workspace / 'e.jsonl').read_text('utf-8-sig').splitlines()\n"
+            "rows = map(json.loads, filter(None, lines))\n"
+            "return Result(value=sum(row['user']['age'] for row in rows))",
+            "TypeError: unsupported operand type(s) for +: 'int' and 'NoneType'",
+        ),
+        (
+            "{'c.json': '{\"scale\": {\"factor\": 2.0}}\\n'}",
+            "return Result(value=1 / json.loads((workspace / 'c.json').read_text('utf-8-sig'))['scale']['factor'])",
+            "ZeroDivisionError",
+        ),
+        (
+            "{'m.parquet': PARQUET}",
+            "import pyarrow.parquet\nrows = pyarrow.parquet.read_table(workspace / 'm.parquet').to_pylist()\n"
+            "return Result(value=math.floor(sum(row['value'] for row in rows)))",
+            "ValueError: cannot convert float NaN to integer",
+        ),
+    ],
+    ids=["JSON Lines", "JSON", "Parquet"],
+)
+def test_a_pasted_fix_of_a_document_or_of_parquet_removes_its_finding(
+    pytester: pytest.Pytester, tree: str, body: str, failure: str
+) -> None:
+    before = (
+        "import io, pyarrow, pyarrow.parquet\nTABLE = io.BytesIO()\n"
+        "pyarrow.parquet.write_table(pyarrow.table({'value': [1.5, 2.5]}), TABLE)\nPARQUET = TABLE.getvalue()\n"
+    )
+    write_tasks(pytester, {"nested": Planted(body, pre="", tree=tree, before=before)})
+    findings = blocks(run(pytester, *FILES))["nested"].split("\n--- ")
+    (finding,) = (text for text in findings if text.startswith(failure))
+    paste(pytester.path / "work" / "m00.py", finding)
+    assert f"--- {failure}" not in blocks(run(pytester, *FILES)).get("nested", "")
+
+
 def test_a_function_of_several_fixes_is_printed_once(pytester: pytest.Pytester) -> None:
     body = (
         "values = [float(row['value']) for row in rows_of(tables[0], 'utf-8-sig')]\n"
@@ -383,7 +421,7 @@ def test_a_fix_for_a_missing_key_accepts_an_empty_list(pytester: pytest.Pytester
     write_tasks(pytester, {"ids": Planted(body, pre="", tree="{'a.json': '{\"ids\": [\"001\"]}\\n'}")})
     findings = blocks(run(pytester, *FILES))["ids"].split("\n--- ")
     (missing,) = (text for text in findings if text.startswith("KeyError: 'ids'"))
-    assert "if not isinstance(value, list):\n" in missing
+    assert "if any(not isinstance(value, list) for value in values):\n" in missing
 
 
 def test_a_fix_imports_what_its_code_uses(pytester: pytest.Pytester) -> None:

@@ -43,6 +43,8 @@ class Change:
     files: Files
     column: str = ""
     """The column or key that it touches."""
+    keys: tuple[str | int, ...] = ()
+    """The place of the value in a document, from its top level."""
 
     def applied(self, tree: Tree) -> dict[str, bytes]:
         """Return the changed tree."""

@@ -15,6 +15,7 @@ import itertools
 import json
 import math
 import re
+import sys
 import tomllib
 import zipfile
 import zlib
@@ -432,11 +433,18 @@ def _functions(mutant: Mutant, pattern: str, seed: Mapping[str, bytes]) -> Itera
         read.append(f'        return f"{{file.name}} is not {defect}"')
         yield from _compiled(name, *(line.replace("document = ", "") for line in read))
         if suffix == ".json" and mutant.change is not None:
-            yield from _document_functions(read, mutant.change.column, seed[mutant.path])
+            yield from _document_functions(mutant.label, read, ["document"], mutant.change.keys, seed[mutant.path])
     column = mutant.change.column if mutant.change is not None else ""
     if suffix in (".jsonl", ".ndjson") and mutant.label in _ON_CELLS and column:
         reader = 'map(json.loads, filter(str.strip, file.read_text("utf-8-sig").splitlines()))'
         yield from _cell_functions(mutant.label, column, [loop], reader)
+    if suffix in (".jsonl", ".ndjson") and mutant.change is not None:
+        read = [loop, "    try:", f"        documents = [{_LINES}]", "    except ValueError:"]
+        read.append('        return f"{file.name} is not JSON Lines"')
+        first = seed[mutant.path].strip().partition(b"\n")[0]
+        yield from _document_functions(mutant.label, read, ["*documents"], mutant.change.keys, first)
+    if suffix == ".parquet" and mutant.label in _ON_PARQUET:
+        yield from _parquet_functions(mutant.label, column, loop)
     table = Csv.read(seed, mutant.path) if suffix in (".csv", ".tsv") else None
     if table is None:
         return
@@ -514,16 +522,23 @@ _MODULES = (csv, gzip, json, math, re, tomllib, zipfile, zlib, ElementTree)
 _IMPORTS = {
     **{module.__name__: f"import {module.__name__}" for module in _MODULES[:-1]},
     "ElementTree": "from xml.etree import ElementTree",
+    "pyarrow": "import pyarrow.parquet",
     "Path": "from pathlib import Path",
     **{rule.__name__: f"from perago import {rule.__name__}" for rule in (forbid_glob, guardrail, require_file)},
     **{rule.__name__: f"from perago import {rule.__name__}" for rule in (require_glob, require_table)},
 }
 """The import of each name that a change can use."""
 
+_LINES = 'json.loads(line) for line in file.read_text("utf-8-sig").splitlines() if line.strip()'
 _EXPECTED: tuple[tuple[type, str, str], ...] = (
     (bool, "not isinstance(value, bool)", "true or false"),
     (int, "type(value) is not int", "an integer"),
+    (int, "type(value) is not int or value == 0", "an integer other than 0"),
+    (int, "type(value) is not int or value < 0", "an integer that is not negative"),
+    (int, "type(value) is not int or not 0 < value < 2**63", "a positive integer of 64 bits"),
     (float, "type(value) not in (int, float) or not math.isfinite(value)", "a number"),
+    (float, "type(value) not in (int, float) or not math.isfinite(value) or value == 0", "a number other than 0"),
+    (float, "type(value) not in (int, float) or not 0 <= value < math.inf", "a number that is not negative"),
     (str, "not isinstance(value, str)", "a text"),
     (str, "not isinstance(value, str) or not value", "a text that is not empty"),
     (list, "not isinstance(value, list)", "a list"),
@@ -535,28 +550,72 @@ _EXPECTED: tuple[tuple[type, str, str], ...] = (
 type accepts empty values, because they are legal."""
 
 
-def _document_functions(read: Sequence[str], column: str, content: bytes) -> Iterator[tuple[str, Guardrail]]:
-    """Yield guardrails for a JSON file: that its top level has the key with such a value."""
-    document = None
-    with suppress(ValueError):
-        document = json.loads(content)
-    if isinstance(document, dict) and column in document:
-        for kind, condition, expected in _EXPECTED:
-            if type(document[column]) is kind:
-                yield from _compiled(
-                    "has_the_keys",
-                    *read,
-                    f"    value = document.get({column!r}) if isinstance(document, dict) else None",
-                    f"    if {condition}:",
-                    f'        return f"{{file.name}} has no {column} that is {expected}"',
-                )
+def _document_functions(
+    label: str, read: Sequence[str], documents: Sequence[str], keys: Sequence[str | int], content: bytes
+) -> Iterator[tuple[str, Guardrail]]:
+    """Yield guardrails for JSON: that each document has such a value at the place. `read` are the lines that read a
+    file, and `documents` the items of a list of its documents."""
+    node: Any = None
+    lines = [f"    values = [{', '.join(documents)}]"]
+    with suppress(ValueError, LookupError, TypeError):
+        node = json.loads(content)
+        for key in keys:
+            node = node[key]
+            inner = f"value.get({key!r}) if isinstance(value, dict) else None for value in values"
+            if isinstance(key, int):
+                inner = "inner for value in values if isinstance(value, list) for inner in value"
+            lines.append(f"    values = [{inner}]")
+    if not keys or node is None:
+        return
+    checks = [(condition, expected) for kind, condition, expected in _EXPECTED if type(node) is kind]
+    if label in _ON_CELLS and isinstance(node, str):
+        _, condition, defect = _ON_CELLS[label]
+        text = condition.format(cell="value", delimiter=",")
+        checks.append((f"not isinstance(value, str) or {text}", f"a text, or has {defect}"))
+    place = "/".join(str(key) for key in keys if isinstance(key, str)) or "value"
+    for condition, expected in checks:
+        refusal = f"has no {place} that is {expected}"
+        yield from _compiled(
+            "has_the_keys",
+            *read,
+            *lines,
+            f"    if any({condition} for value in values):",
+            f'        return f"{{file.name}} {refusal}"',
+        )
+
+
+_ON_PARQUET = {
+    "nan": ("is_finite", "isinstance(value, float) and not math.isfinite(value)", "a number that is not finite"),
+    "zero": ("is_not_zero", "value == 0", "0"),
+    "empty-text": ("has_value", "not value", "no value"),
+    "mixed-zones": ("has_no_zone", 'getattr(value, "tzinfo", None) is not None', "a time with a zone"),
+    "no-zone": ("has_a_zone", "value is not None and value.tzinfo is None", "a time without a zone"),
+}
+"""Checks of values in Parquet files by label, as `_ON_CELLS`."""
+
+
+def _parquet_functions(label: str, column: str, loop: str) -> Iterator[tuple[str, Guardrail]]:
+    for kind in ("mixed-zones", "no-zone") if label == "mixed-zones" else (label,):
+        name, condition, defect = _ON_PARQUET[kind]
+        yield from _compiled(
+            f"{column}_{name}" if column.isidentifier() else name,
+            loop,
+            "    try:",
+            f"        values = pyarrow.parquet.read_table(file)[{column!r}].to_pylist()",
+            "    except (KeyError, OSError, pyarrow.ArrowException):",
+            f'        return f"{{file.name}} has no column {column}"',
+            f"    if any({condition} for value in values):",
+            f'        return f"{{file.name}} has {defect} in column {column}"',
+        )
 
 
 def _compiled(name: str, *body: str) -> Iterator[tuple[str, Guardrail]]:
     """Return a guardrail function of these lines, as code and as a rule."""
     head = "@guardrail", f"def {name}(workspace: Path) -> str | None:"
     text = "\n".join([*head, *(f"    {line}" for line in (*body, "return None"))])
-    modules = {module.__name__.rpartition(".")[2]: module for module in _MODULES}
+    modules: dict[str, Any] = {module.__name__.rpartition(".")[2]: module for module in _MODULES}
+    if "pyarrow." in text:
+        modules["pyarrow"] = sys.modules.get("pyarrow")  # the mutation has imported it
     names: dict[str, Any] = {"guardrail": guardrail, "Path": Path, **modules}
     try:
         exec(compile(text, f"<guardrail {name}>", "exec"), names)  # noqa: S102 - the text above, made here

@@ -383,10 +383,11 @@ def _on_json(
         for document, where, made in _documents(tree, path):
             for keys, value in _nodes(document):
                 for key, new in edits(value) if fits(value) else ():
-                    place = "/".join(map(str, (*keys, *([key] if key else [])))) or "document"
+                    changed = (*keys, key) if key else keys
+                    place = "/".join(map(str, changed)) or "document"
                     content = made(_replaced(document, keys, lambda _, new=new: new))  # type: ignore[misc]
                     name = key or next((str(step) for step in reversed(keys) if isinstance(step, str)), "")
-                    yield Change(f"has {defect.format(place=place)}{where}", {path: content}, name)
+                    yield Change(f"has {defect.format(place=place)}{where}", {path: content}, name, changed)
 
     entry(label, level, ".json", *LINES)(operator)
 
