@@ -78,6 +78,7 @@ SHARED = {
     **dict.fromkeys(("extract", "workflow", "diff", "register", "schedules"), "definitions"),
     **dict.fromkeys(("show", "log"), "history"),
     **dict.fromkeys(("dev", "console"), "dev"),
+    **dict.fromkeys(("status", "list"), "overview"),
     **dict.fromkeys(("replay", "capture"), "past_attempts"),
     **dict.fromkeys(("signal", "terminate", "retry", "rerun", "undo"), "operations"),
 }

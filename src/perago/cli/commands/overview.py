@@ -1,4 +1,4 @@
-"""`perago status`."""
+"""`perago status` and `perago list`: the task types and the workflows of the configured Conductor."""
 
 from __future__ import annotations
 
@@ -6,19 +6,22 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from perago.cli import messages
 from perago.cli.messages import Colour
-from perago.cli.parameters import IMPORT_LIMIT, Json, OptionalModules, Timeout
+from perago.cli.parameters import IMPORT_LIMIT, Json, OptionalModules, Since, Timeout, option, seconds_of_age
 from perago.cli.rendering import Column, Renderer, legend, print_json, working
-from perago.text import ago, one_line
+from perago.text import ago, count, duration, one_line, plain_reason
 
 if TYPE_CHECKING:
+    from perago.adapters.conductor.overview import WorkflowSummary
     from perago.diagnosis.queues import TaskTypeStatus
 
 
-COLUMNS: tuple[Column[TaskTypeStatus], ...] = (
+TASK_TYPE_COLUMNS: tuple[Column[TaskTypeStatus], ...] = (
     Column(
         "waiting", "attempts in the queue, with those that wait for a delayed retry", lambda row: f"{row.waiting:,}"
     ),
@@ -44,21 +47,45 @@ COLUMNS: tuple[Column[TaskTypeStatus], ...] = (
     ),
     Column("task", "", lambda row: one_line(f"{row.domain}:{row.task_name}" if row.domain else row.task_name)),
 )
-"""The table, from left to right, and the source of the command's help."""
+"""The table of `perago status`, from left to right, and the source of the command's help."""
 
-EXAMPLES = f"""\b
-{legend(COLUMNS)}
+WORKFLOW_COLUMNS: tuple[Column[WorkflowSummary], ...] = (
+    Column("status", "its status in Conductor", lambda row: one_line(row.status)),
+    Column("started", "how long ago it started", lambda row: ago(row.start_time)),
+    Column(
+        "took",
+        "from its start to its end, or until now",
+        lambda row: duration((row.end_time or time.time() * 1000) / 1000 - row.start_time / 1000),
+    ),
+    Column("id", "the workflow id, for show, terminate, retry and rerun", lambda row: one_line(row.workflow_id)),
+    Column("workflow", "", lambda row: one_line(f"{row.name} v{row.version}")),
+)
+"""The table of `perago list`."""
+
+EXAMPLES = {
+    "status": f"""\b
+{legend(TASK_TYPE_COLUMNS)}
 
 \b
 Examples:
   perago status                     every task type in use
   perago status my_tasks.features
-  perago status my_tasks --json"""
+  perago status my_tasks --json""",
+    "list": f"""\b
+{legend(WORKFLOW_COLUMNS)}
+
+\b
+Examples:
+  perago list                              the newest workflows
+  perago list --status failed --since 12h  failed since last night
+  perago list --name 'orders.*'            all whose name begins so
+  perago list --correlation order-17 --json""",
+}
 
 _RUNNING_SHOWN = 10
 
 
-def command(modules: OptionalModules = None, as_json: Json = False, timeout: Timeout = IMPORT_LIMIT) -> None:
+def status(modules: OptionalModules = None, as_json: Json = False, timeout: Timeout = IMPORT_LIMIT) -> None:
     """Show the waiting attempts, the running attempts and the workers of each task type. Changes nothing.
 
     Without MODULE, perago shows every task type with a worker here, and registered ones with a queue or a recent poll.
@@ -86,7 +113,7 @@ def command(modules: OptionalModules = None, as_json: Json = False, timeout: Tim
         print_json([{**asdict(row), "unattended": row.is_unattended(now)} for row in report.rows])
     else:
         out = Renderer()
-        out.table(COLUMNS, report.rows, partial(_details, now=now))
+        out.table(TASK_TYPE_COLUMNS, report.rows, partial(_details_of_task_type, now=now))
         if not report.rows:
             out.line("no task type has a queue, a worker here, or a poll within the last day")
         for worker in report.workers:
@@ -111,7 +138,7 @@ def command(modules: OptionalModules = None, as_json: Json = False, timeout: Tim
         messages.warning(f"{away}\n  fix: check LAKECTL_SERVER_ENDPOINT_URL, the server and the network")
 
 
-def _details(row: TaskTypeStatus, now: float) -> Iterator[str]:
+def _details_of_task_type(row: TaskTypeStatus, now: float) -> Iterator[str]:
     """Yield the lines below the row."""
     if row.oldest is not None:
         yield one_line(f"oldest: task {row.oldest.task_id}")
@@ -128,3 +155,52 @@ def _details(row: TaskTypeStatus, now: float) -> Iterator[str]:
         yield red(one_line(row.absence(now) + who))
     if not row.registered:
         yield "the server has no TaskDef of this name"
+
+
+def list(  # noqa: A001 - the name of the command
+    status: Annotated[str | None, option("--status STATUS", "Only of one status, such as running or failed.")] = None,
+    name: Annotated[str | None, option("--name NAME", "Only of one name; * is any text.")] = None,
+    correlation: Annotated[
+        str | None, option("--correlation ID", "Only with one correlation id; * is any text.")
+    ] = None,
+    since: Since = None,
+    limit: Annotated[int, option("--limit N", "How many at most.", min=1, max=5000)] = 20,
+    as_json: Json = False,
+) -> None:
+    """List the workflows of the configured Conductor, newest first.
+
+    Conductor's index has a workflow a moment after its start or its end.
+    """
+    from perago.adapters.conductor.overview import STATUSES, WorkflowQuery
+    from perago.adapters.http import COMMAND_POLICY
+    from perago.configuration import Servers
+    from perago.ports import Refused
+
+    if status is not None and status.upper() not in STATUSES:
+        known = ", ".join(status.lower() for status in STATUSES)
+        raise typer.BadParameter(f"{status!r} is not a status; the statuses are {known}.", param_hint="'--status'")
+    after = None if since is None else round((time.time() - seconds_of_age(since, "'--since'")) * 1000)
+    query = WorkflowQuery(None if status is None else status.upper(), name, correlation, since=after)
+    try:
+        query.text()
+    except Refused as error:
+        raise typer.BadParameter(f"Conductor cannot search for this text: {error.detail}.") from None
+    with Servers(policy=COMMAND_POLICY) as servers, working("searching for workflows"):
+        total, summaries = servers.workflows.find_workflows(query, start=0, size=limit)
+    if as_json:
+        print_json({"total": total, "workflows": [asdict(summary) for summary in summaries]})
+        return
+    out = Renderer()
+    if summaries:
+        out.table(WORKFLOW_COLUMNS, summaries, _details_of_workflow)
+    else:
+        out.line("no workflow was found")
+    if total > len(summaries):
+        messages.note(f"not shown: {count(total - len(summaries), 'older workflow')}; --limit shows more")
+
+
+def _details_of_workflow(row: WorkflowSummary) -> Iterator[str]:
+    """Yield the line below an unsuccessful workflow."""
+    failure = ": ".join(filter(None, (", ".join(row.failed_references), plain_reason(row.reason))))
+    if failure and row.status != "COMPLETED":
+        yield one_line(failure, 400)
