@@ -17,7 +17,8 @@ import pytest
 
 import perago
 from perago import NOT_ON_WINDOWS
-from perago.cli.app import COMMANDS, GROUPS, app, source_roots
+from perago.cli import commands
+from perago.cli.app import COMMANDS, GROUPS, app, file_of, source_roots
 
 from ..children import problem_of_children
 from ..golden import assert_golden
@@ -29,9 +30,9 @@ def test_help_lists_every_command_and_says_where_to_read_on(project: Project) ->
     ran = project.run("--help")
     assert (ran.code, ran.err) == (0, "")
     groups = re.split(r"(?m)^(\S.*):$", ran.out)
-    for title, commands in GROUPS.items():
+    for title, group in GROUPS.items():
         listed, _, _ = groups[groups.index(title) + 1].partition("\n\n")
-        assert re.findall(r"(?m)^  (\w+) ", listed) == [*commands]
+        assert re.findall(r"(?m)^  (\w+) ", listed) == [*group]
     assert "perago help configuration" in ran.out
     assert max(map(len, ran.out.splitlines())) <= 80
     bare = project.run()
@@ -66,6 +67,12 @@ def test_every_command_is_run_by_a_test_of_this_folder() -> None:
         if isinstance(argument, ast.Constant)
     }
     assert set(COMMANDS) - run == set(), "give each of these commands a test in tests/cli"
+
+
+def test_each_file_of_commands_is_registered() -> None:
+    files = {file.stem for file in Path(commands.__file__).parent.glob("[a-z]*.py")}
+    registered = {file_of(name).rpartition(".")[2] for name in COMMANDS}
+    assert files == registered, "register a command in GROUPS of src/perago/cli/app.py, and a file of several in SHARED"
 
 
 def test_children_of_the_tests_import_the_same_perago() -> None:

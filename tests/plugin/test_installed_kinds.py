@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+
+from pytest_perago import kinds
 
 from ..children import install
 from ..docs.blocks import blocks_of
@@ -47,6 +51,14 @@ def packages(pytester: pytest.Pytester) -> None:
     skipping = "import pytest\npytest.skip('not here', allow_module_level=True)"
     install(pytester.mkdir("broken"), "broken", BROKEN, broken_kinds="NUMBER = 7", skipping_kinds=skipping)
     pytester.syspathinsert(pytester.path)
+
+
+def test_each_file_of_a_kind_is_registered() -> None:
+    folder = Path(kinds.__file__).parent
+    files = {path.stem for path in folder.glob("[a-z]*") if path.suffix == ".py" or (path / "__init__.py").exists()}
+    modules = [str(kind.cases).partition(":")[0] for kind in kinds.KINDS.values()]
+    registered = {module.removeprefix(f"{kinds.__name__}.") for module in modules if module.startswith(kinds.__name__)}
+    assert files == registered, "register a kind in KINDS of src/pytest_perago/kinds/__init__.py"
 
 
 def test_the_documented_kind_tests_the_params_of_each_task(pytester: pytest.Pytester) -> None:

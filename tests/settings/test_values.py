@@ -15,7 +15,7 @@ from perago.settings import (
     default_worker_id_prefix,
     load_settings,
 )
-from perago.settings.variables import parse_age
+from perago.settings.variables import Settings, parse_age
 
 
 def test_an_empty_environment_gives_defaults_without_servers_and_limits(tmp_path: Path) -> None:
@@ -120,6 +120,22 @@ INVALID: dict[str, dict[str, tuple[str, ...]]] = {
         "query or fragment": ("http://localhost/#/workflows", "http://localhost/api?x=1"),
     },
 }
+
+
+TESTED_ELSEWHERE = {
+    "CONDUCTOR_AUTH_KEY",
+    "CONDUCTOR_AUTH_SECRET",
+    "LAKECTL_SERVER_ENDPOINT_URL",
+    "LAKECTL_CREDENTIALS_ACCESS_KEY_ID",
+    "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY",
+    "PERAGO_WORKSPACE_ROOT",
+}
+"""By the other tests of this folder, because they belong together or are created."""
+
+
+def test_each_setting_has_a_value_that_is_understood_or_refused() -> None:
+    variables = {field.validation_alias for field in Settings.model_fields.values()} - {None}
+    assert variables == VALID.keys() | INVALID.keys() | TESTED_ELSEWHERE, "add values to VALID and INVALID of this file"
 
 
 @pytest.mark.parametrize(
