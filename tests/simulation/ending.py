@@ -130,11 +130,11 @@ def _staged_later(attempt: Attempt, created: Call, journal: Sequence[Call]) -> I
     empty = list(takewhile(lambda call: call.operation not in _STAGING, since))
     if first is created and len(empty) < len(since):
         asked = [*before, *filter(_is_question, empty)]
-        if since[len(empty)].operation == "commit" and len(asked) > 1:  # the last one was sent with the commit
-            del asked[-1]
+        is_sent_with_it = since[len(empty)].operation == "commit" and len(asked) > 1
+        staged = asked.pop() if is_sent_with_it else since[len(empty)]
         yield from _confirmed(created, asked)
         yield from _named(attempt, asked)
-        yield from _aged(asked, since[len(empty)])
+        yield from _aged(asked, staged)
 
 
 def _is_question(call: Call) -> bool:
