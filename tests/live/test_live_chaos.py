@@ -141,12 +141,11 @@ def play(deployment: Deployment, shape: Shape, repository: Repository, proxies: 
     try:
         chaos.rage(RAGE_SECONDS, outside=dice.random() < 0.3)
         judge(chaos.recover(RECOVERY_SECONDS), run)
-        if run.is_given_up:
-            return
-        chaos.operate()
-        chaos.rage(RAGE_SECONDS / 3, outside=False)
-        judge(chaos.recover(RECOVERY_SECONDS), run)
-        fleet.retire()
+        if not run.is_given_up:
+            chaos.operate()
+            chaos.rage(RAGE_SECONDS / 3, outside=False)
+            judge(chaos.recover(RECOVERY_SECONDS), run)
+        fleet.retire()  # in any case, because later rounds of this deployment count its processes
         assert deployment.environment.attempt_directories() == []
     finally:
         print("\n".join(chaos.journal))
