@@ -1,4 +1,4 @@
-"""A task with a workspace: writes into it, fills its disk, forks, sleeps, or resists signals."""
+"""A task with a workspace: writes into it, fills its disk, forks, waits, sleeps, or resists signals."""
 
 from __future__ import annotations
 
@@ -49,9 +49,18 @@ def writes(workspace: Path, params: Params) -> Result:
         return Result(text="the child")
     if params.what == "sleeps":
         time.sleep(600)
+    if params.what == "waits":
+        _wait_for(Path(f"{params.marker}.go"))
     if params.what == "stubborn":
         _be_stubborn(Path(f"{params.marker}.pids"))
     return Result(text=f"run {runs}")
+
+
+def _wait_for(file: Path) -> None:
+    """Wait at most a minute for a file."""
+    deadline = time.monotonic() + 60
+    while not file.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 def _be_stubborn(file: Path) -> None:
