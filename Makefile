@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 XDIST ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
 # The tests on a real Conductor mostly wait for it. Failed tests are run once more.
 LIVE_XDIST ?= 2
+# Scenarios that are compared with recordings compute next to nothing; some wait half a minute for a timer of the server.
+CONFORMANCE_XDIST ?= 12
 # Tests start hundreds of processes. With PYTHONDONTWRITEBYTECODE each of them would compile the sources.
 COMPILE = $(BIN)/python -m compileall -q -j 0 src
 # Each process of pytest-xdist imports all tests. This rewrites their assertions once for all of them.
@@ -176,7 +178,7 @@ conformance: $(VENV)/.installed-dev
 conformance-live: $(VENV)/.installed-dev
 	@echo "== recordings of real servers, and the ports: a real Conductor, and the lakeFS that PERAGO_CONFORMANCE_LAKEFS names"
 	@$(BIN)/python -m tests.live.conductor_server run -- \
-	  sh -c 'export PERAGO_CONFORMANCE_CONDUCTOR="$$CONDUCTOR_SERVER_URL"; run_tests="$(BIN)/python -m pytest tests/conformance -m live -q --ignore tests/conformance/differential"; $$run_tests -n $(LIVE_XDIST) --dist worksteal || { echo "== running the failed tests again: "; $$run_tests --lf; }'
+	  sh -c 'export PERAGO_CONFORMANCE_CONDUCTOR="$$CONDUCTOR_SERVER_URL"; run_tests="$(BIN)/python -m pytest tests/conformance -m live -q --ignore tests/conformance/differential"; $$run_tests -n $(CONFORMANCE_XDIST) --dist worksteal || { echo "== running the failed tests again: "; $$run_tests --lf; }'
 	@$(MAKE) --no-print-directory differential
 
 differential: $(VENV)/.installed-dev
